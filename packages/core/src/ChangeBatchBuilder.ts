@@ -1,0 +1,90 @@
+/**
+ * Builds a table's `ChangeBatch`es: metadata columns and one `ColumnBuilder` per column of the table.
+ *
+ * A decoder calls `begin` for each row, then appends exactly one value (or null, or `notSent`) to every column, in any order.
+ * `finish` makes the Arrow record batch over the filled buffers, without copying, and starts an empty one.
+ */
+import * as Arrow from "apache-arrow"
+import * as ChangeBatch from "./ChangeBatch.ts"
+import * as ColumnBuilder from "./ColumnBuilder.ts"
+import { arrowType } from "./LogicalType.ts"
+import type { TableSchema } from "./TableSchema.ts"
+
+export class ChangeBatchBuilder {
+  readonly table: TableSchema
+  /** One builder per column of the table, in schema order. */
+  readonly columns: ReadonlyArray<ColumnBuilder.ColumnBuilder>
+  private readonly schema: Arrow.Schema
+  private readonly op = new ColumnBuilder.NumberColumn(new Arrow.Uint8(), (rows) => new Uint8Array(rows))
+  private readonly commit = new ColumnBuilder.Int64Column(new Arrow.Uint64())
+  private readonly ordinal = new ColumnBuilder.Int64Column(new Arrow.Uint64())
+  private readonly commitTime = new ColumnBuilder.Int64Column(new Arrow.TimestampMicrosecond("UTC"))
+  private readonly unsent = new ColumnBuilder.BytesColumn(new Arrow.Binary())
+  private readonly mask: Uint8Array
+  private masked = false
+  private open = false
+
+  constructor(table: TableSchema) {
+    this.table = table
+    this.schema = ChangeBatch.arrowSchema(table)
+    this.columns = table.columns.map((column) => ColumnBuilder.make(arrowType(column.type)))
+    this.mask = new Uint8Array((table.columns.length + 7) >> 3)
+  }
+
+  get rows(): number {
+    return this.op.length
+  }
+
+  /** Approximate size of the buffers filled so far. */
+  get bytes(): number {
+    let bytes = this.rows * 29 + this.unsent.bytes
+    for (const column of this.columns) bytes += column.bytes
+    return bytes
+  }
+
+  /** Begins a row. Commit position and commit time come as 32-bit halves, so that no BigInt is made. */
+  begin(
+    op: ChangeBatch.Operation,
+    commitHigh: number,
+    commitLow: number,
+    ordinal: number,
+    timeHigh: number,
+    timeLow: number
+  ): void {
+    this.endRow()
+    this.open = true
+    this.op.append(op)
+    this.commit.append(commitHigh, commitLow)
+    this.ordinal.appendNumber(ordinal)
+    this.commitTime.append(timeHigh, timeLow)
+  }
+
+  /** The current row's value of column `index` was not sent: null there, and its bit set in `_unsent`. */
+  notSent(index: number): void {
+    this.columns[index]?.appendNull()
+    this.mask[index >> 3] = (this.mask[index >> 3] as number) | (1 << (index & 7)) // in range
+    this.masked = true
+  }
+
+  private endRow(): void {
+    if (!this.open) return
+    this.open = false
+    if (this.masked) {
+      this.unsent.append(this.mask, 0, this.mask.length)
+      this.mask.fill(0)
+      this.masked = false
+    } else this.unsent.appendNull()
+  }
+
+  /** The rows so far as a batch; there must be at least one. */
+  finish(): ChangeBatch.ChangeBatch {
+    this.endRow()
+    const length = this.rows
+    const bytes = this.bytes
+    const children = [this.op, this.commit, this.ordinal, this.commitTime, this.unsent, ...this.columns].map((column) =>
+      column.finish()
+    )
+    const data = Arrow.makeData({ type: new Arrow.Struct(this.schema.fields), length, nullCount: 0, children })
+    return ChangeBatch.make(this.table, new Arrow.RecordBatch(this.schema, data), bytes)
+  }
+}

@@ -1,0 +1,76 @@
+/**
+ * What a plugin package exports: a name, a version, a configuration schema with descriptions, and how to make the thing.
+ *
+ * A package's main module exports one plugin as `plugin` or several as `plugins`. The brand is a global symbol, so that it holds
+ * across copies of this package. `validate` of a configuration never runs `make`: decoding with `config` is pure.
+ */
+import type * as Effect from "effect/Effect"
+import type * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import type { ConnectorError } from "./ConnectorError.ts"
+import type { Notifier } from "./Notifier.ts"
+import type { Sink } from "./Sink.ts"
+import type { Source } from "./Source.ts"
+import type { StateStoreShape } from "./StateStore.ts"
+import type { Transform } from "./Transform.ts"
+
+/** Version of the contracts in this package. A plugin names the one it was written for; the runner refuses others. */
+export const apiVersion = 1
+
+export const PluginTypeId: unique symbol = Symbol.for("@etl-stream/core/Plugin")
+
+/** What each kind of plugin makes. */
+export interface Made {
+  readonly source: Source
+  readonly transform: Transform
+  readonly sink: Sink
+  readonly state: StateStoreShape
+  readonly notifier: Notifier
+}
+
+export type Kind = keyof Made
+
+/** Where a plugin runs: names for slots, channels, journals and logs derive from the pipeline's name. */
+export interface PluginContext {
+  readonly pipeline: string
+  /** Relative paths in options are relative to this directory (the configuration file's). */
+  readonly directory: string
+}
+
+/** A configuration schema that needs no services to decode. */
+export type ConfigSchema<A> = Schema.ConstraintCodec<A, unknown>
+
+export interface Plugin<K extends Kind, A> {
+  readonly [PluginTypeId]: typeof PluginTypeId
+  readonly kind: K
+  /** The name that configurations use, the package's by convention. */
+  readonly name: string
+  readonly version: string
+  readonly apiVersion: number
+  /** One sentence for `plugin list`. */
+  readonly summary: string
+  /** Options with descriptions and defaults. Excess keys are errors. Secrets are `Schema.Redacted`. */
+  readonly config: ConfigSchema<A>
+  readonly make: (config: A, context: PluginContext) => Effect.Effect<Made[K], ConnectorError, Scope.Scope>
+}
+
+type Definition<K extends Kind, A> = Omit<Plugin<K, A>, typeof PluginTypeId | "kind" | "apiVersion">
+
+const define = <K extends Kind>(kind: K) => <A>(definition: Definition<K, A>): Plugin<K, A> => ({
+  [PluginTypeId]: PluginTypeId,
+  kind,
+  apiVersion,
+  ...definition
+})
+
+export const source = define("source")
+export const transform = define("transform")
+export const sink = define("sink")
+export const state = define("state")
+export const notifier = define("notifier")
+
+/** A plugin of any kind whose configuration type is not known. */
+export type AnyPlugin = { readonly [K in Kind]: Plugin<K, unknown> }[Kind]
+
+/** Whether a module's export is a plugin, of whatever version of this package. */
+export const isPlugin = (value: unknown): value is AnyPlugin => typeof value === "object" && value !== null && PluginTypeId in value

@@ -1,0 +1,52 @@
+/**
+ * The contract of a sink: one writer per table, `accepted` when a write returns, `durable` reported separately.
+ *
+ * The engine opens every table once per run, then gives each writer its table's elements one at a time and in order. When
+ * `write` returns, the sink has accepted the element (the engine frees its memory) but may still lose it; once `durable`
+ * has reported a sequence, everything of that table up to it survives any crash, and only then does the engine
+ * acknowledge it to the source. A sink must be able to tell from what it holds itself how far it is (`TablePosition`):
+ * no outside state is trusted for that.
+ */
+import type * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { ConnectorError } from "./ConnectorError.ts"
+import type { Rows, Schema, SnapshotBegin, SnapshotEnd, SnapshotRows, Truncate } from "./Element.ts"
+import type { Sequence } from "./Sequence.ts"
+import type { TableSchema } from "./TableSchema.ts"
+
+/** What a sink holds of a table. */
+export interface TablePosition {
+  /** Position of the snapshot whose copy is complete and durable; undefined when there is none. */
+  readonly copied: bigint | undefined
+  /** Sequence of the last durable change; undefined when there is none. The engine does not write changes up to it again. */
+  readonly committed: Sequence | undefined
+}
+
+/** What a table's writer is given. Truncates and schema changes come in order with the rows. */
+export type TableElement = SnapshotBegin | SnapshotRows | SnapshotEnd | Rows | Truncate | Schema
+
+export interface TableWriter {
+  readonly position: TablePosition
+  /**
+   * Takes one element; called for one element at a time. Returns when it is accepted, and for `SnapshotEnd` when the
+   * whole copy is durable. Transient trouble is retried inside; an error means that this run is over.
+   */
+  readonly write: (element: TableElement) => Effect.Effect<void, ConnectorError>
+}
+
+export interface Sink {
+  /**
+   * Opens a table, creating what is missing, and fences an older writer. `durable` is to be called with the sequence of the
+   * last change (rows or truncate) that can't be lost any more; calls may skip sequences but never go back.
+   */
+  readonly open: (
+    table: TableSchema,
+    durable: (sequence: Sequence) => Effect.Effect<void>
+  ) => Effect.Effect<TableWriter, ConnectorError, Scope.Scope>
+  /**
+   * Runs as long as the pipeline does: background work such as watching commits and merging. Its failure ends the run.
+   */
+  readonly run: Effect.Effect<never, ConnectorError, Scope.Scope>
+  /** Brings everything durable so far into its final place (for example a last merge): part of a graceful stop. */
+  readonly settle: Effect.Effect<void, ConnectorError>
+}

@@ -1,0 +1,31 @@
+/**
+ * The contract of a source: tables, then a stream of elements that can be read again from the last acknowledged position.
+ *
+ * The engine calls `tables` once, opens each at the sink, then runs `stream` once with what the sink holds. The source
+ * emits every change after the acknowledged position, in commit order, each with the same sequence every time it is read. It
+ * may emit changes again that a sink holds already; it must never leave one out. Interrupting the stream stops the source.
+ */
+import type * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import type { ConnectorError } from "./ConnectorError.ts"
+import type { Element } from "./Element.ts"
+import type { TablePosition } from "./Sink.ts"
+import type { TableId, TableSchema } from "./TableSchema.ts"
+
+export interface SourceContext {
+  /** What the sink holds of each table. A table that is absent, or has no `copied` position, needs a snapshot. */
+  readonly positions: ReadonlyMap<TableId, TablePosition>
+  /**
+   * The highest watermark up to which everything is durable at the sink; 0 until there is one. Cheap: a source's
+   * feedback reads it on its own timer, however slow its consumers are. Only this may be confirmed to the server.
+   */
+  readonly acknowledged: () => bigint
+}
+
+export interface Source {
+  /** The tables of the source as they are now. Checks the environment (preflight) and fails with a clear error. */
+  readonly tables: Effect.Effect<ReadonlyArray<TableSchema>, ConnectorError>
+  /** Elements in order. Pulling is the only back pressure: what isn't pulled is not read from the server. */
+  readonly stream: (context: SourceContext) => Stream.Stream<Element, ConnectorError, Scope.Scope>
+}

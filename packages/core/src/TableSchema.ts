@@ -1,0 +1,42 @@
+/**
+ * The shape of one table at one schema version: its name, columns and how its rows are identified.
+ */
+import type { LogicalType } from "./LogicalType.ts"
+
+/** A table's name at its source: schema (namespace) and name, exactly as stored there. */
+export interface TableName {
+  readonly schema: string
+  readonly name: string
+}
+
+/** Text that identifies a table within a pipeline, for maps, logs and metrics: `schema.name`. Not an SQL identifier. */
+export type TableId = string
+
+export const tableId = (name: TableName): TableId => `${name.schema}.${name.name}`
+
+export interface ColumnSchema {
+  readonly name: string
+  readonly type: LogicalType
+  /** The type as the source calls it, for example `numeric(12,2)`: for messages and for type overrides. */
+  readonly sourceType: string
+  readonly nullable: boolean
+}
+
+/**
+ * How a row is found again:
+ * `key`: by the columns at these indexes (primary key or replica-identity index);
+ * `full`: by the whole row, the table having no key (deletes and updates carry the complete old row; equal rows may exist more than once);
+ * `none`: rows are only ever inserted.
+ */
+export type Identity =
+  | { readonly _tag: "Key"; readonly columns: ReadonlyArray<number> }
+  | { readonly _tag: "Full" }
+  | { readonly _tag: "None" }
+
+/** A table at one schema version. `version` grows with every change of shape within a run; columns keep the source's order. */
+export interface TableSchema {
+  readonly table: TableName
+  readonly version: number
+  readonly columns: ReadonlyArray<ColumnSchema>
+  readonly identity: Identity
+}

@@ -1,0 +1,140 @@
+/**
+ * The one DuckDB database file that holds everything the server acknowledges.
+ *
+ * Every Snowflake `DB.SCHEMA` is a DuckDB schema named literally `DB.SCHEMA`, so one DuckDB transaction covers rows of any table and the
+ * server's own records (the `_local` schema). Each user of the database opens a connection of its own: `connect` for a session that lives
+ * long, `write` for one transaction that is retried when DuckDB reports a write conflict.
+ */
+import type { DuckDBConnection } from "@duckdb/node-api"
+import { DuckDBInstance } from "@duckdb/node-api"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import { mkdir } from "node:fs/promises"
+import { join } from "node:path"
+import * as Macros from "./sql/Macros.ts"
+
+/**
+ * DuckDB refused something. `reason` tells a write conflict (worth a retry) from the rest.
+ */
+export class StorageError extends Schema.TaggedError<StorageError>()("@etl-stream/snowflake-local/Storage/StorageError", {
+  reason: Schema.Literals(["Conflict", "Failed"]),
+  message: Schema.String
+}) {
+  static readonly from = (cause: unknown): StorageError => {
+    const message = cause instanceof Error ? cause.message : String(cause)
+    return new StorageError({ reason: isConflict(message) ? "Conflict" : "Failed", message })
+  }
+}
+
+/** DuckDB detects write-write conflicts optimistically; each of these means "nothing happened, try again". */
+const isConflict = (message: string): boolean =>
+  /transaction conflict|conflict on (update|tuple deletion|append)|write-write conflict|altered by a different transaction|serialization conflict/i
+    .test(message)
+
+/** Runs SQL without parameters and returns its rows as arrays of JavaScript values. */
+export const rows = (
+  connection: DuckDBConnection,
+  sql: string,
+  values: ReadonlyArray<string | number | null> = []
+): Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, StorageError> =>
+  Effect.tryPromise({
+    try: () => connection.runAndReadAll(sql, [...values]).then((reader) => reader.getRowsJS()),
+    catch: StorageError.from
+  })
+
+/** Runs SQL for its effect only. */
+export const run = (
+  connection: DuckDBConnection,
+  sql: string,
+  values: ReadonlyArray<string | number | null> = []
+): Effect.Effect<void, StorageError> =>
+  Effect.tryPromise({ try: () => connection.run(sql, [...values]), catch: StorageError.from }).pipe(Effect.asVoid)
+
+const conflictRetries = Schedule.min([Schedule.exponential("2 millis"), Schedule.spaced("100 millis")]).pipe(
+  Schedule.jittered,
+  Schedule.upTo({ duration: "60 seconds" })
+)
+
+export class Storage extends Context.Service<Storage, {
+  /** The folder that holds the database file and the stages' files. */
+  readonly dataDir: string
+  /** Opens a connection of its own, closed with the scope. */
+  readonly connect: Effect.Effect<DuckDBConnection, StorageError, Scope.Scope>
+  /**
+   * Runs `use` in one write transaction on a connection of its own, again when DuckDB reports a conflict; commits when it succeeds and rolls
+   * back when it fails. What it wrote is on disk when it returns.
+   */
+  readonly write: <A, E, R>(
+    use: (connection: DuckDBConnection) => Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | StorageError, R>
+}>()("@etl-stream/snowflake-local/Storage") {
+  /** Opens (or creates) `<dataDir>/snowflake.duckdb` and prepares the server's own schema and macros. */
+  static readonly layer = (dataDir: string): Layer.Layer<Storage, StorageError> =>
+    Layer.effect(
+      Storage,
+      Effect.gen(function*() {
+        const instance = yield* Effect.acquireRelease(
+          Effect.tryPromise({
+            try: async () => {
+              await mkdir(dataDir, { recursive: true })
+              return await DuckDBInstance.create(join(dataDir, "snowflake.duckdb"), { memory_limit: "2GB" })
+            },
+            catch: StorageError.from
+          }),
+          (instance) => Effect.sync(() => instance.closeSync())
+        )
+
+        const connect = Effect.acquireRelease(
+          Effect.tryPromise({
+            try: async () => {
+              const connection = await instance.connect()
+              await connection.run("SET TimeZone = 'UTC'")
+              return connection
+            },
+            catch: StorageError.from
+          }),
+          (connection) => Effect.sync(() => connection.closeSync())
+        )
+
+        const write = <A, E, R>(
+          use: (connection: DuckDBConnection) => Effect.Effect<A, E, R>
+        ): Effect.Effect<A, E | StorageError, R> =>
+          Effect.scoped(Effect.gen(function*() {
+            const connection = yield* connect
+            const attempt = Effect.acquireUseRelease(
+              run(connection, "BEGIN TRANSACTION"),
+              // COMMIT of a transaction that an error has aborted reports success while it rolls back; any query tells the truth.
+              () => Effect.tap(use(connection), Effect.andThen(run(connection, "SELECT 1"), run(connection, "COMMIT"))),
+              (_, exit) => exit._tag === "Success" ? Effect.void : Effect.ignore(run(connection, "ROLLBACK"))
+            )
+            return yield* Effect.retry(attempt, {
+              schedule: conflictRetries,
+              while: (error) => error instanceof StorageError && error.reason === "Conflict"
+            })
+          }))
+
+        yield* write((connection) =>
+          Effect.forEach([...ownTables, ...Macros.definitions], (sql) => run(connection, sql), { discard: true })
+        )
+        return Storage.of({ dataDir, connect, write })
+      })
+    )
+}
+
+/** The server's own records. Snowflake names can't reach them: a Snowflake schema's DuckDB name always holds a dot. */
+const ownTables: ReadonlyArray<string> = [
+  `CREATE SCHEMA IF NOT EXISTS "_local"`,
+  `CREATE TABLE IF NOT EXISTS "_local".databases (name VARCHAR NOT NULL, created_on TIMESTAMP NOT NULL)`,
+  `CREATE TABLE IF NOT EXISTS "_local".schemas (database VARCHAR NOT NULL, name VARCHAR NOT NULL, created_on TIMESTAMP NOT NULL)`,
+  // One row per table, view, stage or pipe; `definition` is JSON: see Catalog.
+  `CREATE TABLE IF NOT EXISTS "_local".objects (
+     database VARCHAR NOT NULL, schema VARCHAR NOT NULL, name VARCHAR NOT NULL, kind VARCHAR NOT NULL,
+     created_on TIMESTAMP NOT NULL, definition VARCHAR NOT NULL)`,
+  `CREATE TABLE IF NOT EXISTS "_local".load_history (
+     database VARCHAR NOT NULL, schema VARCHAR NOT NULL, name VARCHAR NOT NULL, file VARCHAR NOT NULL, etag VARCHAR NOT NULL,
+     loaded_on TIMESTAMP NOT NULL, row_count BIGINT NOT NULL)`
+]
