@@ -242,11 +242,6 @@ export class Catalog extends Context.Service<Catalog, {
                 `DROP SCHEMA IF EXISTS ${Identifier.quote(Identifier.schemaName(database, name))} CASCADE`
               )
               yield* Storage.run(connection, `DELETE FROM "_local".objects WHERE database = $1 AND schema = $2`, [database, name])
-              yield* Storage.run(
-                connection,
-                `DELETE FROM "_local".load_history WHERE database = $1 AND schema = $2`,
-                [database, name]
-              )
               after.push(() => {
                 schemas.delete(JSON.stringify([database, name]))
                 for (const [key, object] of objects) {

@@ -54,7 +54,7 @@ export const unsupportedType = (name: string): SnowflakeError =>
 /** 002023: a value's type can't be stored in the column's. */
 export const typeMismatch = (expected: string, actual: string): SnowflakeError =>
   compilation("002023", "22000")(
-    `Expression type does not match column data type, expecting ${expected} but got ${actual} for column`
+    `Expression type does not match column data type, expecting ${expected} but got ${actual}`
   )
 /** 002057 and 001038: as many values as columns, please. */
 export const valueCount = (expected: number, actual: number): SnowflakeError =>
@@ -124,3 +124,12 @@ export const internal = (message: string): SnowflakeError => make("300002", "XX0
 export const resultNotFound = (): SnowflakeError => make("000709", "02000")("Statement does not exist or its result has expired.")
 /** 001008 etc.: a value or option that's not allowed. */
 export const invalidOption = (message: string): SnowflakeError => compilation("001008", "22023")(message)
+/** 000938/000939: a function was given too few or too many arguments. */
+export const argumentCount = (message: string): SnowflakeError => compilation("000938", "22023")(message)
+/** 000607: two transactions wait for each other. */
+export const deadlock = (): SnowflakeError =>
+  make("000607", "57014")("Your statement was aborted because this caused a deadlock. Roll back and try again.")
+/** 001000/001001: a `?` or `:1` without a value. */
+export const unboundVariable = (name: string): SnowflakeError => compilation("002049", "42601")(`Bind variable :${name} not set.`)
+/** 002211: `$NAME` without SET. */
+export const unsetVariable = (name: string): SnowflakeError => compilation("002211", "02000")(`Session variable '$${name}' does not exist`)

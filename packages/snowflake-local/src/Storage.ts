@@ -135,6 +135,6 @@ const ownTables: ReadonlyArray<string> = [
      database VARCHAR NOT NULL, schema VARCHAR NOT NULL, name VARCHAR NOT NULL, kind VARCHAR NOT NULL,
      created_on TIMESTAMP NOT NULL, definition VARCHAR NOT NULL)`,
   `CREATE TABLE IF NOT EXISTS "_local".load_history (
-     database VARCHAR NOT NULL, schema VARCHAR NOT NULL, name VARCHAR NOT NULL, file VARCHAR NOT NULL, etag VARCHAR NOT NULL,
+     table_id VARCHAR NOT NULL, file VARCHAR NOT NULL, etag VARCHAR NOT NULL,
      loaded_on TIMESTAMP NOT NULL, row_count BIGINT NOT NULL)`
 ]

@@ -1,1 +1,37 @@
-export {}
+/**
+ * The PostgreSQL source of etl-stream: `plugin`, and its modules for programs that use them directly.
+ */
+import * as Plugin from "@etl-stream/core/Plugin"
+import * as Config from "./Config.ts"
+import { pluginName } from "./PostgresError.ts"
+import * as PostgresSource from "./PostgresSource.ts"
+
+/** The plugin that the runner loads. */
+export const plugin = Plugin.source({
+  name: pluginName,
+  version: "0.1.0",
+  summary: "PostgreSQL: a consistent snapshot of the tables, then every change by logical replication",
+  config: Config.Config,
+  make: (config, context) => PostgresSource.make(Config.resolve(config, context))
+})
+
+export * as BinaryValues from "./BinaryValues.ts"
+export * as Catalog from "./Catalog.ts"
+export * as Config from "./Config.ts"
+export * as Connections from "./Connections.ts"
+export * as CopyReader from "./CopyReader.ts"
+export * as Endpoint from "./Endpoint.ts"
+export * as Lsn from "./Lsn.ts"
+export * as PgOutputDecoder from "./PgOutputDecoder.ts"
+export * as PostgresError from "./PostgresError.ts"
+export * as PostgresSource from "./PostgresSource.ts"
+export * as PostgresType from "./PostgresType.ts"
+export * as Preflight from "./Preflight.ts"
+export * as Publication from "./Publication.ts"
+export * as RelationResolver from "./RelationResolver.ts"
+export * as ReplicationConnection from "./ReplicationConnection.ts"
+export * as Slot from "./Slot.ts"
+export * as Snapshot from "./Snapshot.ts"
+export * as Sql from "./Sql.ts"
+export * as TablePattern from "./TablePattern.ts"
+export * as TextValues from "./TextValues.ts"

@@ -1,1 +1,12 @@
-export {}
+/**
+ * Fixtures and conformance suites of etl-stream.
+ *
+ * The conformance suites register tests and import vitest: import their modules directly, from a test file.
+ */
+export * as ChildProcess from "./ChildProcess.ts"
+export * as EmbeddedPostgres from "./EmbeddedPostgres.ts"
+export * as FaultProxy from "./FaultProxy.ts"
+export * as MirrorState from "./MirrorState.ts"
+export * as RowComparison from "./RowComparison.ts"
+export * as SnowflakeSession from "./SnowflakeSession.ts"
+export * as Warehouse from "./Warehouse.ts"

@@ -1,5 +1,124 @@
 /**
- * The DuckDB macros that give Snowflake's functions their meaning. They are (re)created when the database is opened.
+ * The DuckDB macros that give Snowflake's functions their meaning.
+ *
+ * They are created again whenever the database is opened. `typeof` of a macro's argument is known when DuckDB plans a query, so a macro that does one
+ * thing for JSON and another for text costs nothing at run time. A macro that refuses a value calls `error` with `SF|code|SQLSTATE|message`, which
+ * DuckdbError turns into Snowflake's error.
  */
 
-export const definitions: ReadonlyArray<string> = []
+/** The message that makes DuckDB fail with a Snowflake error. */
+export const failure = (code: string, sqlState: string, message: string): string =>
+  `error('SF|${code}|${sqlState}|${message.replaceAll("'", "''")}')`
+
+const macros: Readonly<Record<string, string>> = {
+  // VARIANT -> VARCHAR takes a JSON string out of its quotes and turns JSON null into NULL; everything else keeps its digits.
+  "sf_json_text(t)": `CASE WHEN t = 'null' THEN NULL WHEN t LIKE '"%' THEN json_extract_string(t, '$') ELSE t END`,
+  "sf_to_varchar(x)": `CASE typeof(x)
+    WHEN 'JSON' THEN sf_json_text(CAST(x AS VARCHAR))
+    WHEN 'BLOB' THEN hex(CAST(CAST(x AS VARCHAR) AS BLOB))
+    WHEN 'TIMESTAMP' THEN strftime(CAST(CAST(x AS VARCHAR) AS TIMESTAMP), '%Y-%m-%d %H:%M:%S.%g')
+    WHEN 'TIMESTAMP WITH TIME ZONE' THEN sf_tz_text(CAST(CAST(x AS VARCHAR) AS TIMESTAMPTZ))
+    WHEN 'TIME' THEN left(CAST(x AS VARCHAR), 8)
+    WHEN 'DOUBLE' THEN regexp_replace(CAST(x AS VARCHAR), '\\.0$', '')
+    ELSE CAST(x AS VARCHAR) END`,
+  "sf_tz_text(t)":
+    `strftime(t, '%Y-%m-%d %H:%M:%S.%g ') || regexp_replace(rpad(replace(strftime(t, '%z'), ':', ''), 5, '0'), '^$', '+0000')`,
+  "sf_to_variant(x)": `CASE typeof(x)
+    WHEN 'JSON' THEN CAST(CAST(x AS VARCHAR) AS JSON)
+    WHEN 'VARCHAR' THEN to_json(CAST(x AS VARCHAR))
+    WHEN 'BLOB' THEN to_json(sf_to_varchar(x))
+    WHEN 'DATE' THEN to_json(CAST(x AS VARCHAR))
+    WHEN 'TIME' THEN to_json(CAST(x AS VARCHAR))
+    WHEN 'TIMESTAMP' THEN to_json(sf_to_varchar(x))
+    WHEN 'TIMESTAMP WITH TIME ZONE' THEN to_json(sf_to_varchar(x))
+    WHEN 'DOUBLE' THEN CAST(sf_to_varchar(x) AS JSON)
+    ELSE CASE WHEN typeof(x) LIKE '%[]' OR typeof(x) LIKE 'STRUCT%' OR typeof(x) LIKE 'MAP%' THEN to_json(x)
+      ELSE CAST(CAST(x AS VARCHAR) AS JSON) END
+    END`,
+  "sf_parse_json(x)": `CASE WHEN trim(sf_to_varchar(x)) = '' THEN NULL
+    WHEN NOT json_valid(sf_to_varchar(x)) OR sf_lax_json(sf_to_varchar(x)) THEN ${failure("100069", "22P02", "Error parsing JSON")}
+    ELSE CAST(sf_to_varchar(x) AS JSON) END`,
+  "sf_try_parse_json(x)": `CASE WHEN trim(sf_to_varchar(x)) = '' THEN NULL WHEN sf_lax_json(sf_to_varchar(x)) THEN NULL
+    ELSE TRY_CAST(sf_to_varchar(x) AS JSON) END`,
+  // DuckDB's JSON takes these as numbers; Snowflake doesn't know them.
+  "sf_lax_json(t)": `regexp_matches(t, '^\\s*-?(nan|inf|infinity)\\s*$', 'i')`,
+  "sf_path(x, p)": `CASE WHEN typeof(x) IN ('JSON', '"NULL"') THEN json_extract(CAST(x AS VARCHAR), p)
+    ELSE ${failure("001044", "42P13", "Invalid argument types for function GET: only VARIANT, ARRAY and OBJECT have elements")} END`,
+  "sf_key(k)": `'$."' || replace(k, '"', '\\"') || '"'`,
+  "sf_is_null_value(x)": `CASE WHEN x IS NULL THEN NULL ELSE CAST(x AS VARCHAR) = 'null' END`,
+  "sf_typeof(x)": `CASE typeof(x) WHEN 'JSON' THEN CASE json_type(CAST(x AS VARCHAR))
+      WHEN 'NULL' THEN 'NULL_VALUE' WHEN 'BIGINT' THEN 'INTEGER' WHEN 'UBIGINT' THEN 'INTEGER' WHEN 'HUGEINT' THEN 'INTEGER'
+      ELSE json_type(CAST(x AS VARCHAR)) END
+    ELSE ${failure("001044", "42P13", "Invalid argument types for function TYPEOF")} END`,
+
+  // Storing: a value that doesn't fit its column is refused.
+  "sf_check_text(t, n)": `CASE WHEN length(t) > n THEN
+    error('SF|100078|22000|String is too long and would be truncated: the column holds ' || n || ' characters') ELSE t END`,
+  "sf_check_binary(b, n)": `CASE WHEN octet_length(b) > n THEN
+    error('SF|100145|22000|Binary value is too long and would be truncated: the column holds ' || n || ' bytes') ELSE b END`,
+  "sf_check_date(d)": `CASE WHEN d < DATE '0001-01-01' OR d > DATE '9999-12-31' THEN
+    error('SF|100040|22007|Date ''' || CAST(d AS VARCHAR) || ''' is not recognized') ELSE d END`,
+  "sf_check_time(t)": `CASE WHEN t >= TIME '24:00:00' THEN error('SF|100108|22007|Time ''24:00:00'' is not recognized') ELSE t END`,
+  "sf_check_ntz(t)": `CASE WHEN t < TIMESTAMP '0001-01-01' OR t >= TIMESTAMP '9999-12-31 23:59:59.999999' + INTERVAL 1 MICROSECOND THEN
+    error('SF|100035|22007|Timestamp ''' || CAST(t AS VARCHAR) || ''' is not recognized') ELSE t END`,
+  "sf_check_tz(t)": `CASE WHEN t < TIMESTAMPTZ '0001-01-01 00:00:00+00' OR t >= TIMESTAMPTZ '10000-01-01 00:00:00+00' THEN
+    error('SF|100035|22007|Timestamp ''' || CAST(t AS VARCHAR) || ''' is not recognized') ELSE t END`,
+  "sf_check_array(j)": `CASE WHEN json_type(CAST(j AS VARCHAR)) <> 'ARRAY' THEN
+    ${failure("100071", "22000", "Failed to cast variant value to ARRAY")} ELSE j END`,
+  "sf_check_object(j)": `CASE WHEN json_type(CAST(j AS VARCHAR)) <> 'OBJECT' THEN
+    ${failure("100071", "22000", "Failed to cast variant value to OBJECT")} ELSE j END`,
+  "sf_cut_ntz(t, micros)": `make_timestamp((epoch_us(t) // micros) * micros)`,
+  "sf_cut_tz(t, micros)": `make_timestamptz((epoch_us(t) // micros) * micros)`,
+  "sf_nonzero(x)": `CASE WHEN x = 0 THEN ${failure("100051", "22012", "Division by zero")} ELSE x END`,
+
+  // Converting.
+  // 'null' of a VARIANT is NULL in every other type.
+  "sf_plain(x)": `CASE WHEN typeof(x) = 'JSON' AND CAST(x AS VARCHAR) = 'null' THEN NULL ELSE x END`,
+  "sf_epoch_ntz(x, scale)":
+    `make_timestamp(CAST(round(CAST(CAST(x AS VARCHAR) AS DECIMAL(38, 9)) * CAST(1000000 AS DECIMAL(18, 0)) / CAST(10 ** scale AS BIGINT)) AS BIGINT))`,
+  "sf_to_ntz(x)": `CASE WHEN typeof(x) IN ('VARCHAR', 'JSON', 'DATE', 'TIMESTAMP', 'TIMESTAMP WITH TIME ZONE', '"NULL"')
+      THEN sf_check_ntz(CAST(CASE typeof(x) WHEN 'JSON' THEN sf_to_varchar(x) ELSE CAST(x AS VARCHAR) END AS TIMESTAMP))
+      ELSE sf_epoch_ntz(x, 0) END`,
+  "sf_to_tz(x)": `CASE WHEN typeof(x) IN ('VARCHAR', 'JSON', 'DATE', 'TIMESTAMP', 'TIMESTAMP WITH TIME ZONE', '"NULL"')
+      THEN sf_check_tz(CAST(CASE typeof(x) WHEN 'JSON' THEN sf_to_varchar(x) ELSE CAST(x AS VARCHAR) END AS TIMESTAMPTZ))
+      ELSE make_timestamptz(epoch_us(sf_epoch_ntz(x, 0))) END`,
+  "sf_to_binary(x, f)": `CASE WHEN typeof(x) = 'BLOB' THEN CAST(CAST(x AS VARCHAR) AS BLOB)
+    WHEN upper(f) = 'HEX' THEN CASE WHEN regexp_full_match(CAST(x AS VARCHAR), '([0-9A-Fa-f]{2})*') THEN unhex(CAST(x AS VARCHAR))
+      WHEN x IS NULL THEN NULL ELSE ${failure("100115", "22000", "The following string is not a legal hex-encoded value")} END
+    WHEN upper(f) = 'BASE64' THEN CASE
+      WHEN x IS NULL THEN NULL
+      WHEN regexp_full_match(CAST(x AS VARCHAR), '([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?') THEN from_base64(CAST(x AS VARCHAR))
+      ELSE ${failure("100115", "22000", "The following string is not a legal base64-encoded value")} END
+    WHEN upper(f) IN ('UTF-8', 'UTF8') THEN encode(CAST(x AS VARCHAR))
+    ELSE ${failure("100096", "22023", "Bad binary format: HEX, BASE64 or UTF-8")} END`,
+  "sf_try_to_binary(x, f)": `CASE WHEN upper(f) = 'HEX' AND NOT regexp_full_match(CAST(x AS VARCHAR), '([0-9A-Fa-f]{2})*') THEN NULL
+    WHEN upper(f) = 'BASE64'
+      AND NOT regexp_full_match(CAST(x AS VARCHAR), '([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?') THEN NULL
+    ELSE sf_to_binary(x, f) END`,
+  "sf_base64(x)": `CASE WHEN typeof(x) = 'BLOB' THEN base64(CAST(CAST(x AS VARCHAR) AS BLOB)) ELSE base64(encode(CAST(x AS VARCHAR))) END`,
+  "sf_hex(x)": `CASE WHEN typeof(x) = 'BLOB' THEN hex(CAST(CAST(x AS VARCHAR) AS BLOB)) ELSE hex(encode(CAST(x AS VARCHAR))) END`,
+  "sf_octets(x)": `CASE WHEN typeof(x) = 'BLOB' THEN octet_length(CAST(CAST(x AS VARCHAR) AS BLOB)) ELSE strlen(sf_to_varchar(x)) END`,
+  "sf_length(x)": `CASE WHEN typeof(x) = 'BLOB' THEN octet_length(CAST(CAST(x AS VARCHAR) AS BLOB)) ELSE length(sf_to_varchar(x)) END`,
+  "sf_hash(x)": `CAST(hash(x) // 2 AS BIGINT)`,
+  "sf_bits(x)": `CAST(x AS BIGINT)`,
+
+  // Semi-structured values.
+  "sf_array_size(x)": `CASE WHEN json_type(CAST(x AS VARCHAR)) = 'ARRAY' THEN json_array_length(CAST(x AS VARCHAR)) END`,
+  "sf_elements(x)": `json_extract(CAST(x AS VARCHAR), '$[*]')`,
+  "sf_array_contains(v, a)":
+    `list_contains(list_transform(sf_elements(a), lambda e: CAST(e AS VARCHAR)), CAST(sf_to_variant(v) AS VARCHAR))`,
+  "sf_array_position(v, a)":
+    `list_position(list_transform(sf_elements(a), lambda e: CAST(e AS VARCHAR)), CAST(sf_to_variant(v) AS VARCHAR)) - 1`,
+  "sf_array_append(a, v)": `to_json(list_append(sf_elements(a), sf_to_variant(v)))`,
+  "sf_array_cat(a, b)": `to_json(list_concat(sf_elements(a), sf_elements(b)))`,
+  "sf_array_distinct(a)": `to_json(list_distinct(sf_elements(a)))`,
+  "sf_array_to_string(a, s)": `array_to_string(list_transform(sf_elements(a), lambda e: sf_json_text(CAST(e AS VARCHAR))), s)`,
+  "sf_array_slice(a, f, t)": `to_json(list_slice(sf_elements(a), f + 1, t))`,
+  "sf_object_keys(x)": `to_json(json_keys(CAST(x AS VARCHAR)))`,
+  "sf_strip_null_value(x)": `CASE WHEN CAST(x AS VARCHAR) = 'null' THEN NULL ELSE x END`
+}
+
+/** The order matters where one macro uses another: DuckDB looks them up when they are used, so any order does. */
+export const definitions: ReadonlyArray<string> = Object.entries(macros).map(([head, body]) =>
+  `CREATE OR REPLACE MACRO ${head} AS ${body}`
+)

@@ -8,6 +8,7 @@
  * whole body.
  */
 import { isUtf8 } from "node:buffer"
+import { array, JsonScanner, literal, nothing, number, object, string } from "./JsonScanner.ts"
 
 /** What a column takes: `text` any scalar, `semiStructured` any JSON, `object` and `array` only those. */
 export type Holds = "text" | "varchar" | "semiStructured" | "object" | "array"
@@ -78,16 +79,7 @@ export class SpoolBuffer {
   }
 }
 
-/** Nesting beyond this is refused: no client needs it, and the scan recurses. */
-const maxDepth = 500
-
 const absent = 0
-const string = 1
-const number = 2
-const literal = 3
-const nothing = 4
-const object = 5
-const array = 6
 
 const quote = 0x22
 const backslash = 0x5c
@@ -106,12 +98,8 @@ export const encode = (body: Uint8Array, columns: RowLayout, firstRow: number, o
   return new Encoder(body, columns, out).encode(firstRow)
 }
 
-class Encoder {
-  private pos = 0
+class Encoder extends JsonScanner {
   private rejection: string | undefined = undefined
-  private kind = absent
-  private depth = 0
-  private unpaired = false
   private readonly kinds: Uint8Array
   private readonly starts: Int32Array
   private readonly ends: Int32Array
@@ -119,12 +107,11 @@ class Encoder {
   // The key that stood at each place in the row before: rows of one writer mostly repeat their keys in the same order.
   private readonly knownKeys: Array<Uint8Array> = []
   private readonly knownColumns: Array<number> = []
-  private readonly body: Uint8Array
   private readonly columns: RowLayout
   private readonly out: SpoolBuffer
 
   constructor(body: Uint8Array, columns: RowLayout, out: SpoolBuffer) {
-    this.body = body
+    super(body)
     this.columns = columns
     this.out = out
     const count = columns.names.length
@@ -143,7 +130,11 @@ class Encoder {
       this.unpaired = false
       this.kinds.fill(absent)
       if (!this.row()) {
-        return { _tag: "Malformed", line: rows + 1, message: `not a JSON text (RFC 8259) on one line, at byte ${this.pos - start}` }
+        return {
+          _tag: "Malformed",
+          line: rows + 1,
+          message: `not a JSON text (RFC 8259) on one line, at byte ${this.pos - start}`
+        }
       }
       const end = this.pos - 1
       if (this.unpaired && this.rejection === undefined) this.rejection = "A string holds an unpaired UTF-16 surrogate"
@@ -311,151 +302,4 @@ class Encoder {
     target[at++] = quote
     return at
   }
-
-  private space(): void {
-    const body = this.body
-    let byte = body[this.pos]
-    while (byte === 0x20 || byte === 0x09 || byte === 0x0d) byte = body[++this.pos]
-  }
-
-  private value(): boolean {
-    switch (this.body[this.pos]) {
-      case quote: {
-        if (!this.text()) return false
-        this.kind = string
-        return true
-      }
-      case 0x7b:
-        return this.nested(0x7d, object)
-      case 0x5b:
-        return this.nested(0x5d, array)
-      case 0x74:
-        return this.word("true", literal)
-      case 0x66:
-        return this.word("false", literal)
-      case 0x6e:
-        return this.word("null", nothing)
-      default:
-        return this.digits()
-    }
-  }
-
-  private nested(close: number, kind: number): boolean {
-    const body = this.body
-    if (++this.depth > maxDepth) return false
-    this.pos++
-    this.space()
-    if (body[this.pos] === close) {
-      this.pos++
-    } else {
-      for (;;) {
-        this.space()
-        if (kind === object) {
-          if (!this.text()) return false
-          this.space()
-          if (body[this.pos++] !== 0x3a) return false
-          this.space()
-        }
-        if (!this.value()) return false
-        this.space()
-        const next = body[this.pos++]
-        if (next === close) break
-        if (next !== 0x2c) return false
-      }
-    }
-    this.depth--
-    this.kind = kind
-    return true
-  }
-
-  private word(word: string, kind: number): boolean {
-    for (let i = 0; i < word.length; i++) {
-      if (this.body[this.pos + i] !== word.charCodeAt(i)) return false
-    }
-    this.pos += word.length
-    this.kind = kind
-    return true
-  }
-
-  private digits(): boolean {
-    const body = this.body
-    let at = this.pos
-    if (body[at] === 0x2d) at++
-    if (body[at] === 0x30) at++
-    else {
-      const from = at
-      while (isDigit(body[at])) at++
-      if (at === from) return false
-    }
-    if (body[at] === 0x2e) {
-      const from = ++at
-      while (isDigit(body[at])) at++
-      if (at === from) return false
-    }
-    if (body[at] === 0x65 || body[at] === 0x45) {
-      at++
-      if (body[at] === 0x2b || body[at] === 0x2d) at++
-      const from = at
-      while (isDigit(body[at])) at++
-      if (at === from) return false
-    }
-    this.pos = at
-    this.kind = number
-    return true
-  }
-
-  /** A string, from its opening quote to past its closing one. */
-  private text(): boolean {
-    const body = this.body
-    let at = this.pos
-    if (body[at] !== quote) return false
-    at++
-    for (;;) {
-      const byte = body[at]
-      if (byte === undefined || byte < 0x20) return false
-      at++
-      if (byte === quote) {
-        this.pos = at
-        return true
-      }
-      if (byte !== backslash) continue
-      const escape = body[at++]
-      if (escape === 0x75) {
-        const unit = this.hex(at)
-        if (unit < 0) return false
-        at += 4
-        if (unit >= 0xd800 && unit < 0xdc00) {
-          const low = body[at] === backslash && body[at + 1] === 0x75 ? this.hex(at + 2) : -1
-          if (low >= 0xdc00 && low < 0xe000) at += 6
-          else this.unpaired = true
-        } else if (unit >= 0xdc00 && unit < 0xe000) {
-          this.unpaired = true
-        }
-      } else if (
-        escape !== quote && escape !== backslash && escape !== 0x2f && escape !== 0x62 && escape !== 0x66 &&
-        escape !== 0x6e && escape !== 0x72 && escape !== 0x74
-      ) {
-        return false
-      }
-    }
-  }
-
-  private hex(at: number): number {
-    let unit = 0
-    for (let i = at; i < at + 4; i++) {
-      const byte = this.body[i] ?? 0
-      const digit = isDigit(byte)
-        ? byte - 0x30
-        : byte >= 0x61 && byte <= 0x66
-        ? byte - 0x57
-        : byte >= 0x41 && byte <= 0x46
-        ? byte - 0x37
-        : -1
-      if (digit < 0) return -1
-      unit = unit * 16 + digit
-    }
-    return unit
-  }
 }
-
-const isDigit = (byte: number | undefined): boolean => byte !== undefined && byte >= 0x30 && byte <= 0x39

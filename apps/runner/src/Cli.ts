@@ -1,0 +1,184 @@
+/**
+ * The command line: commands, flags, help.
+ *
+ * What a command does is loaded when it runs, so that `--help` and `validate` don't pay for the engine. Handlers end in a `CommandError` or print their
+ * result; `run` of this module turns both into an exit code.
+ */
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Cause from "effect/Cause"
+import * as Argument from "effect/cli/Argument"
+import * as CliConfig from "effect/cli/CliConfig"
+import type * as CliError from "effect/cli/CliError"
+import * as CliOutput from "effect/cli/CliOutput"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as GlobalFlag from "effect/cli/GlobalFlag"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import { CommandError, internal, usage } from "./CommandError.ts"
+import { ExitCode } from "./ExitCode.ts"
+import { formats, isVerbose } from "./Logging.ts"
+import * as Output from "./Output.ts"
+import * as Redaction from "./Redaction.ts"
+
+const Json = GlobalFlag.Setting("json")({
+  flag: Flag.Boolean("json").pipe(
+    Flag.withDescription("Print one JSON envelope as the result; log as JSON lines"),
+    Flag.withDefault(false)
+  )
+})
+
+const file = Argument.String("file.yaml").pipe(Argument.withDescription("Configuration file"))
+
+const period = (name: string, fallback: Duration.Duration) =>
+  Flag.String(name).pipe(
+    Flag.withSchema(Schema.DurationFromString.check(
+      Schema.makeFilter((duration) => Duration.isFinite(duration) && Duration.toMillis(duration) > 0, {
+        expected: "a duration above 0, such as \"30 seconds\""
+      })
+    )),
+    Flag.withDefault(fallback)
+  )
+
+const validate = Command.make(
+  "validate",
+  {
+    file,
+    offline: Flag.Boolean("offline").pipe(
+      Flag.withDescription("Leave ${env:…} and ${file:…} unresolved and check the rest"),
+      Flag.withDefault(false)
+    )
+  },
+  Effect.fn(function*(options) {
+    const json = yield* Json
+    const { validate } = yield* Effect.promise(() => import("./commands/Validate.ts"))
+    yield* Output.succeed(yield* validate(options), json)
+  })
+).pipe(Command.withDescription("Check a configuration file: YAML, options, plugins, references. Connects to nothing"))
+
+const run = (version: string) =>
+  Command.make(
+    "run",
+    {
+      file,
+      drainTimeout: period("drain-timeout", Duration.seconds(30)).pipe(
+        Flag.withDescription("How long a graceful stop may take (default: 30 seconds)")
+      ),
+      view: Flag.Boolean("view").pipe(
+        Flag.withDescription("Show live progress when standard output is a terminal"),
+        Flag.withDefault(true)
+      ),
+      progressEvery: period("progress-every", Duration.seconds(10)).pipe(
+        Flag.withDescription("How often progress is logged without the live view (default: 10 seconds)")
+      ),
+      logFormat: Flag.Literals("log-format", formats).pipe(
+        Flag.withDescription("Format of log lines (default: pretty on a terminal, otherwise logfmt; json with --json)"),
+        Flag.optional
+      )
+    },
+    Effect.fn(function*(options) {
+      const json = yield* Json
+      const { run } = yield* Effect.promise(() => import("./commands/Run.ts"))
+      yield* Output.succeed(
+        yield* run({ ...options, logFormat: Option.getOrUndefined(options.logFormat), json, version }),
+        json
+      )
+    })
+  ).pipe(
+    Command.withDescription("Run every pipeline of a configuration file until SIGTERM or Ctrl-C"),
+    Command.withExamples([
+      {
+        command: "etl-stream run shop.yaml",
+        description: "Run with a live view on a terminal, with log lines otherwise"
+      },
+      {
+        command: "etl-stream run shop.yaml --json --drain-timeout \"10 seconds\"",
+        description: "Run under a service manager"
+      }
+    ])
+  )
+
+const pluginList = Command.make(
+  "list",
+  {},
+  Effect.fn(function*() {
+    const json = yield* Json
+    const { list } = yield* Effect.promise(() => import("./commands/PluginList.ts"))
+    yield* Output.succeed(yield* list(process.cwd()), json)
+  })
+).pipe(Command.withDescription("List the built-in plugins and those of the project around this folder"))
+
+const plugin = Command.make("plugin").pipe(
+  Command.withDescription("About plugins"),
+  Command.withSubcommands([pluginList])
+)
+
+const root = (version: string) =>
+  Command.make("etl-stream").pipe(
+    Command.withDescription(
+      "Keeps a warehouse in step with a database: consistent snapshot, then every change, exactly once"
+    ),
+    Command.withSubcommands([run(version), validate, plugin]),
+    Command.withGlobalFlags([Json])
+  )
+
+/** Name of the command in `args`, for envelopes of errors that come before it is known for certain. */
+const commandName = (args: ReadonlyArray<string>): string => {
+  const words = args.filter((arg) => !arg.startsWith("-"))
+  return words[0] === "plugin" && words[1] !== undefined ? `plugin ${words[1]}` : words[0] ?? "etl-stream"
+}
+
+const usageError = (errors: ReadonlyArray<CliError.NonShowHelpErrors>, command: string): CommandError =>
+  usage(errors.map((error) => error.message.replace(/\s+/g, " ").trim()).join("; "), `See \`${command} --help\`.`)
+
+/** Runs the command line `args` (without the program's name), prints its result and gives the exit code. */
+export const execute = (args: ReadonlyArray<string>, version: string): Effect.Effect<ExitCode> => {
+  const json = args.includes("--json")
+  const command = commandName(args)
+  const presenter = CliOutput.layerPresenter({
+    present: (event) => {
+      switch (event._tag) {
+        case "InvalidInvocation":
+          return Output.fail(command, usageError(event.errors, event.commandPath.join(" ")), json, Redaction.none)
+        case "Version":
+          return Output.succeed({ command: "version", data: { version: event.version }, text: event.version }, json)
+        case "Help":
+          return CliOutput.defaultPresenter.present(event)
+      }
+    }
+  })
+  const config = CliConfig.layer({
+    builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions, GlobalFlag.LogLevel]
+  })
+  return Command.runWith(root(version), { version })(args).pipe(
+    Effect.provide([NodeServices.layer, presenter, config]),
+    Effect.exit,
+    Effect.flatMap((exit) =>
+      Exit.isSuccess(exit) ? Effect.succeed(ExitCode.ok) : report(exit.cause, command, json, verbose(args))
+    )
+  )
+}
+
+/** Whether `args` ask for stack traces. */
+const verbose = (args: ReadonlyArray<string>): boolean => {
+  const at = args.findIndex((arg) => arg === "--log-level" || arg.startsWith("--log-level="))
+  const level = args[at]?.split("=")[1] ?? args[at + 1] ?? ""
+  return at >= 0 && isVerbose(`${level.charAt(0).toUpperCase()}${level.slice(1).toLowerCase()}`)
+}
+
+const report = Effect.fnUntraced(
+  function*(cause: Cause.Cause<unknown>, command: string, json: boolean, details: boolean) {
+    const failure = Cause.squash(cause)
+    if (isShowHelp(failure)) return failure.errors.length === 0 ? ExitCode.ok : ExitCode.validation
+    const error = failure instanceof CommandError ? failure : internal("etl-stream", failure)
+    yield* Output.fail(command, error, json, Redaction.none)
+    if (details) yield* Effect.sync(() => process.stderr.write(`${Cause.pretty(cause)}\n`))
+    return error.exitCode
+  }
+)
+
+const isShowHelp = (failure: unknown): failure is CliError.ShowHelp =>
+  typeof failure === "object" && failure !== null && "_tag" in failure && failure._tag === "ShowHelp"

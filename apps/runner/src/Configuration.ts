@@ -1,0 +1,232 @@
+/**
+ * Loads a configuration file: reads, parses, resolves references, finds plugins and decodes their options.
+ *
+ * Nothing is connected to and no plugin is made. All problems are found in one go, each with its path, its place in the file and its remedy.
+ */
+import type { Kind, Plugin } from "@etl-stream/core/Plugin"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fs from "node:fs"
+import { dirname, isAbsolute, resolve } from "node:path"
+import { type CommandError, invalidConfiguration, usage } from "./CommandError.ts"
+import { Config } from "./Config.ts"
+import * as Decoding from "./Decoding.ts"
+import * as Interpolation from "./Interpolation.ts"
+import * as PluginLoader from "./PluginLoader.ts"
+import type { Finding, Path } from "./Problem.ts"
+import * as Redaction from "./Redaction.ts"
+import * as YamlDocument from "./YamlDocument.ts"
+
+/** A plugin with its decoded options, ready to be made. */
+export interface Stage<K extends Kind> {
+  readonly name: string
+  readonly plugin: Plugin<K, unknown>
+  readonly options: unknown
+}
+
+export interface PipelineConfiguration {
+  readonly name: string
+  readonly source: Stage<"source">
+  readonly transforms: ReadonlyArray<Stage<"transform">>
+  readonly sink: Stage<"sink">
+  readonly batch: { readonly rows: number; readonly bytes: number; readonly every: Duration.Duration }
+}
+
+export interface Configuration {
+  /** As the user named it. */
+  readonly file: string
+  /** Absolute folder of the file: what relative paths in it are relative to. */
+  readonly directory: string
+  /** Bytes. */
+  readonly memory: number
+  readonly state: Stage<"state">
+  readonly telemetry: typeof Config.Type["telemetry"]
+  readonly pipelines: ReadonlyArray<PipelineConfiguration>
+  /** Hides the secrets that the file, its variables and its files hold. */
+  readonly redact: Redaction.Redaction
+}
+
+export interface LoadOptions {
+  readonly environment: Readonly<Record<string, string | undefined>>
+  /** Leaves references unresolved and checks the rest. */
+  readonly offline: boolean
+}
+
+/** A file may be this large at most, in bytes. */
+const largestFile = 4 * 1024 * 1024
+
+const whyUnreadable = (cause: unknown): string => {
+  switch (typeof cause === "object" && cause !== null && "code" in cause ? cause.code : undefined) {
+    case "ENOENT":
+    case "ENOTDIR":
+      return "does not exist"
+    case "EISDIR":
+      return "is a folder"
+    case "EACCES":
+    case "EPERM":
+      return "may not be read"
+    case "ERR_FS_FILE_TOO_LARGE":
+      return "is too large"
+    default:
+      return "can't be read"
+  }
+}
+
+/** The text of a file; fails with what is wrong with it. */
+const readText = (path: string): Effect.Effect<string, string> =>
+  Effect.try({
+    try: () => {
+      if (Fs.statSync(path).size > largestFile) throw Object.assign(new Error(), { code: "ERR_FS_FILE_TOO_LARGE" })
+      return Fs.readFileSync(path, "utf8")
+    },
+    catch: whyUnreadable
+  })
+
+/** What is gathered while stages are decoded. */
+interface Gathering {
+  readonly document: unknown
+  readonly directory: string
+  readonly references: ReadonlyArray<Interpolation.Reference>
+  readonly findings: Array<Finding>
+  readonly secrets: Set<string>
+}
+
+/** The stage at `path`; undefined, with findings, when something is wrong with it. */
+const loadStage = Effect.fnUntraced(function*<K extends Kind>(
+  gathering: Gathering,
+  path: Path,
+  stage: { readonly plugin: string; readonly options: unknown },
+  kind: K
+) {
+  const pluginPath = [...path, "plugin"]
+  const unresolved = gathering.references.some((reference) =>
+    reference.resolved === undefined && reference.path.join("\0") === pluginPath.join("\0")
+  )
+  if (unresolved) return undefined
+  const plugin = yield* PluginLoader.find(stage.plugin, gathering.directory).pipe(
+    Effect.flatMap((loaded) => PluginLoader.expectKind(loaded, kind)),
+    Effect.catch((error) =>
+      Effect.sync((): undefined => {
+        gathering.findings.push({ path: pluginPath, at: "value", message: error.message, remedy: error.hint })
+      })
+    )
+  )
+  if (plugin === undefined) return undefined
+  const decoded = yield* Decoding.decode(plugin.config, stage.options, [...path, "options"], gathering.references)
+  if (decoded._tag === "Invalid") {
+    gathering.findings.push(...decoded.findings)
+    return undefined
+  }
+  for (const secret of Redaction.secretsOf(decoded.value)) gathering.secrets.add(secret)
+  return { name: stage.plugin, plugin, options: decoded.value }
+})
+
+const loadPipeline = Effect.fnUntraced(
+  function*(gathering: Gathering, name: string, pipeline: Config["pipelines"][string]) {
+    const path = ["pipelines", name]
+    const source = yield* loadStage(gathering, [...path, "source"], pipeline.source, "source")
+    const transforms = yield* Effect.forEach(
+      pipeline.transforms,
+      (transform, index) => loadStage(gathering, [...path, "transforms", index], transform, "transform")
+    )
+    const sink = yield* loadStage(gathering, [...path, "sink"], pipeline.sink, "sink")
+    const complete = transforms.filter((transform) => transform !== undefined)
+    return source === undefined || sink === undefined || complete.length !== transforms.length
+      ? undefined
+      : { name, source, transforms: complete, sink, batch: pipeline.sink.batch }
+  }
+)
+
+/** Stages of a document whose frame doesn't decode: checked as far as they can be, so that one run of `validate` shows everything. */
+const checkStages = Effect.fnUntraced(function*(gathering: Gathering) {
+  const stageAt = Effect.fnUntraced(function*(path: Path, value: unknown, kind: Kind) {
+    if (
+      typeof value !== "object" || value === null || !("plugin" in value) || typeof value.plugin !== "string" ||
+      value.plugin === ""
+    ) return
+    const options = "options" in value ? value.options : {}
+    if (typeof options !== "object" || options === null || Array.isArray(options)) return
+    yield* loadStage(gathering, path, { plugin: value.plugin, options }, kind)
+  })
+  const entries = (value: unknown, key: string): ReadonlyArray<readonly [string, unknown]> => {
+    const inner: unknown = typeof value === "object" && value !== null ? Reflect.get(value, key) : undefined
+    return typeof inner === "object" && inner !== null ? Object.entries(inner) : []
+  }
+  for (const [key, value] of entries({ root: gathering.document }, "root")) {
+    if (key === "state") yield* stageAt([key], value, "state")
+  }
+  for (const [name, pipeline] of entries(gathering.document, "pipelines")) {
+    if (typeof pipeline !== "object" || pipeline === null) continue
+    for (const [key, value] of Object.entries(pipeline)) {
+      const path = ["pipelines", name, key]
+      if (key === "source" || key === "sink") yield* stageAt(path, value, key)
+      if (key === "transforms" && Array.isArray(value)) {
+        yield* Effect.forEach(value, (stage: unknown, index) => stageAt([...path, index], stage, "transform"))
+      }
+    }
+  }
+})
+
+/**
+ * The configuration in `file`, or a `ConfigurationInvalid` error with all its problems. Offline, the result is undefined when something depends on a
+ * reference.
+ */
+export const load = Effect.fn("Configuration.load")(function*(
+  file: string,
+  options: LoadOptions
+): Effect.fn.Return<Configuration | undefined, CommandError> {
+  const directory = dirname(resolve(file))
+  const text = yield* readText(file).pipe(
+    Effect.mapError((why) =>
+      usage(
+        `The configuration file ${file} ${why}`,
+        "Give the path of a YAML file; see examples/ for one to start from."
+      )
+    )
+  )
+  const yaml = YamlDocument.parse(text)
+  if (yaml.problems.length > 0) return yield* invalidConfiguration(file, yaml.problems)
+
+  const interpolated = yield* Interpolation.resolve(yaml.value, {
+    environment: options.environment,
+    offline: options.offline,
+    readFile: (path) => readText(isAbsolute(path) ? path : resolve(directory, path))
+  })
+  const { references, value: document } = interpolated
+  const gathering: Gathering = {
+    document,
+    directory,
+    references,
+    findings: [...interpolated.findings],
+    secrets: new Set()
+  }
+
+  const frame = yield* Decoding.decode(Config, document, [], references)
+  if (frame._tag === "Invalid") {
+    gathering.findings.push(...frame.findings)
+    yield* checkStages(gathering)
+  }
+  const state = frame._tag === "Valid" ? yield* loadStage(gathering, ["state"], frame.value.state, "state") : undefined
+  const pipelines = frame._tag === "Valid"
+    ? yield* Effect.forEach(
+      Object.entries(frame.value.pipelines),
+      ([name, pipeline]) => loadPipeline(gathering, name, pipeline)
+    )
+    : []
+
+  if (gathering.findings.length > 0) {
+    const problems = gathering.findings.map((finding) => YamlDocument.problemAt(yaml, finding))
+    return yield* invalidConfiguration(file, problems.sort((a, b) => a.line - b.line || a.column - b.column))
+  }
+  const complete = pipelines.filter((pipeline) => pipeline !== undefined)
+  if (frame._tag === "Invalid" || state === undefined || complete.length !== pipelines.length) return undefined
+  return {
+    file,
+    directory,
+    memory: frame.value.memory,
+    state,
+    telemetry: frame.value.telemetry,
+    pipelines: complete,
+    redact: Redaction.make(gathering.secrets)
+  }
+})

@@ -1,0 +1,51 @@
+/**
+ * Progress as log lines, one per pipeline and period, for where there is no live view.
+ */
+import type { View } from "@etl-stream/core/Progress"
+import * as Clock from "effect/Clock"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import { Rates } from "./Rates.ts"
+import type { Supervised } from "./Supervisor.ts"
+
+/** What a line says of a pipeline, as log annotations. */
+export const describe = (
+  view: View,
+  rates: { readonly snapshot: number; readonly changes: number }
+): Readonly<Record<string, unknown>> => {
+  const copying = view.tables.filter(({ phase }) => phase === "copying")
+  const sum = (values: ReadonlyArray<number>): number => values.reduce((total, value) => total + value, 0)
+  return {
+    phase: view.phase,
+    tables: view.tables.length,
+    tablesInStep: view.tables.filter(({ phase }) => phase === "streaming").length,
+    ...(copying.length === 0 ? {} : {
+      snapshotRows: sum(copying.map(({ snapshotRows }) => snapshotRows)),
+      estimatedRows: sum(copying.map(({ estimatedRows }) => estimatedRows ?? 0)),
+      snapshotRowsPerSecond: Math.round(rates.snapshot)
+    }),
+    changes: sum(view.tables.map(({ changes }) => changes)),
+    changesPerSecond: Math.round(rates.changes),
+    ...(view.freshness === undefined ? {} : { lagSeconds: Math.round(view.freshness / 100) / 10 }),
+    lagBytes: Number(
+      view.receivedPosition > view.acknowledgedPosition ? view.receivedPosition - view.acknowledgedPosition : 0n
+    ),
+    memoryBytes: view.memory,
+    run: view.run
+  }
+}
+
+/** Logs every pipeline's progress every so often, for as long as it is not interrupted. */
+export const run = (pipelines: ReadonlyArray<Supervised>, every: Duration.Duration): Effect.Effect<void> => {
+  const tracked = pipelines.map((pipeline) => ({ ...pipeline, rates: new Rates() }))
+  const log = Effect.flatMap(Clock.currentTimeMillis, (now) =>
+    Effect.forEach(tracked, ({ name, progress, rates }) => {
+      const view = progress.snapshot(now)
+      const current = rates.record(view, now)
+      return view.phase === "stopped" || view.phase === "failed"
+        ? Effect.void
+        : Effect.logInfo("Progress").pipe(Effect.annotateLogs({ pipeline: name, ...describe(view, current) }))
+    }, { discard: true }))
+  return Effect.asVoid(Effect.repeat(Effect.delay(log, every), Schedule.forever))
+}

@@ -1,0 +1,138 @@
+/**
+ * What a schema expects at a path of its input: its keys, kinds and descriptions, for messages and for values that come as text.
+ *
+ * Shapes are the encoded side of a schema's syntax tree; where a union allows several, all are given.
+ */
+import type * as Schema from "effect/Schema"
+import * as SchemaAST from "effect/SchemaAST"
+import type { Path } from "./Problem.ts"
+
+/** One of the things that a value may be. Never a union. */
+export type Shape = SchemaAST.AST
+
+const alternatives = (ast: SchemaAST.AST): ReadonlyArray<Shape> => {
+  if (SchemaAST.isUnion(ast)) return ast.types.flatMap(alternatives)
+  if (SchemaAST.isSuspend(ast)) return alternatives(ast.thunk())
+  return [ast]
+}
+
+const inside = (shape: Shape, part: string | number): ReadonlyArray<SchemaAST.AST> => {
+  if (SchemaAST.isObjects(shape)) {
+    const property = shape.propertySignatures.find(({ name }) => String(name) === String(part))
+    return property === undefined ? shape.indexSignatures.map(({ type }) => type) : [property.type]
+  }
+  if (SchemaAST.isArrays(shape)) {
+    const element = shape.elements[Number(part)] ?? shape.rest[0]
+    return element === undefined ? [] : [element]
+  }
+  return []
+}
+
+/** What `schema` takes as input at `path`; nothing when it knows no such path. */
+export const at = (schema: Schema.Constraint, path: Path): ReadonlyArray<Shape> =>
+  path.reduce(
+    (shapes, part) => shapes.flatMap((shape) => inside(shape, part)).flatMap(alternatives),
+    alternatives(SchemaAST.toEncoded(schema.ast))
+  )
+
+/** The keys of a mapping. */
+export const keys = (shapes: ReadonlyArray<Shape>): ReadonlyArray<string> => [
+  ...new Set(
+    shapes.flatMap((shape) =>
+      SchemaAST.isObjects(shape) ? shape.propertySignatures.map(({ name }) => String(name)) : []
+    )
+  )
+]
+
+/** The fixed values among `shapes`, as they are written in YAML. */
+export const literals = (shapes: ReadonlyArray<Shape>): ReadonlyArray<string> => [
+  ...new Set(shapes.flatMap((shape) => SchemaAST.isLiteral(shape) ? [String(shape.literal)] : []))
+]
+
+const kind = (shape: Shape): string => {
+  switch (shape._tag) {
+    case "String":
+    case "TemplateLiteral":
+      return "text"
+    case "Number":
+      return "a number"
+    case "Boolean":
+      return "true or false"
+    case "Null":
+      return "nothing (null)"
+    case "Objects":
+      return "a mapping"
+    case "Arrays":
+      return "a list"
+    case "Literal":
+      return typeof shape.literal === "string" ? `"${shape.literal}"` : String(shape.literal)
+    default:
+      return "a value"
+  }
+}
+
+/** The kinds of `shapes`, in words: `"a" or "b"`, `a number`. */
+export const describe = (shapes: ReadonlyArray<Shape>): ReadonlyArray<string> => [...new Set(shapes.map(kind))]
+
+const text = (value: unknown): string | undefined =>
+  typeof value === "string" && value.trim() !== "" ? value.trim() : undefined
+
+const descriptionOf = (ast: SchemaAST.AST): string | undefined =>
+  text(ast.context?.annotations?.["description"]) ?? text(ast.annotations?.["description"])
+
+/** What the key at `path` means, by its schema's description, on whichever side of its transformations the description is. */
+export const description = (schema: Schema.Constraint, path: Path): string | undefined => {
+  for (const root of [schema.ast, SchemaAST.toEncoded(schema.ast)]) {
+    const found = path.reduce(
+      (shapes: ReadonlyArray<SchemaAST.AST>, part) =>
+        shapes.flatMap(alternatives).flatMap((shape) => inside(shape, part)),
+      [root]
+    )
+    for (const ast of found) {
+      const described = descriptionOf(ast)
+      if (described !== undefined) return described
+    }
+  }
+  return undefined
+}
+
+/** What the names in a mapping of free names at `path` must be like, when there is a rule. */
+export const nameRule = (schema: Schema.Constraint, path: Path): string | undefined => {
+  const shapes = path.reduce(
+    (shapes: ReadonlyArray<SchemaAST.AST>, part) =>
+      shapes.flatMap((shape) => inside(shape, part)).flatMap(alternatives),
+    alternatives(schema.ast)
+  )
+  const rules = shapes.flatMap((shape) => SchemaAST.isObjects(shape) ? shape.indexSignatures : []).flatMap((
+    { parameter }
+  ) => parameter.checks ?? [])
+  return rules.map((rule) => text(rule.annotations?.["expected"])).find((rule) => rule !== undefined)
+}
+
+const numeral = /^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$/
+
+/**
+ * Text that stands for a value of `shapes`: unchanged where text is welcome, otherwise the number or boolean that it spells, if one
+ * is expected. Text that fits nothing stays, for the schema to refuse.
+ */
+export const coerce = (value: string, shapes: ReadonlyArray<Shape>): string | number | boolean => {
+  const trimmed = value.trim()
+  for (const shape of shapes) {
+    switch (shape._tag) {
+      case "String":
+      case "TemplateLiteral":
+      case "Unknown":
+      case "Any":
+        return value
+      case "Literal":
+        if (shape.literal === value) return value
+    }
+  }
+  for (const shape of shapes) {
+    const number = SchemaAST.isNumber(shape) || (SchemaAST.isLiteral(shape) && typeof shape.literal === "number")
+    if (number && numeral.test(trimmed)) return Number(trimmed)
+    const boolean = SchemaAST.isBoolean(shape) || (SchemaAST.isLiteral(shape) && typeof shape.literal === "boolean")
+    if (boolean && (trimmed === "true" || trimmed === "false")) return trimmed === "true"
+  }
+  return value
+}

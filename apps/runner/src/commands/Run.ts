@@ -1,0 +1,159 @@
+/**
+ * `etl-stream run`: runs every pipeline of a configuration file until it is asked to stop or none is left.
+ */
+import * as MemoryBudget from "@etl-stream/core/MemoryBudget"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import { CommandError, internal } from "../CommandError.ts"
+import * as Configuration from "../Configuration.ts"
+import { ExitCode } from "../ExitCode.ts"
+import * as LiveView from "../LiveView.ts"
+import * as Logging from "../Logging.ts"
+import * as OpenTelemetry from "../OpenTelemetry.ts"
+import type { Result } from "../Output.ts"
+import * as ProgressLog from "../ProgressLog.ts"
+import { Rates } from "../Rates.ts"
+import * as Screen from "../Screen.ts"
+import * as Signals from "../Signals.ts"
+import * as Supervisor from "../Supervisor.ts"
+
+export interface Options {
+  readonly file: string
+  readonly drainTimeout: Duration.Duration
+  /** Whether a live view is welcome. */
+  readonly view: boolean
+  readonly progressEvery: Duration.Duration
+  readonly logFormat: Logging.Format | undefined
+  readonly json: boolean
+  readonly version: string
+}
+
+const drawEvery = Duration.millis(200)
+
+/** Added to the drain's deadline before the process is ended by force. */
+const grace = Duration.seconds(10)
+
+const wantsColor = (stream: NodeJS.WriteStream): boolean =>
+  stream.isTTY === true && (process.env["NO_COLOR"] ?? "") === "" && process.env["TERM"] !== "dumb"
+
+const showsUnicode = (): boolean =>
+  process.platform === "win32" ||
+  /utf-?8/i.test(process.env["LC_ALL"] || process.env["LC_CTYPE"] || process.env["LANG"] || "")
+
+/** Draws the live view until interrupted, and once more then, so that the last state stays on the terminal. */
+const drawing = Effect.fnUntraced(function*(
+  screen: Screen.Screen,
+  supervisor: Supervisor.Supervisor,
+  stopping: () => boolean
+) {
+  const budget = yield* MemoryBudget.MemoryBudget
+  const startedAt = yield* Clock.currentTimeMillis
+  const tracked = supervisor.pipelines.map((pipeline) => ({ ...pipeline, rates: new Rates() }))
+  const draw = Effect.map(Clock.currentTimeMillis, (now) => {
+    const model: LiveView.Model = {
+      now,
+      startedAt,
+      memory: { used: budget.used(), capacity: budget.capacity },
+      draining: stopping(),
+      pipelines: tracked.map(({ progress, rates, retryAt }) => {
+        const view = progress.snapshot(now)
+        return { view, rates: rates.record(view, now), retryAt: retryAt() }
+      })
+    }
+    screen.draw(LiveView.render(model, {
+      width: Math.max(1, process.stdout.columns),
+      height: Math.max(2, process.stdout.rows),
+      color: wantsColor(process.stdout),
+      unicode: showsUnicode()
+    }))
+  })
+  yield* Effect.repeat(draw, Schedule.spaced(drawEvery)).pipe(Effect.ensuring(draw))
+})
+
+/** The command's result of how its pipelines ended: the first failure decides. */
+const conclude = (outcomes: ReadonlyMap<string, Supervisor.Outcome>): Effect.Effect<Result, CommandError> => {
+  const unsettled: Array<string> = []
+  for (const [name, outcome] of outcomes) {
+    if (outcome._tag === "Failed") return Effect.fail(outcome.error)
+    if (outcome._tag === "Stopped" && !outcome.settled) unsettled.push(name)
+  }
+  return unsettled.length > 0
+    ? Effect.fail(
+      new CommandError({
+        code: "DrainTimeout",
+        message: `Stopped before everything read was in place: ${unsettled.join(", ")}`,
+        hint: "Nothing is lost, it is read again next time. Give `--drain-timeout` more time if that takes too long.",
+        exitCode: ExitCode.runtime
+      })
+    )
+    : Effect.succeed({
+      command: "run",
+      data: { pipelines: [...outcomes].map(([name, outcome]) => ({ name, state: outcome._tag.toLowerCase() })) },
+      text: ""
+    })
+}
+
+const running = Effect.fnUntraced(
+  function*(configuration: Configuration.Configuration, options: Options, screen: Screen.Screen | undefined) {
+    const drain = options.drainTimeout
+    const signals = yield* Signals.make((signal) => {
+      // Whatever a plugin's finalizer does: the process ends.
+      setTimeout(() => process.exit(ExitCode.runtime), Duration.toMillis(drain) + Duration.toMillis(grace)).unref()
+      if (screen === undefined && !options.json) {
+        process.stderr.write(`etl-stream: ${signal}: stopping; once more to quit at once\n`)
+      }
+    })
+    yield* Effect.logInfo("etl-stream starts").pipe(
+      Effect.annotateLogs({
+        version: options.version,
+        file: configuration.file,
+        pipelines: configuration.pipelines.length
+      })
+    )
+    const state = yield* Supervisor.makeState(configuration)
+    const supervisor = yield* Supervisor.start(configuration, state, { stop: signals.stop, drain })
+    yield* Effect.forkScoped(
+      screen === undefined
+        ? ProgressLog.run(supervisor.pipelines, options.progressEvery)
+        : drawing(screen, supervisor, signals.stopping)
+    )
+    return yield* Effect.flatMap(supervisor.outcomes, conclude)
+  }
+)
+
+export const run = Effect.fn("Run.run")(function*(options: Options): Effect.fn.Return<Result, CommandError> {
+  const configuration = yield* Configuration.load(options.file, { environment: process.env, offline: false })
+  if (configuration === undefined) return yield* internal("Loading the configuration", undefined)
+  const { redact } = configuration
+  return yield* Effect.gen(function*() {
+    const view = options.view && !options.json && process.stdout.isTTY === true && process.env["TERM"] !== "dumb"
+    const screen = view ? yield* Screen.make(process.stdout) : undefined
+    const write = (text: string): unknown => process.stderr.write(text)
+    const logging = Logging.layer({
+      format: options.json ? "json" : options.logFormat ?? (process.stderr.isTTY === true ? "pretty" : "logfmt"),
+      color: wantsColor(process.stderr),
+      redact,
+      write: (line) =>
+        screen !== undefined && process.stderr.isTTY === true ? screen.print(line, write) : write(`${line}\n`)
+    })
+    const { otlp } = configuration.telemetry
+    const telemetry = otlp === undefined ? Layer.empty : OpenTelemetry.layer(otlp.endpoint, options.version)
+    return yield* running(configuration, options, screen).pipe(
+      Effect.scoped,
+      Effect.provide([logging, telemetry, MemoryBudget.MemoryBudget.layer(configuration.memory)])
+    )
+  }).pipe(
+    Effect.scoped,
+    Effect.mapError((error) =>
+      new CommandError({
+        ...error,
+        message: redact(error.message),
+        hint: redact(error.hint),
+        ...(error.cause === undefined ? {} : { cause: error.cause })
+      })
+    )
+  )
+})

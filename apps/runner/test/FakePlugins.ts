@@ -1,0 +1,222 @@
+/**
+ * Plugins without a server, for tests: a source that counts, a sink that writes lines to a file, and a state store in memory.
+ *
+ * Tests copy this file into a folder of their own and name it in configurations as a local plugin.
+ */
+import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
+import { ChangeBatchBuilder } from "@etl-stream/core/ChangeBatchBuilder"
+import { Int64Column } from "@etl-stream/core/ColumnBuilder"
+import { ConnectorError, Reason } from "@etl-stream/core/ConnectorError"
+import type { Element } from "@etl-stream/core/Element"
+import * as Plugin from "@etl-stream/core/Plugin"
+import * as Sequence from "@etl-stream/core/Sequence"
+import type { TableElement } from "@etl-stream/core/Sink"
+import type { TableSchema } from "@etl-stream/core/TableSchema"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as Fs from "node:fs"
+import { resolve } from "node:path"
+
+const table: TableSchema = {
+  table: { schema: "public", name: "numbers" },
+  version: 1,
+  columns: [{ name: "n", type: { _tag: "Int64" }, sourceType: "bigint", nullable: false }],
+  identity: { _tag: "Key", columns: [0] }
+}
+
+const batch = (
+  op: ChangeBatch.Operation,
+  commit: number,
+  ordinal: number,
+  from: number,
+  count: number
+): ChangeBatch.ChangeBatch => {
+  const builder = new ChangeBatchBuilder(table)
+  for (let n = from; n < from + count; n++) {
+    builder.begin(op, 0, commit, ordinal, 0, 0)
+    const column = builder.columns[0]
+    if (column instanceof Int64Column) column.appendNumber(n)
+  }
+  return builder.finish()
+}
+
+const fails = (reason: Reason, plugin: string, cause?: Error) =>
+  new ConnectorError({
+    reason,
+    plugin,
+    message: "it does not work",
+    hint: "Mend it.",
+    ...(cause === undefined ? {} : { cause })
+  })
+
+/** Copies `rows` rows at position 1, then makes one change per commit from position 2 to `changes` + 1; then ends, or waits for ever. */
+export const counter = Plugin.source({
+  name: "counter",
+  version: "1.2.3",
+  summary: "Counts",
+  config: Schema.Struct({
+    rows: Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 1000 })).pipe(
+      Schema.withDecodingDefaultKey(Effect.succeed(3))
+    ).annotateKey({
+      description: "Rows of the copy."
+    }),
+    changes: Schema.Int.pipe(Schema.withDecodingDefaultKey(Effect.succeed(5))),
+    ends: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(true))),
+    mode: Schema.Literals(["steady", "bursts"]).pipe(Schema.withDecodingDefaultKey(Effect.succeed("steady" as const))),
+    every: Schema.DurationFromString.pipe(Schema.withDecodingDefaultKey(Effect.succeed("1 milli"))),
+    password: Schema.optionalKey(Schema.RedactedFromValue(Schema.String)),
+    secret: Schema.optionalKey(Schema.Redacted(Schema.String)),
+    /** What goes wrong, and where. */
+    fails: Schema.optionalKey(
+      Schema.Struct({ at: Schema.Literals(["make", "tables", "stream", "defect", "leak"]), reason: Reason })
+    )
+  }),
+  make: (config) =>
+    Effect.gen(function*() {
+      const broken = (at: string) =>
+        config.fails?.at === at ? Effect.fail(fails(config.fails.reason, "counter")) : Effect.void
+      yield* broken("make")
+      if (config.fails?.at === "leak") {
+        const secrets = [config.password, config.secret].map((secret) =>
+          secret === undefined ? "" : Redacted.value(secret)
+        ).join(" ")
+        yield* Effect.logInfo(`logging in with ${secrets}`)
+        return yield* new ConnectorError({
+          reason: "Unauthorized",
+          plugin: "counter",
+          message: `refused: ${secrets}`,
+          hint: "Mend it."
+        })
+      }
+      return {
+        tables: Effect.as(broken("tables"), [table]),
+        stream: ({ positions }) => {
+          const position = positions.get("public.numbers")
+          const copy: ReadonlyArray<Element> = position?.copied !== undefined ? [] : [
+            { _tag: "SnapshotBegin", table, position: 1n, estimatedRows: config.rows, estimatedBytes: undefined },
+            ...(config.rows === 0
+              ? []
+              : [
+                {
+                  _tag: "SnapshotRows",
+                  batch: batch(ChangeBatch.Operation.Read, 1, 0, 0, config.rows),
+                  position: 1n,
+                  part: 0
+                } as const
+              ]),
+            { _tag: "SnapshotEnd", table, position: 1n, rows: config.rows }
+          ]
+          const changes = Stream.range(2, config.changes + 1).pipe(
+            Stream.rechunk(1),
+            Stream.tap(() => Effect.sleep(config.every)),
+            Stream.flatMap((commit): Stream.Stream<Element> =>
+              Stream.fromIterable<Element>([
+                { _tag: "Rows", batch: batch(ChangeBatch.Operation.Insert, commit, 1, 1000 + commit, 1) },
+                { _tag: "Watermark", position: BigInt(commit), commitTime: BigInt(Date.now()) * 1000n }
+              ])
+            )
+          )
+          const failing = Stream.fromEffectDrain(
+            config.fails?.at === "defect" ? Effect.die(new TypeError("row value 4711")) : broken("stream")
+          )
+          return Stream.fromIterable(copy).pipe(
+            Stream.concat(changes),
+            Stream.concat(failing),
+            Stream.concat(config.ends ? Stream.empty : Stream.never)
+          )
+        }
+      }
+    })
+})
+
+interface Line {
+  readonly kind: "begin" | "copied" | "read" | "change" | "settled"
+  readonly n?: string
+  readonly sequence?: string
+}
+
+/** Appends a line to `file` for each row, durable at once. `trips` names a file: the first write of a change while it is absent makes it and fails. */
+export const lines = Plugin.sink({
+  name: "lines",
+  version: "1.2.3",
+  summary: "Writes lines",
+  config: Schema.Struct({
+    file: Schema.String,
+    trips: Schema.optionalKey(Schema.Struct({ file: Schema.String, reason: Reason })),
+    /** Rows take this long to become durable. */
+    slow: Schema.DurationFromString.pipe(Schema.withDecodingDefaultKey(Effect.succeed("0 millis")))
+  }),
+  make: (config, { directory }) =>
+    Effect.sync(() => {
+      const file = resolve(directory, config.file)
+      const append = (...added: ReadonlyArray<Line>) =>
+        Fs.appendFileSync(file, added.map((line) => `${JSON.stringify(line)}\n`).join(""))
+      const held = (): ReadonlyArray<Line> =>
+        Fs.existsSync(file)
+          ? Fs.readFileSync(file, "utf8").trim().split("\n").filter((line) => line !== "").map((line) =>
+            JSON.parse(line) as Line
+          )
+          : [] // our own lines
+      const rows = (kind: "read" | "change", changes: ChangeBatch.ChangeBatch): ReadonlyArray<Line> =>
+        Array.from({ length: changes.rows }, (_, row) => ({
+          kind,
+          n: String(changes.records.getChildAt(ChangeBatch.metadataColumns)?.get(row)),
+          sequence: Sequence.format(ChangeBatch.sequenceAt(changes.records, row))
+        }))
+      const trip = Effect.suspend(() => {
+        if (config.trips === undefined) return Effect.void
+        const mark = resolve(directory, config.trips.file)
+        if (Fs.existsSync(mark)) return Effect.void
+        Fs.writeFileSync(mark, "")
+        return Effect.fail(fails(config.trips.reason, "lines"))
+      })
+      const write = (element: TableElement): Effect.Effect<void, ConnectorError> =>
+        Effect.gen(function*() {
+          if (element._tag === "SnapshotBegin") append({ kind: "begin" })
+          else if (element._tag === "SnapshotRows") append(...rows("read", element.batch))
+          else if (element._tag === "SnapshotEnd") append({ kind: "copied" })
+          else if (element._tag === "Rows") {
+            yield* trip
+            yield* Effect.sleep(config.slow)
+            append(...rows("change", element.batch))
+          }
+        })
+      return {
+        open: (_, durable) =>
+          Effect.sync(() => {
+            const last = held().findLast(({ kind }) => kind === "change")?.sequence
+            return {
+              position: {
+                copied: held().some(({ kind }) => kind === "copied") ? 1n : undefined,
+                committed: last === undefined ? undefined : Sequence.parse(last)
+              },
+              write: (element) =>
+                Effect.andThen(write(element), element._tag === "Rows" ? durable(element.batch.last) : Effect.void)
+            }
+          }),
+        run: Effect.never,
+        settle: Effect.sync(() => append({ kind: "settled" }))
+      }
+    })
+})
+
+/** Keeps entries in memory. */
+export const memory = Plugin.state({
+  name: "memory",
+  version: "1.2.3",
+  summary: "Forgets",
+  config: Schema.Struct({}),
+  make: () =>
+    Effect.sync(() => ({
+      get: () => Effect.succeed(Option.none()),
+      list: () => Effect.succeed([]),
+      compareAndSet: () => Effect.succeed(Option.some("1")),
+      remove: () => Effect.void
+    }))
+})
+
+/** Of another version of the contracts. */
+export const ancient = { ...memory, name: "ancient", apiVersion: 0 }

@@ -1,0 +1,182 @@
+/**
+ * Which position may be acknowledged to the source: the highest watermark before which every change is durable.
+ *
+ * The engine registers what it hands to writers (`emitted`, one ticket per batch), what sinks report (`durable`) and the
+ * source's `watermark`s. Tickets between two watermarks coalesce to the last sequence per table, and watermarks that
+ * wait coalesce pairwise once there are too many, so memory is bounded by `maxWaiting` times the number of tables. All
+ * of it is plain arithmetic: no Effect, no clock, and amortised constant time per call.
+ */
+import * as Sequence from "./Sequence.ts"
+import type { TableId } from "./TableSchema.ts"
+
+/** A watermark and the tables with changes between it and the watermark before, each with its last sequence. */
+interface Segment {
+  position: bigint
+  commitTime: bigint | undefined
+  readonly tables: Map<TableId, Sequence.Sequence>
+}
+
+/** How far a table's changes are: the last one emitted, the last one durable. Undefined when there was none in this run. */
+export interface TableProgress {
+  readonly emitted: Sequence.Sequence | undefined
+  readonly durable: Sequence.Sequence | undefined
+}
+
+interface TableState {
+  emitted: Sequence.Sequence | undefined
+  durable: Sequence.Sequence | undefined
+}
+
+const covers = (durable: Sequence.Sequence | undefined, sequence: Sequence.Sequence): boolean =>
+  durable !== undefined && Sequence.compare(durable, sequence) >= 0
+
+export class Acknowledgement {
+  private readonly states = new Map<TableId, TableState>()
+  private waiting: Array<Segment> = []
+  private open = new Map<TableId, Sequence.Sequence>()
+  private readonly maxWaiting: number
+  /** The table that the oldest waiting watermark was last seen to wait for; nothing else needs a look before it moves. */
+  private blocker: TableId | undefined
+  private received = 0n
+  private confirmed = 0n
+  private confirmedTime: bigint | undefined
+  private unsettled = 0
+
+  constructor(maxWaiting = 1024) {
+    this.maxWaiting = Math.max(2, maxWaiting)
+  }
+
+  private state(table: TableId): TableState {
+    let state = this.states.get(table)
+    if (state === undefined) {
+      state = { emitted: undefined, durable: undefined }
+      this.states.set(table, state)
+    }
+    return state
+  }
+
+  /** Registers that changes of `table` up to `last` are on their way; they belong before the next watermark. */
+  emitted(table: TableId, last: Sequence.Sequence): void {
+    const state = this.state(table)
+    if (state.emitted !== undefined && Sequence.compare(state.emitted, last) > 0) {
+      throw new RangeError(`Changes of ${table} were emitted out of order`)
+    }
+    const wasSettled = state.emitted === undefined || covers(state.durable, state.emitted)
+    state.emitted = last
+    if (covers(state.durable, last)) return
+    if (wasSettled) this.unsettled++
+    this.open.set(table, last)
+  }
+
+  /** Registers that everything of `table` up to `sequence` survives a crash. Going back is ignored. */
+  durable(table: TableId, sequence: Sequence.Sequence): void {
+    const state = this.state(table)
+    if (covers(state.durable, sequence)) return
+    const wasUnsettled = state.emitted !== undefined && !covers(state.durable, state.emitted)
+    state.durable = sequence
+    if (wasUnsettled && state.emitted !== undefined && covers(sequence, state.emitted)) this.unsettled--
+    if (this.blocker === table) this.advance()
+  }
+
+  /** Registers that everything up to `position` has been emitted. A position that isn't higher than the last is ignored. */
+  watermark(position: bigint, commitTime?: bigint): void {
+    if (position <= this.received) return
+    this.received = position
+    this.waiting.push({ position, commitTime, tables: this.open })
+    this.open = new Map()
+    if (this.waiting.length > this.maxWaiting) this.coalesce()
+    if (this.blocker === undefined) this.advance()
+  }
+
+  private advance(): void {
+    this.blocker = undefined
+    let done = 0
+    for (const segment of this.waiting) {
+      for (const [table, sequence] of segment.tables) {
+        if (!covers(this.states.get(table)?.durable, sequence)) {
+          this.blocker = table
+          break
+        }
+        segment.tables.delete(table)
+      }
+      if (this.blocker !== undefined) break
+      this.confirmed = segment.position
+      if (segment.commitTime !== undefined) this.confirmedTime = segment.commitTime
+      done++
+    }
+    if (done > 0) this.waiting.splice(0, done)
+  }
+
+  /** Halves the number of waiting watermarks: of each pair the later one stays and waits for the changes of both. */
+  private coalesce(): void {
+    const fewer: Array<Segment> = []
+    for (let i = 0; i < this.waiting.length; i += 2) {
+      const earlier = this.waiting[i]
+      const later = this.waiting[i + 1]
+      if (earlier === undefined) continue
+      if (later === undefined) {
+        fewer.push(earlier)
+        continue
+      }
+      for (const [table, sequence] of later.tables) earlier.tables.set(table, sequence)
+      fewer.push({ position: later.position, commitTime: later.commitTime ?? earlier.commitTime, tables: earlier.tables })
+    }
+    this.waiting = fewer
+  }
+
+  /** The highest watermark before which everything is durable; 0 until there is one. */
+  acknowledged(): bigint {
+    return this.confirmed
+  }
+
+  /** Commit time (microseconds since 1970-01-01 UTC) of the last transaction up to `acknowledged`, when it is known. */
+  acknowledgedTime(): bigint | undefined {
+    return this.confirmedTime
+  }
+
+  /** The highest watermark received; 0 until there is one. */
+  receivedWatermark(): bigint {
+    return this.received
+  }
+
+  /** Whether everything emitted so far is durable. */
+  settled(): boolean {
+    return this.unsettled === 0
+  }
+
+  /** The tables with changes that are emitted and not yet durable: what a drain still waits for. */
+  unsettledTables(): ReadonlyArray<TableId> {
+    return [...this.states].filter(([, state]) => state.emitted !== undefined && !covers(state.durable, state.emitted))
+      .map(([table]) => table)
+  }
+
+  table(table: TableId): TableProgress {
+    return this.states.get(table) ?? { emitted: undefined, durable: undefined }
+  }
+
+  /** Per table, up to where its changes are durable, for every table that had any in this run. */
+  durablePositions(): ReadonlyMap<TableId, Sequence.Sequence> {
+    const positions = new Map<TableId, Sequence.Sequence>()
+    for (const [table, { durable }] of this.states) if (durable !== undefined) positions.set(table, durable)
+    return positions
+  }
+
+  /**
+   * The lowest durable sequence among the tables that have changes under way (`Sequence.zero` for one with nothing durable
+   * yet); undefined when everything is durable.
+   */
+  lowestDurable(): Sequence.Sequence | undefined {
+    let lowest: Sequence.Sequence | undefined
+    for (const { durable, emitted } of this.states.values()) {
+      if (emitted === undefined || covers(durable, emitted)) continue
+      const held = durable ?? Sequence.zero
+      if (lowest === undefined || Sequence.compare(held, lowest) < 0) lowest = held
+    }
+    return lowest
+  }
+
+  /** Number of watermarks that wait, for tests and metrics. */
+  waitingWatermarks(): number {
+    return this.waiting.length
+  }
+}

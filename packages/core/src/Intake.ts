@@ -1,0 +1,254 @@
+/**
+ * What happens to each element that a source emits: memory is reserved, rows that the sink holds already are cut off, transforms are
+ * applied, a ticket is registered, and the element goes to its table's worker.
+ *
+ * Per table, sequences only grow: whatever comes again (after a reconnection of the source, or because the sink is further than
+ * what was acknowledged) is skipped. Everything here is per batch; only waiting for memory suspends.
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+import type { Acknowledgement } from "./Acknowledgement.ts"
+import { barrierFootprint } from "./ArrowBatcher.ts"
+import * as BatchConcat from "./BatchConcat.ts"
+import * as BatchSlice from "./BatchSlice.ts"
+import type { ChangeBatch } from "./ChangeBatch.ts"
+import { ConnectorError } from "./ConnectorError.ts"
+import type * as Element from "./Element.ts"
+import type { Account } from "./MemoryBudget.ts"
+import type { Progress } from "./Progress.ts"
+import type { Route, Routes } from "./Route.ts"
+import * as Sequence from "./Sequence.ts"
+import type { TableElement } from "./Sink.ts"
+import type { TableId } from "./TableSchema.ts"
+import * as Telemetry from "./Telemetry.ts"
+import type { Transform } from "./Transform.ts"
+
+export interface Options {
+  readonly pipeline: string
+  readonly routes: Routes
+  readonly transforms: ReadonlyArray<Transform>
+  readonly acknowledgement: Acknowledgement
+  readonly account: Account
+  readonly progress: Progress
+  /** Called after a watermark was registered. */
+  readonly watermarked: () => void
+  /** Waits for something until the run is asked to stop: false then. */
+  readonly unlessStopped: (wait: Effect.Effect<void>) => Effect.Effect<boolean>
+}
+
+/** The last sequence that a snapshot at `position` covers: before every change that commits at `position`. */
+export const coveredBy = (position: bigint): Sequence.Sequence =>
+  position === 0n ? Sequence.zero : Sequence.make(position - 1n, 0xffffffffffffffffn)
+
+const protocol = (table: TableId, message: string): ConnectorError =>
+  new ConnectorError({
+    reason: "Protocol",
+    plugin: "@etl-stream/core",
+    message,
+    hint: "This is a defect of the source plugin: please report it. Nothing was acknowledged that isn't durable",
+    table
+  })
+
+/**
+ * Handles one element and returns whether it was taken; false when the run was asked to stop while the element waited for
+ * memory (it will be read again).
+ */
+export const make = (options: Options): (element: Element.Element) => Effect.Effect<boolean, ConnectorError> => {
+  const { account, acknowledgement, pipeline, progress, routes, transforms } = options
+  const metrics = Telemetry.forPipeline(pipeline)
+
+  const reserve = (bytes: number): Effect.Effect<boolean> => {
+    if (account.tryReserve(bytes)) return Effect.succeed(true)
+    // What gathers in batchers would never be accepted if it had to wait for company that can't come in.
+    for (const { worker } of routes.all()) worker?.flush()
+    return options.unlessStopped(account.reserve(bytes))
+  }
+
+  /** Registers what is to become durable. */
+  const ticket = (route: Route, sequence: Sequence.Sequence): Effect.Effect<void, ConnectorError> =>
+    Effect.suspend(() => {
+      const { emitted } = acknowledgement.table(route.table)
+      if (emitted !== undefined && Sequence.compare(emitted, sequence) > 0) {
+        return Effect.fail(protocol(route.table, `The source went back in the table ${route.table}`))
+      }
+      acknowledgement.emitted(route.table, sequence)
+      return Effect.void
+    })
+
+  const offer = Effect.fnUntraced(function*(route: Route, element: TableElement, held: number) {
+    route.worker?.offer(element, held, yield* Clock.currentTimeMillis)
+    progress.memory = account.held()
+  })
+
+  /** Applies transforms to a batch for which `held` bytes are reserved; returns what is left and what is held for it. */
+  const transform = Effect.fnUntraced(function*(route: Route, batch: ChangeBatch, held: number) {
+    if (transforms.length === 0) return { batch, held }
+    let left: ChangeBatch | undefined = batch
+    for (const transform of transforms) {
+      left = yield* transform.apply(left)
+      if (left === undefined) break
+    }
+    const dropped = batch.rows - (left?.rows ?? 0)
+    if (dropped > 0) {
+      route.counters.dropped += dropped
+      yield* Metric.update(route.metrics.dropped, dropped)
+    }
+    const now = left === undefined ? 0 : left === batch ? held : BatchConcat.footprint(left)
+    if (now > held) account.grow(now - held)
+    else account.release(held - now)
+    return { batch: left, held: now }
+  })
+
+  const count = (route: Route, batch: ChangeBatch): Effect.Effect<void> =>
+    Effect.andThen(
+      Metric.update(route.metrics.sourceRecords, batch.rows),
+      Metric.update(route.metrics.sourceBytes, batch.bytes)
+    )
+
+  const skipped = (route: Route, rows: number): Effect.Effect<void> => {
+    route.counters.skipped += rows
+    return Metric.update(route.metrics.skipped, rows)
+  }
+
+  const leftOut = (route: Route, rows: number): Effect.Effect<boolean> => {
+    route.counters.dropped += rows
+    return Effect.as(Metric.update(route.metrics.dropped, rows), true)
+  }
+
+  const rows = Effect.fnUntraced(function*(element: Element.Rows) {
+    const route = yield* routes.resolve(element.batch.table)
+    yield* count(route, element.batch)
+    if (route.target === undefined) return yield* leftOut(route, element.batch.rows)
+    const fresh = BatchSlice.after(element.batch, route.upTo)
+    if (fresh !== element.batch) yield* skipped(route, element.batch.rows - (fresh?.rows ?? 0))
+    if (fresh === undefined) return true
+    const footprint = BatchConcat.footprint(fresh)
+    if (!(yield* reserve(footprint))) return false
+    route.upTo = fresh.last
+    route.counters.lastSequence = fresh.last
+    const { batch, held } = yield* transform(route, fresh, footprint)
+    if (batch === undefined) return true
+    yield* ticket(route, batch.last)
+    yield* offer(route, batch === element.batch ? element : { _tag: "Rows", batch }, held)
+    return true
+  })
+
+  const truncate = Effect.fnUntraced(function*(element: Element.Truncate) {
+    const route = yield* routes.resolve(element.table)
+    if (route.target === undefined) return true
+    if (route.upTo !== undefined && Sequence.compare(element.sequence, route.upTo) <= 0) return true
+    if (!(yield* reserve(barrierFootprint))) return false
+    route.upTo = element.sequence
+    route.counters.lastSequence = element.sequence
+    yield* ticket(route, element.sequence)
+    yield* offer(route, { ...element, table: route.target }, barrierFootprint)
+    return true
+  })
+
+  const schema = Effect.fnUntraced(function*(element: Element.Schema) {
+    const route = yield* routes.resolve(element.table)
+    if (route.target === undefined) return true
+    if (!(yield* reserve(barrierFootprint))) return false
+    yield* offer(route, { ...element, table: route.target }, barrierFootprint)
+    return true
+  })
+
+  const snapshotBegin = Effect.fnUntraced(function*(element: Element.SnapshotBegin) {
+    const route = yield* routes.resolve(element.table)
+    if (route.target === undefined) return true
+    if (!(yield* reserve(barrierFootprint))) return false
+    const { position } = element
+    const { counters } = route
+    route.copy = { position, received: 0, passed: 0 }
+    counters.phase = "copying"
+    counters.startedAt = yield* Clock.currentTimeMillis
+    counters.copiedAt = undefined
+    counters.snapshotRows = 0
+    counters.snapshotBytes = 0
+    counters.estimatedRows = element.estimatedRows
+    counters.estimatedBytes = element.estimatedBytes
+    if (element.estimatedRows !== undefined) yield* Metric.update(route.metrics.snapshotEstimated, element.estimatedRows)
+    progress.phase = "snapshot"
+    const covered = coveredBy(position)
+    if (route.upTo === undefined || Sequence.compare(route.upTo, covered) < 0) route.upTo = covered
+    // Until the copy is durable nothing after it may be acknowledged.
+    yield* ticket(route, covered)
+    yield* offer(route, { ...element, table: route.target }, barrierFootprint)
+    return true
+  })
+
+  const snapshotRows = Effect.fnUntraced(function*(element: Element.SnapshotRows) {
+    const route = yield* routes.resolve(element.batch.table)
+    yield* count(route, element.batch)
+    if (route.target === undefined) return yield* leftOut(route, element.batch.rows)
+    if (route.copy?.position !== element.position) {
+      return yield* protocol(route.table, `Rows of a copy of ${route.table} came without its beginning`)
+    }
+    const footprint = BatchConcat.footprint(element.batch)
+    if (!(yield* reserve(footprint))) return false
+    const { batch, held } = yield* transform(route, element.batch, footprint)
+    route.copy.received += element.batch.rows
+    route.copy.passed += batch?.rows ?? 0
+    if (batch !== undefined) yield* offer(route, batch === element.batch ? element : { ...element, batch }, held)
+    return true
+  })
+
+  const snapshotEnd = Effect.fnUntraced(function*(element: Element.SnapshotEnd) {
+    const route = yield* routes.resolve(element.table)
+    if (route.target === undefined) return true
+    const { copy } = route
+    if (copy?.position !== element.position) {
+      return yield* protocol(route.table, `A copy of ${route.table} ended that didn't begin`)
+    }
+    if (copy.received !== element.rows) {
+      const message = `The copy of ${route.table} should have ${element.rows} rows, but ${copy.received} came`
+      return yield* protocol(route.table, message)
+    }
+    if (!(yield* reserve(barrierFootprint))) return false
+    route.copy = undefined
+    yield* offer(route, { ...element, table: route.target, rows: copy.passed }, barrierFootprint)
+    return true
+  })
+
+  const watermark = (element: Element.Watermark): Effect.Effect<boolean> => {
+    acknowledgement.watermark(element.position, element.commitTime)
+    progress.receivedPosition = acknowledgement.receivedWatermark()
+    if (element.commitTime !== undefined) progress.receivedCommitTime = element.commitTime
+    if (progress.phase === "starting" || (progress.phase === "snapshot" && !progress.copying())) progress.phase = "streaming"
+    options.watermarked()
+    return Effect.succeed(true)
+  }
+
+  const message = (): Effect.Effect<boolean> => {
+    progress.messages++
+    return Effect.as(Metric.update(metrics.messages, 1), true)
+  }
+
+  const handle = (element: Element.Element): Effect.Effect<boolean, ConnectorError> => {
+    switch (element._tag) {
+      case "Rows":
+        return rows(element)
+      case "SnapshotRows":
+        return snapshotRows(element)
+      case "Watermark":
+        return watermark(element)
+      case "Truncate":
+        return truncate(element)
+      case "Schema":
+        return schema(element)
+      case "SnapshotBegin":
+        return snapshotBegin(element)
+      case "SnapshotEnd":
+        return snapshotEnd(element)
+      case "Message":
+        return message()
+    }
+  }
+
+  return (element) =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      progress.receivedAt = now
+      return handle(element)
+    })
+}

@@ -1,0 +1,307 @@
+/**
+ * One run of a pipeline: source to transforms to sink, until it is asked to stop, the source ends, or something fails.
+ *
+ * `run` opens every table at the sink, pulls the source's elements one by one through `Intake`, and lets each table's
+ * `TableWorker` write them. What sinks report durable goes through `Acknowledgement` back to the source. Any error ends the run and
+ * releases everything; running again continues where the sink is. A graceful stop stops pulling, writes what has gathered,
+ * waits until all of it is durable and the source had a chance to confirm it, and settles the sink, all within a deadline.
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Latch from "effect/Latch"
+import * as Metric from "effect/Metric"
+import * as Pull from "effect/Pull"
+import * as Queue from "effect/Queue"
+import * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { Acknowledgement } from "./Acknowledgement.ts"
+import * as Checkpoint from "./Checkpoint.ts"
+import type { ConnectorError } from "./ConnectorError.ts"
+import type { Element } from "./Element.ts"
+import * as Intake from "./Intake.ts"
+import { MemoryBudget } from "./MemoryBudget.ts"
+import type { Progress } from "./Progress.ts"
+import * as Route from "./Route.ts"
+import type { Sink, TableElement } from "./Sink.ts"
+import type { Source } from "./Source.ts"
+import type { StateStoreShape } from "./StateStore.ts"
+import * as TableWorker from "./TableWorker.ts"
+import * as Telemetry from "./Telemetry.ts"
+import type { Transform } from "./Transform.ts"
+
+/** How rows are gathered before a table's writer gets them. */
+export interface BatchOptions {
+  readonly rows: number
+  /** Size of Arrow buffers. */
+  readonly bytes: number
+  /** How long rows wait for company at most. */
+  readonly every: Duration.Input
+}
+
+export interface Options {
+  readonly name: string
+  readonly source: Source
+  readonly transforms: ReadonlyArray<Transform>
+  readonly sink: Sink
+  readonly batch: BatchOptions
+  readonly progress: Progress
+  readonly state: StateStoreShape
+  /** Completes when a graceful stop is asked for. */
+  readonly stop: Effect.Effect<void>
+  /** How long a graceful stop may take; then the run ends anyway, and what wasn't durable is read again next time. */
+  readonly drain: Duration.Input
+}
+
+/** Tables are opened at the sink this many at a time. */
+const openConcurrency = 4
+const checkpointEvery = Duration.seconds(5)
+const gaugesEvery = Duration.seconds(1)
+/** How long a stop waits for the source's feedback to read the last acknowledged position. */
+const confirmWait = Duration.seconds(2)
+
+/** A scope that closes with the surrounding one; of several, the one made last closes first. */
+const childScope = Effect.acquireRelease(Scope.make(), (scope, exit) => Scope.close(scope, exit))
+
+const elementSize = (element: TableElement): Record<string, unknown> => ({
+  [Telemetry.Attributes.element]: element._tag,
+  ...("batch" in element
+    ? { [Telemetry.Attributes.rows]: element.batch.rows, [Telemetry.Attributes.bytes]: element.batch.bytes }
+    : {})
+})
+
+const start = Effect.fnUntraced(function*(options: Options) {
+  const { name, progress, sink, source } = options
+  const budget = yield* MemoryBudget
+  const clock = yield* Clock.Clock
+  const every = Duration.toMillis(Duration.fromInputUnsafe(options.batch.every))
+  const drain = Duration.fromInputUnsafe(options.drain)
+  const metrics = Telemetry.forPipeline(name)
+  const acknowledgement = new Acknowledgement()
+  progress.begin(clock.currentTimeMillisUnsafe())
+
+  // Closed in the opposite order: first nothing is read any more, then nothing is written, then the tables are closed.
+  const account = yield* budget.account
+  const sinkScope = yield* childScope
+  const workScope = yield* childScope
+  const sourceScope = yield* childScope
+
+  const failure = yield* Deferred.make<never, ConnectorError>()
+  const stopped = yield* Deferred.make<void>()
+  yield* options.stop.pipe(Effect.andThen(Deferred.succeed(stopped, undefined)), Effect.forkIn(workScope))
+
+  /** Opened whenever something happened that a drain waits for. */
+  const changed = Latch.makeUnsafe(false)
+  const acknowledgementMoved = () => {
+    progress.acknowledgedPosition = acknowledgement.acknowledged()
+    progress.durableCommitTime = acknowledgement.acknowledgedTime() ?? progress.durableCommitTime
+    changed.openUnsafe()
+  }
+
+  const accepted = (route: Route.Route) =>
+    Effect.fnUntraced(function*(element: TableElement, seconds: number) {
+      const { counters, metrics } = route
+      progress.memory = account.held()
+      if (element._tag === "Rows" || element._tag === "SnapshotRows") {
+        const { bytes, rows } = element.batch
+        if (element._tag === "Rows") {
+          counters.changes += rows
+          counters.bytes += bytes
+        } else {
+          counters.snapshotRows += rows
+          counters.snapshotBytes += bytes
+          yield* Metric.update(metrics.snapshotCopied, counters.snapshotRows)
+        }
+        yield* Metric.update(metrics.sinkRecords, rows)
+        yield* Metric.update(metrics.batchRecords, rows)
+        yield* Metric.update(metrics.writeDuration, seconds)
+      } else if (element._tag === "SnapshotEnd") {
+        counters.phase = "streaming"
+        counters.copiedAt = clock.currentTimeMillisUnsafe()
+        acknowledgement.durable(route.table, Intake.coveredBy(element.position))
+        yield* Effect.logInfo("The copy of a table is complete").pipe(
+          Effect.annotateLogs({ table: route.table, rows: element.rows })
+        )
+        acknowledgementMoved()
+      }
+      changed.openUnsafe()
+    })
+
+  const routes = Route.make({
+    pipeline: name,
+    sink,
+    transforms: options.transforms,
+    progress,
+    acknowledgement,
+    scope: sinkScope,
+    durable: acknowledgementMoved,
+    worker: (route, writer) =>
+      TableWorker.make({
+        table: route.table,
+        writer,
+        limits: { rows: options.batch.rows, bytes: options.batch.bytes, every },
+        account,
+        accepted: accepted(route),
+        traced: (element, write) =>
+          Telemetry.withTableSpan(Telemetry.Spans.write, name, route.table, elementSize(element))(write),
+        failed: (error) => Deferred.doneUnsafe(failure, Effect.tapCause(error, failedAt("sink")))
+      }).pipe(Scope.provide(workScope))
+  })
+
+  const failedAt = (stage: string) => (cause: Cause.Cause<ConnectorError>): Effect.Effect<void> => {
+    const error = cause.reasons.find(Cause.isFailReason)?.error
+    return error === undefined ? Effect.void : metrics.error(error.reason, stage)
+  }
+
+  /** Lets a fiber's end for any reason but interruption end the run. */
+  const endsRun = <A, R>(effect: Effect.Effect<A, ConnectorError, R>, stage: string): Effect.Effect<void, never, R> =>
+    effect.pipe(
+      Effect.tapCause(failedAt(stage)),
+      Effect.catchCause((cause) => Deferred.failCause(failure, cause)),
+      Effect.asVoid
+    )
+
+  /** What the source's feedback read last; undefined when it has never read it. */
+  let confirmed: bigint | undefined
+  const acknowledged = () => {
+    const position = acknowledgement.acknowledged()
+    if (position !== confirmed) {
+      confirmed = position
+      changed.openUnsafe()
+    }
+    return position
+  }
+
+  const prepare = Effect.gen(function*() {
+    const tables = yield* Effect.tapCause(source.tables, failedAt("source"))
+    yield* Effect.forEach(tables, (table) => Effect.tapCause(routes.resolve(table), failedAt("sink")), {
+      concurrency: openConcurrency,
+      discard: true
+    })
+    yield* Effect.logInfo("The pipeline runs").pipe(Effect.annotateLogs({ tables: tables.length }))
+  })
+
+  // Nothing is buffered between the source and the intake: an element is pulled when the one before was taken. The source
+  // stays open after its end and after a stop: its feedback still has to tell the server what becomes durable.
+  const handoff = yield* Queue.make<Element, Cause.Done>({ capacity: 0 })
+  const pulling = Effect.gen(function*() {
+    const pull = yield* Stream.toPull(source.stream({ positions: routes.positions, acknowledged }))
+    while (true) {
+      const elements = yield* pull
+      for (const element of elements) {
+        // After a stop nobody takes any more.
+        if (!(yield* Queue.offer(handoff, element))) return yield* Effect.never
+      }
+    }
+  }).pipe(
+    Pull.catchDone(() => Effect.andThen(Queue.end(handoff), Effect.never)),
+    Effect.scoped,
+    Effect.catchCause((cause) =>
+      Deferred.isDoneUnsafe(stopped) && !Cause.hasInterruptsOnly(cause)
+        ? Effect.logWarning("The source failed while the pipeline stopped", cause)
+        : Effect.failCause(cause)
+    )
+  )
+
+  const intake = Intake.make({
+    pipeline: name,
+    routes,
+    transforms: options.transforms,
+    acknowledgement,
+    account,
+    progress,
+    watermarked: acknowledgementMoved,
+    unlessStopped: (wait) =>
+      Effect.raceFirst(Effect.as(wait, true), Effect.as(Deferred.await(stopped), false))
+  })
+  /** Takes elements until the source ends or the run is asked to stop. */
+  const taking = Effect.gen(function*() {
+    while (yield* intake(yield* Queue.take(handoff)));
+  }).pipe(Pull.catchDone(() => Effect.void))
+
+  const until = (condition: () => boolean) =>
+    Effect.gen(function*() {
+      while (true) {
+        changed.closeUnsafe()
+        if (condition()) return
+        yield* changed.await
+      }
+    })
+  const idle = () => {
+    for (const { worker } of routes.all()) if (worker !== undefined && !worker.idle()) return false
+    return acknowledgement.settled()
+  }
+  const flush = Effect.sync(() => {
+    for (const { worker } of routes.all()) worker?.flush()
+  })
+
+  const checkpoint = Checkpoint.writer(name, options.state, acknowledgement)
+  const gauges = Effect.suspend(() => {
+    const now = clock.currentTimeMillisUnsafe()
+    const lag = progress.receivedPosition - progress.acknowledgedPosition
+    return Metric.update(metrics.replicationLag, lag > 0n ? Number(lag) : 0).pipe(
+      Effect.andThen(Metric.update(metrics.freshness, (progress.freshness(now) ?? 0) / 1000)),
+      Effect.andThen(Metric.update(Telemetry.memoryUsed, budget.used()))
+    )
+  })
+
+  const finish = Effect.gen(function*() {
+    progress.phase = "draining"
+    yield* flush
+    yield* until(idle)
+    yield* sink.settle.pipe(
+      Effect.tapCause(failedAt("sink")),
+      Effect.withSpan(Telemetry.Spans.settle, { root: true, attributes: { [Telemetry.Attributes.pipeline]: name } })
+    )
+    if (confirmed !== undefined) {
+      yield* Effect.timeoutOption(until(() => confirmed === acknowledgement.acknowledged()), confirmWait)
+      // The feedback has read the position; let it send what it read before its fiber ends.
+      yield* Effect.yieldNow
+    }
+    yield* checkpoint
+  })
+
+  const work = Effect.gen(function*() {
+    yield* endsRun(Effect.scoped(sink.run), "sink").pipe(Effect.forkIn(workScope))
+    const prepared = yield* Effect.raceFirst(Effect.as(prepare, true), Effect.as(Deferred.await(stopped), false))
+    if (!prepared) return
+    yield* Effect.repeat(checkpoint, Schedule.spaced(checkpointEvery)).pipe(Effect.forkIn(workScope))
+    yield* Effect.repeat(gauges, Schedule.spaced(gaugesEvery)).pipe(Effect.forkIn(workScope))
+    yield* endsRun(pulling, "source").pipe(Effect.forkIn(sourceScope))
+    yield* Deferred.await(stopped).pipe(Effect.andThen(Queue.end(handoff)), Effect.forkIn(workScope))
+    yield* taking
+    yield* finish
+  })
+
+  const deadline = Deferred.await(stopped).pipe(
+    Effect.andThen(Effect.sleep(drain)),
+    Effect.andThen(Effect.suspend(() =>
+      Effect.logWarning("The deadline of the stop has come; what isn't durable will be read again").pipe(
+        Effect.annotateLogs({ tables: acknowledgement.unsettledTables() })
+      )
+    ))
+  )
+
+  yield* Effect.raceAllFirst([work, deadline, Deferred.await(failure)])
+})
+
+/**
+ * Runs a pipeline until it stops, ends or fails. Succeeds after a graceful stop (also one that ran into its deadline) and after the
+ * end of a finite source; fails with the first error of source, transforms or sink. Everything is released on return.
+ */
+export const run = (options: Options): Effect.Effect<void, ConnectorError, MemoryBudget> =>
+  Effect.scoped(start(options)).pipe(
+    Effect.onExit((exit) =>
+      Effect.sync(() => {
+        const { progress } = options
+        progress.phase = Exit.isSuccess(exit) || Exit.hasInterrupts(exit) ? "stopped" : "failed"
+        progress.memory = 0
+        progress.lastError = Exit.isFailure(exit) ? exit.cause.reasons.find(Cause.isFailReason)?.error : undefined
+      })
+    ),
+    Effect.annotateLogs({ pipeline: options.name })
+  )

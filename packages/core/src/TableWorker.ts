@@ -1,0 +1,99 @@
+/**
+ * The last stretch of one table's way: an `ArrowBatcher` and the fiber that gives the table's writer one element at a time.
+ *
+ * `offer` never waits: what a table may have under way is bounded by the memory account that was charged before. The fiber
+ * writes what is ready, waits for more or for the oldest rows to come of age, and returns memory when the sink has accepted.
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import type * as Scope from "effect/Scope"
+import * as ArrowBatcher from "./ArrowBatcher.ts"
+import type { ConnectorError } from "./ConnectorError.ts"
+import type { Account } from "./MemoryBudget.ts"
+import type { TableElement, TableWriter } from "./Sink.ts"
+import type { TableId } from "./TableSchema.ts"
+
+export interface TableWorker {
+  /** Takes an element for which `held` bytes were reserved. */
+  readonly offer: (element: TableElement, held: number, now: number) => void
+  /** Writes what has gathered without waiting for more. */
+  readonly flush: () => void
+  /** Whether everything offered was accepted by the sink. */
+  readonly idle: () => boolean
+}
+
+export interface Options {
+  readonly table: TableId
+  readonly writer: TableWriter
+  readonly limits: ArrowBatcher.Limits
+  readonly account: Account
+  /** Called when the sink has accepted an element; `seconds` is how long that took. */
+  readonly accepted: (element: TableElement, seconds: number) => Effect.Effect<void>
+  /** Wraps each write, for a span. */
+  readonly traced: (element: TableElement, write: Effect.Effect<void, ConnectorError>) => Effect.Effect<void, ConnectorError>
+  /** Called with the error that ends the worker. */
+  readonly failed: (write: Effect.Effect<never, ConnectorError>) => void
+}
+
+/** A worker whose fiber runs in the scope. */
+export const make = Effect.fnUntraced(function*(
+  options: Options
+): Effect.fn.Return<TableWorker, never, Scope.Scope> {
+  const { account, limits, writer } = options
+  const batcher = new ArrowBatcher.ArrowBatcher(limits, (bytes) => bytes < 0 ? account.release(-bytes) : account.grow(bytes))
+  const signal = Latch.makeUnsafe(false)
+  let writing = false
+
+  const next = (): ArrowBatcher.Batched | undefined => {
+    const batched = batcher.take()
+    writing = batched !== undefined
+    return batched
+  }
+
+  const write = Effect.fnUntraced(function*({ element, held }: ArrowBatcher.Batched) {
+    const before = yield* Clock.currentTimeMillis
+    yield* options.traced(element, writer.write(element))
+    account.release(held)
+    writing = false
+    yield* options.accepted(element, ((yield* Clock.currentTimeMillis) - before) / 1000)
+  })
+
+  const loop = Effect.gen(function*() {
+    while (true) {
+      signal.closeUnsafe()
+      const due = batcher.dueAt()
+      if (due === undefined) {
+        yield* signal.await
+        continue
+      }
+      const wait = due - (yield* Clock.currentTimeMillis)
+      if (wait > 0) {
+        // A flush or a full batch ends the wait early.
+        yield* Effect.timeoutOption(signal.await, wait)
+        continue
+      }
+      const batched = next()
+      if (batched !== undefined) yield* write(batched)
+    }
+  })
+
+  yield* loop.pipe(
+    Effect.catchCause((cause) => Effect.sync(() => options.failed(Effect.failCause(cause)))),
+    Effect.forkScoped
+  )
+
+  return {
+    offer: (element, held, now) => {
+      const waited = batcher.dueAt()
+      batcher.append(element, held, now)
+      // Only what changes the writer's waiting wakes it: something where there was nothing, or something ready.
+      if (waited === undefined || batcher.dueAt() !== waited) signal.openUnsafe()
+    },
+    flush: () => {
+      batcher.flush()
+      signal.openUnsafe()
+    },
+    idle: () => batcher.length === 0 && !writing
+  }
+})

@@ -1,0 +1,137 @@
+/**
+ * Change batches as NDJSON for Snowpipe Streaming: from Arrow columns into one reused byte buffer.
+ *
+ * Each row is one JSON object whose keys are the journal's column names. Nulls are left out, which is NULL. The caller takes
+ * a batch in chunks of about the size it wants; a chunk ends at a row.
+ */
+import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
+import type { Sequence } from "@etl-stream/core/Sequence"
+import type * as Arrow from "apache-arrow"
+import { ByteBuffer } from "./ByteBuffer.ts"
+import type { OutOfRange } from "./Config.ts"
+import * as RowKey from "./RowKey.ts"
+import type { TableLayout } from "./TableLayout.ts"
+import { Metadata } from "./TableLayout.ts"
+import * as ValueWriter from "./ValueWriter.ts"
+
+/** Names of operations in the journal, by `ChangeBatch.Operation`. */
+export const operations = ["read", "insert", "update", "delete", "key_old", "key_new"] as const
+
+/** Rows `[from, to)` of a batch. `bytes` is a view into the encoder's buffer, valid until its next use. */
+export interface Chunk {
+  readonly bytes: Uint8Array
+  readonly from: number
+  readonly to: number
+}
+
+const bytesOf = (text: string): Uint8Array => Buffer.from(text)
+
+interface ColumnWriter {
+  readonly prefix: Uint8Array
+  readonly data: Arrow.Data
+  readonly write: ValueWriter.ValueWriter
+}
+
+export class NdjsonEncoder {
+  private readonly layout: TableLayout
+  private readonly policy: OutOfRange
+  private readonly out = new ByteBuffer(64 << 10)
+  private readonly heads = operations.map((name) => bytesOf(`{"${Metadata.op}":"${name}","${Metadata.sequence}":"`))
+  private readonly time = bytesOf(`","${Metadata.commitTime}":"`)
+  private readonly unsent = bytesOf(`,"${Metadata.unsent}":"[`)
+  private readonly rowKey = bytesOf(`,"${Metadata.rowKey}":"`)
+  private readonly prefixes: ReadonlyArray<Uint8Array>
+  /** A column's name as it stands in the array text inside the string. */
+  private readonly unsentNames: ReadonlyArray<Uint8Array>
+
+  constructor(layout: TableLayout, policy: OutOfRange) {
+    this.layout = layout
+    this.policy = policy
+    this.prefixes = layout.columns.map(({ name }) => bytesOf(`,${JSON.stringify(name)}:`))
+    this.unsentNames = layout.columns.map(({ name }) => bytesOf(JSON.stringify(JSON.stringify(name)).slice(1, -1)))
+  }
+
+  /** A journal row that says that all rows were removed. */
+  truncate(sequence: Sequence, commitTime: bigint): Uint8Array {
+    const { out } = this
+    out.length = 0
+    out.ascii(`{"${Metadata.op}":"truncate","${Metadata.sequence}":"`)
+    out.hex64(Number(sequence.commit >> 32n), Number(sequence.commit & 0xffffffffn))
+    out.byte(0x2f)
+    out.hex64(Number(sequence.ordinal >> 32n), Number(sequence.ordinal & 0xffffffffn))
+    out.raw(this.time)
+    out.timestamp(Number(commitTime >> 32n), Number(commitTime & 0xffffffffn))
+    out.ascii("Z\"}\n")
+    return out.view()
+  }
+
+  /** Rows from `from` on: as many as fit into `limit` bytes, but at least one. Throws `ValueWriter.Unwritable`. */
+  encode(batch: ChangeBatch.ChangeBatch, from: number, limit: number): Chunk {
+    const { layout, out } = this
+    const { records, rows } = batch
+    const ops = ChangeBatch.child(records, ChangeBatch.MetadataColumns.op).values as Uint8Array // uint8 by the batch's layout
+    const commits = ValueWriter.halvesOf(ChangeBatch.child(records, ChangeBatch.MetadataColumns.commit))
+    const ordinals = ValueWriter.halvesOf(ChangeBatch.child(records, ChangeBatch.MetadataColumns.ordinal))
+    const times = ValueWriter.halvesOf(ChangeBatch.child(records, ChangeBatch.MetadataColumns.commitTime))
+    const masks = ChangeBatch.child(records, ChangeBatch.MetadataColumns.unsent)
+    const rowKey = layout.keyless ? RowKey.make(layout, records) : undefined
+    const columns = layout.columns.map((column, position): ColumnWriter => {
+      const data = ChangeBatch.child(records, ChangeBatch.metadataColumns + column.index)
+      return {
+        prefix: this.prefixes[position] as Uint8Array, // made from the same columns
+        data,
+        write: ValueWriter.make(column, data, out, this.policy, layout.mode === "changelog" ? "raw" : "text")
+      }
+    })
+    out.length = 0
+    let row = from
+    for (; row < rows; row++) {
+      const mark = out.length
+      out.raw(this.heads[ops[row] as number] as Uint8Array) // operations and heads are one list
+      out.hex64(commits[row * 2 + 1] as number, commits[row * 2] as number) // in range
+      out.byte(0x2f)
+      out.hex64(ordinals[row * 2 + 1] as number, ordinals[row * 2] as number) // in range
+      out.raw(this.time)
+      out.timestamp(times[row * 2 + 1] as number, times[row * 2] as number) // in range
+      out.byte(0x5a)
+      out.byte(0x22)
+      if (!ValueWriter.isNull(masks, row)) this.writeUnsent(masks, row)
+      if (rowKey !== undefined) {
+        out.raw(this.rowKey)
+        out.ascii(rowKey(row))
+        out.byte(0x22)
+      }
+      for (let i = 0; i < columns.length; i++) {
+        const column = columns[i] as ColumnWriter // in range
+        if (ValueWriter.isNull(column.data, row)) continue
+        const start = out.length
+        out.raw(column.prefix)
+        if (!column.write(row)) out.length = start
+      }
+      out.byte(0x7d)
+      out.byte(0x0a)
+      if (out.length > limit && row > from) {
+        out.length = mark
+        break
+      }
+    }
+    return { bytes: out.view(), from, to: row }
+  }
+
+  private writeUnsent(masks: Arrow.Data, row: number): void {
+    const { out } = this
+    const bits = masks.values as Uint8Array // a binary column
+    const start = masks.valueOffsets[row] as number // in range
+    out.raw(this.unsent)
+    let first = true
+    for (let i = 0; i < this.layout.columns.length; i++) {
+      const index = this.layout.columns[i]?.index ?? 0
+      if (((bits[start + (index >> 3)] as number) & (1 << (index & 7))) === 0) continue // the mask covers every column
+      if (!first) out.byte(0x2c)
+      first = false
+      out.raw(this.unsentNames[i] as Uint8Array) // one per column
+    }
+    out.byte(0x5d)
+    out.byte(0x22)
+  }
+}

@@ -1,0 +1,175 @@
+/**
+ * Change batches as Parquet files for stage and COPY.
+ *
+ * Columns are named `m0…` (metadata) and `c0…` (the table's), so that no name needs quoting in `$1:…`. Integers, booleans and floats keep
+ * their Arrow buffers; everything else becomes text by the same writers that make NDJSON, because a Parquet value reaches
+ * COPY's SELECT as a VARIANT. parquet-wasm is loaded at first use; its objects are freed at once, and what it is given
+ * at a time is bounded by the caller, since its memory never shrinks.
+ */
+import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
+import * as Sequence from "@etl-stream/core/Sequence"
+import * as Arrow from "apache-arrow"
+import * as Effect from "effect/Effect"
+import { ByteBuffer } from "./ByteBuffer.ts"
+import type { OutOfRange } from "./Config.ts"
+import { operations } from "./NdjsonEncoder.ts"
+import * as RowKey from "./RowKey.ts"
+import type { ColumnLayout, ColumnType, TableLayout } from "./TableLayout.ts"
+import * as Layout from "./TableLayout.ts"
+import * as ValueWriter from "./ValueWriter.ts"
+
+/** What a file is for: rows of the target itself, or of the journal. */
+export type Purpose = "target" | "journal"
+
+/** Builds a Utf8 column; `write` appends row `row` to `out`, or returns false for NULL. */
+const textColumn = (rows: number, out: ByteBuffer, write: (row: number) => boolean): Arrow.Data => {
+  const valueOffsets = new Int32Array(rows + 1)
+  const nullBitmap = new Uint8Array((rows + 7) >> 3)
+  let nullCount = 0
+  out.length = 0
+  for (let row = 0; row < rows; row++) {
+    const start = out.length
+    if (write(row)) nullBitmap[row >> 3] = (nullBitmap[row >> 3] as number) | (1 << (row & 7)) // in range
+    else {
+      out.length = start
+      nullCount++
+    }
+    valueOffsets[row + 1] = out.length
+  }
+  return Arrow.makeData({ type: new Arrow.Utf8(), length: rows, nullCount, nullBitmap, valueOffsets, data: out.view().slice() })
+}
+
+const doubles = (data: Arrow.Data, rows: number): Arrow.Data => {
+  const nullBitmap = new Uint8Array((rows + 7) >> 3)
+  let nullCount = 0
+  for (let row = 0; row < rows; row++) {
+    if (ValueWriter.isNull(data, row)) nullCount++
+    else nullBitmap[row >> 3] = (nullBitmap[row >> 3] as number) | (1 << (row & 7)) // in range
+  }
+  // Float32 as well: a double holds each of its values exactly.
+  return Arrow.makeData({ type: new Arrow.Float64(), length: rows, nullCount, nullBitmap, data: Float64Array.from(data.values) })
+}
+
+/** The rows of `batch` as an Arrow table in the file's layout. Throws `ValueWriter.Unwritable`. */
+const table = (layout: TableLayout, batch: ChangeBatch.ChangeBatch, purpose: Purpose, policy: OutOfRange, firstCopy: number): Arrow.Table => {
+  const { records, rows } = batch
+  const out = new ByteBuffer(64 << 10)
+  const children: Array<Arrow.Data> = []
+  const fields: Array<Arrow.Field> = []
+  const add = (name: string, data: Arrow.Data): void => {
+    children.push(data)
+    fields.push(new Arrow.Field(name, data.type, true))
+  }
+  const rowKey = layout.keyless ? RowKey.make(layout, records) : undefined
+  const writeRowKey = (row: number): boolean => {
+    out.ascii(rowKey?.(row) ?? "")
+    return true
+  }
+  if (purpose === "journal") {
+    const ops = ChangeBatch.child(records, ChangeBatch.MetadataColumns.op).values as Uint8Array // uint8 by the batch's layout
+    const times = ValueWriter.halvesOf(ChangeBatch.child(records, ChangeBatch.MetadataColumns.commitTime))
+    const masks = ChangeBatch.child(records, ChangeBatch.MetadataColumns.unsent)
+    const ascii = (text: (row: number) => string) => (row: number): boolean => {
+      out.ascii(text(row))
+      return true
+    }
+    add("m0", textColumn(rows, out, ascii((row) => operations[ops[row] as number] as string))) // one name per operation
+    add("m1", textColumn(rows, out, ascii((row) => Sequence.format(ChangeBatch.sequenceAt(records, row)))))
+    add(
+      "m2",
+      textColumn(rows, out, (row) => {
+        out.timestamp(times[row * 2 + 1] as number, times[row * 2] as number) // in range
+        out.byte(0x5a)
+        return true
+      })
+    )
+    add(
+      "m3",
+      textColumn(rows, out, (row) => {
+        if (ValueWriter.isNull(masks, row)) return false
+        const start = masks.valueOffsets[row] as number // in range
+        const bits = masks.values as Uint8Array // a binary column
+        const names = layout.columns.filter(({ index }) => ((bits[start + (index >> 3)] as number) & (1 << (index & 7))) !== 0) // in range
+        out.raw(Buffer.from(JSON.stringify(names.map(({ name }) => name))))
+        return true
+      })
+    )
+    if (rowKey !== undefined) add("m4", textColumn(rows, out, writeRowKey))
+  } else if (rowKey !== undefined) {
+    add("m4", textColumn(rows, out, writeRowKey))
+    const copies = Float64Array.from({ length: rows }, (_, row) => firstCopy + row)
+    add("m5", Arrow.makeData({ type: new Arrow.Int64(), length: rows, nullCount: 0, data: BigInt64Array.from(copies, (copy) => BigInt(copy)) }))
+  }
+  layout.columns.forEach((column, position) => {
+    const data = ChangeBatch.child(records, ChangeBatch.metadataColumns + column.index)
+    add(`c${position}`, carrier(column, data, rows, out, policy))
+  })
+  const schema = new Arrow.Schema(fields)
+  const struct = Arrow.makeData({ type: new Arrow.Struct(fields), length: rows, nullCount: 0, children })
+  return new Arrow.Table(new Arrow.RecordBatch(schema, struct))
+}
+
+const carrier = (column: ColumnLayout, data: Arrow.Data, rows: number, out: ByteBuffer, policy: OutOfRange): Arrow.Data => {
+  switch (column.form) {
+    case "int16":
+    case "int32":
+    case "int64":
+      return data
+    case "float":
+      return doubles(data, rows)
+    default: {
+      const write = ValueWriter.make(column, data, out, policy, undefined)
+      return textColumn(rows, out, (row) => !ValueWriter.isNull(data, row) && write(row))
+    }
+  }
+}
+
+const load = Effect.runSync(Effect.cached(Effect.promise(() => import("parquet-wasm"))))
+
+/**
+ * The rows of `batch` as a Parquet file. `firstCopy` numbers rows of a keyless target: each row of a copy needs its own. Fails with
+ * `ValueWriter.Unwritable` when a value can't be written.
+ */
+export const encode = Effect.fnUntraced(function*(
+  layout: TableLayout,
+  batch: ChangeBatch.ChangeBatch,
+  purpose: Purpose,
+  policy: OutOfRange,
+  firstCopy = 0
+) {
+  const parquet = yield* load
+  return yield* Effect.try({
+    try: (): Buffer => {
+      const ipc = Arrow.tableToIPC(table(layout, batch, purpose, policy, firstCopy), "stream")
+      const properties = new parquet.WriterPropertiesBuilder()
+        .setCompression(parquet.Compression.ZSTD)
+        .setDictionaryEnabled(false)
+        .setStatisticsEnabled(parquet.EnabledStatistics.None)
+        .build()
+      // writeParquet takes over table and properties and frees them.
+      const bytes = parquet.writeParquet(parquet.Table.fromIPCStream(ipc), properties)
+      return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    },
+    catch: (cause) => {
+      if (cause instanceof ValueWriter.Unwritable) return cause
+      throw cause
+    }
+  })
+})
+
+/** Columns that a file of `purpose` fills and the expressions that read them in `COPY … SELECT … FROM @stage`. */
+export const copyColumns = (
+  layout: TableLayout,
+  purpose: Purpose
+): ReadonlyArray<{ readonly name: string; readonly expression: string }> => {
+  const metadata: ReadonlyArray<ColumnType & { readonly field: string }> = purpose === "journal"
+    ? Layout.journalMetadata(layout).map((column, index) => ({ ...column, field: `m${index}` }))
+    : layout.keyless
+    ? [{ name: Layout.Metadata.rowKey, type: "VARCHAR", field: "m4" }, { name: Layout.Metadata.copy, type: "NUMBER(38,0)", field: "m5" }]
+    : []
+  const raw = purpose === "journal" && layout.mode === "mirror"
+  return [
+    ...metadata.map(({ field, name, type }) => ({ name, expression: `$1:${field}::${type}` })),
+    ...layout.columns.map((column, position) => ({ name: column.name, expression: column.fromFile(`$1:c${position}`, raw) }))
+  ]
+}

@@ -1,0 +1,162 @@
+/**
+ * What a source table becomes in Snowflake: names, columns and their types, for the target table and its journal.
+ *
+ * In mode mirror changes go to the journal, and the target has the table's columns and metadata. In mode changelog the target
+ * itself takes the changes: there the two are one.
+ */
+import type * as ConnectorError from "@etl-stream/core/ConnectorError"
+import type { TableId, TableSchema } from "@etl-stream/core/TableSchema"
+import { tableId } from "@etl-stream/core/TableSchema"
+import * as Effect from "effect/Effect"
+import { createHash } from "node:crypto"
+import type { Config } from "./Config.ts"
+import { failure } from "./ErrorPolicy.ts"
+import * as Identifier from "./Identifier.ts"
+import type { TypeMapping } from "./TypeMapping.ts"
+import * as Type from "./TypeMapping.ts"
+
+/** Metadata columns. `rowKey` and `copy` exist for tables without a key only, `syncedAt` in mirrored targets only. */
+export const Metadata = {
+  op: "_ETL_OP",
+  sequence: "_ETL_SEQ",
+  commitTime: "_ETL_COMMIT_TIME",
+  unsent: "_ETL_UNSENT",
+  syncedAt: "_ETL_SYNCED_AT",
+  rowKey: "_ETL_ROW_KEY",
+  copy: "_ETL_COPY"
+} as const
+
+export interface ColumnLayout extends TypeMapping {
+  /** Index in the table's schema. */
+  readonly index: number
+  readonly name: string
+  readonly isKey: boolean
+}
+
+export interface ColumnType {
+  readonly name: string
+  readonly type: string
+}
+
+/** A table's name in Snowflake. */
+export interface ObjectName {
+  readonly database: string
+  readonly schema: string
+  readonly name: string
+}
+
+export interface TableLayout {
+  readonly table: TableSchema
+  readonly id: TableId
+  readonly mode: Config["mode"]
+  readonly target: ObjectName
+  /** Where the channel writes: the journal, or in mode changelog the target. */
+  readonly journal: ObjectName
+  readonly columns: ReadonlyArray<ColumnLayout>
+  readonly keys: ReadonlyArray<ColumnLayout>
+  /** Whether rows are told apart by `_ETL_ROW_KEY` and `_ETL_COPY`. */
+  readonly keyless: boolean
+  readonly channel: string
+}
+
+/** The name as SQL. */
+export const sqlName = (name: ObjectName): string => Identifier.qualified(name.database, name.schema, name.name)
+
+const shortHash = (text: string): string => createHash("sha256").update(text).digest("hex").slice(0, 8).toUpperCase()
+
+/** `text` made of plain characters, with a hash when that changed it: unique, and needs no quotes anywhere. */
+export const plainName = (text: string): string => {
+  const plain = text.toUpperCase().replaceAll(/[^A-Z0-9_]/g, "_")
+  return plain === text && plain.length <= 180 && /^[A-Z_]/.test(plain) ? plain : `${plain.slice(0, 180)}_${shortHash(text)}`
+}
+
+/** Lays out `table`, or fails when two of its names meet or its identity can't be served. */
+export const make = (
+  config: Config,
+  pipeline: string,
+  table: TableSchema
+): Effect.Effect<TableLayout, ConnectorError.ConnectorError> => {
+  const id = tableId(table.table)
+  const unsupported = (message: string, hint: string) => Effect.fail(failure("Unsupported", message, hint, { table: id }))
+  const keyIndexes = table.identity._tag === "Key" ? table.identity.columns : []
+  const columns = table.columns.map((column, index): ColumnLayout => {
+    const isKey = keyIndexes.includes(index)
+    return { ...Type.of(column, isKey), index, name: Identifier.fromSource(column.name), isKey }
+  })
+  const seen = new Map<string, string>()
+  for (const { index, name } of columns) {
+    const sourceName = table.columns[index]?.name ?? name
+    const other = seen.get(name)
+    if (other !== undefined) {
+      return unsupported(
+        `The columns ${JSON.stringify(other)} and ${JSON.stringify(sourceName)} of ${id} have the same name ${name} in Snowflake`,
+        "Leave one of them out, or rename it by a transform."
+      )
+    }
+    if (name.startsWith("_ETL_")) {
+      return unsupported(
+        `The column ${JSON.stringify(sourceName)} of ${id} begins with _ETL_, as metadata columns do`,
+        "Leave it out, or rename it by a transform."
+      )
+    }
+    seen.set(name, sourceName)
+  }
+  const database = Identifier.fromConfig(config.database)
+  const target: ObjectName = {
+    database,
+    schema: config.schema === undefined ? Identifier.fromSource(table.table.schema) : Identifier.fromConfig(config.schema),
+    name: Identifier.fromSource(table.table.name)
+  }
+  return Effect.succeed({
+    table,
+    id,
+    mode: config.mode,
+    target,
+    journal: config.mode === "changelog" ? target : {
+      database,
+      schema: Identifier.fromConfig(config.journalSchema),
+      name: `${plainName(target.schema)}__${plainName(target.name)}__JOURNAL`
+    },
+    columns,
+    keys: keyIndexes.flatMap((index) => columns[index] ?? []),
+    keyless: config.mode === "mirror" && table.identity._tag === "Full",
+    channel: `ETL_STREAM_${plainName(pipeline)}`
+  })
+}
+
+const rowKeyType = "VARCHAR(64)"
+export const sequenceType = "VARCHAR(33)"
+const timeType = "TIMESTAMP_TZ(6)"
+
+/** Metadata columns of the journal (in mode changelog: of the target), before the table's own. */
+export const journalMetadata = (layout: TableLayout): ReadonlyArray<ColumnType> => [
+  { name: Metadata.op, type: "VARCHAR" },
+  { name: Metadata.sequence, type: sequenceType },
+  { name: Metadata.commitTime, type: timeType },
+  { name: Metadata.unsent, type: "VARCHAR" },
+  ...(layout.keyless ? [{ name: Metadata.rowKey, type: rowKeyType }] : [])
+]
+
+/** Metadata columns of a mirrored target, after the table's own. */
+export const targetMetadata = (layout: TableLayout): ReadonlyArray<ColumnType> => [
+  { name: Metadata.sequence, type: sequenceType },
+  { name: Metadata.syncedAt, type: timeType },
+  ...(layout.keyless ? [{ name: Metadata.rowKey, type: rowKeyType }, { name: Metadata.copy, type: "NUMBER(38,0)" }] : [])
+]
+
+/** Type of a column where the channel writes. */
+export const journalType = (layout: TableLayout, column: ColumnLayout): string =>
+  layout.mode === "changelog" ? column.target : column.journal
+
+/** All columns of the journal, in order. */
+export const journalColumns = (layout: TableLayout): ReadonlyArray<ColumnType> => [
+  ...journalMetadata(layout),
+  ...layout.columns.map((column) => ({ name: column.name, type: journalType(layout, column) }))
+]
+
+/** All columns of the target, in order. */
+export const targetColumns = (layout: TableLayout): ReadonlyArray<ColumnType> =>
+  layout.mode === "changelog" ? journalColumns(layout) : [
+    ...layout.columns.map((column) => ({ name: column.name, type: column.target })),
+    ...targetMetadata(layout)
+  ]

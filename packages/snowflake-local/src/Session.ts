@@ -1,0 +1,218 @@
+/**
+ * Sessions: who is connected, in which database, schema, role and warehouse, and how far its transaction is.
+ *
+ * A session owns one DuckDB connection. Snowflake's transactions differ from DuckDB's in three ways that are made up for here: each statement sees what is
+ * committed when it starts (until the transaction has written something: from then on DuckDB's snapshot holds, which is the one known difference); UPDATE, DELETE
+ * and MERGE take a lock on their table that others wait for; and a failed statement doesn't undo the ones before it. Where DuckDB has thrown away what a
+ * transaction wrote, the transaction is broken: every later statement, COMMIT too, is refused until ROLLBACK.
+ */
+import type { DuckDBConnection } from "@duckdb/node-api"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type * as Semaphore from "effect/Semaphore"
+import type { Table } from "./Catalog.ts"
+import * as DuckdbError from "./DuckdbError.ts"
+import * as SnowflakeError from "./SnowflakeError.ts"
+import * as Storage from "./Storage.ts"
+
+/** A transaction that the client began. */
+export interface Transaction {
+  readonly id: string
+  /** DuckDB has begun: there is a snapshot. */
+  begun: boolean
+  wrote: boolean
+  /** DuckDB has lost what the transaction wrote. */
+  broken: boolean
+}
+
+/** Mutable: changed by the session's own statements, one at a time, under `lock`. */
+export interface Session {
+  readonly id: string
+  readonly user: string
+  readonly scope: Scope.Closeable
+  readonly connection: DuckDBConnection
+  readonly lock: Semaphore.Semaphore
+  readonly createdAt: number
+  token: string
+  tokenExpiresAt: number
+  masterToken: string
+  masterExpiresAt: number
+  role: string
+  warehouse: string | undefined
+  database: string | undefined
+  schema: string | undefined
+  readonly parameters: Map<string, string>
+  readonly variables: Map<string, string>
+  readonly temporary: Map<string, Table>
+  transaction: Transaction | undefined
+  /** A statement runs now. */
+  busy: boolean
+  lastUsedAt: number
+  lastQueryId: string | undefined
+}
+
+/** Locks of UPDATE, DELETE, MERGE and TRUNCATE on tables, held to the end of the transaction. */
+export interface TableLocks {
+  readonly acquire: (session: Session, tableId: string) => Effect.Effect<void, SnowflakeError.SnowflakeError>
+  readonly release: (session: Session) => Effect.Effect<void>
+}
+
+interface Held {
+  readonly session: Session
+  readonly released: Deferred.Deferred<void>
+}
+
+/**
+ * @param abandonedAfterMillis A transaction whose session has been idle for this long is rolled back when another waits for its lock. Snowflake waits five
+ * minutes.
+ */
+export const makeTableLocks = (abandonedAfterMillis: number): TableLocks => {
+  const held = new Map<string, Held>()
+  const waitsFor = new Map<Session, string>()
+
+  const release = (session: Session): Effect.Effect<void> =>
+    Effect.forEach(
+      [...held].filter(([, lock]) => lock.session === session),
+      ([table, lock]) => {
+        held.delete(table)
+        return Deferred.succeed(lock.released, undefined)
+      },
+      { discard: true }
+    )
+
+  /** Whether waiting for the table would wait for oneself, along the chain of holders and what they wait for. */
+  const deadlocks = (session: Session, tableId: string): boolean => {
+    for (let at: string | undefined = tableId; at !== undefined;) {
+      const holder = held.get(at)?.session
+      if (holder === undefined) return false
+      if (holder === session) return true
+      at = waitsFor.get(holder)
+    }
+    return false
+  }
+
+  const acquire = (session: Session, tableId: string): Effect.Effect<void, SnowflakeError.SnowflakeError> =>
+    Effect.gen(function*() {
+      for (;;) {
+        const lock = held.get(tableId)
+        if (lock?.session === session) return
+        if (lock === undefined) {
+          held.set(tableId, { session, released: yield* Deferred.make<void>() })
+          return
+        }
+        if (deadlocks(session, tableId)) return yield* SnowflakeError.deadlock()
+        waitsFor.set(session, tableId)
+        yield* Deferred.await(lock.released).pipe(
+          Effect.timeoutOption(`${abandonedAfterMillis} millis`),
+          Effect.ensuring(Effect.sync(() => waitsFor.delete(session)))
+        )
+        const holder = lock.session
+        if (held.get(tableId) === lock && !holder.busy && Date.now() - holder.lastUsedAt >= abandonedAfterMillis) {
+          yield* Effect.ignore(Storage.run(holder.connection, "ROLLBACK"))
+          if (holder.transaction !== undefined) {
+            holder.transaction.begun = false
+            holder.transaction.broken = true
+          }
+          yield* release(holder)
+        }
+      }
+    })
+
+  return { acquire, release }
+}
+
+const sql = (session: Session, text: string): Effect.Effect<void, SnowflakeError.SnowflakeError> =>
+  Storage.run(session.connection, text).pipe(Effect.mapError(DuckdbError.from))
+
+/** Runs something that only reads, in the session's transaction when there is one. */
+export const reading = <A, R>(
+  session: Session,
+  use: Effect.Effect<A, SnowflakeError.SnowflakeError, R>
+): Effect.Effect<A, SnowflakeError.SnowflakeError, R> =>
+  Effect.suspend(() => {
+    const transaction = session.transaction
+    return transaction === undefined ? use : inTransaction(session, transaction, use)
+  })
+
+const inTransaction = <A, R>(
+  session: Session,
+  transaction: Transaction,
+  use: Effect.Effect<A, SnowflakeError.SnowflakeError, R>
+): Effect.Effect<A, SnowflakeError.SnowflakeError, R> =>
+  Effect.gen(function*() {
+    if (transaction.broken) return yield* SnowflakeError.transactionBroken()
+    // Nothing written yet: a new snapshot, so that the statement sees what others have committed.
+    if (transaction.begun && !transaction.wrote) yield* sql(session, "COMMIT")
+    if (!transaction.wrote) {
+      yield* sql(session, "BEGIN TRANSACTION")
+      transaction.begun = true
+    }
+    return yield* Effect.tapCause(use, () => afterFailure(session, transaction))
+  })
+
+/** Finds out whether DuckDB has aborted the transaction; without writes that loses nothing. */
+const afterFailure = (session: Session, transaction: Transaction): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    const alive = yield* Effect.isSuccess(Storage.run(session.connection, "SELECT 1"))
+    if (alive) return
+    yield* Effect.ignore(Storage.run(session.connection, "ROLLBACK"))
+    transaction.begun = false
+    if (transaction.wrote) transaction.broken = true
+  })
+
+const conflictAttempts = 200
+
+/** Runs something that writes: in the session's transaction, or in one of its own that is run again after a write conflict. */
+export const writing = <A, R>(
+  session: Session,
+  locks: TableLocks,
+  lockedTable: string | undefined,
+  use: Effect.Effect<A, SnowflakeError.SnowflakeError, R>
+): Effect.Effect<A, SnowflakeError.SnowflakeError, R> =>
+  Effect.gen(function*() {
+    if (lockedTable !== undefined) yield* locks.acquire(session, lockedTable)
+    const transaction = session.transaction
+    if (transaction !== undefined) {
+      const result = yield* inTransaction(session, transaction, use)
+      transaction.wrote = true
+      return result
+    }
+    const once = Effect.acquireUseRelease(
+      sql(session, "BEGIN TRANSACTION"),
+      () => Effect.tap(use, Effect.andThen(sql(session, "SELECT 1"), sql(session, "COMMIT"))),
+      (_, exit) => exit._tag === "Success" ? Effect.void : Effect.ignore(Storage.run(session.connection, "ROLLBACK"))
+    )
+    return yield* Effect.retry(once, {
+      times: conflictAttempts,
+      while: (error) => Effect.as(Effect.sleep("5 millis"), error.code === SnowflakeError.lockTimeout().code)
+    }).pipe(Effect.ensuring(locks.release(session)))
+  })
+
+/** BEGIN: inside a transaction it changes nothing. */
+export const begin = (session: Session, id: string): Effect.Effect<void> =>
+  Effect.sync(() => {
+    session.transaction ??= { id, begun: false, wrote: false, broken: false }
+  })
+
+/** COMMIT: fails, and rolls back, when what the transaction wrote is lost. */
+export const commit = (session: Session, locks: TableLocks): Effect.Effect<void, SnowflakeError.SnowflakeError> =>
+  Effect.gen(function*() {
+    const transaction = session.transaction
+    session.transaction = undefined
+    if (transaction === undefined) return
+    if (transaction.broken) return yield* SnowflakeError.transactionBroken()
+    if (transaction.begun) {
+      yield* sql(session, "SELECT 1").pipe(
+        Effect.andThen(sql(session, "COMMIT")),
+        Effect.tapCause(() => Effect.ignore(Storage.run(session.connection, "ROLLBACK")))
+      )
+    }
+  }).pipe(Effect.ensuring(locks.release(session)))
+
+export const rollback = (session: Session, locks: TableLocks): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    const transaction = session.transaction
+    session.transaction = undefined
+    if (transaction?.begun === true) yield* Effect.ignore(Storage.run(session.connection, "ROLLBACK"))
+  }).pipe(Effect.ensuring(locks.release(session)))

@@ -1,0 +1,52 @@
+/**
+ * SELECT and every other query.
+ */
+import * as Effect from "effect/Effect"
+import * as ResultRows from "../ResultRows.ts"
+import * as Session from "../Session.ts"
+import * as Identifier from "../sql/Identifier.ts"
+import * as Query from "../sql/Query.ts"
+import type { SnowflakeType } from "../sql/SnowflakeType.ts"
+import type { Outcome, Run, StatementContext } from "./StatementContext.ts"
+import * as Statement from "./StatementContext.ts"
+
+/** The type that the query's own tables and casts give a column of this name; DuckDB's types alone can't tell LTZ from TZ, or ARRAY from VARIANT. */
+const refined = (findings: Query.Findings, name: string, type: SnowflakeType): SnowflakeType => {
+  const cast = findings.casts.get(name)
+  if (cast !== undefined) return ResultRows.fits(cast, type) ? cast : type
+  const guesses = findings.relations.flatMap((relation) => relation.columns.filter((column) => column.name === name))
+  const [first] = guesses
+  const agreed = first !== undefined && guesses.every((guess) => JSON.stringify(guess.type) === JSON.stringify(first.type))
+  return agreed && ResultRows.fits(first.type, type) ? first.type : type
+}
+
+/** The result columns of translated SQL, without running it. */
+export const describe = (context: StatementContext, sql: string): Run<ReadonlyArray<ResultRows.ResultColumn>> =>
+  Effect.tryPromise({
+    try: async () => {
+      const statement = await context.session.connection.prepare(sql)
+      try {
+        return Array.from({ length: statement.columnCount }, (_, index) => {
+          const name = Identifier.decode(statement.columnName(index))
+          return ResultRows.column(name, refined(context.findings, name, ResultRows.typeOf(statement.columnType(index))))
+        })
+      } finally {
+        statement.destroySync()
+      }
+    },
+    catch: Statement.duckdbFailure
+  })
+
+export const execute = (context: StatementContext, describeOnly: boolean): Run<Outcome> =>
+  Effect.gen(function*() {
+    const sql = yield* Statement.parse(() => Query.write(context.tokens, Statement.environment(context), new Set(), true))
+    const columns = yield* describe(context, sql)
+    if (describeOnly) return { kind: "SELECT", typeId: Statement.typeIds.select, result: ResultRows.ofRows(columns, []) }
+    if (context.findings.readsRows) yield* Statement.requireWarehouse(context)
+    const result = yield* Session.reading(
+      context.session,
+      Statement.streamed(context, sql, (result) =>
+        ResultRows.read(result, columns, { folder: context.services.resultsFolder, name: context.queryId }))
+    )
+    return { kind: "SELECT", typeId: Statement.typeIds.select, result }
+  })

@@ -1,0 +1,298 @@
+/**
+ * What the server's catalog says about the tables to replicate: columns, types, identity, sizes, privileges.
+ *
+ * Ordinary and partitioned tables are taken; a partition is left out when a table that it belongs to is taken, because
+ * its rows are published as that table's. The physical tables that hold a table's rows (itself, or its leaf partitions)
+ * are its `heaps`: the copy reads those.
+ */
+import type { ConnectorError } from "@etl-stream/core/ConnectorError"
+import { type Identity, type TableName, type TableSchema, tableId } from "@etl-stream/core/TableSchema"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type { Connections } from "./Connections.ts"
+import * as PostgresType from "./PostgresType.ts"
+import type { PublicationState } from "./Publication.ts"
+import type { TablePattern } from "./TablePattern.ts"
+
+/** A column that is published, in the order of the table's schema. */
+export interface CatalogColumn {
+  readonly name: string
+  readonly typeOid: number
+  readonly typmod: number
+  readonly readable: boolean
+}
+
+/** A physical table with rows of its own. */
+export interface Heap {
+  readonly oid: number
+  readonly table: TableName
+  /** Size in pages when the catalog was read. */
+  readonly pages: number
+  /** All its columns may be read directly (rather than by way of the partitioned table). */
+  readonly readable: boolean
+  /** `relreplident`: `d` primary key, `i` index, `f` full, `n` nothing. */
+  readonly replicaIdentity: string
+  readonly foreign: boolean
+}
+
+export interface CatalogTable {
+  readonly oid: number
+  readonly schema: TableSchema
+  readonly columns: ReadonlyArray<CatalogColumn>
+  readonly partitioned: boolean
+  readonly replicaIdentity: string
+  /** Every published column may be read. */
+  readonly readable: boolean
+  /** Row-level security hides rows from the role. */
+  readonly rowsHidden: boolean
+  /** The role may alter the table, which adding it to a publication needs. */
+  readonly owned: boolean
+  /** Generated columns, which the server doesn't publish. */
+  readonly omittedColumns: ReadonlyArray<string>
+  readonly heaps: ReadonlyArray<Heap>
+  /** Condition of the publication for this table's rows, an SQL expression. */
+  readonly rowFilter: string | undefined
+  /** Planner's estimates; undefined when never analysed. */
+  readonly estimatedRows: number | undefined
+  readonly estimatedBytes: number
+}
+
+export interface Catalog {
+  readonly tables: ReadonlyArray<CatalogTable>
+  readonly types: PostgresType.TypeCatalog
+  /** Patterns that no table matches. */
+  readonly unmatched: ReadonlyArray<TablePattern>
+  /** Things with a matching name that can't be replicated, and why: `public.v (a view)`. */
+  readonly excluded: ReadonlyArray<string>
+}
+
+const Relation = Schema.Struct({
+  oid: Schema.Number,
+  schema: Schema.String,
+  name: Schema.String,
+  kind: Schema.String,
+  persistence: Schema.String,
+  ancestors: Schema.Array(Schema.Number)
+})
+type Relation = typeof Relation.Type
+
+const relationQuery = `SELECT c.oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
+  c.relpersistence::text AS persistence,
+  CASE WHEN c.relispartition
+    THEN ARRAY(SELECT a.relid::oid FROM pg_partition_ancestors(c.oid) a WHERE a.relid <> c.oid) ELSE '{}'::oid[] END AS ancestors
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
+ORDER BY n.nspname, c.relname`
+
+const Detail = Schema.Struct({
+  oid: Schema.Number,
+  replicaIdentity: Schema.String,
+  owned: Schema.Boolean,
+  usable: Schema.Boolean,
+  rowsHidden: Schema.Boolean
+})
+
+const detailQuery = `SELECT c.oid, c.relreplident::text AS "replicaIdentity", pg_has_role(c.relowner, 'USAGE') AS owned,
+  has_schema_privilege(c.relnamespace, 'USAGE') AS usable,
+  c.relrowsecurity AND row_security_active(c.oid) AS "rowsHidden"
+FROM pg_class c WHERE c.oid = ANY($1::oid[])`
+
+const Column = Schema.Struct({
+  table: Schema.Number,
+  number: Schema.Number,
+  name: Schema.String,
+  typeOid: Schema.Number,
+  typmod: Schema.Number,
+  notNull: Schema.Boolean,
+  generated: Schema.String,
+  readable: Schema.Boolean
+})
+type Column = typeof Column.Type
+
+const columnQuery = `SELECT a.attrelid AS table, a.attnum AS number, a.attname AS name, a.atttypid AS "typeOid",
+  a.atttypmod AS typmod, a.attnotnull AS "notNull", a.attgenerated::text AS generated,
+  has_column_privilege(a.attrelid, a.attnum, 'SELECT') AS readable
+FROM pg_attribute a WHERE a.attrelid = ANY($1::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attrelid, a.attnum`
+
+const Key = Schema.Struct({
+  table: Schema.Number,
+  primary: Schema.Boolean,
+  replica: Schema.Boolean,
+  columns: Schema.Array(Schema.Number)
+})
+type Key = typeof Key.Type
+
+/** A deferrable key may be violated within a transaction, so PostgreSQL doesn't identify rows by it and neither do we. */
+const keyQuery = `SELECT i.indrelid AS table, i.indisprimary AS primary, i.indisreplident AS replica,
+  ARRAY(SELECT i.indkey[n] FROM generate_series(0, i.indnkeyatts - 1) n ORDER BY n) AS columns
+FROM pg_index i
+WHERE i.indrelid = ANY($1::oid[]) AND (i.indisprimary OR i.indisreplident) AND i.indimmediate AND i.indisvalid`
+
+const HeapRow = Schema.Struct({
+  root: Schema.Number,
+  oid: Schema.Number,
+  schema: Schema.String,
+  name: Schema.String,
+  kind: Schema.String,
+  replicaIdentity: Schema.String,
+  pages: Schema.Number,
+  bytes: Schema.Number,
+  rows: Schema.Number,
+  readable: Schema.Boolean
+})
+type HeapRow = typeof HeapRow.Type
+
+const heapQuery = `SELECT r.root, c.oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
+  c.relreplident::text AS "replicaIdentity",
+  coalesce(pg_relation_size(c.oid) / current_setting('block_size')::int8, 0)::float8 AS pages,
+  coalesce(pg_table_size(c.oid), 0)::float8 AS bytes, c.reltuples::float8 AS rows,
+  has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable
+FROM unnest($1::oid[]) AS r(root)
+CROSS JOIN LATERAL (
+  SELECT t.relid FROM pg_partition_tree(r.root) t WHERE t.isleaf
+  UNION SELECT r.root WHERE (SELECT relkind FROM pg_class WHERE oid = r.root) = 'r'
+) l
+JOIN pg_class c ON c.oid = l.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'f')
+ORDER BY n.nspname, c.relname`
+
+const TypeRow = Schema.Struct({
+  oid: Schema.NumberFromString,
+  name: Schema.String,
+  schema: Schema.String,
+  kind: Schema.String,
+  baseType: Schema.NumberFromString,
+  baseTypmod: Schema.Number,
+  element: Schema.NumberFromString
+})
+
+/** Reads all types of the database, for `PostgresType.resolve`. */
+export const types = (connections: Connections): Effect.Effect<PostgresType.TypeCatalog, ConnectorError> =>
+  Effect.map(
+    connections.query("reading the types of the database", TypeRow, PostgresType.typeQuery),
+    (rows) => new Map(rows.map((row) => [row.oid, row]))
+  )
+
+const whyNot = (relation: Relation): string | undefined => {
+  switch (relation.kind) {
+    case "v":
+      return "a view"
+    case "m":
+      return "a materialized view"
+    case "f":
+      return "a foreign table"
+  }
+  return relation.persistence === "u" ? "an unlogged table" : relation.persistence === "t" ? "a temporary table" : undefined
+}
+
+const identityOf = (
+  replicaIdentity: string,
+  keys: ReadonlyArray<Key>,
+  columns: ReadonlyArray<Column>
+): Identity => {
+  const wanted = replicaIdentity === "i" ? keys.find((key) => key.replica) : keys.find((key) => key.primary)
+  if (wanted !== undefined && replicaIdentity !== "n") {
+    const indexes = wanted.columns.map((number) => columns.findIndex((column) => column.number === number))
+    // A column list of the publication can leave out a key column only when it publishes neither updates nor deletes.
+    // In the table's order, not the index's: Relation messages know no other.
+    return indexes.includes(-1) ? { _tag: "None" } : { _tag: "Key", columns: indexes.sort((a, b) => a - b) }
+  }
+  return replicaIdentity === "f" ? { _tag: "Full" } : { _tag: "None" }
+}
+
+const group = <A>(rows: ReadonlyArray<A>, key: (row: A) => number): ReadonlyMap<number, ReadonlyArray<A>> =>
+  Map.groupBy(rows, key)
+
+/** Tables that match a pattern, and what else does. Partitions whose root matches are part of the root. */
+const choose = (relations: ReadonlyArray<Relation>, patterns: ReadonlyArray<TablePattern>) => {
+  const matching = relations.filter((relation) => patterns.some((pattern) => pattern.matches(relation)))
+  const candidates = matching.filter((relation) => whyNot(relation) === undefined)
+  const taken = new Set(candidates.map((relation) => relation.oid))
+  const chosen = candidates.filter((relation) => !relation.ancestors.some((ancestor) => taken.has(ancestor)))
+  return {
+    chosen,
+    unmatched: patterns.filter((pattern) => !candidates.some((relation) => pattern.matches(relation))),
+    excluded: matching.filter((relation) => !relation.ancestors.some((ancestor) => taken.has(ancestor))).flatMap((relation) => {
+      const reason = whyNot(relation)
+      return reason === undefined ? [] : [`${tableId(relation)} (${reason})`]
+    })
+  }
+}
+
+/** Columns that the server sends: those of the publication's column list, and never generated ones before PostgreSQL 18. */
+const published = (columns: ReadonlyArray<Column>, listed: ReadonlyArray<string> | undefined): ReadonlyArray<Column> =>
+  listed === undefined
+    ? columns.filter((column) => column.generated === "")
+    : columns.filter((column) => listed.includes(column.name))
+
+const heapOf = (row: HeapRow): Heap => ({
+  oid: row.oid,
+  table: { schema: row.schema, name: row.name },
+  pages: row.pages,
+  readable: row.readable,
+  replicaIdentity: row.replicaIdentity,
+  foreign: row.kind === "f"
+})
+
+/** Reads the tables that match `patterns`, as `publication` (when it exists) publishes them. */
+export const read = Effect.fn("PostgresSource.catalog")(function*(
+  connections: Connections,
+  patterns: ReadonlyArray<TablePattern>,
+  publication: PublicationState | undefined
+) {
+  const doing = "reading the catalog"
+  const { chosen, excluded, unmatched } = choose(yield* connections.query(doing, Relation, relationQuery), patterns)
+  const oids = chosen.map((relation) => relation.oid)
+  const details = new Map((yield* connections.query(doing, Detail, detailQuery, [oids])).map((row) => [row.oid, row]))
+  const columns = group(yield* connections.query(doing, Column, columnQuery, [oids]), (row) => row.table)
+  const keys = group(yield* connections.query(doing, Key, keyQuery, [oids]), (row) => row.table)
+  const heaps = group(yield* connections.query(doing, HeapRow, heapQuery, [oids]), (row) => row.root)
+  const typeCatalog = yield* types(connections)
+
+  const withoutColumns: Array<string> = []
+  const tables = chosen.flatMap((relation): ReadonlyArray<CatalogTable> => {
+    const detail = details.get(relation.oid)
+    // Dropped between two queries.
+    if (detail === undefined) return []
+    const entry = publication?.tables.get(tableId(relation))
+    const all = columns.get(relation.oid) ?? []
+    const sent = published(all, entry?.columns)
+    if (sent.length === 0) {
+      withoutColumns.push(`${tableId(relation)} (no published columns)`)
+      return []
+    }
+    const held = (heaps.get(relation.oid) ?? []).filter((row) => row.kind === "r")
+    return [{
+      oid: relation.oid,
+      schema: {
+        table: { schema: relation.schema, name: relation.name },
+        version: 1,
+        columns: sent.map((column) => {
+          const { sourceType, type } = PostgresType.resolve(typeCatalog, column.typeOid, column.typmod)
+          return { name: column.name, type, sourceType, nullable: !column.notNull }
+        }),
+        identity: identityOf(detail.replicaIdentity, keys.get(relation.oid) ?? [], sent)
+      },
+      columns: sent.map(({ name, readable, typeOid, typmod }) => ({ name, readable, typeOid, typmod })),
+      partitioned: relation.kind === "p",
+      replicaIdentity: detail.replicaIdentity,
+      readable: detail.usable && sent.every((column) => column.readable),
+      rowsHidden: detail.rowsHidden,
+      owned: detail.owned,
+      omittedColumns: all.filter((column) => column.generated !== "" && !sent.includes(column)).map((column) => column.name),
+      heaps: (heaps.get(relation.oid) ?? []).map(heapOf),
+      rowFilter: entry?.rowFilter,
+      estimatedRows: held.every((row) => row.rows >= 0) ? held.reduce((sum, row) => sum + row.rows, 0) : undefined,
+      estimatedBytes: held.reduce((sum, row) => sum + row.bytes, 0)
+    }]
+  })
+  return { tables, types: typeCatalog, unmatched, excluded: [...excluded, ...withoutColumns] } satisfies Catalog
+})
+
+/** Whether two readings of a table have the same columns, identity and row filter. */
+export const sameShape = (a: CatalogTable, b: CatalogTable): boolean => {
+  const shape = ({ columns, partitioned, replicaIdentity, rowFilter, schema }: CatalogTable) =>
+    JSON.stringify([schema, columns, partitioned, replicaIdentity, rowFilter ?? null])
+  return shape(a) === shape(b)
+}

@@ -1,0 +1,186 @@
+/**
+ * The options of the PostgreSQL source.
+ *
+ * `Config` is decoded from the pipeline's configuration without touching a server; `resolve` adds what derives from the
+ * pipeline's name (slot and publication) and from the connection URL.
+ */
+import type { PluginContext } from "@etl-stream/core/Plugin"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import { createHash } from "node:crypto"
+import * as Endpoint from "./Endpoint.ts"
+import * as TablePattern from "./TablePattern.ts"
+
+/** Replication slots allow these characters only; publications are held to the same so that one rule is to be learned. */
+const ObjectName = Schema.String.check(
+  Schema.isPattern(/^[a-z0-9_]{1,63}$/, { expected: "1 to 63 characters of a-z, 0-9 and _" })
+)
+
+const Tls = Schema.Struct({
+  mode: Schema.optionalKey(Schema.Literals(["disable", "require", "verify-full"])).annotateKey({
+    description:
+      "disable: plain text; require: encrypted, the server's identity is not checked; verify-full: certificate and host name " +
+      "are checked. Default: the URL's sslmode, otherwise verify-full, or disable when the server is on this machine."
+  }),
+  ca: Schema.optionalKey(Schema.NonEmptyString).annotateKey({
+    description: "Certificates (PEM text, for example ${file:./ca.pem}) of the authorities to trust instead of the system's."
+  }),
+  cert: Schema.optionalKey(Schema.NonEmptyString).annotateKey({ description: "Client certificate, PEM text." }),
+  key: Schema.optionalKey(Schema.RedactedFromValue(Schema.NonEmptyString)).annotateKey({
+    description: "Private key of the client certificate, PEM text."
+  })
+})
+
+const Publication = Schema.Struct({
+  name: Schema.optionalKey(ObjectName).annotateKey({
+    description: "Name of the publication. Default: the pipeline's name."
+  }),
+  manage: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(true))).annotateKey({
+    description: "Whether the publication is created, and missing tables are added to it. Needs ownership of the tables."
+  })
+})
+
+const Slot = Schema.Struct({
+  name: Schema.optionalKey(ObjectName).annotateKey({
+    description: "Name of the replication slot, created when missing. Default: the pipeline's name."
+  }),
+  wait: Schema.DurationFromString.pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed("15 seconds"))
+  ).annotateKey({
+    description: "How long to wait for a slot that is in use: after a crash the server notices the old connection's end late."
+  })
+})
+
+const Snapshot = Schema.Struct({
+  parallel: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 64 })).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed(2))
+  ).annotateKey({ description: "Connections that copy tables, or ranges of large ones, at the same time." }),
+  fetchRows: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1_000_000 })).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed(16_384))
+  ).annotateKey({ description: "Rows per batch of the copy; a batch ends at 4 MiB too." })
+})
+
+const Pattern = Schema.String.check(Schema.makeFilter((text: string) =>
+  TablePattern.parse(text) === undefined
+    ? `expected schema.table, where * stands for any characters and odd names are in double quotes`
+    : undefined
+))
+
+const empty = {}
+
+/** Options as written in a configuration. */
+export const Config = Schema.Struct({
+  url: Schema.optionalKey(
+    Schema.RedactedFromValue(Schema.String).check(Schema.makeFilter((url: Redacted.Redacted<string>) =>
+      Result.match(Endpoint.fromUrl(url), { onFailure: (problem) => problem, onSuccess: () => undefined })
+    ))
+  ).annotateKey({ description: "Connection URL: postgresql://user:password@host:5432/database. Instead of host to database." }),
+  host: Schema.optionalKey(Schema.NonEmptyString).annotateKey({
+    description: "Host name, address, or the folder of a Unix socket. Default: localhost."
+  }),
+  port: Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 65535 }))).annotateKey({
+    description: "TCP port. Default: 5432."
+  }),
+  user: Schema.optionalKey(Schema.NonEmptyString).annotateKey({ description: "Role to log in as; it needs REPLICATION." }),
+  password: Schema.optionalKey(Schema.RedactedFromValue(Schema.NonEmptyString)).annotateKey({
+    description: "The role's password."
+  }),
+  database: Schema.optionalKey(Schema.NonEmptyString).annotateKey({
+    description: "Database to replicate. Default: the user's name."
+  }),
+  tls: Tls.pipe(Schema.withDecodingDefaultKey(Effect.succeed(empty))).annotateKey({ description: "Encryption." }),
+  connectTimeout: Schema.DurationFromString.pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed("10 seconds"))
+  ).annotateKey({ description: "How long a connection may take to be made." }),
+  publication: Publication.pipe(Schema.withDecodingDefaultKey(Effect.succeed(empty))).annotateKey({
+    description: "What the server publishes."
+  }),
+  slot: Slot.pipe(Schema.withDecodingDefaultKey(Effect.succeed(empty))).annotateKey({
+    description: "The server's memory of how far this pipeline has read."
+  }),
+  tables: Schema.Array(Pattern).check(Schema.isMinLength(1)).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed(["public.*"]))
+  ).annotateKey({
+    description:
+      "Tables to replicate: schema.table, schema.*, or with * anywhere in a name. Names are taken exactly as they are stored; " +
+      "odd ones go in double quotes: \"My Schema\".\"a.b\"."
+  }),
+  snapshot: Snapshot.pipe(Schema.withDecodingDefaultKey(Effect.succeed(empty))).annotateKey({
+    description: "The first copy of each table."
+  })
+}).check(Schema.makeFilter((options) => {
+  const separate = (["host", "port", "user", "password", "database"] as const).filter((key) => options[key] !== undefined)
+  if (options.url !== undefined) {
+    return separate.length === 0 ? undefined : `expected either url or ${separate.join(", ")}, not both`
+  }
+  return options.user === undefined ? "expected url, or at least user" : undefined
+}))
+export type Config = typeof Config.Type
+
+/** Options with everything decided. */
+export interface Settings {
+  readonly endpoint: Endpoint.Endpoint
+  readonly tls: {
+    readonly mode: Endpoint.TlsMode
+    readonly ca: string | undefined
+    readonly cert: string | undefined
+    readonly key: Redacted.Redacted<string> | undefined
+  }
+  readonly connectTimeout: Duration.Duration
+  readonly applicationName: string
+  readonly publication: { readonly name: string; readonly manage: boolean }
+  readonly slot: { readonly name: string; readonly wait: Duration.Duration }
+  readonly tables: ReadonlyArray<TablePattern.TablePattern>
+  readonly snapshot: { readonly parallel: number; readonly fetchRows: number }
+}
+
+/**
+ * A slot or publication name for a pipeline's name. A name that had to be changed gets a hash of the original, so two
+ * pipelines never share a slot by accident.
+ */
+export const objectName = (pipeline: string): string => {
+  const plain = pipeline.toLowerCase().replace(/[^a-z0-9_]/g, "_")
+  if (plain === pipeline && /^.{1,63}$/.test(plain)) return plain
+  const hash = createHash("sha256").update(pipeline).digest("hex").slice(0, 8)
+  return `${plain.slice(0, 54)}_${hash}`
+}
+
+const endpointOf = (config: Config): Endpoint.Endpoint => {
+  if (config.url !== undefined) {
+    // The schema has checked the URL; a `Config` made without it gets the error as a defect.
+    return Result.getOrThrowWith(Endpoint.fromUrl(config.url), (problem) => new TypeError(`url: ${problem}`))
+  }
+  const user = config.user ?? ""
+  return {
+    host: config.host ?? "localhost",
+    port: config.port ?? 5432,
+    user,
+    password: config.password,
+    database: config.database ?? user,
+    tlsMode: undefined
+  }
+}
+
+/** Decides everything that the options leave open. */
+export const resolve = (config: Config, context: PluginContext): Settings => {
+  const endpoint = endpointOf(config)
+  const derived = objectName(context.pipeline)
+  return {
+    endpoint,
+    tls: {
+      mode: config.tls.mode ?? endpoint.tlsMode ?? (Endpoint.isLocal(endpoint.host) ? "disable" : "verify-full"),
+      ca: config.tls.ca,
+      cert: config.tls.cert,
+      key: config.tls.key
+    },
+    connectTimeout: config.connectTimeout,
+    applicationName: `etl-stream ${derived}`.slice(0, 63),
+    publication: { name: config.publication.name ?? derived, manage: config.publication.manage },
+    slot: { name: config.slot.name ?? derived, wait: config.slot.wait },
+    tables: config.tables.flatMap((text) => TablePattern.parse(text) ?? []),
+    snapshot: config.snapshot
+  }
+}

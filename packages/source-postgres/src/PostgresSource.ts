@@ -1,0 +1,202 @@
+/**
+ * The source: preflight, then the copy of the tables that the sink doesn't hold yet, then the replication stream.
+ *
+ * The first copy is read in the snapshot of the pipeline's own slot, so the stream begins exactly where the copy ends. Tables
+ * that still need a copy later (after a crash in mid-copy, or added to the pipeline) are read in the snapshot of a temporary
+ * slot; the stream then leaves out what their copies already hold. What was confirmed to the server lives in the slot
+ * itself; nothing else is kept.
+ */
+import type { ConnectorError } from "@etl-stream/core/ConnectorError"
+import type { Element } from "@etl-stream/core/Element"
+import type { Source, SourceContext } from "@etl-stream/core/Source"
+import { type TableId, tableId } from "@etl-stream/core/TableSchema"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as Catalog from "./Catalog.ts"
+import type { Settings } from "./Config.ts"
+import * as Connections from "./Connections.ts"
+import * as Endpoint from "./Endpoint.ts"
+import * as Lsn from "./Lsn.ts"
+import * as PgOutputDecoder from "./PgOutputDecoder.ts"
+import * as PostgresError from "./PostgresError.ts"
+import * as Preflight from "./Preflight.ts"
+import * as Publication from "./Publication.ts"
+import { RelationResolver } from "./RelationResolver.ts"
+import * as ReplicationConnection from "./ReplicationConnection.ts"
+import * as Slot from "./Slot.ts"
+import * as Snapshot from "./Snapshot.ts"
+
+/** Where the snapshot for missing copies comes from, `none` when there is nothing to copy. */
+type SnapshotOrigin = "new slot" | "temporary slot" | "none"
+
+/**
+ * Decides how a run begins. A slot that is gone may be made anew only when the sink holds nothing: otherwise the changes
+ * between its end and a new slot's beginning would be missing without anybody noticing.
+ */
+const begin = Effect.fn("PostgresSource.begin")(function*(
+  connections: Connections.Connections,
+  slot: Slot.SlotState | undefined,
+  publicationCreated: boolean,
+  copied: ReadonlyArray<TableId>,
+  uncopied: number
+): Effect.fn.Return<SnapshotOrigin, ConnectorError> {
+  const { name } = connections.settings.slot
+  if (slot === undefined) {
+    if (copied.length === 0) return "new slot"
+    return yield* PostgresError.make(
+      "Lost",
+      `replication slot ${name} is gone while the sink holds copies of ${copied.slice(0, 5).join(", ")}${
+        copied.length > 5 ? ` and ${copied.length - 5} more tables` : ""
+      }`,
+      "Changes made since are missing and can't be had any more. Remove the tables from the sink so that they are copied again; " +
+        "if the slot's name was changed in the options, change it back."
+    )
+  }
+  const problem = Slot.problem(connections, slot)
+  if (problem !== undefined) return yield* problem
+  if (uncopied === 0) return "none"
+  if (publicationCreated && copied.length === 0) {
+    // The slot's log reaches back to a time without the publication, where the server can't decode a change for it.
+    yield* Effect.logWarning("the slot is older than its publication and nothing was copied yet: making it anew", { slot: name })
+    yield* Slot.drop(connections)
+    return "new slot"
+  }
+  return "temporary slot"
+})
+
+/** Types that a stream needed but that are gone from their database, by endpoint and OID: they are carried as text. */
+const vanishedTypes = new Set<string>()
+
+const Present = Schema.Struct({ present: Schema.Boolean })
+
+/** Notes whether the type that stopped the stream still exists, for the next run. */
+const noteUnknownType = Effect.fnUntraced(function*(connections: Connections.Connections, oid: number) {
+  const [row] = yield* connections.query(
+    "looking up a type",
+    Present,
+    "SELECT EXISTS (SELECT FROM pg_type WHERE oid = $1::oid) AS present",
+    [oid]
+  )
+  if (row?.present === false) vanishedTypes.add(`${Endpoint.describe(connections.settings.endpoint)} ${oid}`)
+})
+
+/** The replication stream from what the slot has confirmed. */
+const replicate = (
+  connections: Connections.Connections,
+  catalog: Catalog.Catalog,
+  copied: ReadonlyMap<TableId, bigint>,
+  context: SourceContext
+): Stream.Stream<Element, ConnectorError, Scope.Scope> =>
+  Stream.unwrap(Effect.gen(function*() {
+    const { settings } = connections
+    const server = Endpoint.describe(settings.endpoint)
+    const connection = yield* ReplicationConnection.connect(Connections.clientConfig(settings, "replication"))
+    const wal = yield* connection.start({
+      slot: settings.slot.name,
+      publications: [settings.publication.name],
+      acknowledged: context.acknowledged
+    })
+    yield* Effect.logInfo("streaming changes", { slot: settings.slot.name })
+    const resolver = new RelationResolver(catalog.tables, catalog.types, (oid) => vanishedTypes.has(`${server} ${oid}`))
+    const decoder = PgOutputDecoder.make({
+      tables: catalog.tables.map((table) => table.schema),
+      resolveRelation: resolver.resolve,
+      types: catalog.types,
+      copied
+    })
+    const decoded = Effect.flatMap(wal.pull, decoder.decode).pipe(
+      Effect.tapError(() =>
+        resolver.unknownType === undefined ? Effect.void : Effect.ignore(noteUnknownType(connections, resolver.unknownType))
+      )
+    )
+    return Stream.fromEffectRepeat(decoded).pipe(Stream.flattenIterable)
+  }))
+
+/** Reads the catalog as the publication publishes it now. */
+const readCatalog = Effect.fnUntraced(function*(connections: Connections.Connections, server: Preflight.Server) {
+  const { publication, tables } = connections.settings
+  return yield* Catalog.read(connections, tables, yield* Publication.read(connections, publication.name, server.version))
+})
+
+/** Copies what is missing, if anything is. */
+const snapshot = (
+  connections: Connections.Connections,
+  report: Preflight.Report,
+  origin: SnapshotOrigin,
+  tables: ReadonlyArray<Catalog.CatalogTable>
+): Effect.Effect<Snapshot.OpenSnapshot | undefined, ConnectorError, Scope.Scope> =>
+  origin === "none" ? Effect.succeed(undefined) : Effect.gen(function*() {
+    const scope = yield* Effect.scope
+    // Once its snapshot is imported, the session that exported it (and with it a temporary slot) isn't needed any more.
+    return yield* Effect.scoped(Effect.gen(function*() {
+      const exported = yield* Slot.create(connections, origin === "new slot" ? "permanent" : "temporary")
+      return yield* Scope.provide(
+        Snapshot.open(connections, exported, tables, readCatalog(connections, report.server), report.catalog.types),
+        scope
+      )
+    }))
+  })
+
+/** Elements from the sink's positions on. */
+const stream = (
+  connections: Connections.Connections,
+  report: Preflight.Report,
+  context: SourceContext
+): Stream.Stream<Element, ConnectorError, Scope.Scope> =>
+  Stream.unwrap(Effect.gen(function*() {
+    const { catalog, server } = report
+    const positions = new Map(
+      [...context.positions].flatMap(([id, { copied }]) => copied === undefined ? [] : [[id, copied] as const])
+    )
+    const copied = catalog.tables.map((table) => tableId(table.schema.table)).filter((id) => positions.has(id))
+    const uncopied = catalog.tables.filter((table) => !positions.has(tableId(table.schema.table)))
+    const publication = yield* Publication.read(connections, connections.settings.publication.name, server.version)
+    const slot = yield* Slot.settled(connections, server.version)
+    // Before anything is changed at the server: a lost slot must not cost a publication, too.
+    yield* begin(connections, slot, false, copied, uncopied.length)
+    const created = yield* Publication.ensure(connections, publication, catalog.tables, (id) => positions.has(id))
+    const origin = yield* begin(connections, slot, created, copied, uncopied.length)
+    // The copy's connections close with this scope, before the stream of changes begins.
+    const copy = Stream.scoped(Stream.unwrap(Effect.gen(function*() {
+      const open = yield* snapshot(connections, report, origin, uncopied)
+      if (open === undefined) return Stream.empty
+      for (const table of uncopied) positions.set(tableId(table.schema.table), open.position)
+      return open.elements.pipe(
+        Stream.concat(Stream.unwrap(Effect.as(
+          Effect.logInfo("copied tables", { tables: uncopied.length, position: Lsn.format(open.position) }),
+          Stream.empty
+        )))
+      )
+    })))
+    return copy.pipe(
+      Stream.concat(Stream.suspend(() => replicate(connections, catalog, positions, context)))
+    )
+  }))
+
+/** The source for `settings`. Connects when it is used; connections close with the scope. */
+export const make = (settings: Settings): Effect.Effect<Source, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const connections = yield* Connections.make(settings)
+    let latest: Preflight.Report | undefined
+    const checked = Effect.gen(function*() {
+      const report = yield* Preflight.check(connections)
+      for (const { hint, message, severity, table } of report.findings) {
+        if (severity === "warning") yield* Effect.logWarning(message, { hint, ...(table === undefined ? {} : { table }) })
+      }
+      const error = Preflight.errorOf(report.findings)
+      if (error !== undefined) return yield* error
+      latest = report
+      return report
+    })
+    return {
+      tables: Effect.map(checked, ({ catalog }) => catalog.tables.map((table) => table.schema)),
+      // The sink was opened with the tables of the latest check; the stream must describe the same.
+      stream: (context) =>
+        Stream.unwrap(Effect.map(
+          Effect.suspend(() => latest === undefined ? checked : Effect.succeed(latest)),
+          (report) => stream(connections, report, context)
+        ))
+    }
+  })

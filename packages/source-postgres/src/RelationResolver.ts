@@ -1,0 +1,84 @@
+/**
+ * Which table, in which shape, a Relation message of the replication stream is about.
+ *
+ * A message tells columns, types and the columns of the replica identity as they were at its place in the log; the catalog,
+ * read at the start, tells the rest. A table renamed meanwhile is found by its OID.
+ */
+import { type Identity, type TableId, tableId, type TableName, type TableSchema } from "@etl-stream/core/TableSchema"
+import type { CatalogTable } from "./Catalog.ts"
+import { sameShape } from "./internal/relation.ts"
+import type { Relation } from "./PgOutputDecoder.ts"
+import * as PostgresError from "./PostgresError.ts"
+import * as PostgresType from "./PostgresType.ts"
+
+/** OIDs from here on are given to what was created in the database (`FirstNormalObjectId`). */
+const firstUserOid = 16384
+
+export class RelationResolver {
+  /** The type that made `resolve` fail because the catalog was read before it was created. */
+  unknownType: number | undefined
+  private readonly types: PostgresType.TypeCatalog
+  private readonly vanished: (oid: number) => boolean
+  private readonly byOid: ReadonlyMap<number, CatalogTable>
+  private readonly byName: ReadonlyMap<TableId, CatalogTable>
+  private readonly latest = new Map<TableId, TableSchema>()
+
+  /** `vanished` says of a type that isn't in `types` that it isn't in the database any more either. */
+  constructor(tables: ReadonlyArray<CatalogTable>, types: PostgresType.TypeCatalog, vanished: (oid: number) => boolean) {
+    this.types = types
+    this.vanished = vanished
+    this.byOid = new Map(tables.map((table) => [table.oid, table]))
+    this.byName = new Map(tables.map((table) => [tableId(table.schema.table), table]))
+    for (const { schema } of tables) this.latest.set(tableId(schema.table), schema)
+  }
+
+  /**
+   * The table's shape, undefined for a table that isn't replicated. Throws a `ConnectorError` with reason `Fenced` for a type
+   * that was created after the catalog was read: the next run knows it.
+   */
+  readonly resolve = (relation: Relation): TableSchema | undefined => {
+    const table = this.byOid.get(relation.oid) ?? this.byName.get(tableId(relation))
+    if (table === undefined) return undefined
+    const { schema } = table
+    const id = tableId(schema.table)
+    const before = this.latest.get(id) ?? schema
+    const shape: TableSchema = {
+      table: schema.table,
+      version: before.version + 1,
+      columns: relation.columns.map((column) => {
+        this.checkType(column.typeOid, schema.table)
+        const { sourceType, type } = PostgresType.resolve(this.types, column.typeOid, column.typmod)
+        const known = schema.columns.find(({ name }) => name === column.name)
+        return { name: column.name, type, sourceType, nullable: known?.nullable ?? true }
+      }),
+      identity: identityOf(relation, table)
+    }
+    if (sameShape(before, shape)) return before
+    this.latest.set(id, shape)
+    return shape
+  }
+
+  private checkType(oid: number, table: TableName): void {
+    if (oid < firstUserOid || this.types.get(oid) !== undefined || this.vanished(oid)) return
+    this.unknownType = oid
+    throw PostgresError.make(
+      "Fenced",
+      `table ${tableId(table)} has a column of a type that was created after the pipeline started`,
+      "The pipeline starts again by itself and reads the types of the database anew.",
+      tableId(table)
+    )
+  }
+}
+
+const identityOf = (relation: Relation, table: CatalogTable): Identity => {
+  if (relation.replicaIdentity === "n") return { _tag: "None" }
+  if (relation.replicaIdentity === "f") {
+    // Every column is flagged then; a primary key is known from the catalog only.
+    const { columns, identity } = table.schema
+    const names = identity._tag === "Key" ? identity.columns.map((index) => columns[index]?.name) : []
+    const indexes = names.map((name) => relation.columns.findIndex((column) => column.name === name))
+    return indexes.length > 0 && !indexes.includes(-1) ? { _tag: "Key", columns: indexes } : { _tag: "Full" }
+  }
+  const flagged = relation.columns.flatMap((column, index) => column.key ? [index] : [])
+  return flagged.length === 0 ? { _tag: "None" } : { _tag: "Key", columns: flagged }
+}

@@ -1,0 +1,55 @@
+/**
+ * Cuts a stream of bytes into the backend's messages: a type byte, a length that counts itself, a body.
+ *
+ * Chunks are appended behind what isn't consumed yet; room for a large message is made once, when its length is known.
+ */
+import { Buffer } from "node:buffer"
+
+const initialSize = 256 << 10
+/** A larger buffer, left by a large message, is not kept. */
+const keptSize = 4 << 20
+
+export class MessageBuffer {
+  bytes: Buffer = Buffer.allocUnsafe(initialSize)
+  /** The current message: its type, and its body `bytes[start, end)`. Valid until the next call. */
+  type = 0
+  start = 0
+  end = 0
+  private position = 0
+  private filled = 0
+
+  append(chunk: Uint8Array): void {
+    if (this.filled + chunk.length > this.bytes.length) this.makeRoom(chunk.length)
+    this.bytes.set(chunk, this.filled)
+    this.filled += chunk.length
+  }
+
+  /** Moves on to the next complete message; false when there is none yet. */
+  next(): boolean {
+    const { position } = this
+    if (this.filled - position < 5) return false
+    const length = this.bytes.readInt32BE(position + 1)
+    if (length < 4) throw new RangeError("A message with a negative length")
+    const end = position + 1 + length
+    if (end > this.filled) return false
+    this.type = this.bytes[position] as number // position < filled
+    this.start = position + 5
+    this.end = end
+    this.position = end
+    return true
+  }
+
+  private makeRoom(more: number): void {
+    const held = this.filled - this.position
+    let needed = held + more
+    if (held >= 5) needed = Math.max(needed, 1 + this.bytes.readInt32BE(this.position + 1))
+    const size = Math.max(needed, initialSize)
+    if (size > this.bytes.length || this.bytes.length > Math.max(keptSize, size)) {
+      const other = Buffer.allocUnsafe(size)
+      this.bytes.copy(other, 0, this.position, this.filled)
+      this.bytes = other
+    } else this.bytes.copyWithin(0, this.position, this.filled)
+    this.position = 0
+    this.filled = held
+  }
+}

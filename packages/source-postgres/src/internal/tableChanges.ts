@@ -1,0 +1,102 @@
+/**
+ * The changes of one table on their way into batches: its builder, its current shape, and where its copy ends.
+ *
+ * Batches are cut by rows and bytes, at every barrier and at the end of every view. Builders keep the size of their
+ * largest batch, so one that has become far too large is given up: a batch of one row must not hold the buffers of thousands.
+ */
+import * as ChangeBatchBuilder from "@etl-stream/core/ChangeBatchBuilder"
+import type { Element } from "@etl-stream/core/Element"
+import type * as Sequence from "@etl-stream/core/Sequence"
+import { type TableId, tableId, type TableSchema } from "@etl-stream/core/TableSchema"
+import { sameShape } from "./relation.ts"
+
+/** Builders that hold no more than this are kept however small the next batch is. */
+const freshRows = 64
+const freshBytes = 64 * 1024
+
+export class TableChanges {
+  readonly id: TableId
+  rows = 0
+  bytes = 0
+  private readonly copiedHigh: number
+  private readonly copiedLow: number
+  private shape: TableSchema | undefined
+  private accepted: TableSchema | undefined
+  private builder: ChangeBatchBuilder.ChangeBatchBuilder | undefined
+  private peakRows = freshRows
+  private peakBytes = freshBytes
+
+  /** `shape` is what the sink knows, undefined when it knows nothing; changes of commits below `copied` are in the copy. */
+  constructor(id: TableId, shape: TableSchema | undefined, copied: bigint) {
+    this.id = id
+    this.shape = shape
+    this.copiedHigh = Number(copied >> 32n)
+    this.copiedLow = Number(copied & 0xffffffffn)
+  }
+
+  /** Whether a change of a commit at this position is part of the table's copy. */
+  isCopied(high: number, low: number): boolean {
+    return high < this.copiedHigh || (high === this.copiedHigh && low < this.copiedLow)
+  }
+
+  /** Whether rows of `schema` may be appended without `become`. */
+  accepts(schema: TableSchema): boolean {
+    return schema === this.accepted
+  }
+
+  /** Makes rows of `schema` welcome: a barrier, unless it has the shape that the table had. */
+  become(schema: TableSchema, sequence: Sequence.Sequence, into: Array<Element>): void {
+    this.accepted = schema
+    if (this.shape !== undefined && sameShape(this.shape, schema)) return
+    this.flush(into)
+    this.shape = schema
+    this.builder = undefined
+    into.push({ _tag: "Schema", table: schema, sequence })
+  }
+
+  /** The builder of the current shape, which `become` has set. */
+  get target(): ChangeBatchBuilder.ChangeBatchBuilder {
+    return this.builder ??= new ChangeBatchBuilder.ChangeBatchBuilder(this.current)
+  }
+
+  get current(): TableSchema {
+    if (this.shape === undefined) throw new TypeError("a table's changes came before its shape")
+    return this.shape
+  }
+
+  /** Whether a builder's memory is held. */
+  get isHeld(): boolean {
+    return this.builder !== undefined
+  }
+
+  release(): void {
+    if (this.rows === 0) this.builder = undefined
+  }
+
+  flush(into: Array<Element>): void {
+    const { builder, rows } = this
+    if (builder === undefined || rows === 0) return
+    const batch = builder.finish()
+    into.push({ _tag: "Rows", batch })
+    this.rows = 0
+    this.bytes = 0
+    this.peakRows = Math.max(this.peakRows, rows)
+    this.peakBytes = Math.max(this.peakBytes, batch.bytes)
+    if (rows * 4 < this.peakRows || batch.bytes * 4 < this.peakBytes) {
+      if (this.peakRows === freshRows && this.peakBytes === freshBytes) return
+      this.builder = undefined
+      this.peakRows = freshRows
+      this.peakBytes = freshBytes
+    }
+  }
+}
+
+/** The state of a table that the sink knows nothing of, or knows as `schema`. */
+export const make = (
+  schema: TableSchema,
+  known: TableSchema | undefined,
+  copied: ReadonlyMap<TableId, bigint>
+): TableChanges => {
+  const id = tableId(schema.table)
+  return new TableChanges(id, known, copied.get(id) ?? 0n)
+}

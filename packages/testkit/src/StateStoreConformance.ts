@@ -1,0 +1,134 @@
+/**
+ * The contract of a `StateStore` as a test suite: call `suite` in a test file with a way to open the store.
+ *
+ * `open` is called several times within a test and must reach the same documents each time: that is how the suite sees what is
+ * durable and what two processes would see. Each test uses keys of its own.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import type { ConnectorError } from "@etl-stream/core/ConnectorError"
+import type { StateStoreShape } from "@etl-stream/core/StateStore"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import { randomUUID } from "node:crypto"
+
+export type Open = Effect.Effect<StateStoreShape, ConnectorError, Scope.Scope>
+
+/** Fails the test when the store answered none. */
+const versionOf = (answer: Option.Option<string>): string => Option.getOrThrow(answer)
+
+/**
+ * Registers the suite.
+ *
+ * @param name what stands in the report, for example the plugin's name
+ * @param prepare makes a place for documents, and says how to open the store on it; run once per test, in the test's scope
+ */
+export const suite = (name: string, prepare: Effect.Effect<Open, ConnectorError, Scope.Scope>): void => {
+  const scenario = (title: string, test: (open: Open) => Effect.Effect<void, ConnectorError, Scope.Scope>): void => {
+    it.live(title, () => Effect.flatMap(prepare, test))
+  }
+
+  describe(`${name} as a StateStore`, () => {
+    scenario("has nothing under a key that was never written", (open) =>
+      Effect.gen(function*() {
+        const store = yield* open
+        assert.isTrue(Option.isNone(yield* store.get("absent")))
+        assert.deepStrictEqual(yield* store.list("absent"), [])
+      }))
+
+    scenario("gives back what was written, to whoever opens it next", (open) =>
+      Effect.gen(function*() {
+        const value = JSON.stringify({ text: "ä\u0000\"\\ 🌊", list: [1, null], long: "x".repeat(100_000) })
+        const version = yield* Effect.scoped(
+          Effect.flatMap(open, (store) => Effect.map(store.compareAndSet("document", value, undefined), versionOf))
+        )
+        const again = yield* open
+        assert.deepStrictEqual(yield* again.get("document"), Option.some({ value, version }))
+      }))
+
+    scenario("creates a document only where there is none", (open) =>
+      Effect.gen(function*() {
+        const store = yield* open
+        versionOf(yield* store.compareAndSet("key", "first", undefined))
+        assert.isTrue(Option.isNone(yield* store.compareAndSet("key", "second", undefined)))
+        assert.strictEqual(Option.getOrThrow(yield* store.get("key")).value, "first")
+      }))
+
+    scenario("changes a document only from the version that is stored", (open) =>
+      Effect.gen(function*() {
+        const store = yield* open
+        const first = versionOf(yield* store.compareAndSet("key", "1", undefined))
+        const second = versionOf(yield* store.compareAndSet("key", "2", first))
+        assert.notStrictEqual(second, first)
+        assert.isTrue(Option.isNone(yield* store.compareAndSet("key", "3", first)))
+        assert.isTrue(Option.isNone(yield* store.compareAndSet("other", "3", second)))
+        assert.strictEqual(Option.getOrThrow(yield* store.get("key")).value, "2")
+        assert.isTrue(Option.isNone(yield* store.get("other")))
+      }))
+
+    scenario("gives a new version when the same value is written again", (open) =>
+      Effect.gen(function*() {
+        const store = yield* open
+        const first = versionOf(yield* store.compareAndSet("key", "same", undefined))
+        const second = versionOf(yield* store.compareAndSet("key", "same", first))
+        assert.notStrictEqual(second, first)
+      }))
+
+    scenario("never gives a version again after a removal", (open) =>
+      Effect.gen(function*() {
+        const store = yield* open
+        const before = versionOf(yield* store.compareAndSet("key", "1", undefined))
+        yield* store.remove("key")
+        assert.isTrue(Option.isNone(yield* store.get("key")))
+        const after = versionOf(yield* store.compareAndSet("key", "1", undefined))
+        assert.notStrictEqual(after, before)
+        assert.isTrue(Option.isNone(yield* store.compareAndSet("key", "2", before)))
+      }))
+
+    scenario("removes what is there, and doesn't mind when nothing is", (open) =>
+      Effect.gen(function*() {
+        const store = yield* open
+        yield* store.remove("absent")
+        yield* store.compareAndSet("key", "1", undefined)
+        yield* store.remove("key")
+        assert.isTrue(Option.isNone(yield* store.get("key")))
+      }))
+
+    scenario(
+      "lists the keys of a prefix in order, taking every character for itself",
+      (open) =>
+        Effect.gen(function*() {
+          const store = yield* open
+          const keys = ["a/2", "a/1", "a/10", "b/1", "A/1", "a%/1", "a_/1", "a\\/1", "a/é"]
+          for (const key of keys) yield* store.compareAndSet(key, key, undefined)
+          const under = (prefix: string) => Effect.map(store.list(prefix), (entries) => entries.map(([key]) => key))
+          assert.deepStrictEqual(yield* under("a/"), ["a/1", "a/10", "a/2", "a/é"])
+          assert.deepStrictEqual(yield* under("a%"), ["a%/1"])
+          assert.deepStrictEqual(yield* under("a_"), ["a_/1"])
+          assert.deepStrictEqual(yield* under("a\\"), ["a\\/1"])
+          assert.strictEqual((yield* under("")).length, keys.length)
+          const [first] = yield* store.list("b/")
+          assert.strictEqual(first?.[1].value, "b/1")
+        })
+    )
+
+    scenario("lets exactly one of many writers win each round", (open) =>
+      Effect.gen(function*() {
+        const stores = yield* Effect.all([open, open], { concurrency: 1 })
+        const key = randomUUID()
+        yield* Effect.flatMap(open, (store) => store.compareAndSet(key, "0", undefined))
+        const increment = (store: StateStoreShape): Effect.Effect<void, ConnectorError> =>
+          Effect.gen(function*() {
+            for (;;) {
+              const entry = Option.getOrThrow(yield* store.get(key))
+              const next = yield* store.compareAndSet(key, String(Number(entry.value) + 1), entry.version)
+              if (Option.isSome(next)) return
+            }
+          })
+        const writers = Array.from({ length: 20 }, (_unused, index) => increment(stores[index % 2 === 0 ? 0 : 1]))
+        yield* Effect.all(writers, { concurrency: "unbounded" })
+        const [store] = stores
+        assert.strictEqual(Option.getOrThrow(yield* store.get(key)).value, "20")
+      }))
+  })
+}
