@@ -39,7 +39,8 @@ export interface Report {
   /** A query to try, and its answer now. */
   readonly query: (sql: string, answer: ReadonlyArray<string>) => void
   readonly text: (text: string) => void
-  readonly error: (text: string) => void
+  /** Says why the demo could not go on, and where its logs are. */
+  readonly error: (text: string, folder: string | undefined) => void
 }
 
 const grouped = new Intl.NumberFormat("en-US")
@@ -89,8 +90,9 @@ export const make = (options: { readonly json: boolean }): Report => {
       write(`${painted(2, `${seconds} s`)}  ${text}`)
     },
     text: write,
-    error: (text) => {
-      process.stderr.write(`${painted(31, "The demo failed.")} ${text}\n`)
+    error: (text, folder) => {
+      const where = folder === undefined ? "" : `\nLogs and data are in ${folder}\n`
+      process.stderr.write(`\n${painted(31, "The demo failed:")} ${text}\n${where}`)
     },
     query: (sql, answer) => {
       write(`\n  ${painted(2, `${sql};`)}\n`)

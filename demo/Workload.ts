@@ -6,13 +6,13 @@
  * sequence. A transaction that loses a conflict (deadlock, duplicate key) is rolled back and forgotten, as in life.
  */
 import * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import pg from "pg"
+import { Client, DatabaseError } from "pg"
 import { customerId, orderedOn, type Size } from "./Shop.ts"
 
 export class WorkloadError
@@ -292,7 +292,7 @@ const choose = (random: Random): Transaction => {
 /** Conflicts between clerks (deadlock, serialization, duplicate key, check): roll back and go on. */
 const conflicts: ReadonlySet<unknown> = new Set(["40P01", "40001", "23505", "23514"])
 
-const isConflict = (error: unknown): boolean => error instanceof pg.DatabaseError && conflicts.has(error.code)
+const isConflict = (error: unknown): boolean => error instanceof DatabaseError && conflicts.has(error.code)
 
 const countable = /^\s*(INSERT|UPDATE|DELETE)/i
 
@@ -323,7 +323,7 @@ export const start = (
         const client = yield* Effect.acquireRelease(
           Effect.tryPromise({
             try: async () => {
-              const made = new pg.Client({ connectionString: options.url, application_name: `shop clerk ${number}` })
+              const made = new Client({ connectionString: options.url, application_name: `shop clerk ${number}` })
               made.on("error", () => {})
               await made.connect()
               return made

@@ -28,18 +28,21 @@ const flags = ((): Flags.Flags => {
 const report = Report.make(flags)
 
 /** Where logs, data and configuration are. Stays after a failure, and with `--keep`. */
+let left: string | undefined
+
 const folder = Effect.acquireRelease(
   Effect.promise(() => fs.mkdtemp(path.join(os.tmpdir(), "etl-stream-demo-"))),
   (made, exit) =>
     Effect.promise(async () => {
       const failed = Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)
-      if (failed || flags.keep) report.text(`\nLogs and data are in ${made}`)
+      if (failed || flags.keep) left = made
       else await fs.rm(made, { recursive: true, force: true, maxRetries: 5 })
     })
 )
 
 const round = Effect.gen(function*() {
   const outcome = yield* Effect.scoped(Effect.flatMap(folder, (made) => Round.play(flags, report, made)))
+  if (left !== undefined) report.text(`\n  Logs and data are in ${left}`)
   if (flags.json) process.stdout.write(`${JSON.stringify(outcome)}\n`)
   return Report.isGood(outcome) ? 0 : 1
 })
@@ -61,7 +64,7 @@ const program: Effect.Effect<number> = Effect.suspend((): Effect.Effect<number, 
 ).pipe(
   Effect.catchCause((cause) => {
     if (Cause.hasInterruptsOnly(cause)) return Effect.interrupt
-    report.error(explain(Cause.squash(cause)))
+    report.error(explain(Cause.squash(cause)), left)
     return Effect.succeed(3)
   })
 )

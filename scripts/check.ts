@@ -10,7 +10,8 @@ const checks: ReadonlyArray<readonly [name: string, command: string, args: Reado
   ["lint (oxlint)", "oxlint", ["--deny-warnings"]],
   ["types (tsc)", "tsc", ["--noEmit", "--project", "tsconfig.json"]],
   ["Effect diagnostics", "effect-tsgo", ["diagnostics", "--project", "tsconfig.json", "--severity", "error"]],
-  ["import rules", process.execPath, ["scripts/import-rules.ts"]]
+  ["import rules", process.execPath, ["scripts/import-rules.ts"]],
+  ["configuration page", process.execPath, ["scripts/configuration-docs.ts", "--check"]]
 ]
 
 const failed: Array<string> = []

@@ -49,10 +49,7 @@ const expected = "a size such as 16MiB, 1.5GiB or a number of bytes, above 0"
 export const ByteSize = Schema.Union([Schema.String, Schema.Finite]).pipe(
   Schema.decodeTo(Schema.Int, {
     decode: SchemaGetter.transformEffect((input: string | number) =>
-      Option.match(parse(String(input)), {
-        onNone: () => Effect.fail(new SchemaIssue.InvalidValue({ expected })),
-        onSome: Effect.succeed
-      })
+      Effect.mapError(Effect.fromOption(parse(String(input))), () => new SchemaIssue.InvalidValue({ expected }))
     ),
     encode: SchemaGetter.transform((bytes) => bytes)
   })

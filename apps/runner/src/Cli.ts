@@ -175,7 +175,7 @@ const report = Effect.fnUntraced(
     if (isShowHelp(failure)) return failure.errors.length === 0 ? ExitCode.ok : ExitCode.validation
     const error = failure instanceof CommandError ? failure : internal("etl-stream", failure)
     yield* Output.fail(command, error, json, Redaction.none)
-    if (details) yield* Effect.sync(() => process.stderr.write(`${Cause.pretty(cause)}\n`))
+    if (details) yield* Effect.sync(() => process.stderr.write(`${error.details ?? Cause.pretty(cause)}\n`))
     return error.exitCode
   }
 )

@@ -4,9 +4,11 @@
  * `code` is stable and for scripts: `Usage`, `ConfigurationInvalid`, `Internal`, `DrainTimeout`, or the reason of a connector's error.
  */
 import * as Connector from "@etl-stream/core/ConnectorError"
+import * as Cause from "effect/Cause"
 import * as Schema from "effect/Schema"
 import { ExitCode } from "./ExitCode.ts"
 import { Problem, render } from "./Problem.ts"
+import type { Redaction } from "./Redaction.ts"
 
 export class CommandError extends Schema.TaggedError<CommandError>("@etl-stream/runner/CommandError")("CommandError", {
   code: Schema.Union([
@@ -21,6 +23,8 @@ export class CommandError extends Schema.TaggedError<CommandError>("@etl-stream/
   /** The pipeline that failed, when it is one pipeline's error. */
   pipeline: Schema.optionalKey(Schema.String),
   problems: Schema.optionalKey(Schema.Array(Problem)),
+  /** Stack traces and causes, without secrets, for whoever asks for details. */
+  details: Schema.optionalKey(Schema.String),
   cause: Schema.optionalKey(Schema.Defect())
 }) {}
 
@@ -37,6 +41,10 @@ export const invalidConfiguration = (file: string, problems: ReadonlyArray<Probl
     file,
     problems
   })
+
+/** Whether a failure is a connector's; told by its tag, because a plugin may bring its own copy of the class. */
+export const isConnectorError = (failure: unknown): failure is Connector.ConnectorError =>
+  typeof failure === "object" && failure !== null && "_tag" in failure && failure._tag === "ConnectorError"
 
 export const fromConnector = (pipeline: string | undefined, error: Connector.ConnectorError): CommandError =>
   new CommandError({
@@ -61,6 +69,17 @@ export const internal = (where: string, cause: unknown): CommandError =>
     exitCode: ExitCode.runtime,
     cause
   })
+
+/** `error` without secrets: its cause is kept as `details`. */
+export const redacted = (error: CommandError, redact: Redaction): CommandError => {
+  const { cause: _, ...fields } = error
+  return new CommandError({
+    ...fields,
+    message: redact(error.message),
+    hint: redact(error.hint),
+    details: redact(Cause.pretty(Cause.fail(error.cause ?? error)))
+  })
+}
 
 /** For people: what is wrong, then what to do. */
 export const renderText = (error: CommandError): string => {

@@ -40,7 +40,7 @@ export interface Configuration {
   /** Bytes. */
   readonly memory: number
   readonly state: Stage<"state">
-  readonly telemetry: typeof Config.Type["telemetry"]
+  readonly telemetry: Config["telemetry"]
   readonly pipelines: ReadonlyArray<PipelineConfiguration>
   /** Hides the secrets that the file, its variables and its files hold. */
   readonly redact: Redaction.Redaction

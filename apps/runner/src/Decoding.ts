@@ -137,24 +137,23 @@ const describeRefusal = (
       const actual = lookup(value, path)
       const literals = SchemaShape.literals(shapes)
       const meant = typeof actual === "string" ? closest(actual, literals) : undefined
-      const fits = expected.includes(kindOf(actual)) ||
-        shapes.some((shape) => shape._tag === "Literal" && typeof shape.literal === typeof actual)
-      const what = message === undefined || /^Expected a valid value$/.test(message) || !fits
-        ? `Expected ${expected.length === 0 ? "another value" : enumerate(expected, "or")}${
-          fits ? "" : `, got ${kindOf(actual)}`
-        }`
-        : message
-      const written = /Duration/.test(what) ? "Expected a duration" : what
+      const fits = shapes.some((shape) => SchemaShape.isOfKind(shape, actual))
+      const kinds = expected.length === 0 ? "another value" : enumerate(expected, "or")
+      const own = message !== undefined && fits && message !== "Expected a valid value" &&
+        message !== "Expected a valid Duration string"
+      const written = own ? message : `Expected ${kinds}${fits ? "" : `, got ${kindOf(actual)}`}`
       return {
         at: "value",
         message: sentence(written),
         remedy: meant !== undefined
           ? `Did you mean \`${meant}\`?`
-          : /Duration/.test(what)
+          : SchemaShape.areDurations(shapes) && !own
           ? "Write a number and a unit, such as `5 seconds`, `500 millis` or `2 minutes`."
           : meaning !== undefined
           ? `Correct \`${key}\`. ${sentence(meaning)}`
-          : `Correct the value${key === "" ? "" : ` of \`${key}\``}.`
+          : key === ""
+          ? "Correct these options."
+          : `Correct ${typeof path[path.length - 1] === "number" ? "this item of the list" : `\`${key}\``}.`
       }
     }
   }
@@ -225,8 +224,9 @@ export const decode = Effect.fnUntraced(function*<A>(
       if (round === 0) return { _tag: "Valid", value: result.success }
       break
     }
-    const fresh = refusals(result.failure.issue, []).filter(({ path }) =>
-      !pruned.some((known) => isWithin(path, known))
+    // What contains something that was taken out may be refused for that alone.
+    const fresh = refusals(result.failure.issue, []).filter(({ kind, path }) =>
+      !pruned.some((known) => isWithin(path, known) || (kind === "value" && isWithin(known, path)))
     )
     for (const refusal of fresh) {
       const path = [...root, ...refusal.path]

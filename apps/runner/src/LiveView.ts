@@ -51,10 +51,13 @@ const piece = (text: string, paint?: Paint, optional?: number): Piece => ({
   ...(optional === undefined ? {} : { optional })
 })
 
-/** `pieces` with a space between them, in at most `look.width` columns. */
+/** Between the pieces of a line. */
+const gap = "  "
+
+/** `pieces` side by side, in at most `look.width` columns. */
 const line = (pieces: ReadonlyArray<Piece>, look: Look): string => {
   let kept = pieces.filter(({ text }) => text !== "")
-  const total = () => kept.reduce((sum, { text }) => sum + width(text) + 1, -1)
+  const total = () => kept.reduce((sum, { text }) => sum + width(text) + gap.length, -gap.length)
   while (total() > look.width) {
     const least = Math.max(...kept.map(({ optional }) => optional ?? 0))
     if (least <= 0) break
@@ -67,10 +70,10 @@ const line = (pieces: ReadonlyArray<Piece>, look: Look): string => {
     const fitting = clip(text, room)
     if (fitting === "") break
     parts.push(look.color && paint !== undefined ? `\x1b[${codes[paint]}m${fitting}\x1b[0m` : fitting)
-    room -= width(fitting) + 1
+    room -= width(fitting) + gap.length
     if (room <= 0) break
   }
-  return parts.join(" ")
+  return parts.join(gap)
 }
 
 const grouped = (count: number): string => String(Math.round(count)).replace(/\B(?=(\d{3})+$)/g, ",")
@@ -186,7 +189,7 @@ const pipelineLines = ({ rates, retryAt, view }: PipelineModel, now: number, loo
     view.run > 1 ? piece(`run ${view.run}`, "dim", 5) : piece("")
   ], look)
   const error = view.lastError !== undefined && (waiting || view.phase === "failed")
-    ? [line([piece(" "), piece(view.lastError.message, "red")], look)]
+    ? [line([piece(`  ${view.lastError.message}`, "red")], look)]
     : []
   const nameColumns = Math.min(
     Math.max(8, ...view.tables.map(({ table }) => width(table))),

@@ -4,13 +4,13 @@
  * A line has a time, a level, a message and the annotations in force (pipeline, table …). Errors are shown by their message; causes with stack traces
  * only at level Debug and below, because they may quote data. Every line passes through redaction.
  */
-import { ConnectorError } from "@etl-stream/core/ConnectorError"
 import * as Cause from "effect/Cause"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as References from "effect/References"
-import { CommandError } from "./CommandError.ts"
+import { CommandError, isConnectorError } from "./CommandError.ts"
 import type { Redaction } from "./Redaction.ts"
+import { printable } from "./TextWidth.ts"
 
 export const formats = ["pretty", "logfmt", "json"] as const
 export type Format = typeof formats[number]
@@ -74,7 +74,7 @@ export const render = (line: Line, format: Format, color: boolean): string => {
       const head = [
         paint(90, line.timestamp.slice(11, 23)),
         paint(colors[line.level] ?? 0, line.level.padEnd(5)),
-        line.message,
+        printable(line.message),
         ...annotations
       ]
       return `${head.join(" ")}${line.details === undefined ? "" : `\n${line.details}`}`
@@ -84,22 +84,28 @@ export const render = (line: Line, format: Format, color: boolean): string => {
 
 /** A failure in words: our own errors hold no data in their messages; of others only the name is certain to. */
 const failureText = (failure: unknown): string =>
-  failure instanceof ConnectorError || failure instanceof CommandError
+  isConnectorError(failure) || failure instanceof CommandError
     ? failure.message
     : failure instanceof Error
     ? failure.name
     : "unknown error"
 
+/** Whether an argument of a log call is a record of fields rather than a part of the message. */
+const isFields = (part: unknown): part is Readonly<Record<string, unknown>> =>
+  typeof part === "object" && part !== null && Object.getPrototypeOf(part) === Object.prototype
+
 const toLine = (event: Logger.Options<unknown>): Line => {
   const parts: ReadonlyArray<unknown> = Array.isArray(event.message) ? event.message : [event.message]
+  const fields = parts.filter(isFields)
   const failed = event.cause.reasons.length > 0 && !Cause.hasInterruptsOnly(event.cause)
   return {
     timestamp: event.date.toISOString(),
     level: event.logLevel.toUpperCase(),
-    message: [...parts.map(word), ...(failed ? [failureText(Cause.squash(event.cause))] : [])].filter((part) =>
-      part !== ""
-    ).join(" "),
-    annotations: event.fiber.getRef(References.CurrentLogAnnotations),
+    message: [
+      ...parts.filter((part) => !isFields(part)).map(word),
+      ...(failed ? [failureText(Cause.squash(event.cause))] : [])
+    ].filter((part) => part !== "").join(" "),
+    annotations: Object.assign({}, event.fiber.getRef(References.CurrentLogAnnotations), ...fields),
     details: failed && isVerbose(event.fiber.getRef(References.MinimumLogLevel)) ? Cause.pretty(event.cause) : undefined
   }
 }

@@ -56,7 +56,8 @@ const article = (kind: Kind): string => kind === "state" ? "a state store" : `a 
 /** URL of the module that `specifier` names. */
 const locate = Effect.fnUntraced(function*(specifier: string, directory: string) {
   const { resolve } = yield* Effect.promise(() => import("import-meta-resolve"))
-  const from = (parent: string) => Effect.try({ try: () => resolve(specifier, parent), catch: (cause) => cause })
+  const from = (parent: string) =>
+    Effect.try({ try: () => resolve(specifier, parent), catch: (cause) => new Unresolved({ code: codeOf(cause), cause }) })
   const own = import.meta.url
   const folder = pathToFileURL(join(directory, "etl-stream.yaml")).href
   if (isPath(specifier)) {

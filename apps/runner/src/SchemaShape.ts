@@ -10,6 +10,9 @@ import type { Path } from "./Problem.ts"
 /** One of the things that a value may be. Never a union. */
 export type Shape = SchemaAST.AST
 
+const text = (value: unknown): string | undefined =>
+  typeof value === "string" && value.trim() !== "" ? value.trim() : undefined
+
 const alternatives = (ast: SchemaAST.AST): ReadonlyArray<Shape> => {
   if (SchemaAST.isUnion(ast)) return ast.types.flatMap(alternatives)
   if (SchemaAST.isSuspend(ast)) return alternatives(ast.thunk())
@@ -49,7 +52,14 @@ export const literals = (shapes: ReadonlyArray<Shape>): ReadonlyArray<string> =>
   ...new Set(shapes.flatMap((shape) => SchemaAST.isLiteral(shape) ? [String(shape.literal)] : []))
 ]
 
+const isDuration = (shape: Shape): boolean =>
+  SchemaAST.isString(shape) && /\bDuration$/.test(text(shape.annotations?.["expected"]) ?? "")
+
+/** Whether `shapes` are all durations written as text. */
+export const areDurations = (shapes: ReadonlyArray<Shape>): boolean => shapes.length > 0 && shapes.every(isDuration)
+
 const kind = (shape: Shape): string => {
+  if (isDuration(shape)) return "a duration"
   switch (shape._tag) {
     case "String":
     case "TemplateLiteral":
@@ -74,11 +84,34 @@ const kind = (shape: Shape): string => {
 /** The kinds of `shapes`, in words: `"a" or "b"`, `a number`. */
 export const describe = (shapes: ReadonlyArray<Shape>): ReadonlyArray<string> => [...new Set(shapes.map(kind))]
 
-const text = (value: unknown): string | undefined =>
-  typeof value === "string" && value.trim() !== "" ? value.trim() : undefined
+/** Whether `value` is of the kind that `shape` takes, if not of its value. */
+export const isOfKind = (shape: Shape, value: unknown): boolean => {
+  switch (shape._tag) {
+    case "String":
+    case "TemplateLiteral":
+      return typeof value === "string"
+    case "Number":
+      return typeof value === "number"
+    case "Boolean":
+      return typeof value === "boolean"
+    case "Null":
+      return value === null
+    case "Objects":
+      return typeof value === "object" && value !== null && !Array.isArray(value)
+    case "Arrays":
+      return Array.isArray(value)
+    case "Literal":
+      return typeof shape.literal === typeof value
+    default:
+      return true
+  }
+}
 
+/** A schema with checks keeps its annotations at the last of them. */
 const descriptionOf = (ast: SchemaAST.AST): string | undefined =>
-  text(ast.context?.annotations?.["description"]) ?? text(ast.annotations?.["description"])
+  [ast.context?.annotations, ...(ast.checks ?? []).map(({ annotations }) => annotations).reverse(), ast.annotations]
+    .map((annotations) => text(annotations?.["description"]))
+    .find((description) => description !== undefined)
 
 /** What the key at `path` means, by its schema's description, on whichever side of its transformations the description is. */
 export const description = (schema: Schema.Constraint, path: Path): string | undefined => {

@@ -5,6 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import { width } from "./TextWidth.ts"
 
 /** The parts of a terminal's stream that drawing needs. */
 export interface Terminal {
@@ -23,6 +24,7 @@ export interface Screen {
 const hideCursor = "\x1b[?25l"
 const showCursor = "\x1b[?25h"
 const clearToEnd = "\x1b[0J"
+const colors = /\x1b\[\d+m/g
 const clearLine = "\x1b[2K"
 
 /** A screen on `terminal`; the last view stays on it when the scope closes. */
@@ -30,7 +32,15 @@ export const make = (terminal: Terminal): Effect.Effect<Screen, never, Scope.Sco
   Effect.acquireRelease(
     Effect.sync(() => {
       let shown: ReadonlyArray<string> = []
-      const up = (): string => shown.length === 0 ? "" : `\r\x1b[${shown.length}A`
+      /** Back to the view's first line; on a terminal that got narrower its lines take several rows. */
+      const up = (): string => {
+        const columns = Math.max(1, terminal.columns)
+        const rows = shown.reduce(
+          (sum, line) => sum + Math.max(1, Math.ceil(width(line.replace(colors, "")) / columns)),
+          0
+        )
+        return rows === 0 ? "" : `\r\x1b[${rows}A`
+      }
       const restore = (): void => {
         terminal.write(showCursor)
       }

@@ -21,7 +21,8 @@ import * as Fiber from "effect/Fiber"
 import * as FiberMap from "effect/FiberMap"
 import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
-import { CommandError, fromConnector, internal } from "./CommandError.ts"
+import { closingWithin } from "./BoundedScope.ts"
+import { type CommandError, fromConnector, internal, isConnectorError } from "./CommandError.ts"
 import type { Configuration, PipelineConfiguration, Stage } from "./Configuration.ts"
 import { ExitCode } from "./ExitCode.ts"
 
@@ -58,6 +59,9 @@ export interface Options {
 /** A run that lasted this long was a good one: after it, waits between restarts begin anew. */
 const healthyAfter = Duration.minutes(1)
 
+/** How long what a run holds may take to be released, before the run counts as over. */
+const closeLimit = Duration.seconds(10)
+
 const make = <K extends Kind>(stage: Stage<K>, pipeline: string, directory: string) =>
   stage.plugin.make(stage.options, { pipeline, directory })
 
@@ -76,7 +80,7 @@ export const makeState = (configuration: Configuration): Effect.Effect<Made["sta
     Effect.catchCause((cause) => {
       const failure = Cause.squash(cause)
       return Effect.fail(
-        failure instanceof Connector.ConnectorError
+        isConnectorError(failure)
           ? fromConnector(undefined, failure)
           : internal("The state store", failure)
       )
@@ -126,7 +130,7 @@ const supervise = Effect.fnUntraced(function*(
       stop,
       drain: options.drain
     })
-  }).pipe(Effect.scoped)
+  }).pipe(closingWithin(closeLimit))
 
   const ended = Effect.map(Clock.currentTimeMillis, (now): Outcome =>
     stoppedAt === undefined

@@ -164,6 +164,7 @@ describe("Pipeline", () => {
           const parts = { source: server.source(), sink: sink.sink, state, batch: { rows: 1 + chance.below(15), bytes: 1 << 16, every: 1 } }
           const one = Effect.raceFirst(run(parts, chance.oneIn(2) ? 1 << 28 : 1 + chance.below(30_000)), push)
           // Sometimes the process is killed.
+          if (runs % 50 === 0 || runs === 1) console.error("DBG", seed, runs, server.confirmed, server.end, sink.breaches)
           const exit = yield* Effect.exit(
             !calm && chance.oneIn(3) ? Effect.timeoutOption(one, chance.below(15)) : one
           )
@@ -353,6 +354,7 @@ describe("Pipeline", () => {
       commit = true
       sink.wake()
       yield* Fiber.join(fiber)
+      console.error("DBG", progress.snapshot(0))
       compare(server, sink, "stopped")
       assert.strictEqual(server.confirmed, server.end)
       assert.strictEqual(sink.settled, 1)

@@ -45,7 +45,8 @@ const quote = 0x22
 const backslash = 0x5c
 
 const isNull = (source: Uint8Array, start: number, end: number): boolean =>
-  end - start === 4 && source[start] === 0x4e && source[start + 1] === 0x55 && source[start + 2] === 0x4c && source[start + 3] === 0x4c
+  end - start === 4 && source[start] === 0x4e && source[start + 1] === 0x55 && source[start + 2] === 0x4c &&
+  source[start + 3] === 0x4c
 
 /** Whether the bytes are a number as JSON writes them: `-12`, and for floats `1.5`, `1e+20`. */
 const isNumber = (source: Uint8Array, start: number, end: number, float: boolean): boolean => {
@@ -69,7 +70,9 @@ const writeText = (source: Uint8Array, start: number, end: number, out: ByteBuff
 const writeBare = (source: Uint8Array, start: number, end: number, form: ElementForm, out: ByteBuffer): void => {
   if (isNull(source, start, end)) return out.ascii("null")
   if (form === "boolean" && end - start === 1) return out.ascii(source[start] === 0x74 ? "true" : "false")
-  if ((form === "integer" || form === "float") && isNumber(source, start, end, form === "float")) return out.raw(source, start, end)
+  if ((form === "integer" || form === "float") && isNumber(source, start, end, form === "float")) {
+    return out.raw(source, start, end)
+  }
   writeText(source, start, end, out)
 }
 
@@ -99,15 +102,19 @@ export const toJson = (source: Uint8Array, start: number, end: number, form: Ele
   if (source[start] !== openBrace) throw new MalformedArray()
   let depth = 0
   let at = start
-  // Between elements either a value or a separator has to come; `value` says that a value may.
+  // Either a value or a separator has to come next: `value` says that it is a value, `fresh` that an empty array may end instead.
   let value = true
+  let fresh = false
   while (at < end) {
     const byte = source[at]
     if (byte === openBrace && value) {
       depth++
       out.byte(openBracket)
       at++
-    } else if (byte === closeBrace && depth > 0) {
+      fresh = true
+      continue
+    }
+    if (byte === closeBrace && depth > 0 && (fresh || !value)) {
       depth--
       out.byte(closeBracket)
       at++
@@ -122,11 +129,15 @@ export const toJson = (source: Uint8Array, start: number, end: number, form: Ele
       value = false
     } else if (value && depth > 0) {
       const from = at
-      while (at < end && source[at] !== comma && source[at] !== closeBrace && source[at] !== openBrace && source[at] !== quote) at++
+      while (
+        at < end && source[at] !== comma && source[at] !== closeBrace && source[at] !== openBrace &&
+        source[at] !== quote
+      ) at++
       if (at === from) throw new MalformedArray()
       writeBare(source, from, at, form, out)
       value = false
     } else throw new MalformedArray()
+    fresh = false
   }
   if (depth !== 0 || at !== end) throw new MalformedArray()
 }

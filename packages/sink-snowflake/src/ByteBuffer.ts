@@ -173,7 +173,8 @@ export class ByteBuffer {
     let at = this.length
     let from = start
     for (; from + 2 < end; from += 3) {
-      const group = ((source[from] as number) << 16) | ((source[from + 1] as number) << 8) | (source[from + 2] as number) // in range
+      const group = ((source[from] as number) << 16) | ((source[from + 1] as number) << 8) |
+        (source[from + 2] as number) // in range
       bytes[at++] = base64Alphabet[group >> 18] as number // six bits index 64 letters
       bytes[at++] = base64Alphabet[(group >> 12) & 63] as number // the same
       bytes[at++] = base64Alphabet[(group >> 6) & 63] as number // the same

@@ -10,7 +10,9 @@ import * as Schema from "effect/Schema"
 const secret = Schema.RedactedFromValue(Schema.NonEmptyString)
 
 const Auth = Schema.Struct({
-  privateKey: Schema.optionalKey(secret).annotate({ description: "RSA private key, PEM (PKCS#8), for key-pair authentication" }),
+  privateKey: Schema.optionalKey(secret).annotate({
+    description: "RSA private key, PEM (PKCS#8), for key-pair authentication"
+  }),
   privateKeyFile: Schema.optionalKey(Schema.NonEmptyString).annotate({
     description: "File of the RSA private key, PEM (PKCS#8); relative to the configuration file"
   }),
@@ -18,13 +20,18 @@ const Auth = Schema.Struct({
   token: Schema.optionalKey(secret).annotate({ description: "Programmatic access token (PAT)" }),
   oauthToken: Schema.optionalKey(secret).annotate({ description: "OAuth access token" }),
   password: Schema.optionalKey(secret).annotate({
-    description: "Password; a programmatic access token works here too, a real password can't be used for Snowpipe Streaming"
+    description:
+      "Password; a programmatic access token works here too, a real password can't be used for Snowpipe Streaming"
   })
 }).check(Schema.makeFilter((auth) => {
-  const given = (["privateKey", "privateKeyFile", "token", "oauthToken", "password"] as const).filter((key) => auth[key] !== undefined)
+  const given = (["privateKey", "privateKeyFile", "token", "oauthToken", "password"] as const).filter((key) =>
+    auth[key] !== undefined
+  )
   return given.length === 1
     ? undefined
-    : `exactly one of privateKey, privateKeyFile, token, oauthToken or password is needed, ${given.length === 0 ? "none is" : given.join(" and ") + " are"} given`
+    : `exactly one of privateKey, privateKeyFile, token, oauthToken or password is needed, ${
+      given.length === 0 ? "none is" : given.join(" and ") + " are"
+    } given`
 }))
 
 const positive = Schema.DurationFromString.check(
@@ -33,7 +40,8 @@ const positive = Schema.DurationFromString.check(
 
 const Merge = Schema.Struct({
   every: positive.pipe(Schema.withDecodingDefaultKey(Effect.succeed("1 minute"))).annotate({
-    description: "How often changes are merged into the target tables, when there are any; each merge uses the warehouse"
+    description:
+      "How often changes are merged into the target tables, when there are any; each merge uses the warehouse"
   }),
   minRows: Schema.Int.check(Schema.isGreaterThan(0)).pipe(Schema.withDecodingDefaultKey(Effect.succeed(1))).annotate({
     description: "A merge waits for this many changes of a table, but not longer than ten times `every`"
@@ -53,7 +61,9 @@ export const Config = Schema.Struct({
   }),
   user: Schema.NonEmptyString.annotate({ description: "User to log in as" }),
   auth: Auth.annotate({ description: "How to log in: one of privateKey, privateKeyFile, token, oauthToken, password" }),
-  role: Schema.optionalKey(Schema.NonEmptyString).annotate({ description: "Role to use; the user's default role when absent" }),
+  role: Schema.optionalKey(Schema.NonEmptyString).annotate({
+    description: "Role to use; the user's default role when absent"
+  }),
   warehouse: Schema.NonEmptyString.annotate({ description: "Warehouse for copies and merges" }),
   database: Schema.NonEmptyString.annotate({ description: "Database of the tables; must exist" }),
   schema: Schema.optionalKey(Schema.NonEmptyString).annotate({
@@ -62,12 +72,19 @@ export const Config = Schema.Struct({
   journalSchema: Schema.NonEmptyString.pipe(Schema.withDecodingDefaultKey(Effect.succeed("ETL_STREAM"))).annotate({
     description: "Schema of the journal tables, the state table and the stage"
   }),
-  mode: Schema.Literals(["mirror", "changelog"]).pipe(Schema.withDecodingDefaultKey(Effect.succeed("mirror" as const))).annotate({
-    description: "mirror: tables as they are now at the source; changelog: every change as a row, append only"
+  mode: Schema.Literals(["mirror", "changelog"]).pipe(Schema.withDecodingDefaultKey(Effect.succeed("mirror" as const)))
+    .annotate({
+      description: "mirror: tables as they are now at the source; changelog: every change as a row, append only"
+    }),
+  merge: Merge.pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))).annotate({
+    description: "When changes are merged (mode mirror)"
   }),
-  merge: Merge.pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))).annotate({ description: "When changes are merged (mode mirror)" }),
-  journal: Journal.pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))).annotate({ description: "Journal tables (mode mirror)" }),
-  outOfRange: Schema.Literals(["fail", "null", "clamp"]).pipe(Schema.withDecodingDefaultKey(Effect.succeed("fail" as const))).annotate({
+  journal: Journal.pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))).annotate({
+    description: "Journal tables (mode mirror)"
+  }),
+  outOfRange: Schema.Literals(["fail", "null", "clamp"]).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed("fail" as const))
+  ).annotate({
     description:
       "Values that Snowflake's type can't hold (infinite or BC dates, years above 9999, 24:00, NaN in NUMBER): fail, write NULL, or the nearest value (NULL where there is none). In key columns they always fail"
   }),

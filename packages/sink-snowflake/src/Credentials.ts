@@ -32,7 +32,12 @@ export const make = Effect.fn("Credentials.make")(function*(
   const pem = yield* Effect.tryPromise({
     try: () => readFile(file, "utf8"),
     catch: (cause) =>
-      failure("Misconfigured", `The private key file ${file} of auth.privateKeyFile can't be read`, "Check the path and the file's permissions.", { cause })
+      failure(
+        "Misconfigured",
+        `The private key file ${file} of auth.privateKeyFile can't be read`,
+        "Check the path and the file's permissions.",
+        { cause }
+      )
   })
   return { _tag: "KeyPair", keyPair: yield* KeyPair.parse(Redacted.make(pem), auth.passphrase, "auth.privateKeyFile") }
 })

@@ -44,29 +44,44 @@ const retry: Policy = {
   reason: "Unreachable",
   hint: "Snowflake is temporarily unavailable. The pipeline goes on from its last durable position."
 }
-const throttled: Policy = { action: "retry", reason: "Throttled", hint: "Snowflake asks for patience. The pipeline slows down by itself." }
+const throttled: Policy = {
+  action: "retry",
+  reason: "Throttled",
+  hint: "Snowflake asks for patience. The pipeline slows down by itself."
+}
 const reopen: Policy = {
   action: "reopen",
   reason: "Fenced",
-  hint: "The pipeline reopens the channel and goes on after its committed offset. If it happens again and again, look for a second runner of the same pipeline."
+  hint:
+    "The pipeline reopens the channel and goes on after its committed offset. If it happens again and again, look for a second runner of the same pipeline."
 }
-const split: Policy = { action: "split", reason: "Rejected", hint: "The request is larger than Snowflake takes. Lower the sink's batch size." }
+const split: Policy = {
+  action: "split",
+  reason: "Rejected",
+  hint: "The request is larger than Snowflake takes. Lower the sink's batch size."
+}
 const refresh: Policy = {
   action: "refresh",
   reason: "Unauthorized",
-  hint: "Check account, user and auth of the sink; DESC USER shows the fingerprint of the public key that Snowflake knows."
+  hint:
+    "Check account, user and auth of the sink; DESC USER shows the fingerprint of the public key that Snowflake knows."
 }
 const forbidden: Policy = {
   action: "stop",
   reason: "Forbidden",
-  hint: "Grant the sink's role what it needs: USAGE on the database and schemas, CREATE TABLE, CREATE STAGE and CREATE PIPE in them, ownership of the tables."
+  hint:
+    "Grant the sink's role what it needs: USAGE on the database and schemas, CREATE TABLE, CREATE STAGE and CREATE PIPE in them, ownership of the tables."
 }
 const missing: Policy = {
   action: "stop",
   reason: "Missing",
   hint: "Check database, schema and table names in the sink's options, and the role's privileges on them."
 }
-const refused: Policy = { action: "stop", reason: "Rejected", hint: "Look at the channel's errors in Snowflake (SHOW CHANNELS, ERROR_TABLE)." }
+const refused: Policy = {
+  action: "stop",
+  reason: "Rejected",
+  hint: "Look at the channel's errors in Snowflake (SHOW CHANNELS, ERROR_TABLE)."
+}
 
 const streamingCodes: Readonly<Record<string, Policy>> = {
   STALE_CONTINUATION_TOKEN_SEQUENCER: reopen,
@@ -127,7 +142,10 @@ const sqlCodes: Readonly<Record<string, Policy>> = {
   "394400": credentials,
   "390186": { ...forbidden, hint: "Grant the role to the sink's user, or name another one in `role`." },
   "390189": { ...forbidden, hint: "Grant the role to the sink's user, or name another one in `role`." },
-  "390201": { ...missing, hint: "Check warehouse, database and schema in the sink's options, and the role's privileges on them." },
+  "390201": {
+    ...missing,
+    hint: "Check warehouse, database and schema in the sink's options, and the role's privileges on them."
+  },
   "390422": { ...forbidden, hint: "A network policy of the account keeps this address out." },
   "390111": retry,
   "390112": retry,
@@ -156,7 +174,11 @@ export const sql = (code: string, sqlState: string | undefined): Policy => {
   }
   if (/^402\d{3}$/.test(padded)) return retry
   if (/^404\d{3}$/.test(padded)) return { action: "stop", reason: "Misconfigured", hint: "Check the sink's options." }
-  return { action: "stop", reason: "Rejected", hint: "Look up the query in Snowflake's query history (query tag etl-stream)." }
+  return {
+    action: "stop",
+    reason: "Rejected",
+    hint: "Look up the query in Snowflake's query history (query tag etl-stream)."
+  }
 }
 
 /** Whether an error of the driver says that the session is gone while the statement was never run. */

@@ -36,4 +36,5 @@ export const fromConfig = (text: string): string => {
 export const isPlain = (name: string): boolean => plainTarget.test(name)
 
 /** A path segment of the streaming API: SQL's notation of the identifier, percent-encoded. */
-export const pathSegment = (name: string, plain = isPlain(name)): string => encodeURIComponent(plain ? name : quote(name))
+export const pathSegment = (name: string, plain = isPlain(name)): string =>
+  encodeURIComponent(plain ? name : quote(name))

@@ -3,11 +3,11 @@
  *
  * The driver makes its own tokens from the key's PEM; the streaming API is given the ones made here.
  */
+import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type { KeyObject } from "node:crypto"
 import { createHash, createPrivateKey, createPublicKey, sign } from "node:crypto"
-import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import { failure } from "./ErrorPolicy.ts"
 
 export interface KeyPair {

@@ -55,7 +55,8 @@ const origin = (index: number): string => quote(`_ETL_ORIGIN_${index}`)
 const births = "('insert', 'read', 'key_new')"
 const deaths = "('delete', 'key_old')"
 
-const within = (window: Window): string => `${sequence} > ${literal(window.after)} AND ${sequence} <= ${literal(window.upTo)}`
+const within = (window: Window): string =>
+  `${sequence} > ${literal(window.after)} AND ${sequence} <= ${literal(window.upTo)}`
 
 /** One row that says what the window holds (columns as in `Contents`). */
 export const inspect = (layout: TableLayout, window: Window): string =>
@@ -69,7 +70,9 @@ export const inspect = (layout: TableLayout, window: Window): string =>
 
 /** The different sets of unsent columns in the window. */
 export const unsent = (layout: TableLayout, window: Window): string =>
-  `SELECT DISTINCT ${unsentColumn} AS "unsent" FROM ${sqlName(layout.journal)} WHERE ${within(window)} AND ${unsentColumn} IS NOT NULL`
+  `SELECT DISTINCT ${unsentColumn} AS "unsent" FROM ${sqlName(layout.journal)} WHERE ${
+    within(window)
+  } AND ${unsentColumn} IS NOT NULL`
 
 /** Names for the temporary table of links: `LIFE` is continued from the life `ROOT`. */
 export const links = (layout: TableLayout): ObjectName => ({ ...layout.journal, name: `${layout.journal.name}_LINKS` })
@@ -82,7 +85,8 @@ const changes = (layout: TableLayout, window: Window, columns: ReadonlyArray<str
 const effective = (window: Window, contents: Contents): Window =>
   contents.truncated === undefined ? window : { ...window, after: contents.truncated }
 
-const keyList = (layout: TableLayout, alias: string): string => layout.keys.map(({ name }) => `${alias}.${quote(name)}`).join(", ")
+const keyList = (layout: TableLayout, alias: string): string =>
+  layout.keys.map(({ name }) => `${alias}.${quote(name)}`).join(", ")
 
 /**
  * The life that a change belongs to, named by the sequence of its birth, or, when that was before the window, by that of the
@@ -105,7 +109,9 @@ export const fillLinks = (layout: TableLayout, window: Window, contents: Content
     `INSERT INTO ${table} ("LIFE", "ROOT") SELECT p."SEQ", p."PARENT" FROM (` +
     `SELECT l.${sequence} AS "SEQ", l.${op} AS "OP", l.${unsentColumn} AS "UNSENT", ` +
     `${previous(`l.${lifeColumn}`)} AS "PARENT", ${previous(`l.${op}`)} AS "BEFORE" ` +
-    `FROM (SELECT j.*, ${life(layout)} AS ${lifeColumn} FROM (${changes(layout, effective(window, contents), columns)}) AS j) AS l ` +
+    `FROM (SELECT j.*, ${life(layout)} AS ${lifeColumn} FROM (${
+      changes(layout, effective(window, contents), columns)
+    }) AS j) AS l ` +
     `WHERE l.${op} IN ('key_old', 'key_new')) AS p WHERE p."OP" = 'key_new' AND p."BEFORE" = 'key_old' AND p."UNSENT" IS NOT NULL`
   ]
 }
@@ -124,7 +130,9 @@ export const resolveLinks = (layout: TableLayout): string => {
 const sent = (alias: string, column: ColumnLayout): string => {
   const name = JSON.stringify(column.name)
   return `(${alias}.${op} NOT IN ${deaths} AND (${alias}.${unsentColumn} IS NULL OR NOT ` +
-    `(CONTAINS(${alias}.${unsentColumn}, ${literal(`[${name}`)}) OR CONTAINS(${alias}.${unsentColumn}, ${literal(`,${name}`)}))))`
+    `(CONTAINS(${alias}.${unsentColumn}, ${literal(`[${name}`)}) OR CONTAINS(${alias}.${unsentColumn}, ${
+      literal(`,${name}`)
+    }))))`
 }
 
 /**
@@ -140,11 +148,18 @@ export const merge = (
   const { columns, keys } = layout
   const partial = columns.filter((column) => !column.isKey && unsentColumns.has(column.name))
   const position = new Map(partial.map((column, index) => [column, index]))
-  const raw = changes(layout, effective(window, contents), [op, sequence, unsentColumn, ...columns.map(({ name }) => quote(name))])
+  const raw = changes(layout, effective(window, contents), [
+    op,
+    sequence,
+    unsentColumn,
+    ...columns.map(({ name }) => quote(name))
+  ])
   const moved = contents.moved && partial.length > 0
   // What values belong to: the key, or the row, which is the root of a chain of lives.
   const source = moved
-    ? `SELECT l.*, COALESCE(r."ROOT", l.${lifeColumn}) AS ${rowColumn} FROM (SELECT j.*, ${life(layout)} AS ${lifeColumn} FROM (${raw}) AS j) AS l ` +
+    ? `SELECT l.*, COALESCE(r."ROOT", l.${lifeColumn}) AS ${rowColumn} FROM (SELECT j.*, ${
+      life(layout)
+    } AS ${lifeColumn} FROM (${raw}) AS j) AS l ` +
       `LEFT JOIN ${sqlName(links(layout))} AS r ON r."LIFE" = l.${lifeColumn}`
     : raw
   const owner = moved ? `c.${rowColumn}` : keyList(layout, "c")
@@ -171,18 +186,24 @@ export const merge = (
     const index = position.get(column)
     const converted = column.fromJournal(index === undefined ? `n.${quote(column.name)}` : `n.${value(index)}`)
     const name = quote(column.name)
-    return index === undefined || !moved ? `${converted} AS ${name}` : `IFF(n.${wasSent(index)} = 1, ${converted}, b.${name}) AS ${name}`
+    return index === undefined || !moved
+      ? `${converted} AS ${name}`
+      : `IFF(n.${wasSent(index)} = 1, ${converted}, b.${name}) AS ${name}`
   })
   const flags = moved ? [] : partial.map((_, index) => `n.${wasSent(index)}`)
   const base = moved
-    ? ` LEFT JOIN ${sqlName(layout.target)} AS b ON ${keys.map(({ name }, index) => `b.${quote(name)} = n.${origin(index)}`).join(" AND ")}`
+    ? ` LEFT JOIN ${sqlName(layout.target)} AS b ON ${
+      keys.map(({ name }, index) => `b.${quote(name)} = n.${origin(index)}`).join(" AND ")
+    }`
     : ""
   const using = `SELECT n.${op}, n.${sequence}, ${[...resolved, ...flags].join(", ")} FROM (${last}) AS n${base}`
 
   const set = columns.filter(({ isKey }) => !isKey).map((column) => {
     const index = position.get(column)
     const name = quote(column.name)
-    return `${name} = ${index === undefined || moved ? `s.${name}` : `IFF(s.${wasSent(index)} = 1, s.${name}, t.${name})`}`
+    return `${name} = ${
+      index === undefined || moved ? `s.${name}` : `IFF(s.${wasSent(index)} = 1, s.${name}, t.${name})`
+    }`
   })
   const names = columns.map(({ name }) => quote(name))
   return `MERGE INTO ${sqlName(layout.target)} AS t USING (${using}) AS s ` +
@@ -200,7 +221,9 @@ const sign = (alias: string): string => `IFF(${alias}.${op} IN ${births}, 1, -1)
 
 /** For tables without a key: how many copies of rows the window removes in all (column "copies"). */
 export const countRemoved = (layout: TableLayout, window: Window, contents: Contents): string =>
-  `SELECT COALESCE(SUM(IFF(n.${net} < 0, -n.${net}, 0)), 0) AS "copies" FROM (${netCopies(layout, window, contents)}) AS n`
+  `SELECT COALESCE(SUM(IFF(n.${net} < 0, -n.${net}, 0)), 0) AS "copies" FROM (${
+    netCopies(layout, window, contents)
+  }) AS n`
 
 const netCopies = (layout: TableLayout, window: Window, contents: Contents): string =>
   `SELECT j.${rowKey} AS "KEY", SUM(${sign("j")}) AS ${net} FROM (${
@@ -212,7 +235,9 @@ export const removeCopies = (layout: TableLayout, window: Window, contents: Cont
   const target = sqlName(layout.target)
   return `DELETE FROM ${target} USING (SELECT r."KEY", r."COPY" FROM (` +
     `SELECT h.${rowKey} AS "KEY", h.${copy} AS "COPY", n.${net}, ROW_NUMBER() OVER (PARTITION BY h.${rowKey} ORDER BY h.${copy} DESC) AS ${rank} ` +
-    `FROM ${target} AS h JOIN (${netCopies(layout, window, contents)}) AS n ON h.${rowKey} = n."KEY" WHERE n.${net} < 0) AS r ` +
+    `FROM ${target} AS h JOIN (${
+      netCopies(layout, window, contents)
+    }) AS n ON h.${rowKey} = n."KEY" WHERE n.${net} < 0) AS r ` +
     `WHERE r.${rank} <= -r.${net}) AS d WHERE ${rowKey} = d."KEY" AND ${copy} = d."COPY"`
 }
 
@@ -220,7 +245,12 @@ export const removeCopies = (layout: TableLayout, window: Window, contents: Cont
 export const addCopies = (layout: TableLayout, window: Window, contents: Contents): string => {
   const target = sqlName(layout.target)
   const { columns } = layout
-  const source = changes(layout, effective(window, contents), [op, sequence, rowKey, ...columns.map(({ name }) => quote(name))])
+  const source = changes(layout, effective(window, contents), [
+    op,
+    sequence,
+    rowKey,
+    ...columns.map(({ name }) => quote(name))
+  ])
   const added = `SELECT j.*, SUM(${sign("j")}) OVER (PARTITION BY j.${rowKey}) AS ${net}, ` +
     `ROW_NUMBER() OVER (PARTITION BY j.${rowKey}, ${sign("j")} ORDER BY j.${sequence}) AS ${rank} FROM (${source}) AS j`
   return `INSERT INTO ${target} (${
@@ -247,9 +277,10 @@ export const append = (layout: TableLayout, window: Window, contents: Contents):
 
 /** Removes journal rows that are merged (at or before `merged`) and were committed before `before` (ISO 8601). */
 export const prune = (layout: TableLayout, merged: string, before: string): string =>
-  `DELETE FROM ${sqlName(layout.journal)} WHERE ${sequence} <= ${literal(merged)} AND ${quote(Metadata.commitTime)} < ${literal(before)}::TIMESTAMP_TZ`
+  `DELETE FROM ${sqlName(layout.journal)} WHERE ${sequence} <= ${literal(merged)} AND ${quote(Metadata.commitTime)} < ${
+    literal(before)
+  }::TIMESTAMP_TZ`
 
 /** The position up to which the journal holds changes (column "last"). */
 export const lastInJournal = (layout: TableLayout): string =>
   `SELECT MAX(${sequence}) AS "last" FROM ${sqlName(layout.journal)} WHERE ${op} <> 'read'`
-

@@ -36,7 +36,14 @@ const textColumn = (rows: number, out: ByteBuffer, write: (row: number) => boole
     }
     valueOffsets[row + 1] = out.length
   }
-  return Arrow.makeData({ type: new Arrow.Utf8(), length: rows, nullCount, nullBitmap, valueOffsets, data: out.view().slice() })
+  return Arrow.makeData({
+    type: new Arrow.Utf8(),
+    length: rows,
+    nullCount,
+    nullBitmap,
+    valueOffsets,
+    data: out.view().slice()
+  })
 }
 
 const doubles = (data: Arrow.Data, rows: number): Arrow.Data => {
@@ -47,11 +54,23 @@ const doubles = (data: Arrow.Data, rows: number): Arrow.Data => {
     else nullBitmap[row >> 3] = (nullBitmap[row >> 3] as number) | (1 << (row & 7)) // in range
   }
   // Float32 as well: a double holds each of its values exactly.
-  return Arrow.makeData({ type: new Arrow.Float64(), length: rows, nullCount, nullBitmap, data: Float64Array.from(data.values) })
+  return Arrow.makeData({
+    type: new Arrow.Float64(),
+    length: rows,
+    nullCount,
+    nullBitmap,
+    data: Float64Array.from(data.values)
+  })
 }
 
 /** The rows of `batch` as an Arrow table in the file's layout. Throws `ValueWriter.Unwritable`. */
-const table = (layout: TableLayout, batch: ChangeBatch.ChangeBatch, purpose: Purpose, policy: OutOfRange, firstCopy: number): Arrow.Table => {
+const table = (
+  layout: TableLayout,
+  batch: ChangeBatch.ChangeBatch,
+  purpose: Purpose,
+  policy: OutOfRange,
+  firstCopy: number
+): Arrow.Table => {
   const { records, rows } = batch
   const out = new ByteBuffer(64 << 10)
   const children: Array<Arrow.Data> = []
@@ -89,7 +108,9 @@ const table = (layout: TableLayout, batch: ChangeBatch.ChangeBatch, purpose: Pur
         if (ValueWriter.isNull(masks, row)) return false
         const start = masks.valueOffsets[row] as number // in range
         const bits = masks.values as Uint8Array // a binary column
-        const names = layout.columns.filter(({ index }) => ((bits[start + (index >> 3)] as number) & (1 << (index & 7))) !== 0) // in range
+        const names = layout.columns.filter(({ index }) =>
+          ((bits[start + (index >> 3)] as number) & (1 << (index & 7))) !== 0
+        ) // in range
         out.raw(Buffer.from(JSON.stringify(names.map(({ name }) => name))))
         return true
       })
@@ -98,7 +119,15 @@ const table = (layout: TableLayout, batch: ChangeBatch.ChangeBatch, purpose: Pur
   } else if (rowKey !== undefined) {
     add("m4", textColumn(rows, out, writeRowKey))
     const copies = Float64Array.from({ length: rows }, (_, row) => firstCopy + row)
-    add("m5", Arrow.makeData({ type: new Arrow.Int64(), length: rows, nullCount: 0, data: BigInt64Array.from(copies, (copy) => BigInt(copy)) }))
+    add(
+      "m5",
+      Arrow.makeData({
+        type: new Arrow.Int64(),
+        length: rows,
+        nullCount: 0,
+        data: BigInt64Array.from(copies, (copy) => BigInt(copy))
+      })
+    )
   }
   layout.columns.forEach((column, position) => {
     const data = ChangeBatch.child(records, ChangeBatch.metadataColumns + column.index)
@@ -109,7 +138,13 @@ const table = (layout: TableLayout, batch: ChangeBatch.ChangeBatch, purpose: Pur
   return new Arrow.Table(new Arrow.RecordBatch(schema, struct))
 }
 
-const carrier = (column: ColumnLayout, data: Arrow.Data, rows: number, out: ByteBuffer, policy: OutOfRange): Arrow.Data => {
+const carrier = (
+  column: ColumnLayout,
+  data: Arrow.Data,
+  rows: number,
+  out: ByteBuffer,
+  policy: OutOfRange
+): Arrow.Data => {
   switch (column.form) {
     case "int16":
     case "int32":
@@ -165,11 +200,18 @@ export const copyColumns = (
   const metadata: ReadonlyArray<ColumnType & { readonly field: string }> = purpose === "journal"
     ? Layout.journalMetadata(layout).map((column, index) => ({ ...column, field: `m${index}` }))
     : layout.keyless
-    ? [{ name: Layout.Metadata.rowKey, type: "VARCHAR", field: "m4" }, { name: Layout.Metadata.copy, type: "NUMBER(38,0)", field: "m5" }]
+    ? [{ name: Layout.Metadata.rowKey, type: "VARCHAR", field: "m4" }, {
+      name: Layout.Metadata.copy,
+      type: "NUMBER(38,0)",
+      field: "m5"
+    }]
     : []
   const raw = purpose === "journal" && layout.mode === "mirror"
   return [
     ...metadata.map(({ field, name, type }) => ({ name, expression: `$1:${field}::${type}` })),
-    ...layout.columns.map((column, position) => ({ name: column.name, expression: column.fromFile(`$1:c${position}`, raw) }))
+    ...layout.columns.map((column, position) => ({
+      name: column.name,
+      expression: column.fromFile(`$1:c${position}`, raw)
+    }))
   ]
 }

@@ -51,16 +51,21 @@ export interface SqlClient {
 const speaks = (code: string): boolean => /^(00[0-3]\d{3}|39\d{4}|40\d{4})$/.test(code)
 
 const errorOf = (error: SnowflakeError, statement: Pick<Statement, "what" | "table">): Failed => {
-  const cause: { readonly code?: unknown } = error.cause ?? {}
+  const { cause } = error
   const code = String(error.code ?? "unknown")
   const padded = /^\d+$/.test(code) ? code.padStart(6, "0") : code
   const policy = ErrorPolicy.sql(code, error.sqlState)
   // A network failure's own code (ECONNREFUSED, ENOTFOUND …) says more than the driver's.
-  const detail = typeof cause.code === "string" ? ` (${cause.code})` : ""
+  const detail = cause !== undefined && "code" in cause && typeof cause.code === "string" ? ` (${cause.code})` : ""
   const said = speaks(padded) ? `: ${error.message.replaceAll(/\s+/g, " ").trim()}` : ""
-  return ErrorPolicy.failure(policy.reason, `${statement.what} failed with Snowflake error ${padded}${detail}${said}`, policy.hint, {
-    table: statement.table
-  })
+  return ErrorPolicy.failure(
+    policy.reason,
+    `${statement.what} failed with Snowflake error ${padded}${detail}${said}`,
+    policy.hint,
+    {
+      table: statement.table
+    }
+  )
 }
 
 interface Open extends Session {
@@ -68,7 +73,11 @@ interface Open extends Session {
   lost: string | undefined
 }
 
-const run = (connection: Connection, statement: Statement, onCode: (code: string) => void): Effect.Effect<Result, Failed> =>
+const run = (
+  connection: Connection,
+  statement: Statement,
+  onCode: (code: string) => void
+): Effect.Effect<Result, Failed> =>
   Effect.callback<Result, Failed>((resume) => {
     const options: Driver.StatementOptions = {
       sqlText: statement.sql,
@@ -79,7 +88,9 @@ const run = (connection: Connection, statement: Statement, onCode: (code: string
           onCode(String(error.code ?? ""))
           return resume(Effect.fail(errorOf(error, statement)))
         }
-        resume(Effect.succeed({ rows: rows ?? [], changed: "getNumUpdatedRows" in done ? done.getNumUpdatedRows() ?? 0 : 0 }))
+        resume(
+          Effect.succeed({ rows: rows ?? [], changed: "getNumUpdatedRows" in done ? done.getNumUpdatedRows() ?? 0 : 0 })
+        )
       }
     }
     const running = connection.execute(options)
@@ -115,7 +126,11 @@ const connectionOptions = (config: Config, credentials: Credentials, pipeline: s
   }
 }
 
-const connect = (config: Config, credentials: Credentials, pipeline: string): Effect.Effect<Open, Failed, Scope.Scope> =>
+const connect = (
+  config: Config,
+  credentials: Credentials,
+  pipeline: string
+): Effect.Effect<Open, Failed, Scope.Scope> =>
   Effect.gen(function*() {
     const snowflake = yield* Driver.load
     const login = { what: `Logging in to Snowflake as ${config.user}` }
@@ -127,7 +142,9 @@ const connect = (config: Config, credentials: Credentials, pipeline: string): Ef
         })
       }),
       (created) =>
-        Effect.callback<void>((resume) => created.destroy(() => resume(Effect.void))).pipe(Effect.timeoutOption("5 seconds"))
+        Effect.callback<void>((resume) => created.destroy(() => resume(Effect.void))).pipe(
+          Effect.timeoutOption("5 seconds")
+        )
     )
     const session: Open = {
       lost: undefined,
@@ -145,7 +162,11 @@ const connect = (config: Config, credentials: Credentials, pipeline: string): Ef
           Exit.isSuccess(exit) ? Effect.void : session.execute({ what, sql: "ROLLBACK" }).pipe(
             Effect.timeout("30 seconds"),
             // A session in an unknown state must not serve the next one.
-            Effect.catchCause(() => Effect.sync(() => { session.lost ??= "rollback" }))
+            Effect.catchCause(() =>
+              Effect.sync(() => {
+                session.lost ??= "rollback"
+              })
+            )
           )
         ))
     }
@@ -163,7 +184,9 @@ const connect = (config: Config, credentials: Credentials, pipeline: string): Ef
       if (current?.[option] === null || current?.[option] === undefined) {
         return yield* ErrorPolicy.failure(
           "Missing",
-          `The ${option} ${Identifier.fromConfig(config[option])} does not exist, or the role ${String(current?.["role"])} may not use it`,
+          `The ${option} ${Identifier.fromConfig(config[option])} does not exist, or the role ${
+            String(current?.["role"])
+          } may not use it`,
           `Create it, grant USAGE on it to the role, or name another one in \`${option}\`.`
         )
       }
@@ -190,12 +213,14 @@ export const make = Effect.fnUntraced(function*(
         Effect.ensuring(Effect.suspend(() => session.lost === undefined ? Effect.void : Pool.invalidate(pool, session)))
       )
     }))
-  /** Runs `statement`; true when its session turned out to have expired, so that it wasn't run. */
+  /** Runs `statement`; undefined when its session turned out to have expired, so that it wasn't run. */
   const attempt = (statement: Statement) =>
     lend((session) =>
       session.execute(statement).pipe(
         Effect.catch((error) =>
-          session.lost !== undefined && ErrorPolicy.isSessionGone(session.lost) ? Effect.succeed(undefined) : Effect.fail(error)
+          session.lost !== undefined && ErrorPolicy.isSessionGone(session.lost)
+            ? Effect.succeed(undefined)
+            : Effect.fail(error)
         )
       )
     )

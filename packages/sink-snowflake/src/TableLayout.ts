@@ -67,7 +67,9 @@ const shortHash = (text: string): string => createHash("sha256").update(text).di
 /** `text` made of plain characters, with a hash when that changed it: unique, and needs no quotes anywhere. */
 export const plainName = (text: string): string => {
   const plain = text.toUpperCase().replaceAll(/[^A-Z0-9_]/g, "_")
-  return plain === text && plain.length <= 180 && /^[A-Z_]/.test(plain) ? plain : `${plain.slice(0, 180)}_${shortHash(text)}`
+  return plain === text && plain.length <= 180 && /^[A-Z_]/.test(plain)
+    ? plain
+    : `${plain.slice(0, 180)}_${shortHash(text)}`
 }
 
 /** Lays out `table`, or fails when two of its names meet or its identity can't be served. */
@@ -77,7 +79,8 @@ export const make = (
   table: TableSchema
 ): Effect.Effect<TableLayout, ConnectorError.ConnectorError> => {
   const id = tableId(table.table)
-  const unsupported = (message: string, hint: string) => Effect.fail(failure("Unsupported", message, hint, { table: id }))
+  const unsupported = (message: string, hint: string) =>
+    Effect.fail(failure("Unsupported", message, hint, { table: id }))
   const keyIndexes = table.identity._tag === "Key" ? table.identity.columns : []
   const columns = table.columns.map((column, index): ColumnLayout => {
     const isKey = keyIndexes.includes(index)
@@ -86,10 +89,13 @@ export const make = (
   const seen = new Map<string, string>()
   for (const { index, name } of columns) {
     const sourceName = table.columns[index]?.name ?? name
-    const other = seen.get(name)
+    // The streaming API's default pipe finds columns without regard to case.
+    const other = seen.get(name.toUpperCase())
     if (other !== undefined) {
       return unsupported(
-        `The columns ${JSON.stringify(other)} and ${JSON.stringify(sourceName)} of ${id} have the same name ${name} in Snowflake`,
+        `The columns ${JSON.stringify(other)} and ${
+          JSON.stringify(sourceName)
+        } of ${id} have the same name ${name.toUpperCase()} in Snowflake`,
         "Leave one of them out, or rename it by a transform."
       )
     }
@@ -99,12 +105,14 @@ export const make = (
         "Leave it out, or rename it by a transform."
       )
     }
-    seen.set(name, sourceName)
+    seen.set(name.toUpperCase(), sourceName)
   }
   const database = Identifier.fromConfig(config.database)
   const target: ObjectName = {
     database,
-    schema: config.schema === undefined ? Identifier.fromSource(table.table.schema) : Identifier.fromConfig(config.schema),
+    schema: config.schema === undefined
+      ? Identifier.fromSource(table.table.schema)
+      : Identifier.fromConfig(config.schema),
     name: Identifier.fromSource(table.table.name)
   }
   return Effect.succeed({
@@ -141,7 +149,9 @@ export const journalMetadata = (layout: TableLayout): ReadonlyArray<ColumnType> 
 export const targetMetadata = (layout: TableLayout): ReadonlyArray<ColumnType> => [
   { name: Metadata.sequence, type: sequenceType },
   { name: Metadata.syncedAt, type: timeType },
-  ...(layout.keyless ? [{ name: Metadata.rowKey, type: rowKeyType }, { name: Metadata.copy, type: "NUMBER(38,0)" }] : [])
+  ...(layout.keyless
+    ? [{ name: Metadata.rowKey, type: rowKeyType }, { name: Metadata.copy, type: "NUMBER(38,0)" }]
+    : [])
 ]
 
 /** Type of a column where the channel writes. */

@@ -78,7 +78,8 @@ const text = plain("text", "VARCHAR")
 /** Snowflake's NUMBER has up to 38 digits, 37 of them after the point. */
 const decimal = (precision: number | undefined, scale: number | undefined): TypeMapping => {
   const digits = scale ?? 0
-  return precision !== undefined && precision >= 1 && precision <= 38 && digits >= 0 && digits <= 37 && digits <= precision
+  return precision !== undefined && precision >= 1 && precision <= 38 && digits >= 0 && digits <= 37 &&
+      digits <= precision
     ? plain("number", `NUMBER(${precision},${digits})`)
     : text
 }

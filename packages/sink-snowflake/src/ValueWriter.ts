@@ -190,7 +190,9 @@ export const make = (
         if (seconds >= minSecond && seconds <= maxSecond) out.timestamp(high, low)
         else {
           const infinite = (high === 0x7fffffff && low === -1) || (high === -0x80000000 && low === 0)
-          if (!nearest(infinite ? "holds an infinite timestamp" : "holds a timestamp outside the years 1 to 9999")) return false
+          if (!nearest(infinite ? "holds an infinite timestamp" : "holds a timestamp outside the years 1 to 9999")) {
+            return false
+          }
           out.ascii(seconds < minSecond ? "0001-01-01T00:00:00.000000" : "9999-12-31T23:59:59.999999")
         }
         if (utc) out.byte(0x5a)
@@ -208,7 +210,9 @@ export const make = (
           const from = out.length
           out.raw(bytes, start, end)
           // Line ends between JSON tokens would end the record.
-          for (let at = from; at < out.length; at++) if (out.bytes[at] === 0x0a || out.bytes[at] === 0x0d) out.bytes[at] = 0x20
+          for (let at = from; at < out.length; at++) {
+            if (out.bytes[at] === 0x0a || out.bytes[at] === 0x0d) out.bytes[at] = 0x20
+          }
         } else {
           out.byte(0x22)
           out.jsonText(bytes, start, end)
@@ -230,7 +234,9 @@ export const make = (
             out.byte(0x22)
           }
         } catch (cause) {
-          if (cause instanceof ArrayLiteral.MalformedArray) throw new Unwritable(column.name, "holds a malformed array literal")
+          if (cause instanceof ArrayLiteral.MalformedArray) {
+            throw new Unwritable(column.name, "holds a malformed array literal")
+          }
           throw cause
         }
         return true

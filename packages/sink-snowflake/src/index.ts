@@ -1,1 +1,20 @@
-export {}
+/**
+ * The Snowflake sink of etl-stream: Snowpipe Streaming into journals, stage and COPY for snapshots, MERGE into mirrored tables.
+ */
+import * as Plugin from "@etl-stream/core/Plugin"
+import { Config } from "./Config.ts"
+import * as ErrorPolicy from "./ErrorPolicy.ts"
+import * as SnowflakeSink from "./SnowflakeSink.ts"
+
+/** The plugin, `@etl-stream/sink-snowflake` in configurations. */
+export const plugin = Plugin.sink({
+  name: ErrorPolicy.plugin,
+  version: "0.1.0",
+  summary:
+    "Mirrors tables into Snowflake, or keeps a changelog there: Snowpipe Streaming, COPY and MERGE, exactly once",
+  config: Config,
+  make: SnowflakeSink.make
+})
+
+export * as SnowflakeConfig from "./Config.ts"
+export * as SnowflakeSink from "./SnowflakeSink.ts"

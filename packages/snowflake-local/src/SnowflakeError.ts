@@ -133,3 +133,43 @@ export const deadlock = (): SnowflakeError =>
 export const unboundVariable = (name: string): SnowflakeError => compilation("002049", "42601")(`Bind variable :${name} not set.`)
 /** 002211: `$NAME` without SET. */
 export const unsetVariable = (name: string): SnowflakeError => compilation("002211", "02000")(`Session variable '$${name}' does not exist`)
+/** 001430: ADD COLUMN of one that is there. */
+export const columnExists = (name: string): SnowflakeError => compilation("001430", "01000")(`column '${name}' already exists`)
+/** 000904 of ALTER TABLE: no such column. */
+export const columnMissing = (name: string): SnowflakeError => compilation("000904", "42000")(`column '${name}' does not exist`)
+/** 002108: ADD COLUMN … NOT NULL without a default, on a table with rows. */
+export const notNullOnFilledTable = (name: string): SnowflakeError =>
+  compilation("002108", "22000")(`Non-nullable column '${name}' cannot be added to non-empty table unless it has a non-null default value.`)
+/** 002108: a type change that Snowflake doesn't make in place. */
+export const cannotChangeType = (name: string, from: string, to: string): SnowflakeError =>
+  compilation("002108", "22000")(`cannot change column ${name} from type ${from} to ${to}`)
+
+// Login and sessions ------------------------------------------------------------------------------------------------------------------------
+
+/** 390100: wrong user or password. */
+export const wrongPassword = (): SnowflakeError => make("390100", "08001")("Incorrect username or password was specified.")
+/** 390144: a key-pair token that proves nothing. */
+export const invalidToken = (message: string): SnowflakeError => make("390144", "08001")(`${message}.`)
+/** 390303: a programmatic access or OAuth token that isn't known. */
+export const invalidOauthToken = (): SnowflakeError => make("390303", "08001")("Invalid OAuth access token.")
+/** 390190: no such way to log in. */
+export const unknownAuthenticator = (name: string): SnowflakeError =>
+  make("390190", "08001")(`There was an error related to the authenticator '${name}'.`)
+/** 390189: the role isn't granted to the user, or isn't there. */
+export const roleNotGranted = (role: string): SnowflakeError =>
+  make("390189", "08001")(
+    `Role '${role}' specified in the connect string is not granted to this user. Contact your local system administrator, or attempt to login with another role, e.g. PUBLIC.`
+  )
+/** 390111: no such session (any more). */
+export const sessionGone = (): SnowflakeError =>
+  make("390111", "08001")("Session no longer exists.  New login required to access the service.")
+/** 390112: renew it. */
+export const sessionTokenExpired = (): SnowflakeError => make("390112", "08001")("Your session has expired. Please renew your session.")
+/** 390114: log in again. */
+export const masterTokenExpired = (): SnowflakeError =>
+  make("390114", "08001")("Authentication token has expired.  The user must authenticate again.")
+/** 000008: more or fewer statements in the text than announced. */
+export const statementCount = (actual: number, desired: number): SnowflakeError =>
+  make("000008", "0A000")(`Actual statement count ${actual} did not match the desired statement count ${desired}.`)
+/** 000002 of the front door: a body that isn't what the driver sends. */
+export const badRequest = (): SnowflakeError => make("390400", "08001")("The request is not understood.")

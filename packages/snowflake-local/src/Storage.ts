@@ -128,6 +128,9 @@ export class Storage extends Context.Service<Storage, {
 /** The server's own records. Snowflake names can't reach them: a Snowflake schema's DuckDB name always holds a dot. */
 const ownTables: ReadonlyArray<string> = [
   `CREATE SCHEMA IF NOT EXISTS "_local"`,
+  // Temporary tables live here under names of their own, and only as long as their session, which no restart survives.
+  `DROP SCHEMA IF EXISTS "_temporary" CASCADE`,
+  `CREATE SCHEMA "_temporary"`,
   `CREATE TABLE IF NOT EXISTS "_local".databases (name VARCHAR NOT NULL, created_on TIMESTAMP NOT NULL)`,
   `CREATE TABLE IF NOT EXISTS "_local".schemas (database VARCHAR NOT NULL, name VARCHAR NOT NULL, created_on TIMESTAMP NOT NULL)`,
   // One row per table, view, stage or pipe; `definition` is JSON: see Catalog.

@@ -67,7 +67,7 @@ describe("hostname and token", () => {
     }))
 
   it("refuses an expired, a changed and a missing token with 401 on ingest calls", () =>
-    withServer({ tokenTtlMillis: 1000 }, async (client) => {
+    withServer({ tokenTtlMillis: 2000 }, async (client) => {
       await client.table(events)
       assert.strictEqual((await client.open("EVENTS", "c")).status, 200)
       const expired = await until(async () => {
@@ -183,6 +183,24 @@ describe("open", () => {
         404,
         "ERR_CHANNEL_DOES_NOT_EXIST_OR_IS_NOT_AUTHORIZED"
       ])
+    }))
+
+  it("takes a pipe that matches by column name, and refuses one that transforms", () =>
+    withServer({}, async (client) => {
+      await client.table(events)
+      const pipe = async (name: string, select?: string) => {
+        await client.request("POST", "/_test/pipe", { body: JSON.stringify({ name, table: "EVENTS", select }) })
+        const path = `databases/DB/schemas/PUBLIC/pipes/${name}/channels/c`
+        const headers = { authorization: `Bearer ${client.token}`, "content-type": "application/x-ndjson" }
+        const opened = await client.request("PUT", `/v2/streaming/${path}`, { headers, body: "{}" })
+        if (opened.status !== 200) return opened
+        const query = `continuationToken=${opened.body.next_continuation_token}&offsetToken=1`
+        return await client.request("POST", `/v2/streaming/data/${path}/rows?${query}`, { headers, body: `{"id":1}\n` })
+      }
+      assert.strictEqual((await pipe("ALL_COLUMNS")).status, 200)
+      await until(async () => (await client.sql(ids)).length === 1 ? true : undefined)
+      const refused = await pipe("TRANSFORMING", "SELECT $1:id")
+      assert.deepStrictEqual([refused.status, refused.body.code], [409, "ERR_PIPE_IN_INVALID_STATE"])
     }))
 
   it("discards uncommitted rows, or refuses with 409 when asked to", () =>
@@ -523,6 +541,15 @@ describe("faults", () => {
       assert.deepStrictEqual([third.status, third.body.code], [503, "ERR_GENERAL_EXCEPTION_RETRY_REQUEST"])
       assert.strictEqual((await client.open("EVENTS", "c")).status, 200)
       assert.deepStrictEqual(JSON.parse((await client.bulk("EVENTS", ["c"])).text), { error_code: "ERR_X" })
+    }))
+
+  it("answers late when asked to", () =>
+    withServer({}, async (client) => {
+      await client.table(events)
+      await client.fault({ kind: "delay", endpoint: "open", millis: 200 })
+      const started = performance.now()
+      assert.strictEqual((await client.open("EVENTS", "c")).status, 200)
+      assert.isAtLeast(performance.now() - started, 190)
     }))
 
   it("drops the connection before or after it stored the rows", () =>

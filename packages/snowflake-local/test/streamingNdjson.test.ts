@@ -6,13 +6,16 @@ import { encode, layout, SpoolBuffer } from "../src/streaming/NdjsonRows.ts"
 const column = (name: string, holds: Holds) => ({ name, holds, hasDefault: false })
 const columns = layout([column("V", "varchar"), column("J", "semiStructured")])
 
+const spool = new SpoolBuffer()
+
 /** Encodes text and returns the outcome together with the spool lines. */
 const spooled = (
-  text: string | Uint8Array
+  text: string | Uint8Array,
+  table = columns
 ): { readonly encoded: Encoded; readonly lines: ReadonlyArray<Record<string, unknown>> } => {
-  const out = new SpoolBuffer()
-  const encoded = encode(typeof text === "string" ? Buffer.from(text) : text, columns, 0, out)
-  const lines = out.bytes.toString("utf8", 0, out.length).split("\n").filter((line) => line !== "")
+  spool.reset()
+  const encoded = encode(typeof text === "string" ? Buffer.from(text) : text, table, 0, spool)
+  const lines = spool.bytes.toString("utf8", 0, spool.length).split("\n").filter((line) => line !== "")
   return { encoded, lines: lines.map((line) => JSON.parse(line)) }
 }
 
@@ -88,6 +91,33 @@ describe("NdjsonRows", () => {
         }
       ),
       { numRuns: 1000 }
+    ))
+
+  it("finds each key's column in whatever order, case and completeness the rows give them", () =>
+    fc.assert(
+      fc.property(
+        fc.array(fc.shuffledSubarray(["ALPHA", "alpha", "BETA", "GAMMA"]), { minLength: 1, maxLength: 20 }),
+        fc.infiniteStream(fc.boolean()),
+        (rows, lower) => {
+          const wide = layout(["ALPHA", "BETA", "GAMMA"].map((name) => column(name, "text")))
+          const spelled = rows.map((keys) => keys.map((key) => lower.next().value === true ? key.toLowerCase() : key))
+          const body = spelled.map((keys) => `{${keys.map((key, place) => `"${key}":"${key} ${place}"`).join(",")}}\n`)
+            .join("")
+          const { encoded, lines } = spooled(body, wide)
+          const good = spelled.flatMap((keys, r) => {
+            const upper = keys.map((key) => key.toUpperCase())
+            if (new Set(upper).size < upper.length) return []
+            const values = ["ALPHA", "BETA", "GAMMA"].flatMap((name, index) => {
+              const place = upper.indexOf(name)
+              return place < 0 ? [] : [[`c${index}`, `${keys[place]} ${place}`]]
+            })
+            return [{ r, ...Object.fromEntries(values) }]
+          })
+          assert.deepStrictEqual(lines, good)
+          assert.strictEqual(encoded._tag === "Rows" ? encoded.rejected.length : -1, rows.length - good.length)
+        }
+      ),
+      { numRuns: 500 }
     ))
 
   it("never throws and never reads beyond the body, whatever bytes come", () =>

@@ -102,7 +102,9 @@ class Copy {
     if (!this.headerSeen) {
       if (end - at < 19 || bytes.compare(signature, 0, 11, at, at + 11) !== 0) this.broken("no header of the binary format")
       if (bytes.readInt32BE(at + 11) !== 0) this.broken("flags of the binary format that are not known")
-      at += 19 + bytes.readInt32BE(at + 15)
+      const extension = bytes.readInt32BE(at + 15)
+      if (extension < 0 || extension > end - at - 19) this.broken("a header extension of an impossible length")
+      at += 19 + extension
       this.headerSeen = true
     }
     while (at < end) at = this.row(bytes, at, end)

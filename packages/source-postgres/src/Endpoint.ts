@@ -41,6 +41,15 @@ const decoded = (text: string): string | undefined => {
   }
 }
 
+/** libpq takes a URL without a host for one of this machine; URLs with a user must have one. */
+const withHost = (text: string): string => {
+  const start = text.indexOf("//") + 2
+  const length = text.slice(start).search(/[/?#]/)
+  const end = length === -1 ? text.length : start + length
+  const host = start + text.slice(start, end).lastIndexOf("@") + 1
+  return host === end || text[host] === ":" ? `${text.slice(0, host)}localhost${text.slice(host)}` : text
+}
+
 const example = "postgresql://user:password@host:5432/database"
 
 /** The endpoint of a connection URL, or what is wrong with it (without a part of it). */
@@ -49,7 +58,7 @@ export const fromUrl = (url: Redacted.Redacted<string>): Result.Result<Endpoint,
   if (!/^postgres(ql)?:\/\//.test(text)) return Result.fail(`expected a URL of the form ${example}`)
   let parsed: URL
   try {
-    parsed = new URL(text)
+    parsed = new URL(withHost(text))
   } catch {
     return Result.fail(
       `expected a URL of the form ${example}; characters such as @ : / ? # % in a password are percent-encoded`

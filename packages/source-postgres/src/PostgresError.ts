@@ -116,6 +116,22 @@ const clientMessages: ReadonlyArray<readonly [pattern: RegExp, meaning: Meaning]
 
 const isSqlState = (code: string): boolean => /^[0-9A-Z]{5}$/.test(code) && /[0-9]/.test(code)
 
+/** Messages of the server whose SQLSTATE says too little. */
+const serverMessages: ReadonlyArray<readonly [pattern: RegExp, meaning: Meaning]> = [
+  [
+    /has been invalidated|can no longer (access|get changes from) replication slot|cannot read from logical replication slot/,
+    {
+      reason: "Lost",
+      hint: "The server has removed log that this slot still needed. Drop the slot and copy the tables again."
+    }
+  ],
+  [/unsupported startup parameter/, {
+    reason: "Misconfigured",
+    hint: "Connect to the server itself: connection poolers don't pass replication on."
+  }],
+  [/unrecognized configuration parameter/, { reason: "Unsupported", hint: "PostgreSQL 14 or later is needed." }]
+]
+
 /** Class 22 and 23 messages quote values ("invalid input syntax for type integer: …"), others name objects only. */
 const quotable = (code: string): boolean => !code.startsWith("22") && !code.startsWith("23") && !code.startsWith("P0")
 
@@ -137,16 +153,8 @@ export const fromCause = (cause: unknown, doing: string, table?: string): Connec
   const code = codeOf(cause)
   const message = messageOf(cause)
   if (code !== undefined && isSqlState(code)) {
-    if (/has been invalidated|can no longer (access|get changes from) replication slot|cannot read from logical replication slot/
-      .test(message)) {
-      return make(
-        "Lost",
-        `${doing}: ${serverText(code, message)}`,
-        "The server has removed log that this slot still needed. Drop the slot and copy the tables again.",
-        table
-      )
-    }
-    const { hint, reason } = sqlStateMeaning(code)
+    const special = serverMessages.find(([pattern]) => pattern.test(message))
+    const { hint, reason } = special?.[1] ?? sqlStateMeaning(code)
     return make(reason, `${doing}: ${serverText(code, message)}`, hint, table)
   }
   if (code !== undefined && isTlsCode(code)) return make(tls.reason, `${doing}: TLS: ${code}`, tls.hint, table)

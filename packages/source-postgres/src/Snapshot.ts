@@ -109,13 +109,14 @@ const enter = Effect.fn("PostgresSource.enterSnapshot")(function*(
   return client
 })
 
+const again = "The pipeline starts again by itself with the tables as they are now."
+
 const changed = (table: string): ConnectorError =>
-  PostgresError.make(
-    "Fenced",
-    `table ${table} was altered, rewritten or truncated just when its copy began`,
-    "The pipeline starts again by itself with the table as it is now.",
-    table
-  )
+  PostgresError.make("Fenced", `table ${table} was altered, rewritten or truncated just when its copy began`, again, table)
+
+/** A table that was to be locked is gone. */
+const dropped = (error: ConnectorError): ConnectorError =>
+  error.reason === "Missing" ? PostgresError.make("Fenced", error.message, again) : error
 
 const Rewritten = Schema.Struct({ schema: Schema.String, name: Schema.String })
 
@@ -131,7 +132,9 @@ const hold = Effect.fn("PostgresSource.holdTables")(function*(
   readTables: Effect.Effect<Catalog.Catalog, ConnectorError>
 ) {
   const names = tables.map((table) => `${table.partitioned ? "" : "ONLY "}${Sql.table(table.schema.table)}`)
-  yield* Connections.run(client, "locking the tables to copy", `LOCK TABLE ${names.join(", ")} IN ACCESS SHARE MODE`)
+  yield* Connections.run(client, "locking the tables to copy", `LOCK TABLE ${names.join(", ")} IN ACCESS SHARE MODE`).pipe(
+    Effect.mapError(dropped)
+  )
   const now = new Map((yield* readTables).tables.map((table) => [table.oid, table]))
   const current: Array<Catalog.CatalogTable> = []
   for (const table of tables) {

@@ -130,7 +130,8 @@ const floatFromText = (bytes: Uint8Array, start: number, end: number): number =>
   if (matches(bytes, start, end, "-Infinity")) return -Infinity
   // Bounded: the longest float that PostgreSQL writes has 24 characters.
   const text = end - start > 64 ? "" : String.fromCharCode(...bytes.subarray(start, end))
-  return floatPattern.test(text) ? Number(text) : malformed("floating-point number")
+  const value = floatPattern.test(text) ? Number(text) : Infinity
+  return Number.isFinite(value) ? value : malformed("floating-point number")
 }
 
 /**

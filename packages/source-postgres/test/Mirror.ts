@@ -19,6 +19,7 @@ import { type TableId, tableId, type TableSchema } from "@etl-stream/core/TableS
 import type { EmbeddedPostgres } from "@etl-stream/testkit/EmbeddedPostgres"
 import type * as Arrow from "apache-arrow"
 import * as Effect from "effect/Effect"
+import * as Sql from "../src/Sql.ts"
 
 type Cell = string | null
 type Row = ReadonlyArray<Cell>
@@ -30,6 +31,18 @@ const isNull = (data: Arrow.Data, row: number): boolean =>
 
 const bytesOf = (data: Arrow.Data, row: number): Uint8Array =>
   (data.values as Uint8Array).subarray(data.valueOffsets[row], data.valueOffsets[row + 1])
+
+const number = (value: number): string => Object.is(value, -0) ? "-0" : String(value)
+
+/** What the server's text of a float means, in the same form as `number`. */
+const canonicalText = (type: LogicalType, text: unknown): Cell =>
+  typeof text !== "string"
+    ? null
+    : type._tag === "Float64"
+    ? number(Number(text))
+    : type._tag === "Float32"
+    ? number(Math.fround(Number(text)))
+    : text
 
 /** A cell in canonical form; `canonical` below is its counterpart in SQL. */
 const cell = (type: LogicalType, data: Arrow.Data, row: number): Cell => {
@@ -49,6 +62,7 @@ const cell = (type: LogicalType, data: Arrow.Data, row: number): Cell => {
     }
     case "Float32":
     case "Float64":
+      return number(Number(raw(data, row)))
     case "Int16":
     case "Int32":
     case "Int64":
@@ -119,11 +133,17 @@ export class Mirror {
     return made
   }
 
+  /** A new run begins: what it emits first may have been emitted before. */
+  restart(): void {
+    this.watermarks.length = 0
+    this.acknowledged = 0n
+  }
+
   apply(element: Element): void {
     switch (element._tag) {
       case "SnapshotBegin": {
         const table = this.table(element.table)
-        if (table.copied !== undefined || table.copying) this.problem(`${element.table.table.name}: copied twice`)
+        if (table.copied !== undefined) this.problem(`${element.table.table.name}: copied twice`)
         Object.assign(table, { schema: element.table, rows: new Map(), copying: true, copiedRows: 0 })
         return
       }
@@ -250,10 +270,10 @@ export class Mirror {
         const list = columns.map((column, index) => `${canonical(column.name, column.type)} AS c${index}`).join(", ")
         const rows = yield* Effect.orDie(
           pg.query(
-            `SELECT ${list} FROM ${name.schema.includes("\"") ? name.schema : `"${name.schema}"`}."${name.name.replaceAll("\"", "\"\"")}"`
+            `SELECT ${list} FROM ${Sql.table(name)}`
           )
         )
-        const expected = rows.map((row) => JSON.stringify(columns.map((_, index) => row[`c${index}`]))).sort()
+        const expected = rows.map((row) => JSON.stringify(columns.map(({ type }, index) => canonicalText(type, row[`c${index}`])))).sort()
         const actual = [...table.rows.values()].flatMap(({ count, row }) =>
           Array.from({ length: count }, () => JSON.stringify(row))
         ).sort()

@@ -109,7 +109,7 @@ const launch = async (options: Options): Promise<ChildProcess> => {
   let peak = 0
   const watchers = new Set<() => void>()
   const notify = (): void => {
-    for (const watcher of [...watchers]) watcher()
+    for (const watcher of Array.from(watchers)) watcher()
   }
   for (const stream of [spawned.stdout, spawned.stderr]) {
     stream?.setEncoding("utf8")

@@ -17,7 +17,7 @@ import { createWriteStream, readFileSync } from "node:fs"
 import * as fs from "node:fs/promises"
 import * as os from "node:os"
 import * as path from "node:path"
-import pg from "pg"
+import { Client, Pool } from "pg"
 import { type Account, run, unprivileged } from "./internal/account.ts"
 import { freePort } from "./internal/ports.ts"
 import { binariesOf, templateOf } from "./internal/postgresInstallation.ts"
@@ -273,7 +273,7 @@ export const start = (
     if (isNew) {
       yield* Effect.tryPromise({
         try: async () => {
-          const client = new pg.Client({ ...connection, port, password: initialPassword })
+          const client = new Client({ ...connection, port, password: initialPassword })
           await client.connect()
           await client.query(`ALTER ROLE ${user} PASSWORD '${password}'`)
           await client.end()
@@ -284,7 +284,7 @@ export const start = (
     }
     const pool = yield* Effect.acquireRelease(
       Effect.sync(() => {
-        const made = new pg.Pool({ ...connection, port, password, max: 4, idleTimeoutMillis: 1000 })
+        const made = new Pool({ ...connection, port, password, max: 4, idleTimeoutMillis: 1000 })
         // Idle connections end with the server when a test stops or kills it; the next query makes a new one.
         made.on("error", () => {})
         return made

@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { createHash } from "node:crypto"
 import { crc32 } from "node:zlib"
-import pg from "pg"
+import { Client } from "pg"
 import * as Canonical from "./internal/canonicalValue.ts"
 import { quoted, type SnowflakeSession, type SnowflakeSessionError } from "./SnowflakeSession.ts"
 
@@ -110,7 +110,7 @@ const connect = (url: string) =>
   Effect.acquireRelease(
     Effect.tryPromise({
       try: async () => {
-        const client = new pg.Client({ connectionString: url, types: textOnly })
+        const client = new Client({ connectionString: url, types: textOnly })
         client.on("error", () => {})
         await client.connect()
         await client.query(
@@ -125,7 +125,7 @@ const connect = (url: string) =>
 
 const sqlName = (pair: Pair): string => `${quoted(pair.source.schema)}.${quoted(pair.source.name)}`
 
-const shapeOf = async (client: pg.Client, pair: Pair): Promise<Shape> => {
+const shapeOf = async (client: Client, pair: Pair): Promise<Shape> => {
   const rows = decodeColumns((await client.query(columnsQuery, [sqlName(pair)])).rows)
   const counted = await client.query<Array<string>>({ text: `SELECT count(*) FROM ${sqlName(pair)}`, rowMode: "array" })
   return {
@@ -156,7 +156,7 @@ const canonicalRow = (
 }
 
 const visitPostgres = async (
-  client: pg.Client,
+  client: Client,
   pair: Pair,
   shape: Shape,
   visit: (row: ReadonlyArray<string | null>) => void
@@ -244,7 +244,7 @@ const multiset = (shape: Shape, tally: Tally) => {
 }
 
 const compareTable = (
-  client: pg.Client,
+  client: Client,
   options: Options,
   pair: Pair
 ): Effect.Effect<TableComparison, RowComparisonError | SnowflakeSessionError> =>

@@ -48,7 +48,7 @@ export interface Warehouse {
   >
 }
 
-const names = { account: "LOCAL-DEV", user: "LOADER", role: "LOADER", warehouse: "WH", database: "RAW" } as const
+const names = { account: "MYORG-LOCAL", user: "LOADER", role: "LOADER", warehouse: "WH", database: "RAW" } as const
 
 /** Starts the server; it is ready, and ends with the scope. */
 export const start = (options: Options): Effect.Effect<Warehouse, ChildProcess.ChildProcessError, Scope.Scope> =>
@@ -68,21 +68,29 @@ export const start = (options: Options): Effect.Effect<Warehouse, ChildProcess.C
 
     const port = yield* Effect.promise(() => freePort())
     const url = `http://127.0.0.1:${port}`
+    const flags = {
+      port: String(port),
+      "data-dir": data,
+      account: names.account,
+      user: names.user,
+      "public-key-file": publicKeyFile,
+      role: names.role,
+      warehouse: names.warehouse,
+      database: names.database
+    }
+    const commandLine = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value]).concat(
+      options.args ?? []
+    )
     const outer = yield* Effect.scope
     const launch = Effect.gen(function*() {
       const child = yield* ChildProcess.start({
         name: "snowflake-local",
         command: process.execPath,
-        args: [
-          options.main,
-          ...["--port", String(port), "--data", data, "--account", names.account, "--user", names.user],
-          ...["--public-key", publicKeyFile, "--role", names.role, "--warehouse", names.warehouse],
-          ...["--database", names.database, ...options.args ?? []]
-        ],
+        args: [options.main, ...commandLine],
         cwd: options.folder,
         logFile
       })
-      yield* child.waitFor(/listening|ready/i)
+      yield* child.waitFor(/"url":/)
       return child
     }).pipe(Scope.provide(outer))
     let child = yield* launch

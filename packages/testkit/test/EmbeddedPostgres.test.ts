@@ -7,7 +7,7 @@ import { existsSync } from "node:fs"
 import * as fs from "node:fs/promises"
 import * as os from "node:os"
 import * as path from "node:path"
-import pg from "pg"
+import { Client } from "pg"
 
 describe("EmbeddedPostgres", () => {
   it.live("starts a server for logical replication with a password of its own", () =>
@@ -18,7 +18,7 @@ describe("EmbeddedPostgres", () => {
       const rows = yield* a.query("SELECT current_setting('wal_level') AS level, $1::int + 1 AS two", [1])
       assert.deepStrictEqual(rows, [{ level: "logical", two: 2 }])
       const refused = yield* Effect.promise(async () => {
-        const client = new pg.Client({
+        const client = new Client({
           host: a.host,
           port: a.port,
           user: a.user,

@@ -7,7 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
-import { CommandError, internal } from "../CommandError.ts"
+import { CommandError, internal, redacted } from "../CommandError.ts"
 import * as Configuration from "../Configuration.ts"
 import { ExitCode } from "../ExitCode.ts"
 import * as LiveView from "../LiveView.ts"
@@ -53,15 +53,16 @@ const drawing = Effect.fnUntraced(function*(
   const startedAt = yield* Clock.currentTimeMillis
   const tracked = supervisor.pipelines.map((pipeline) => ({ ...pipeline, rates: new Rates() }))
   const draw = Effect.map(Clock.currentTimeMillis, (now) => {
+    const pipelines = tracked.map(({ progress, rates, retryAt }) => {
+      const view = progress.snapshot(now)
+      return { view, rates: rates.record(view, now), retryAt: retryAt() }
+    })
     const model: LiveView.Model = {
       now,
       startedAt,
       memory: { used: budget.used(), capacity: budget.capacity },
-      draining: stopping(),
-      pipelines: tracked.map(({ progress, rates, retryAt }) => {
-        const view = progress.snapshot(now)
-        return { view, rates: rates.record(view, now), retryAt: retryAt() }
-      })
+      draining: stopping() && pipelines.some(({ view }) => view.phase !== "stopped" && view.phase !== "failed"),
+      pipelines
     }
     screen.draw(LiveView.render(model, {
       width: Math.max(1, process.stdout.columns),
@@ -133,7 +134,7 @@ export const run = Effect.fn("Run.run")(function*(options: Options): Effect.fn.R
     const screen = view ? yield* Screen.make(process.stdout) : undefined
     const write = (text: string): unknown => process.stderr.write(text)
     const logging = Logging.layer({
-      format: options.json ? "json" : options.logFormat ?? (process.stderr.isTTY === true ? "pretty" : "logfmt"),
+      format: options.logFormat ?? (options.json ? "json" : process.stderr.isTTY === true ? "pretty" : "logfmt"),
       color: wantsColor(process.stderr),
       redact,
       write: (line) =>
@@ -147,13 +148,6 @@ export const run = Effect.fn("Run.run")(function*(options: Options): Effect.fn.R
     )
   }).pipe(
     Effect.scoped,
-    Effect.mapError((error) =>
-      new CommandError({
-        ...error,
-        message: redact(error.message),
-        hint: redact(error.hint),
-        ...(error.cause === undefined ? {} : { cause: error.cause })
-      })
-    )
+    Effect.mapError((error) => redacted(error, redact))
   )
 })

@@ -118,7 +118,20 @@ const macros: Readonly<Record<string, string>> = {
   "sf_strip_null_value(x)": `CASE WHEN CAST(x AS VARCHAR) = 'null' THEN NULL ELSE x END`
 }
 
-/** The order matters where one macro uses another: DuckDB looks them up when they are used, so any order does. */
-export const definitions: ReadonlyArray<string> = Object.entries(macros).map(([head, body]) =>
-  `CREATE OR REPLACE MACRO ${head} AS ${body}`
-)
+const nameOf = (head: string): string => head.slice(0, head.indexOf("("))
+
+/** DuckDB looks up what a macro uses when it is created: used ones come first. */
+const inOrder = (): ReadonlyArray<readonly [head: string, body: string]> => {
+  const ordered = new Map<string, string>()
+  const add = (head: string, body: string) => {
+    if (ordered.has(head)) return
+    for (const [other, otherBody] of Object.entries(macros)) {
+      if (other !== head && body.includes(`${nameOf(other)}(`)) add(other, otherBody)
+    }
+    ordered.set(head, body)
+  }
+  for (const [head, body] of Object.entries(macros)) add(head, body)
+  return [...ordered]
+}
+
+export const definitions: ReadonlyArray<string> = inOrder().map(([head, body]) => `CREATE OR REPLACE MACRO ${head} AS ${body}`)

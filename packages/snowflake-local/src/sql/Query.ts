@@ -151,6 +151,8 @@ const clause = (cursor: Cursor): ReadonlyArray<Token> => {
     const startsClause = token?.kind === "word" && clauseWords.includes(token.text) &&
       !(token.text === "FROM" && isWord(before, "DISTINCT") && cursor.at > from) &&
       !(token.text === "GROUP" && isWord(before, "WITHIN")) &&
+      !(token.text === "VALUES" && cursor.at === from) &&
+      !(token.text === "VALUES" && (isOp(before, ",") || isWord(before, "JOIN", "LATERAL"))) &&
       !(isOp(before, ".") || isWord(before, "AS"))
     if (startsClause) break
     cursor.at++
@@ -327,6 +329,17 @@ const aliasOf = (cursor: Cursor): { readonly name: string | undefined; readonly 
   return { name, sql: `${Identifier.column(name)}${columns}` }
 }
 
+/** VALUES as a table: Snowflake names its columns COLUMN1, COLUMN2, ...; DuckDB col0, col1, ... */
+const valuesReference = (items: ReadonlyArray<Token>, sql: string, cursor: Cursor): string => {
+  const [row] = commas(items.slice(1))
+  const width = isGroup(row?.[0]) ? commas(row[0].items).length : 0
+  const alias = aliasOf(cursor)
+  const columns = Array.from({ length: width }, (_, index) => Identifier.quote(`COLUMN${index + 1}`)).join(", ")
+  return alias.sql.includes("(")
+    ? `${sql} AS ${alias.sql}`
+    : `${sql} AS ${alias.sql === "" ? Identifier.quote("VALUES") : alias.sql}(${columns})`
+}
+
 /** One table, subquery, table function or staged file, with its alias. */
 export const tableReference = (
   cursor: Cursor,
@@ -346,16 +359,13 @@ export const tableReference = (
       sql = `(${from(token.items, environment, scope, names)})`
       if (cursor.done || isWord(cursor.peek(), ...joinWords) || isOp(cursor.peek(), ",")) return sql
     }
-    // Snowflake names the columns of VALUES COLUMN1, COLUMN2, ...; DuckDB col0, col1, ...
-    if (isWord(inner, "VALUES")) {
-      const [row] = commas(token.items.slice(1))
-      const width = isGroup(row?.[0]) ? commas(row[0].items).length : 0
-      const alias = aliasOf(cursor)
-      const columns = Array.from({ length: width }, (_, index) => Identifier.quote(`COLUMN${index + 1}`)).join(", ")
-      return alias.sql.includes("(")
-        ? `${sql} AS ${alias.sql}`
-        : `${sql} AS ${alias.sql === "" ? Identifier.quote("VALUES") : alias.sql}(${columns})`
-    }
+    if (isWord(inner, "VALUES")) return valuesReference(token.items, sql, cursor)
+  } else if (isWord(token, "VALUES")) {
+    const start = cursor.at++
+    do cursor.group()
+    while (isGroup(cursor.peek(1)) && cursor.acceptOp(","))
+    const items = cursor.tokens.slice(start, cursor.at)
+    return valuesReference(items, `(${write(items, environment, names)})`, cursor)
   } else if (isWord(token, "TABLE") && isGroup(cursor.peek(1))) {
     cursor.next()
     const inner = new Cursor(environment.source, cursor.group().items)

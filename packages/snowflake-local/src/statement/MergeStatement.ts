@@ -34,7 +34,7 @@ interface Plan {
   readonly branches: ReadonlyArray<Branch>
 }
 
-const branch = (context: StatementContext, cursor: Cursor, table: Table, scope: Expression.Scope): Branch => {
+const branch = (cursor: Cursor, table: Table, scope: Expression.Scope): Branch => {
   cursor.expect("WHEN")
   const matched = !cursor.accept("NOT")
   cursor.expect("MATCHED")
@@ -101,7 +101,7 @@ const parse = (context: StatementContext): Plan => {
   cursor.expect("ON")
   const on = Expression.write(untilWhen(cursor), scope).sql
   const branches: Array<Branch> = []
-  while (!cursor.done) branches.push(branch(context, cursor, table, scope))
+  while (!cursor.done) branches.push(branch(cursor, table, scope))
   if (branches.length === 0) throw cursor.unexpected()
   return { table, alias, source, query, on, branches }
 }

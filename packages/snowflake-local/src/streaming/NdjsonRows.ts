@@ -46,7 +46,7 @@ export const layout = (
   }
 }
 
-/** A row that was taken but can't be stored; `row` counts from the first row of the body. */
+/** A row that was taken but can't be stored: its number, and where its bytes lie in the body. */
 export interface RejectedRow {
   readonly row: number
   readonly message: string
@@ -86,14 +86,14 @@ const backslash = 0x5c
 const newline = 0x0a
 
 /**
- * Encodes a body's rows into `out`, numbering them from `firstRow`. Rejected rows are listed up to `maxRejected`; `Rows.rows` counts all rows,
- * rejected ones too.
+ * Encodes a body's rows into `out`, numbering them from `firstRow`; `Rows.rows` counts the rejected ones too.
  */
 export const encode = (body: Uint8Array, columns: RowLayout, firstRow: number, out: SpoolBuffer): Encoded => {
   if (!isUtf8(body)) return { _tag: "Malformed", line: 1, message: "the body is not UTF-8" }
   if (body.length === 0) return { _tag: "Malformed", line: 1, message: "the body holds no rows" }
   if (body[body.length - 1] !== newline) {
-    return { _tag: "Malformed", line: 0, message: "the last row does not end with a newline" }
+    const lines = body.reduce((count, byte) => byte === newline ? count + 1 : count, 1)
+    return { _tag: "Malformed", line: lines, message: "the last row does not end with a newline" }
   }
   return new Encoder(body, columns, out).encode(firstRow)
 }

@@ -22,8 +22,7 @@ import { Faults } from "./Faults.ts"
 import * as IngestToken from "./IngestToken.ts"
 import * as NdjsonRows from "./NdjsonRows.ts"
 import { RateLimit } from "./RateLimit.ts"
-import { Segment } from "./Segment.ts"
-import * as Spool from "./Segment.ts"
+import { parseFile, Segment } from "./Segment.ts"
 import * as StreamingError from "./StreamingError.ts"
 import type { Options, Settings } from "./StreamingOptions.ts"
 import { settings as settingsOf } from "./StreamingOptions.ts"
@@ -181,6 +180,7 @@ const make = Effect.fnUntraced(function*(settings: Settings) {
       )
   }
 
+  const busy = StreamingError.openInProgress("The channel is being opened by another request. Retry with backoff.")
   const uncommitted = StreamingError.uncommittedData("The channel has uncommitted rows. Wait until they are committed.")
 
   const open = Effect.fn("StreamingState.open")(function*(
@@ -190,36 +190,40 @@ const make = Effect.fnUntraced(function*(settings: Settings) {
   ) {
     const now = yield* Clock.currentTimeMillis
     const key = Channel.keyOf(pipe, name)
-    const channel = channels.get(key) ?? add(Channel.fresh(++lastId, pipe, name, now), now)
-    if (channel.opening) {
-      return yield* StreamingError.openInProgress("The channel is being opened by another request. Retry with backoff.")
-    }
-    channel.opening = true
-    return yield* channel.lock.withPermit(Effect.gen(function*() {
-      if (channels.get(key) !== channel) {
-        return yield* StreamingError.openInProgress("The channel was dropped meanwhile. Retry with backoff.")
-      }
-      if (options.failOnUncommittedRows && channel.segments.length > 0) return yield* uncommitted
-      const same = channel.record.tableId === pipe.table.id
-      // A table that was created again holds none of the channel's rows, so the channel starts anew with it.
-      const previous = same ? channel.record : Channel.fresh(++lastId, pipe, name, now)
-      const replaced = channel.record.id
-      const record: Channel.ChannelRecord = {
-        ...previous,
-        clientSequencer: previous.clientSequencer + 1,
-        rowSequencer: 0,
-        statusCode: Channel.success,
-        offsetToken: options.offsetToken ?? previous.offsetToken
-      }
-      // The older writer is fenced before anything is awaited: nothing it sends now may be taken and then discarded unseen.
-      channel.record = record
-      channel.rowSequencer = 0
-      discard(channel)
-      yield* persist(record, replaced)
-      return { continuationToken: Channel.continuationToken(record.id, record.clientSequencer, 0), record }
-    })).pipe(Effect.ensuring(Effect.sync(() => {
-      channel.opening = false
-    })))
+    return yield* Effect.acquireUseRelease(
+      Effect.suspend(() => {
+        const channel = channels.get(key) ?? add(Channel.fresh(++lastId, pipe, name, now), now)
+        if (channel.opening) return Effect.fail(busy)
+        channel.opening = true
+        return Effect.succeed(channel)
+      }),
+      (channel) =>
+        channel.lock.withPermit(Effect.gen(function*() {
+          if (channels.get(key) !== channel) return yield* busy
+          if (options.failOnUncommittedRows && channel.segments.length > 0) return yield* uncommitted
+          const same = channel.record.tableId === pipe.table.id
+          // A table that was created again holds none of the channel's rows, so the channel starts anew with it.
+          const previous = same ? channel.record : Channel.fresh(++lastId, pipe, name, now)
+          const replaced = channel.record.id
+          const record: Channel.ChannelRecord = {
+            ...previous,
+            clientSequencer: previous.clientSequencer + 1,
+            rowSequencer: 0,
+            statusCode: Channel.success,
+            offsetToken: options.offsetToken ?? previous.offsetToken
+          }
+          // The older writer is fenced before anything is awaited: nothing it sends now may be taken and then discarded unseen.
+          channel.record = record
+          channel.rowSequencer = 0
+          discard(channel)
+          yield* persist(record, replaced)
+          return { continuationToken: Channel.continuationToken(record.id, record.clientSequencer, 0), record }
+        })),
+      (channel) =>
+        Effect.sync(() => {
+          channel.opening = false
+        })
+    )
   })
 
   const removeRecord = (id: number): Effect.Effect<void, StreamingError.StreamingError> =>
@@ -245,25 +249,39 @@ const make = Effect.fnUntraced(function*(settings: Settings) {
   const append = Effect.fnUntraced(function*(pipe: Channel.PipeTarget, name: string, request: AppendRequest) {
     const channel = yield* find(pipe, name)
     const now = yield* Clock.currentTimeMillis
-    // From here to the return nothing is awaited, so the token that is checked is the token that is used up.
+    // Rows that are stored must have their commit scheduled, whatever becomes of the request.
+    return yield* Effect.uninterruptible(
+      Effect.tap(
+        Effect.try({
+          try: () => take(channel, pipe.table, request, now),
+          catch: (cause) =>
+            cause instanceof StreamingError.StreamingError
+              ? cause
+              : StreamingError.internal("The rows could not be buffered. Retry.")
+        }),
+        schedule(channel)
+      )
+    )
+  })
+
+  /** Checks the continuation token and uses it up, in one synchronous step. Throws a StreamingError. */
+  const take = (
+    channel: ChannelCommits.OpenChannel,
+    table: Catalog.Table,
+    request: AppendRequest,
+    now: number
+  ): string => {
     const refused = obstacle(channel, request.continuationToken)
-    if (refused !== undefined) return yield* refused
+    if (refused !== undefined) throw refused
     channel.rate.spend(request.body.length)
-    const encoded = yield* Effect.try({
-      try: () => store(channel, pipe.table, request, now),
-      catch: () => StreamingError.internal("The rows could not be buffered. Retry.")
-    })
-    if (encoded._tag === "Malformed") {
-      return yield* StreamingError.malformedRows(`Row ${encoded.line}: ${encoded.message}.`)
-    }
+    const encoded = store(channel, table, request, now)
+    if (encoded._tag === "Malformed") throw StreamingError.malformedRows(`Row ${encoded.line}: ${encoded.message}.`)
     channel.rowSequencer++
     counters.appends++
     counters.rowsAccepted += encoded.rows
     const { clientSequencer, id } = channel.record
-    const next = Channel.continuationToken(id, clientSequencer, channel.rowSequencer)
-    yield* schedule(channel)
-    return next
-  })
+    return Channel.continuationToken(id, clientSequencer, channel.rowSequencer)
+  }
 
   /** Encodes an append's rows into the open segment; leaves nothing behind when they are malformed. */
   const store = (
@@ -312,9 +330,11 @@ const make = Effect.fnUntraced(function*(settings: Settings) {
     const channel = yield* find(pipe, name)
     yield* channel.lock.withPermit(Effect.gen(function*() {
       if (options.failOnUncommittedRows && channel.segments.length > 0) return yield* uncommitted
-      channels.delete(Channel.keyOf(pipe, name))
+      // Fences its writer first, as an open does.
+      channel.record = { ...channel.record, clientSequencer: channel.record.clientSequencer + 1 }
       discard(channel)
       yield* removeRecord(channel.record.id)
+      channels.delete(Channel.keyOf(pipe, name))
     }))
   })
 
@@ -368,13 +388,13 @@ const withoutFirst = (
   }
 }
 
-type LeftOver = NonNullable<ReturnType<typeof Spool.parseFile>>
+type LeftOver = NonNullable<ReturnType<typeof parseFile>>
 
 const lostAppends = (folder: string): ReadonlyMap<number, ReadonlyArray<LeftOver>> => {
   mkdirSync(folder, { recursive: true })
   const found = new Map<number, Array<LeftOver>>()
   for (const name of readdirSync(folder)) {
-    const file = Spool.parseFile(name)
+    const file = parseFile(name)
     if (file !== undefined) found.set(file.channelId, [...(found.get(file.channelId) ?? []), file])
   }
   return found

@@ -2,7 +2,7 @@
  * A server with nothing but the streaming endpoints, for their tests: in this process, or as a child that can be killed.
  *
  * `POST /_test/table` creates a table (again), `POST /_test/drop` drops one, `POST /_test/column` adds a
- * column and `POST /_test/sql` reads the database, so that a test says the same to
+ * column, `POST /_test/pipe` creates a pipe and `POST /_test/sql` reads the database, so that a test says the same to
  * both kinds. Run as a program it takes its options as JSON in the first argument and prints its port.
  */
 import * as Cause from "effect/Cause"
@@ -109,6 +109,27 @@ const addColumn = (name: string, column: string) =>
     )
   })
 
+/** A pipe over every column of a table, or one that transforms. */
+const createPipe = (name: string, table: string, select: string | undefined) =>
+  Effect.gen(function*() {
+    const catalog = yield* Catalog.Catalog
+    yield* catalog.change((changes) =>
+      changes.put({
+        kind: "PIPE",
+        database,
+        schema,
+        name,
+        id: Catalog.newId(),
+        createdOn: changes.now,
+        target: { database, schema, name: table },
+        copy: "",
+        matchByColumnName: select === undefined ? "CASE_INSENSITIVE" : "NONE",
+        columns: [],
+        select
+      })
+    )
+  })
+
 const query = (sql: string) =>
   Effect.scoped(Effect.gen(function*() {
     const storage = yield* Storage.Storage
@@ -145,6 +166,10 @@ export const serve = async (
       case "/_test/column": {
         const { name, table } = JSON.parse(body)
         return ok(await runtime.runPromise(addColumn(table, name)) ?? null)
+      }
+      case "/_test/pipe": {
+        const { name, select, table } = JSON.parse(body)
+        return ok(await runtime.runPromise(createPipe(name, table, select)) ?? null)
       }
       case "/_test/sql":
         return ok(await runtime.runPromise(query(body)))

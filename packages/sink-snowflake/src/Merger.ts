@@ -1,0 +1,269 @@
+/**
+ * Merges a table's journal into its target, when there is something to merge.
+ *
+ * Knows how far the table is merged and asks the channel how far it is committed; while the two are equal no statement is
+ * issued, so an idle pipeline leaves the warehouse asleep. A merge looks at the window first, then does everything in one transaction that
+ * ends with the new position in the state table, on the condition that the old one is still there.
+ */
+import type * as ConnectorError from "@etl-stream/core/ConnectorError"
+import type { SequenceText } from "@etl-stream/core/Sequence"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as Semaphore from "effect/Semaphore"
+import type { Config } from "./Config.ts"
+import { failure } from "./ErrorPolicy.ts"
+import * as MergeStatement from "./MergeStatement.ts"
+import type { Session, SqlClient } from "./SqlClient.ts"
+import type { StateTable } from "./StateTable.ts"
+import type { TableLayout } from "./TableLayout.ts"
+
+type Failed = ConnectorError.ConnectorError
+
+const Inspected = Schema.Struct({
+  rows: Schema.NumberFromString,
+  upTo: Schema.NullOr(Schema.String),
+  truncated: Schema.NullOr(Schema.String),
+  partial: Schema.NumberFromString,
+  moved: Schema.NumberFromString,
+  removes: Schema.NumberFromString
+})
+const UnsentSet = Schema.Struct({ unsent: Schema.fromJsonString(Schema.Array(Schema.String)) })
+
+/** Rounds of doubling reach 2^32 links. */
+const maxRounds = 32
+
+export class Merger {
+  private readonly sql: SqlClient
+  private readonly state: StateTable
+  private readonly config: Config
+  private layout: TableLayout
+  /** Excludes merges from copies and schema changes of the same table. */
+  readonly lock = Semaphore.makeUnsafe(1)
+  /** The last sequence merged; undefined until the table's copy is complete. */
+  private merged: SequenceText | undefined
+  /** Committed sequence up to which the journal is known to hold nothing unmerged. */
+  private checked: SequenceText | undefined
+  private waitingSince: number | undefined
+  private nextPruneMillis = 0
+  private pruned: SequenceText | undefined
+
+  constructor(
+    sql: SqlClient,
+    state: StateTable,
+    config: Config,
+    layout: TableLayout,
+    merged: SequenceText | undefined
+  ) {
+    this.sql = sql
+    this.state = state
+    this.config = config
+    this.layout = layout
+    this.merged = merged
+  }
+
+  /** The table's shape or position is another one from now on; undefined `merged`: it is being copied. */
+  reset(layout: TableLayout, merged: SequenceText | undefined): void {
+    this.layout = layout
+    this.merged = merged
+    this.checked = undefined
+    this.waitingSince = undefined
+  }
+
+  /** The shape changed; the position stays. */
+  reshape(layout: TableLayout): void {
+    this.layout = layout
+  }
+
+  /** Merges what is committed up to `committed`. `eager`: however little it is. */
+  merge(committed: SequenceText | undefined, eager: boolean): Effect.Effect<void, Failed> {
+    return this.lock.withPermits(1)(Effect.gen({ self: this }, function*() {
+      const { merged } = this
+      if (merged === undefined || committed === undefined || committed <= merged || committed === this.checked) return
+      yield* this.window(merged, committed, eager)
+    }))
+  }
+
+  private window(merged: SequenceText, committed: SequenceText, eager: boolean): Effect.Effect<void, Failed> {
+    return Effect.gen({ self: this }, function*() {
+      const { layout } = this
+      const table = layout.id
+      const contents = yield* this.inspect({ after: merged, upTo: committed })
+      if (contents.upTo === undefined) {
+        this.checked = committed
+        return
+      }
+      if (!eager && !(yield* this.due(contents.rows))) return
+      const window = { after: merged, upTo: contents.upTo }
+      const what = `Merging ${table}`
+      const columns = contents.partial ? yield* this.unsentColumns(window) : new Set<string>()
+      yield* this.sql.use((session) =>
+        Effect.gen({ self: this }, function*() {
+          const moved = layout.keys.length > 0 && contents.moved
+          if (moved) yield* session.execute({ what, sql: MergeStatement.createLinks(layout), table })
+          yield* session.transaction(
+            what,
+            Effect.gen({ self: this }, function*() {
+              if (contents.truncated !== undefined) {
+                yield* session.execute({ what, sql: MergeStatement.empty(layout), table })
+              }
+              if (moved) {
+                yield* this.resolveLinks(session, window, contents)
+              }
+              yield* this.apply(session, window, contents, columns)
+              yield* this.state.advance(session, layout, merged, window.upTo)
+            })
+          )
+        })
+      )
+      this.merged = window.upTo
+      this.checked = window.upTo === committed ? undefined : this.checked
+      this.waitingSince = undefined
+      yield* Effect.logDebug("merged").pipe(Effect.annotateLogs({ table, rows: contents.rows, position: window.upTo }))
+      yield* this.prune(window.upTo)
+    }).pipe(Effect.withSpan("Merger.merge", { attributes: { table: this.layout.id } }))
+  }
+
+  /** Whether enough has gathered, or it has waited long enough. */
+  private due(rows: number): Effect.Effect<boolean> {
+    return Effect.map(Clock.currentTimeMillis, (now) => {
+      this.waitingSince ??= now
+      return rows >= this.config.merge.minRows ||
+        now - this.waitingSince >= 10 * Duration.toMillis(this.config.merge.every)
+    })
+  }
+
+  private inspect(window: MergeStatement.Window): Effect.Effect<MergeStatement.Contents, Failed> {
+    return Effect.gen({ self: this }, function*() {
+      const table = this.layout.id
+      const { rows } = yield* this.sql.execute({
+        what: `Looking for changes of ${table}`,
+        sql: MergeStatement.inspect(this.layout, window),
+        table
+      })
+      const found = yield* this.decode(Inspected, rows[0])
+      return {
+        rows: found.rows,
+        upTo: found.upTo ?? undefined,
+        truncated: found.truncated ?? undefined,
+        partial: found.partial > 0,
+        moved: found.moved > 0,
+        removes: found.removes
+      }
+    })
+  }
+
+  private unsentColumns(window: MergeStatement.Window): Effect.Effect<ReadonlySet<string>, Failed> {
+    return Effect.gen({ self: this }, function*() {
+      const table = this.layout.id
+      const { rows } = yield* this.sql.execute({
+        what: `Looking for unsent columns of ${table}`,
+        sql: MergeStatement.unsent(this.layout, window),
+        table
+      })
+      const sets = yield* Effect.forEach(rows, (row) => this.decode(UnsentSet, row))
+      return new Set(sets.flatMap(({ unsent }) => unsent))
+    })
+  }
+
+  private resolveLinks(
+    session: Session,
+    window: MergeStatement.Window,
+    contents: MergeStatement.Contents
+  ): Effect.Effect<void, Failed> {
+    return Effect.gen({ self: this }, function*() {
+      const what = `Following changes of key in ${this.layout.id}`
+      const table = this.layout.id
+      for (const sql of MergeStatement.fillLinks(this.layout, window, contents)) {
+        yield* session.execute({ what, sql, table })
+      }
+      for (let round = 0; round < maxRounds; round++) {
+        const { changed } = yield* session.execute({ what, sql: MergeStatement.resolveLinks(this.layout), table })
+        if (changed === 0) return
+      }
+      return yield* failure(
+        "Protocol",
+        `Changes of key in ${table} lead back to themselves`,
+        "Report it; copy the table again.",
+        { table }
+      )
+    })
+  }
+
+  private apply(
+    session: Session,
+    window: MergeStatement.Window,
+    contents: MergeStatement.Contents,
+    unsentColumns: ReadonlySet<string>
+  ): Effect.Effect<void, Failed> {
+    return Effect.gen({ self: this }, function*() {
+      const { layout } = this
+      const table = layout.id
+      const what = `Merging ${table}`
+      if (layout.keys.length > 0) {
+        yield* session.execute({ what, sql: MergeStatement.merge(layout, window, contents, unsentColumns), table })
+        return
+      }
+      if (!layout.keyless) {
+        yield* session.execute({ what, sql: MergeStatement.append(layout, window, contents), table })
+        return
+      }
+      if (contents.removes > 0) {
+        const { rows } = yield* session.execute({
+          what,
+          sql: MergeStatement.countRemoved(layout, window, contents),
+          table
+        })
+        const { changed } = yield* session.execute({
+          what,
+          sql: MergeStatement.removeCopies(layout, window, contents),
+          table
+        })
+        if (changed !== Number(rows[0]?.["copies"])) {
+          return yield* failure(
+            "Lost",
+            `Changes of ${table} remove rows that the target doesn't hold`,
+            "The target was changed by something else, or the table's columns changed: copy the table again (delete its row from the state table TABLES).",
+            { table }
+          )
+        }
+      }
+      yield* session.execute({ what, sql: MergeStatement.addCopies(layout, window, contents), table })
+    })
+  }
+
+  /** Removes merged journal rows past their retention; seldom, because it uses the warehouse as well. */
+  private prune(merged: SequenceText): Effect.Effect<void, Failed> {
+    return Effect.gen({ self: this }, function*() {
+      const now = yield* Clock.currentTimeMillis
+      if (now < this.nextPruneMillis || merged === this.pruned) return
+      const retention = Duration.toMillis(this.config.journal.retention)
+      const first = this.nextPruneMillis === 0
+      this.nextPruneMillis = now + Math.max(Duration.toMillis(this.config.merge.every), Math.min(retention, 3_600_000))
+      // Right after a start nothing is known to be old enough, unless nothing is to be kept at all.
+      if (first && retention > 0) return
+      this.pruned = merged
+      const before = new Date(now - retention).toISOString()
+      const table = this.layout.id
+      yield* this.sql.execute({
+        what: `Pruning the journal of ${table}`,
+        sql: MergeStatement.prune(this.layout, merged, before),
+        table
+      })
+    })
+  }
+
+  private decode<A>(schema: Schema.ConstraintDecoder<A>, row: unknown): Effect.Effect<A, Failed> {
+    return Effect.mapError(
+      Schema.decodeUnknownEffect(schema)(row),
+      () =>
+        failure(
+          "Protocol",
+          `A query on the journal of ${this.layout.id} has another form than expected`,
+          "Report it.",
+          { table: this.layout.id }
+        )
+    )
+  }
+}

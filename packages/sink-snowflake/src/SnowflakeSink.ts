@@ -1,0 +1,220 @@
+/**
+ * The sink: one writer per table over channel, copy and merge, and the background work that they share.
+ *
+ * Rows go through the table's channel into its journal; copies go through the stage into the target; a fiber watches commits and
+ * tells the engine what is durable; another merges. Any doubt about a channel or about the state table ends the run, and the next
+ * run starts from what Snowflake holds.
+ */
+import type * as ConnectorError from "@etl-stream/core/ConnectorError"
+import type * as Element from "@etl-stream/core/Element"
+import type { PluginContext } from "@etl-stream/core/Plugin"
+import * as Sequence from "@etl-stream/core/Sequence"
+import type { Sink, TableElement, TablePosition, TableWriter } from "@etl-stream/core/Sink"
+import type { TableId, TableSchema } from "@etl-stream/core/TableSchema"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import * as Channel from "./Channel.ts"
+import { CommitWatcher } from "./CommitWatcher.ts"
+import type { Config } from "./Config.ts"
+import * as Credentials from "./Credentials.ts"
+import { failure } from "./ErrorPolicy.ts"
+import * as Identifier from "./Identifier.ts"
+import * as LargeRow from "./LargeRow.ts"
+import { Merger } from "./Merger.ts"
+import * as MergeStatement from "./MergeStatement.ts"
+import { NdjsonEncoder } from "./NdjsonEncoder.ts"
+import { SnapshotLoader } from "./SnapshotLoader.ts"
+import type { SqlClient } from "./SqlClient.ts"
+import * as Sql from "./SqlClient.ts"
+import * as Stage from "./Stage.ts"
+import * as StateTable from "./StateTable.ts"
+import * as StreamingClient from "./StreamingClient.ts"
+import * as TableDdl from "./TableDdl.ts"
+import type { TableLayout } from "./TableLayout.ts"
+import * as Layout from "./TableLayout.ts"
+
+type Failed = ConnectorError.ConnectorError
+
+/** What the tables of a pipeline share. */
+interface Shared {
+  readonly config: Config
+  readonly pipeline: string
+  readonly sql: SqlClient
+  readonly streaming: StreamingClient.StreamingClient
+  readonly state: StateTable.StateTable
+  readonly stage: Stage.Stage
+  readonly watcher: CommitWatcher
+  readonly states: Map<TableId, StateTable.TableState>
+  readonly tables: Set<OpenTable>
+}
+
+interface OpenTable {
+  readonly merger: Merger
+  readonly committed: () => Sequence.SequenceText | undefined
+}
+
+/** The later of two sequence texts, whose order is bytewise. */
+const later = (
+  a: Sequence.SequenceText | undefined,
+  b: Sequence.SequenceText | undefined
+): Sequence.SequenceText | undefined => a === undefined ? b : b === undefined || a >= b ? a : b
+
+/** Opens the channel; for one that Snowflake has forgotten (it does after 30 idle days), the journal itself says how far it is. */
+const openChannel = Effect.fnUntraced(function*(shared: Shared, channel: Channel.Channel, fresh: boolean) {
+  yield* channel.open()
+  if (fresh || channel.committed !== undefined) return
+  const { layout } = channel
+  const { rows } = yield* shared.sql.execute({
+    what: `Looking for the last change in the journal of ${layout.id}`,
+    sql: MergeStatement.lastInJournal(layout),
+    table: layout.id
+  })
+  const last = rows[0]?.["last"]
+  if (typeof last === "string" && Sequence.parse(last) !== undefined) yield* channel.open(last)
+})
+
+const openTable = Effect.fn("SnowflakeSink.open")(function*(
+  shared: Shared,
+  table: TableSchema,
+  durable: (sequence: Sequence.Sequence) => Effect.Effect<void>
+): Effect.fn.Return<TableWriter, Failed, Scope.Scope> {
+  const { config, pipeline, sql, state, watcher } = shared
+  let layout = yield* Layout.make(config, pipeline, table)
+  yield* state.register(layout)
+  const created = yield* TableDdl.ensure(sql, layout)
+  let known = shared.states.get(layout.id)
+  if (known?.copied !== undefined && (created.target || created.journal)) {
+    // The table was dropped in Snowflake: what it held has to be copied again.
+    yield* state.forget(layout)
+    known = undefined
+  }
+  const merged = known?.copied === undefined ? undefined : known.merged
+  const makeChannel = (of: TableLayout) =>
+    new Channel.Channel(of, shared.streaming, new NdjsonEncoder(of, config.outOfRange), watcher.activity, durable)
+  let channel = makeChannel(layout)
+  yield* openChannel(shared, channel, created.journal)
+  watcher.add(channel)
+  yield* Effect.addFinalizer(() => Effect.sync(() => watcher.remove(channel)))
+
+  const merger = new Merger(sql, state, config, layout, layout.mode === "mirror" ? merged : undefined)
+  const loader = new SnapshotLoader(sql, state, shared.stage, config.outOfRange, layout)
+  const open: OpenTable = { merger, committed: () => channel.committed }
+  shared.tables.add(open)
+  yield* Effect.addFinalizer(() => Effect.sync(() => shared.tables.delete(open)))
+
+  const committed = later(channel.committed, merged)
+  const position: TablePosition = {
+    copied: known?.copied,
+    committed: known?.copied === undefined || committed === undefined ? undefined : Sequence.parse(committed)
+  }
+
+  const writeRows = Effect.fnUntraced(function*({ batch }: Element.Rows) {
+    let from = 0
+    for (;;) {
+      const tooLarge = yield* channel.write(batch, from)
+      if (tooLarge === undefined) return
+      const sequence = yield* LargeRow.write(sql, shared.stage, channel, batch, tooLarge.row, config.outOfRange)
+      yield* durable(sequence)
+      from = tooLarge.row + 1
+      if (from >= batch.rows) return
+    }
+  })
+
+  /** Everything of the old shape is committed first; then the tables are altered and the channel, whose pipe depends on them, is opened anew. */
+  const reshape = Effect.fnUntraced(function*(next: TableSchema) {
+    const changed = yield* Layout.make(config, pipeline, next)
+    if (
+      changed.keyless !== layout.keyless ||
+      changed.keys.map(({ name }) => name).join() !== layout.keys.map(({ name }) => name).join()
+    ) {
+      return yield* failure(
+        "Unsupported",
+        `The key of ${layout.id} has changed`,
+        "Drop the target table in Snowflake, so that the table is copied again with its new key.",
+        { table: layout.id }
+      )
+    }
+    yield* channel.settled
+    yield* merger.lock.withPermits(1)(TableDdl.ensure(sql, changed))
+    const last = channel.committed
+    watcher.remove(channel)
+    layout = changed
+    channel = makeChannel(changed)
+    yield* channel.open()
+    if (channel.committed !== last) {
+      return yield* failure(
+        "Fenced",
+        `The channel of ${layout.id} was written to by somebody else`,
+        "Run only one runner per pipeline.",
+        {
+          table: layout.id
+        }
+      )
+    }
+    watcher.add(channel)
+    merger.reshape(changed)
+  })
+
+  const write = (element: TableElement): Effect.Effect<void, Failed> => {
+    switch (element._tag) {
+      case "Rows":
+        return writeRows(element)
+      case "Truncate":
+        return channel.truncate(element.sequence, element.commitTime)
+      case "Schema":
+        return reshape(element.table)
+      case "SnapshotBegin":
+        return merger.lock.withPermits(1)(Effect.suspend(() => {
+          merger.reset(layout, undefined)
+          return loader.begin(layout, element.position)
+        }))
+      case "SnapshotRows":
+        return loader.write(element.batch)
+      case "SnapshotEnd":
+        return Effect.andThen(
+          loader.end(element.position, element.rows),
+          Effect.sync(() =>
+            merger.reset(layout, layout.mode === "mirror" ? StateTable.mergedByCopy(element.position) : undefined)
+          )
+        )
+    }
+  }
+  return { position, write }
+})
+
+/** Opens the connection and prepares the schema; the tables come with `open`. */
+export const make = Effect.fn("SnowflakeSink.make")(function*(
+  config: Config,
+  context: PluginContext
+): Effect.fn.Return<Sink, Failed, Scope.Scope> {
+  const credentials = yield* Credentials.make(config.auth, context.directory)
+  const { pipeline } = context
+  const database = Identifier.fromConfig(config.database)
+  const schema = Identifier.fromConfig(config.journalSchema)
+  const sql = yield* Sql.make(config, credentials, pipeline)
+  yield* TableDdl.ensureHome(sql, database, schema)
+  const state = StateTable.make(sql, pipeline, database, schema)
+  const streaming = StreamingClient.make(config, credentials)
+  const shared: Shared = {
+    config,
+    pipeline,
+    sql,
+    streaming,
+    state,
+    stage: Stage.make(sql, pipeline, database, schema),
+    watcher: new CommitWatcher(streaming),
+    states: new Map(yield* state.load),
+    tables: new Set()
+  }
+  const mergeAll = (eager: boolean) =>
+    Effect.forEach([...shared.tables], ({ committed, merger }) => merger.merge(committed(), eager), {
+      concurrency: config.connections,
+      discard: true
+    })
+  const merging = Effect.forever(Effect.andThen(Effect.sleep(config.merge.every), mergeAll(false)))
+  return {
+    open: (table, durable) => openTable(shared, table, durable),
+    run: Effect.raceFirst(shared.watcher.run, merging),
+    settle: mergeAll(true)
+  }
+})

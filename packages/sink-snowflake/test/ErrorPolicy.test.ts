@@ -1,0 +1,127 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import { generateKeyPairSync, verify } from "node:crypto"
+import { Config } from "../src/Config.ts"
+import * as ErrorPolicy from "../src/ErrorPolicy.ts"
+import * as Identifier from "../src/Identifier.ts"
+import * as KeyPair from "../src/KeyPair.ts"
+
+describe("ErrorPolicy", () => {
+  it("tells what to do about each answer of the streaming API", () => {
+    const action = (status: number, code?: string) => ErrorPolicy.streaming(status, code).action
+    assert.strictEqual(action(400, "STALE_CONTINUATION_TOKEN_SEQUENCER"), "reopen")
+    assert.strictEqual(action(409, "ERR_CHANNEL_HAS_UNCOMMITTED_DATA"), "retry")
+    assert.strictEqual(action(401), "refresh")
+    assert.strictEqual(action(403), "stop")
+    assert.strictEqual(action(413), "split")
+    for (const status of [408, 429, 500, 502, 503, 504]) assert.strictEqual(action(status), "retry")
+    assert.strictEqual(action(400, "SOMETHING_NEW"), "stop")
+    assert.strictEqual(ErrorPolicy.streaming(429, undefined).reason, "Throttled")
+  })
+
+  it("tells what is missing, forbidden or out of reach", () => {
+    const reason = (code: string, sqlState?: string) => ErrorPolicy.sql(code, sqlState).reason
+    assert.strictEqual(reason("390144"), "Unauthorized")
+    assert.strictEqual(reason("606", "57P03"), "Missing")
+    assert.strictEqual(reason("2043", "02000"), "Missing")
+    assert.strictEqual(reason("3001", "42501"), "Forbidden")
+    assert.strictEqual(reason("390189"), "Forbidden")
+    assert.strictEqual(reason("401001"), "Unreachable")
+    assert.strictEqual(reason("100038", "22018"), "Rejected")
+  })
+})
+
+describe("Identifier", () => {
+  it("quotes, folds and percent-encodes", () => {
+    assert.strictEqual(Identifier.qualified("A", "b\"c"), "\"A\".\"b\"\"c\"")
+    assert.strictEqual(Identifier.literal("it's \\ here"), "'it''s \\\\ here'")
+    assert.deepStrictEqual(["orders", "Orders", "a b", "1st", "naïve"].map(Identifier.fromSource), [
+      "ORDERS",
+      "Orders",
+      "a b",
+      "1st",
+      "naïve"
+    ])
+    assert.deepStrictEqual(["raw", "\"raw\"", "My-Db"].map(Identifier.fromConfig), ["RAW", "raw", "My-Db"])
+    assert.strictEqual(Identifier.pathSegment("RAW"), "RAW")
+    assert.strictEqual(Identifier.pathSegment("raw/x"), "%22raw%2Fx%22")
+  })
+})
+
+describe("KeyPair", () => {
+  const { privateKey, publicKey } = generateKeyPairSync("rsa", { modulusLength: 2048 })
+  const plain = privateKey.export({ type: "pkcs8", format: "pem" }).toString()
+  const encrypted = privateKey.export({ type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase: "pass" })
+    .toString()
+
+  it.effect("makes tokens that the public key verifies, in seconds", () =>
+    Effect.gen(function*() {
+      const pair = yield* KeyPair.parse(Redacted.make(encrypted), Redacted.make("pass"), "auth.privateKey")
+      const [head, body, signature] = Redacted.value(KeyPair.jwt(pair, "myorg-acct", "loader", 1000, 600)).split(".")
+      assert.isTrue(
+        verify("RSA-SHA256", Buffer.from(`${head}.${body}`), publicKey, Buffer.from(signature ?? "", "base64url"))
+      )
+      assert.deepStrictEqual(JSON.parse(Buffer.from(body ?? "", "base64url").toString()), {
+        iss: `MYORG-ACCT.LOADER.${pair.fingerprint}`,
+        sub: "MYORG-ACCT.LOADER",
+        iat: 1000,
+        exp: 1600
+      })
+      assert.strictEqual(
+        (yield* KeyPair.parse(Redacted.make(plain), undefined, "auth.privateKey")).fingerprint,
+        pair.fingerprint
+      )
+    }))
+
+  it.effect("says which option holds a bad key, and nothing of the key", () =>
+    Effect.gen(function*() {
+      for (const [pem, passphrase] of [["no key", undefined], [encrypted, undefined], [encrypted, "wrong"]] as const) {
+        const error = yield* Effect.flip(
+          KeyPair.parse(
+            Redacted.make(pem),
+            passphrase === undefined ? undefined : Redacted.make(passphrase),
+            "auth.privateKeyFile"
+          )
+        )
+        assert.strictEqual(error.reason, "Misconfigured")
+        assert.include(error.message, "auth.privateKeyFile")
+        assert.notInclude(JSON.stringify(error), pem)
+      }
+    }))
+})
+
+describe("Config", () => {
+  const decode = (options: object) =>
+    Schema.decodeUnknownEffect(Config)(options, { errors: "all", onExcessProperty: "error" })
+  const base = { account: "MYORG-ACCT", user: "LOADER", warehouse: "WH", database: "RAW" }
+
+  it.effect("has defaults for everything but the account, the user, the warehouse, the database and the auth", () =>
+    Effect.gen(function*() {
+      const config = yield* decode({ ...base, auth: { privateKeyFile: "./key.p8" } })
+      assert.strictEqual(config.journalSchema, "ETL_STREAM")
+      assert.strictEqual(config.mode, "mirror")
+      assert.strictEqual(config.outOfRange, "fail")
+    }))
+
+  it.effect("wants exactly one way to log in, and shows no secret", () =>
+    Effect.gen(function*() {
+      for (const auth of [{}, { password: "hunter2", token: "tok3n" }]) {
+        const error = yield* Effect.flip(decode({ ...base, auth }))
+        assert.include(String(error), "exactly one of")
+        assert.notInclude(String(error), "hunter2")
+      }
+      const config = yield* decode({ ...base, auth: { password: "hunter2" } })
+      assert.notInclude(JSON.stringify(config), "hunter2")
+    }))
+
+  it.effect("names a wrong option", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(
+        decode({ ...base, auth: { token: "t" }, modus: "mirror", merge: { every: "soon" } })
+      )
+      assert.include(String(error), "modus")
+      assert.include(String(error), "every")
+    }))
+})

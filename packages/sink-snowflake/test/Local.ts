@@ -1,0 +1,171 @@
+/**
+ * A local Snowflake for tests, and the sink against it.
+ */
+import type * as ChangeBatch from "@etl-stream/core/ChangeBatch"
+import type * as Element from "@etl-stream/core/Element"
+import * as Sequence from "@etl-stream/core/Sequence"
+import type { Sink, TableWriter } from "@etl-stream/core/Sink"
+import type { TableSchema } from "@etl-stream/core/TableSchema"
+import type { Options } from "@etl-stream/snowflake-local/Configuration"
+import { serve } from "@etl-stream/snowflake-local/Server"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import { generateKeyPairSync } from "node:crypto"
+import { mkdtemp, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { Config } from "../src/Config.ts"
+import * as Credentials from "../src/Credentials.ts"
+import * as SnowflakeSink from "../src/SnowflakeSink.ts"
+import * as SqlClient from "../src/SqlClient.ts"
+
+const keys = generateKeyPairSync("rsa", { modulusLength: 2048 })
+export const privateKeyPem = keys.privateKey.export({ type: "pkcs8", format: "pem" }).toString()
+export const password = "a secret of tests"
+
+export interface Local {
+  readonly url: string
+  readonly directory: string
+  /** The sink's configuration for this server. */
+  readonly config: (more?: object) => Config
+  /** Rows of a query. */
+  readonly query: (sql: string) => Effect.Effect<ReadonlyArray<Readonly<Record<string, unknown>>>>
+  readonly sql: SqlClient.SqlClient
+  /** Adds a fault at the streaming or the driver's endpoints. */
+  readonly fault: (kind: "streaming" | "driver", fault: object) => Effect.Effect<void>
+  readonly clearFaults: Effect.Effect<void>
+  /** Statements since the log was last emptied, that use the warehouse. */
+  readonly statements: Effect.Effect<ReadonlyArray<{ readonly sql: string; readonly needsWarehouse: boolean }>>
+  readonly clearStatements: Effect.Effect<void>
+}
+
+const StatementLog = Schema.Struct({
+  statements: Schema.Array(Schema.Struct({ sql: Schema.String, needsWarehouse: Schema.Boolean }))
+})
+
+/** Starts a server with the database RAW, the warehouse WH and the user LOADER. */
+export const start = Effect.fnUntraced(function*(more: Partial<Options> = {}) {
+  const directory = yield* Effect.acquireRelease(
+    Effect.promise(() => mkdtemp(join(tmpdir(), "sink-snowflake-"))),
+    (folder) => Effect.promise(() => rm(folder, { recursive: true, force: true }))
+  )
+  const { url } = yield* serve({
+    dataDir: join(directory, "data"),
+    account: "MYORG-ACCT",
+    users: [{
+      name: "LOADER",
+      publicKeyPem: keys.publicKey.export({ type: "spki", format: "pem" }).toString(),
+      password: Redacted.make(password),
+      tokens: [Redacted.make("a-programmatic-access-token")],
+      roles: ["LOADER_ROLE", "PUBLIC"]
+    }],
+    warehouses: ["WH"],
+    databases: ["RAW"],
+    admin: true,
+    ...more,
+    streaming: { commitDelayMillis: { min: 20, max: 60 }, ...more.streaming }
+  })
+  const config = (extra: object = {}): Config =>
+    Schema.decodeUnknownSync(Config)({
+      account: "MYORG-ACCT",
+      url,
+      user: "LOADER",
+      auth: { privateKey: privateKeyPem },
+      role: "LOADER_ROLE",
+      warehouse: "WH",
+      database: "RAW",
+      schema: "SHOP",
+      merge: { every: "100 millis" },
+      ...extra
+    })
+  const sql = yield* SqlClient.make(config(), yield* Credentials.make(config().auth, directory), "test")
+  const call = (method: string, path: string, body?: object) =>
+    Effect.promise(async () => {
+      const response = await fetch(`${url}${path}`, {
+        method,
+        ...(body === undefined ? {} : { body: JSON.stringify(body) })
+      })
+      if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`)
+      return await response.json()
+    })
+  const local: Local = {
+    url,
+    directory,
+    config,
+    sql,
+    query: (text) => Effect.orDie(Effect.map(sql.execute({ what: "test", sql: text }), ({ rows }) => rows)),
+    fault: (kind, fault) =>
+      Effect.asVoid(call("POST", kind === "driver" ? "/_local/faults" : "/_local/streaming/faults", fault)),
+    clearFaults: Effect.andThen(call("DELETE", "/_local/faults"), call("DELETE", "/_local/streaming/faults")).pipe(
+      Effect.asVoid
+    ),
+    statements: call("GET", "/_local/statements").pipe(
+      Effect.map((answer) => Schema.decodeUnknownSync(StatementLog)(answer).statements)
+    ),
+    clearStatements: Effect.asVoid(call("DELETE", "/_local/statements"))
+  }
+  return local
+})
+
+/** A table opened at the sink, with what is durable of it. */
+export interface Opened {
+  readonly writer: TableWriter
+  readonly rows: (batch: ChangeBatch.ChangeBatch) => Effect.Effect<void, unknown>
+  /** Waits until the sequence is reported durable, or the sink fails. */
+  readonly durable: (sequence: Sequence.Sequence) => Effect.Effect<void>
+  readonly reported: ReadonlyArray<Sequence.Sequence>
+}
+
+export interface Running {
+  readonly sink: Sink
+  readonly open: (table: TableSchema) => Effect.Effect<Opened, unknown, import("effect/Scope").Scope>
+  /** How `run` failed, when it does. */
+  readonly failure: Deferred.Deferred<never, unknown>
+}
+
+/** Makes the sink of the pipeline `shop` and lets it run. */
+export const run = Effect.fnUntraced(function*(local: Local, more: object = {}, pipeline = "shop") {
+  const sink = yield* SnowflakeSink.make(local.config(more), { pipeline, directory: local.directory })
+  const failure = yield* Deferred.make<never, unknown>()
+  yield* Effect.forkScoped(sink.run.pipe(Effect.catch((error) => Deferred.fail(failure, error))))
+  const open = Effect.fnUntraced(function*(table: TableSchema) {
+    const reported: Array<Sequence.Sequence> = []
+    const waiting: Array<{ readonly sequence: Sequence.Sequence; readonly done: Deferred.Deferred<void> }> = []
+    const writer = yield* sink.open(table, (sequence) =>
+      Effect.gen(function*() {
+        reported.push(sequence)
+        for (const entry of waiting) {
+          if (Sequence.compare(sequence, entry.sequence) >= 0) yield* Deferred.succeed(entry.done, undefined)
+        }
+      }))
+    const opened: Opened = {
+      writer,
+      reported,
+      rows: (batch) => writer.write({ _tag: "Rows", batch } satisfies Element.Rows),
+      durable: Effect.fnUntraced(function*(sequence) {
+        const last = reported.at(-1)
+        if (last !== undefined && Sequence.compare(last, sequence) >= 0) return
+        const done = yield* Deferred.make<void>()
+        waiting.push({ sequence, done })
+        yield* Effect.raceFirst(Deferred.await(done), Effect.orDie(Deferred.await(failure)))
+      })
+    }
+    return opened
+  })
+  const running: Running = { sink, open, failure }
+  return running
+})
+
+/** Copies `batches` as the table's snapshot at `position`. */
+export const copy = Effect.fnUntraced(function*(
+  { writer }: Opened,
+  table: TableSchema,
+  position: bigint,
+  batches: ReadonlyArray<ChangeBatch.ChangeBatch>
+) {
+  yield* writer.write({ _tag: "SnapshotBegin", table, position, estimatedRows: undefined, estimatedBytes: undefined })
+  for (const [part, batch] of batches.entries()) yield* writer.write({ _tag: "SnapshotRows", batch, position, part })
+  yield* writer.write({ _tag: "SnapshotEnd", table, position, rows: batches.reduce((sum, { rows }) => sum + rows, 0) })
+})

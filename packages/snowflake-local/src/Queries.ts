@@ -1,0 +1,427 @@
+/**
+ * Queries from the driver's request to its answer.
+ *
+ * A query runs in a fiber of the server's, not of the request's: when the connection breaks it goes on, and the driver's repeated request (same request id) is given
+ * the same answer instead of a second execution. The answers of a session are kept for its last requests.
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import { randomBytes, randomUUID } from "node:crypto"
+import { mkdir, rm } from "node:fs/promises"
+import { join } from "node:path"
+import { Accounts } from "./Accounts.ts"
+import type { Bindings } from "./BindVariables.ts"
+import * as BindVariables from "./BindVariables.ts"
+import { Catalog } from "./Catalog.ts"
+import * as ResultRows from "./ResultRows.ts"
+import type { Session } from "./Session.ts"
+import { Sessions } from "./Sessions.ts"
+import * as SnowflakeError from "./SnowflakeError.ts"
+import * as Query from "./sql/Query.ts"
+import type { Token } from "./sql/Token.ts"
+import { statements, tokenize } from "./sql/Token.ts"
+import * as Control from "./statement/ControlStatement.ts"
+import * as Dispatch from "./statement/Dispatch.ts"
+import * as StageStatement from "./statement/StageStatement.ts"
+import type { Outcome, StatementContext } from "./statement/StatementContext.ts"
+import * as Statement from "./statement/StatementContext.ts"
+import { StatementLog } from "./StatementLog.ts"
+import * as Storage from "./Storage.ts"
+
+export interface QueryRequest {
+  readonly requestId: string
+  readonly sqlText: string
+  readonly bindings: Bindings | undefined
+  readonly describeOnly: boolean
+  readonly asynchronous: boolean
+  readonly statementCount: number
+  readonly parameters: Readonly<Record<string, unknown>>
+}
+
+/** The driver's response body, as JSON text. */
+export type Answer = string
+
+interface Running {
+  readonly queryId: string
+  readonly requestId: string
+  readonly session: Session
+  readonly answer: Deferred.Deferred<Answer>
+  fiber: Fiber.Fiber<void> | undefined
+  status: "RUNNING" | "SUCCESS" | "FAILED_WITH_ERROR"
+  /** Names of the files with the result's chunks. */
+  chunks: ReadonlyArray<string>
+}
+
+const keptPerSession = 500
+
+/** Boolean and numeric parameters travel as such. */
+const parameterValue = (text: string): string | number | boolean =>
+  text === "true" ? true : text === "false" ? false : /^\d+$/.test(text) ? Number(text) : text
+
+export const parametersOf = (session: Session): ReadonlyArray<{ readonly name: string; readonly value: string | number | boolean }> =>
+  [...Control.parameterDefaults].map(([name, standard]) => ({
+    name,
+    value: parameterValue(session.parameters.get(name) ?? standard)
+  }))
+
+/** The body of an error; the driver needs `data.sqlState`. */
+export const failure = (error: SnowflakeError.SnowflakeError, queryId: string | null = null): Answer =>
+  JSON.stringify({
+    success: false,
+    code: error.code,
+    message: error.message,
+    headers: null,
+    data: {
+      sqlState: error.sqlState,
+      queryId,
+      errorCode: error.code,
+      internalError: false,
+      pos: -1,
+      line: -1,
+      type: "COMPILATION"
+    }
+  })
+
+export class Queries extends Context.Service<Queries, {
+  readonly log: StatementLog
+  readonly stageToken: string
+  readonly resultsFolder: string
+  /** Told once, when the server listens. */
+  readonly setBaseUrl: (url: string) => void
+  /** Starts a query, or finds the one of the same request id, and answers: with its result, or that it is still in progress. */
+  readonly submit: (session: Session, request: QueryRequest) => Effect.Effect<Answer>
+  /** The answer of an earlier query. */
+  readonly result: (session: Session, queryId: string) => Effect.Effect<Answer>
+  readonly monitor: (session: Session, queryId: string) => { readonly id: string; readonly status: string } | undefined
+  /** Cancels by request id or query id. */
+  readonly abort: (session: Session, id: string) => Effect.Effect<void>
+  /** Forgets a session's answers. */
+  readonly forget: (session: Session) => Effect.Effect<void>
+}>()("@etl-stream/snowflake-local/Queries") {
+  static readonly layer = (options: {
+    readonly inProgressAfterMillis?: number | undefined
+  }): Layer.Layer<Queries, Storage.StorageError, Storage.Storage | Catalog | Accounts | Sessions> =>
+    Layer.effect(
+      Queries,
+      Effect.gen(function*() {
+        const storage = yield* Storage.Storage
+        const catalog = yield* Catalog
+        const accounts = yield* Accounts
+        const sessions = yield* Sessions
+        const scope = yield* Effect.scope
+        const log = new StatementLog()
+        const bySession = new Map<Session, Map<string, Running>>()
+        const resultsFolder = join(storage.dataDir, "results")
+        const stageToken = randomBytes(24).toString("base64url")
+        const inProgressAfter = options.inProgressAfterMillis ?? 45_000
+        let baseUrl = ""
+        // Results of sessions that are gone.
+        yield* Effect.tryPromise({
+          try: async () => {
+            await rm(resultsFolder, { recursive: true, force: true })
+            await mkdir(resultsFolder, { recursive: true })
+          },
+          catch: Storage.StorageError.from
+        })
+
+        const services: Statement.Services = {
+          storage,
+          catalog,
+          accounts,
+          locks: sessions.locks,
+          warehouses: sessions.warehouses,
+          baseUrl: () => baseUrl,
+          stageToken,
+          resultsFolder
+        }
+
+        const success = (session: Session, queryId: string, outcome: Outcome): Answer => {
+          const { result } = outcome
+          const state = {
+            queryId,
+            parameters: parametersOf(session),
+            finalDatabaseName: session.database ?? null,
+            finalSchemaName: session.schema ?? null,
+            finalWarehouseName: session.warehouse ?? null,
+            finalRoleName: session.role,
+            statementTypeId: outcome.typeId,
+            version: 1,
+            numberOfBinds: 0,
+            databaseProvider: null
+          }
+          if (outcome.extra !== undefined) {
+            return JSON.stringify({ success: true, code: null, message: null, data: { ...outcome.extra, ...state, statementTypeId: null } })
+          }
+          const head = JSON.stringify({
+            ...state,
+            rowtype: result.columns.map(ResultRows.rowType),
+            total: result.total,
+            returned: result.total,
+            arrayBindSupported: false,
+            queryResultFormat: "json",
+            ...(result.chunks.length === 0 ? {} : {
+              chunks: result.chunks.map((chunk) => ({
+                url: `${baseUrl}/results/${chunk.path}`,
+                rowCount: chunk.rows,
+                uncompressedSize: chunk.bytes,
+                compressedSize: chunk.bytes
+              })),
+              chunkHeaders: {},
+              qrmk: null
+            })
+          })
+          return `{"success":true,"code":null,"message":null,"data":{"rowset":[${result.inline}],${head.slice(1)}}`
+        }
+
+        /** One statement, logged; `tokens` is undefined when the text must not be split (PUT). */
+        const statement = (
+          session: Session,
+          request: QueryRequest,
+          queryId: string,
+          source: string,
+          tokens: ReadonlyArray<Token>
+        ): Effect.Effect<Outcome, SnowflakeError.SnowflakeError> =>
+          Effect.gen(function*() {
+            const now = yield* Clock.currentTimeMillis
+            const tag = request.parameters["QUERY_TAG"]
+            const entry = {
+              queryId,
+              requestId: request.requestId,
+              sessionId: session.id,
+              user: session.user,
+              sql: source,
+              tag: typeof tag === "string" ? tag : session.parameters.get("QUERY_TAG") ?? "",
+              warehouse: session.warehouse ?? null,
+              needsWarehouse: false,
+              kind: "UNKNOWN",
+              startedAt: now,
+              durationMillis: null,
+              code: null
+            }
+            log.add(entry)
+            const facts = { needsWarehouse: false }
+            const [first] = tokens
+            entry.kind = first?.kind === "word" ? first.text : entry.kind
+            const outcome = Effect.gen(function*() {
+              const binds = yield* Statement.parse(() => BindVariables.literals(request.bindings))
+              const context: StatementContext = {
+                session,
+                services,
+                source,
+                tokens,
+                queryId,
+                now,
+                binds,
+                findings: Query.noFindings(),
+                facts
+              }
+              const seconds = Number(session.parameters.get("STATEMENT_TIMEOUT_IN_SECONDS") ?? 0)
+              const execution = Dispatch.execute(context, request.describeOnly)
+              return yield* seconds === 0 ? execution : Effect.timeoutOrElse(execution, {
+                duration: `${seconds} seconds`,
+                orElse: () =>
+                  Effect.suspend(() => {
+                    session.connection.interrupt()
+                    return Effect.fail(SnowflakeError.statementTimeout(seconds))
+                  })
+              })
+            })
+            return yield* outcome.pipe(
+              Effect.tap((done) => Effect.sync(() => void (entry.kind = done.kind))),
+              Effect.onExit((exit) =>
+                Effect.map(Clock.currentTimeMillis, (finished) => {
+                  entry.needsWarehouse = facts.needsWarehouse
+                  if (Exit.isFailure(exit)) {
+                    const error = Cause.findErrorOption(exit.cause)
+                    Object.assign(entry, { code: error._tag === "Some" ? error.value.code : SnowflakeError.cancelled().code })
+                  }
+                  log.finish(entry, finished)
+                })
+              )
+            )
+          })
+
+        const execute = (session: Session, request: QueryRequest, running: Running): Effect.Effect<Answer> =>
+          Effect.gen(function*() {
+            session.busy = true
+            const source = request.sqlText
+            if (StageStatement.isPut(source)) {
+              return success(session, running.queryId, yield* statement(session, request, running.queryId, source, []))
+            }
+            const parts = yield* Statement.parse(() => statements(tokenize(source)))
+            const single = parts[0]
+            if (parts.length === 0 || single === undefined) return yield* SnowflakeError.syntax("Empty SQL statement.")
+            if (request.statementCount !== 0 && parts.length !== request.statementCount) {
+              return yield* SnowflakeError.statementCount(parts.length, request.statementCount)
+            }
+            if (parts.length === 1) {
+              const outcome = yield* statement(session, request, running.queryId, source, single)
+              running.chunks = outcome.result.chunks.map((chunk) => chunk.path)
+              return success(session, running.queryId, outcome)
+            }
+            const ids: Array<string> = []
+            const types: Array<number> = []
+            for (const part of parts) {
+              const queryId = randomUUID()
+              const outcome = yield* statement(session, request, queryId, source, part)
+              const child = makeRunning(session, `${request.requestId}/${ids.length}`, queryId)
+              child.status = "SUCCESS"
+              child.chunks = outcome.result.chunks.map((chunk) => chunk.path)
+              yield* Deferred.succeed(child.answer, success(session, queryId, outcome))
+              ids.push(queryId)
+              types.push(outcome.typeId)
+            }
+            return success(session, running.queryId, {
+              kind: "MULTI_STATEMENT",
+              typeId: 0xa000,
+              result: ResultRows.status("Multiple statements executed successfully."),
+              extra: {
+                rowtype: [ResultRows.rowType(ResultRows.column("multiple statement execution"))],
+                rowset: [["Multiple statements executed successfully."]],
+                total: 1,
+                returned: 1,
+                resultIds: ids.join(","),
+                resultTypes: types.join(",")
+              }
+            })
+          }).pipe(
+            Effect.catch((error) => {
+              running.status = "FAILED_WITH_ERROR"
+              return Effect.succeed(failure(error, running.queryId))
+            }),
+            Effect.catchDefect((defect) => {
+              running.status = "FAILED_WITH_ERROR"
+              const message = defect instanceof Error ? defect.message : String(defect)
+              return Effect.succeed(failure(SnowflakeError.internal(message), running.queryId))
+            }),
+            Effect.onInterrupt(() =>
+              Effect.sync(() => {
+                running.status = "FAILED_WITH_ERROR"
+              })
+            ),
+            Effect.ensuring(Effect.sync(() => {
+              session.busy = false
+              session.lastUsedAt = Date.now()
+              session.lastQueryId = running.queryId
+            }))
+          )
+
+        const answersOf = (session: Session): Map<string, Running> => {
+          const found = bySession.get(session)
+          if (found !== undefined) return found
+          const made = new Map<string, Running>()
+          bySession.set(session, made)
+          return made
+        }
+
+        const removeChunks = (running: Running) =>
+          Effect.promise(() => Promise.all(running.chunks.map((name) => rm(join(resultsFolder, name), { force: true }))))
+
+        const makeRunning = (session: Session, requestId: string, queryId: string): Running => {
+          const running: Running = {
+            queryId,
+            requestId,
+            session,
+            answer: Deferred.makeUnsafe<Answer>(),
+            fiber: undefined,
+            status: "RUNNING",
+            chunks: []
+          }
+          answersOf(session).set(requestId, running)
+          return running
+        }
+
+        const byQueryId = (session: Session, id: string): Running | undefined =>
+          [...answersOf(session).values()].find((running) => running.queryId === id)
+
+        const start = (session: Session, request: QueryRequest): Effect.Effect<Running> =>
+          Effect.gen(function*() {
+            const answers = answersOf(session)
+            const known = answers.get(request.requestId)
+            if (known !== undefined) return known
+            const running = makeRunning(session, request.requestId, randomUUID())
+            if (answers.size > keptPerSession) {
+              const oldest = [...answers.values()].find((other) => other.status !== "RUNNING")
+              if (oldest !== undefined) {
+                answers.delete(oldest.requestId)
+                yield* removeChunks(oldest)
+              }
+            }
+            running.fiber = yield* session.lock.withPermit(execute(session, request, running)).pipe(
+              Effect.flatMap((answer) => {
+                if (running.status === "RUNNING") running.status = "SUCCESS"
+                return Deferred.succeed(running.answer, answer)
+              }),
+              Effect.onInterrupt(() => Deferred.succeed(running.answer, failure(SnowflakeError.cancelled(), running.queryId))),
+              Effect.asVoid,
+              Effect.forkIn(scope, { startImmediately: true })
+            )
+            return running
+          })
+
+        const inProgress = (running: Running, asynchronous: boolean): Answer =>
+          JSON.stringify({
+            success: true,
+            code: asynchronous ? "333334" : "333333",
+            message: asynchronous
+              ? "Asynchronous execution in progress. Use provided query id to perform query monitoring and management."
+              : "Query execution in progress.",
+            data: {
+              queryId: running.queryId,
+              getResultUrl: `/queries/${running.queryId}/result`,
+              queryAbortsAfterSecs: 300,
+              progressDesc: null,
+              parameters: parametersOf(running.session)
+            }
+          })
+
+        const wait = (running: Running): Effect.Effect<Answer> =>
+          Deferred.await(running.answer).pipe(
+            Effect.timeoutOrElse({
+              duration: `${inProgressAfter} millis`,
+              orElse: () => Effect.succeed(inProgress(running, false))
+            })
+          )
+
+        return Queries.of({
+          log,
+          stageToken,
+          resultsFolder,
+          setBaseUrl: (url) => {
+            baseUrl = url
+          },
+          submit: (session, request) =>
+            Effect.flatMap(start(session, request), (running) =>
+              request.asynchronous ? Effect.succeed(inProgress(running, true)) : wait(running)),
+          result: (session, queryId) =>
+            Effect.suspend(() => {
+              const running = byQueryId(session, queryId)
+              return running === undefined ? Effect.succeed(failure(SnowflakeError.resultNotFound(), queryId)) : wait(running)
+            }),
+          monitor: (session, queryId) => {
+            const running = byQueryId(session, queryId)
+            return running === undefined ? undefined : { id: queryId, status: running.status }
+          },
+          abort: (session, id) =>
+            Effect.suspend(() => {
+              const running = answersOf(session).get(id) ?? byQueryId(session, id)
+              if (running?.fiber === undefined || running.status !== "RUNNING") return Effect.void
+              session.connection.interrupt()
+              return Fiber.interrupt(running.fiber)
+            }),
+          forget: (session) =>
+            Effect.suspend(() => {
+              const answers = [...answersOf(session).values()]
+              bySession.delete(session)
+              return Effect.forEach(answers, removeChunks, { discard: true })
+            })
+        })
+      })
+    )
+}

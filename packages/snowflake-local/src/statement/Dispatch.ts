@@ -1,0 +1,57 @@
+/**
+ * From a statement's first words to the module that runs it.
+ */
+import * as Effect from "effect/Effect"
+import * as SnowflakeError from "../SnowflakeError.ts"
+import { isGroup, isWord } from "../sql/Cursor.ts"
+import { unexpectedToken } from "../sql/Token.ts"
+import * as Alter from "./AlterStatement.ts"
+import * as Control from "./ControlStatement.ts"
+import * as Copy from "./CopyStatement.ts"
+import * as Definition from "./DefinitionStatement.ts"
+import * as Dml from "./DmlStatement.ts"
+import * as Merge from "./MergeStatement.ts"
+import * as Select from "./SelectStatement.ts"
+import * as Show from "./ShowStatement.ts"
+import * as Stage from "./StageStatement.ts"
+import type { Outcome, Run, StatementContext } from "./StatementContext.ts"
+
+const statements: Readonly<Record<string, (context: StatementContext) => Run<Outcome>>> = {
+  INSERT: Dml.insert,
+  UPDATE: Dml.update,
+  DELETE: Dml.remove,
+  TRUNCATE: Dml.truncate,
+  MERGE: Merge.execute,
+  COPY: Copy.execute,
+  CREATE: Definition.create,
+  DROP: Definition.drop,
+  COMMENT: Alter.comment,
+  SHOW: Show.show,
+  DESCRIBE: Show.describe,
+  DESC: Show.describe,
+  USE: Control.use,
+  SET: Control.setVariable,
+  UNSET: Control.setVariable,
+  BEGIN: Control.begin,
+  START: Control.begin,
+  COMMIT: Control.commit,
+  ROLLBACK: Control.rollback,
+  LIST: Stage.list,
+  LS: Stage.list,
+  REMOVE: Stage.remove,
+  RM: Stage.remove
+}
+
+export const execute = (context: StatementContext, describeOnly: boolean): Run<Outcome> => {
+  if (Stage.isPut(context.source)) return Stage.put(context)
+  const [first, second] = context.tokens
+  if (isGroup(first) || isWord(first, "SELECT", "WITH", "VALUES")) return Select.execute(context, describeOnly)
+  if (describeOnly) return Effect.fail(SnowflakeError.unsupported("describeOnly of another statement than a query"))
+  if (isWord(first, "ALTER")) return isWord(second, "SESSION") ? Control.alterSession(context) : Alter.alter(context)
+  const found = first?.kind === "word" ? statements[first.text] : undefined
+  if (found !== undefined) return found(context)
+  if (isWord(first, "GET", "GRANT", "REVOKE", "CALL", "EXECUTE", "DECLARE", "EXPLAIN", "UNDROP")) {
+    return Effect.fail(SnowflakeError.unsupported(first?.kind === "word" ? first.text : ""))
+  }
+  return Effect.fail(unexpectedToken(context.source, first))
+}

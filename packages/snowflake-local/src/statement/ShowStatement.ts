@@ -1,0 +1,237 @@
+/**
+ * SHOW and DESCRIBE.
+ */
+import * as Effect from "effect/Effect"
+import type { CatalogObject, Table, View } from "../Catalog.ts"
+import * as ResultRows from "../ResultRows.ts"
+import * as SnowflakeError from "../SnowflakeError.ts"
+import type { Cursor } from "../sql/Cursor.ts"
+import type { SnowflakeType } from "../sql/SnowflakeType.ts"
+import * as Types from "../sql/SnowflakeType.ts"
+import * as Control from "./ControlStatement.ts"
+import type { Outcome, Run, StatementContext } from "./StatementContext.ts"
+import * as Statement from "./StatementContext.ts"
+
+type Row = ReadonlyArray<string | null>
+
+const timestamp: SnowflakeType = { kind: "TIMESTAMP_LTZ", scale: 3 }
+const created = ResultRows.column("created_on", timestamp)
+const named = (...names: ReadonlyArray<string>) => names.map((name) => ResultRows.column(name))
+const at = (millis: number): string => `${Math.floor(millis / 1000)}.${String(millis % 1000).padStart(3, "0")}000000`
+
+const outcome = (columns: ReadonlyArray<ResultRows.ResultColumn>, rows: ReadonlyArray<Row>): Outcome => ({
+  kind: "SHOW",
+  typeId: Statement.typeIds.show,
+  result: ResultRows.ofRows(columns, rows)
+})
+
+/** LIKE of SHOW ignores case. */
+const likePattern = (like: string): RegExp => {
+  const body = like.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&").replaceAll("%", ".*").replaceAll("_", ".")
+  return new RegExp(`^${body}$`, "is")
+}
+
+interface Filter {
+  readonly like: RegExp | undefined
+  readonly startsWith: string | undefined
+  readonly limit: number
+  readonly scope: ReadonlyArray<string> | "ACCOUNT" | undefined
+  readonly scopeKind: string | undefined
+}
+
+/** [LIKE '…'] [IN [ACCOUNT | DATABASE | SCHEMA | TABLE] name] [STARTS WITH '…'] [LIMIT n] */
+const filter = (cursor: Cursor): Filter => {
+  let like: RegExp | undefined
+  let startsWith: string | undefined
+  let limit = Number.POSITIVE_INFINITY
+  let scope: Filter["scope"]
+  let scopeKind: string | undefined
+  cursor.accept("HISTORY")
+  if (cursor.accept("LIKE")) like = likePattern(cursor.string())
+  if (cursor.accept("IN")) {
+    if (cursor.accept("ACCOUNT")) scope = "ACCOUNT"
+    else {
+      for (const kind of ["DATABASE", "SCHEMA", "TABLE", "VIEW"]) if (cursor.accept(kind)) scopeKind = kind
+      scope = cursor.done ? undefined : cursor.path()
+    }
+  }
+  if (cursor.accept("STARTS", "WITH")) startsWith = cursor.string()
+  if (cursor.accept("LIMIT")) {
+    limit = Number(cursor.next().kind === "number" ? cursor.source.slice(cursor.tokens[cursor.at - 1]?.at, cursor.tokens[cursor.at - 1]?.end) : 0)
+    if (cursor.accept("FROM")) throw SnowflakeError.unsupported("SHOW … LIMIT … FROM")
+  }
+  cursor.end()
+  return { like, startsWith, limit, scope, scopeKind }
+}
+
+const keep = <A extends { readonly name: string }>(given: Filter, items: ReadonlyArray<A>): ReadonlyArray<A> =>
+  items.filter((item) => (given.like?.test(item.name) ?? true) && (given.startsWith === undefined || item.name.startsWith(given.startsWith)))
+    .slice(0, given.limit)
+
+/** Whether an object lies where IN says, or in the current schema or database. */
+const inScope = (context: StatementContext, given: Filter): (object: CatalogObject) => boolean => {
+  const { session } = context
+  const { catalog } = context.services
+  if (given.scope === "ACCOUNT") return () => true
+  const path = given.scope
+  if (path === undefined) {
+    const { database, schema } = session
+    if (database === undefined) return () => true
+    return (object) => object.database === database && (schema === undefined || object.schema === schema)
+  }
+  const [first = "", second] = path
+  if (given.scopeKind === "DATABASE" || (given.scopeKind === undefined && second === undefined && catalog.hasDatabase(first))) {
+    if (!catalog.hasDatabase(first)) throw SnowflakeError.useNotFound()
+    return (object) => object.database === first
+  }
+  const database = second === undefined ? session.database : first
+  const schema = second ?? first
+  if (database === undefined) throw SnowflakeError.noCurrentDatabase()
+  if (!catalog.hasSchema(database, schema)) throw SnowflakeError.useNotFound()
+  return (object) => object.database === database && object.schema === schema
+}
+
+const rowCount = (context: StatementContext, table: Table): Run<string> =>
+  Effect.map(Statement.rows(context, `SELECT count(*) FROM ${table.duckdb}`), ([row]) => String(row?.[0] ?? 0))
+
+const showTables = (context: StatementContext, given: Filter): Run<Outcome> =>
+  Effect.gen(function*() {
+    const scope = yield* Statement.parse(() => inScope(context, given))
+    const all = [...context.services.catalog.objects().filter(scope), ...context.session.temporary.values()]
+    const tables = keep(given, all.filter((object): object is Table => object.kind === "TABLE"))
+    const sizes = yield* Effect.forEach(tables, (table) => rowCount(context, table))
+    const columns = [
+      created, ...named("name", "database_name", "schema_name", "kind", "comment", "cluster_by"), ResultRows.column("rows", Types.number38),
+      ResultRows.column("bytes", Types.number38), ...named("owner", "retention_time", "change_tracking", "enable_schema_evolution")
+    ]
+    return outcome(columns, tables.map((table, index) => [
+      at(table.createdOn), table.name, table.database, table.schema, table.lifetime === "PERMANENT" ? "TABLE" : table.lifetime, table.comment ?? "",
+      table.options["CLUSTER_BY"] ?? "", sizes[index] ?? "0",
+      "0", "SYSADMIN", table.options["DATA_RETENTION_TIME_IN_DAYS"] ?? "1", table.options["CHANGE_TRACKING"] ?? "OFF",
+      table.options["ENABLE_SCHEMA_EVOLUTION"]?.toUpperCase() === "TRUE" ? "Y" : "N"
+    ]))
+  })
+
+/** The data_type column of SHOW COLUMNS is JSON. */
+const typeJson = (type: SnowflakeType, nullable: boolean): string => {
+  const facts = type.kind === "FIXED"
+    ? { precision: type.precision, scale: type.scale }
+    : type.kind === "TEXT"
+    ? { length: type.length, byteLength: type.length, fixed: false }
+    : "scale" in type
+    ? { precision: 0, scale: type.scale }
+    : "length" in type
+    ? { length: type.length, byteLength: type.length, fixed: false }
+    : {}
+  return JSON.stringify({ type: type.kind, ...facts, nullable })
+}
+
+const showColumns = (context: StatementContext, given: Filter): Run<Outcome> =>
+  Statement.parse(() => {
+    const isOne = Array.isArray(given.scope) && (given.scopeKind === "TABLE" || given.scopeKind === "VIEW")
+    const relations = isOne && Array.isArray(given.scope)
+      ? [Statement.requireRelation(context, given.scope)]
+      : context.services.catalog.objects().filter(inScope(context, given))
+        .filter((object): object is Table | View => object.kind === "TABLE" || object.kind === "VIEW")
+    const rows = relations.flatMap((relation) =>
+      keep(given, relation.columns).map((column): Row => [
+        relation.name, relation.schema, column.name, typeJson(column.type, column.nullable), column.nullable ? "true" : "false",
+        column.default?.text ?? "", "COLUMN", "", column.comment ?? "", relation.database, ""
+      ])
+    )
+    return outcome(
+      named("table_name", "schema_name", "column_name", "data_type", "null?", "default", "kind", "expression", "comment", "database_name", "autoincrement"),
+      rows
+    )
+  })
+
+const simple = (context: StatementContext, kind: "VIEW" | "STAGE" | "PIPE", given: Filter): Run<Outcome> =>
+  Statement.parse(() => {
+    const objects = keep(given, context.services.catalog.objects().filter(inScope(context, given)).filter((object) => object.kind === kind))
+    return outcome([created, ...named("name", "database_name", "schema_name", "owner", "comment", "definition")], objects.map((object) => [
+      at(object.createdOn), object.name, object.database, object.schema, "SYSADMIN", object.comment ?? "",
+      object.kind === "PIPE" ? object.copy : object.kind === "VIEW" ? object.text : ""
+    ]))
+  })
+
+export const show = (context: StatementContext): Run<Outcome> =>
+  Effect.gen(function*() {
+    const cursor = Statement.cursorOf(context)
+    const { given, kind } = yield* Statement.parse(() => {
+      cursor.expect("SHOW")
+      if (!cursor.accept("TERSE")) cursor.accept("LOCAL")
+      const kind = cursor.identifier()
+      if (kind === "PRIMARY") {
+        cursor.expect("KEYS")
+        return { kind: "PRIMARY KEYS", given: filter(cursor) }
+      }
+      return { kind, given: filter(cursor) }
+    })
+    const { catalog } = context.services
+    switch (kind) {
+      case "TABLES":
+        return yield* showTables(context, given)
+      case "COLUMNS":
+        return yield* showColumns(context, given)
+      case "VIEWS":
+        return yield* simple(context, "VIEW", given)
+      case "STAGES":
+        return yield* simple(context, "STAGE", given)
+      case "PIPES":
+        return yield* simple(context, "PIPE", given)
+      case "DATABASES":
+        return outcome([created, ...named("name", "is_default", "is_current", "owner", "comment")],
+          keep(given, catalog.databases()).map((record) => [
+            at(record.createdOn), record.name, "N", record.name === context.session.database ? "Y" : "N", "SYSADMIN", ""
+          ]))
+      case "SCHEMAS": {
+        const database = Array.isArray(given.scope) ? String(given.scope[0]) : given.scope === "ACCOUNT" ? undefined : context.session.database
+        if (database !== undefined && !catalog.hasDatabase(database)) return yield* SnowflakeError.useNotFound()
+        return outcome([created, ...named("name", "is_default", "is_current", "database_name", "owner", "comment")],
+          keep(given, catalog.schemas(database)).map((record) => [
+            at(record.createdOn), record.name, "N", record.name === context.session.schema ? "Y" : "N", record.database, "SYSADMIN", ""
+          ]))
+      }
+      case "WAREHOUSES":
+        return outcome(named("name", "state", "type", "size", "is_current"),
+          keep(given, [...context.services.warehouses].map((name) => ({ name }))).map(({ name }) => [
+            name, "STARTED", "STANDARD", "X-Small", name === context.session.warehouse ? "Y" : "N"
+          ]))
+      case "ROLES":
+        return outcome(named("name", "is_current"),
+          context.services.accounts.rolesOf(context.session.user).map((name) => [name, name === context.session.role ? "Y" : "N"]))
+      case "PARAMETERS":
+        return outcome(named("key", "value", "default", "level"),
+          keep(given, [...Control.parameterDefaults].map(([name, standard]) => ({ name, standard }))).map(({ name, standard }) => [
+            name, context.session.parameters.get(name) ?? standard, standard, context.session.parameters.has(name) ? "SESSION" : ""
+          ]))
+      case "PRIMARY KEYS": {
+        const table = yield* Statement.parse(() => Statement.requireTable(context, Array.isArray(given.scope) ? given.scope : []))
+        return outcome([created, ...named("database_name", "schema_name", "table_name", "column_name", "key_sequence")],
+          table.primaryKey.map((name, index) => [at(table.createdOn), table.database, table.schema, table.name, name, String(index + 1)]))
+      }
+      default:
+        return yield* SnowflakeError.unsupported(`SHOW ${kind}`)
+    }
+  })
+
+/** DESC[RIBE] [TABLE | VIEW | USER] name. */
+export const describe = (context: StatementContext): Run<Outcome> =>
+  Statement.parse(() => {
+    const cursor = Statement.cursorOf(context)
+    if (!cursor.accept("DESCRIBE")) cursor.expect("DESC")
+    if (!cursor.accept("TABLE") && !cursor.accept("VIEW")) throw SnowflakeError.unsupported(`DESCRIBE ${cursor.identifier()}`)
+    const relation = Statement.requireRelation(context, cursor.path())
+    cursor.end()
+    const keys = relation.kind === "TABLE" ? relation.primaryKey : []
+    return {
+      ...outcome(
+        named("name", "type", "kind", "null?", "default", "primary key", "unique key", "check", "expression", "comment", "policy name"),
+        relation.columns.map((column) => [
+          column.name, Types.print(column.type), "COLUMN", column.nullable ? "Y" : "N", column.default?.text ?? null,
+          keys.includes(column.name) ? "Y" : "N", "N", null, null, column.comment ?? null, null
+        ])
+      ),
+      kind: "DESCRIBE"
+    }
+  })

@@ -1,0 +1,143 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Duration from "effect/Duration"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Config from "../src/Config.ts"
+import * as Endpoint from "../src/Endpoint.ts"
+import * as Lsn from "../src/Lsn.ts"
+import * as Sql from "../src/Sql.ts"
+import * as TablePattern from "../src/TablePattern.ts"
+
+const decode = (options: unknown) =>
+  Schema.decodeUnknownResult(Config.Config)(options, { errors: "all", onExcessProperty: "error" })
+
+const resolve = (options: unknown, pipeline = "shop"): Config.Settings =>
+  Config.resolve(Result.getOrThrow(decode(options)), { pipeline, directory: "." })
+
+const problem = (options: unknown): string => {
+  const result = decode(options)
+  return Result.isFailure(result) ? String(result.failure.message) : assert.fail("the options were taken")
+}
+
+const url = "postgresql://loader:s3cret%40x@db.example.com:6543/shop"
+
+describe("Config", () => {
+  it("has a default for everything but the server", () => {
+    const settings = resolve({ url })
+    assert.deepStrictEqual({ ...settings.endpoint, password: undefined }, {
+      host: "db.example.com",
+      port: 6543,
+      user: "loader",
+      password: undefined,
+      database: "shop",
+      tlsMode: undefined
+    })
+    assert.strictEqual(settings.endpoint.password === undefined ? "" : Redacted.value(settings.endpoint.password), "s3cret@x")
+    assert.deepStrictEqual(settings.publication, { name: "shop", manage: true })
+    assert.strictEqual(settings.slot.name, "shop")
+    assert.strictEqual(Duration.toMillis(settings.slot.wait), 15_000)
+    assert.deepStrictEqual(settings.tables.map(({ text }) => text), ["public.*"])
+    assert.deepStrictEqual(settings.snapshot, { parallel: 2, fetchRows: 16_384 })
+  })
+
+  it("checks the server's certificate unless it is on this machine or the user says otherwise", () => {
+    const mode = (options: unknown) => resolve(options).tls.mode
+    assert.strictEqual(mode({ url }), "verify-full")
+    for (const host of ["localhost", "127.0.0.1", "127.8.8.8", "[::1]"]) assert.strictEqual(mode({ url: `postgres://u@${host}/d` }), "disable")
+    assert.strictEqual(mode({ host: "/var/run/postgresql", user: "u" }), "disable")
+    assert.strictEqual(mode({ url: "postgres://u@127.0.0.1.example.com/d" }), "verify-full")
+    assert.strictEqual(mode({ url: `${url}?sslmode=require` }), "require")
+    assert.strictEqual(mode({ url: `${url}?sslmode=verify-ca` }), "verify-full")
+    assert.strictEqual(mode({ url: `${url}?sslmode=require`, tls: { mode: "disable" } }), "disable")
+  })
+
+  it("derives names that slots allow and that no other pipeline has", () => {
+    assert.strictEqual(Config.objectName("shop_2"), "shop_2")
+    const names = ["my-shop", "My-Shop", "my shop", "my_shop", "ä", "x".repeat(63), "x".repeat(64), "x".repeat(65)].map(Config.objectName)
+    assert.strictEqual(new Set(names).size, names.length)
+    for (const name of names) assert.match(name, /^[a-z0-9_]{1,63}$/)
+  })
+
+  it("names the option and what is wrong with it, and never a secret", () => {
+    const cases: ReadonlyArray<readonly [options: unknown, text: RegExp]> = [
+      [{}, /expected url, or at least user/],
+      [{ url, user: "x", password: "s3cret" }, /expected either url or user, password, not both/],
+      [{ url: "mysql://u:s3cret@h/d" }, /expected a URL of the form postgresql:[^]*"url"/],
+      [{ url: "postgres://u:s3cret%zz@h/d" }, /write % itself as %25/],
+      [{ url: "postgres://u:s3cret@h:99999/d" }, /expected a URL/],
+      [{ url: "postgres://:s3cret@h/d" }, /names no user/],
+      [{ url: `${url}?sslmode=maybe` }, /sslmode is none of/],
+      [{ url: `${url}?sslrootcert=x` }, /"sslrootcert" is not supported; TLS files belong in the option tls/],
+      [{ url: 7 }, /"url"/],
+      [{ user: "u", password: ["s3cret"] }, /"password"/],
+      [{ url, slot: { name: "My-Slot" } }, /1 to 63 characters of a-z, 0-9 and _[^]*"slot"[^]*"name"/],
+      [{ url, tables: ["orders"] }, /expected schema\.table[^]*"tables"[^]*0/],
+      [{ url, tables: [] }, /"tables"/],
+      [{ url, snapshot: { parallel: 0 } }, /"snapshot"[^]*"parallel"/],
+      [{ url, snapshots: {} }, /"snapshots"/],
+      [{ url, tls: { mode: "prefer" } }, /"disable"[^]*"tls"[^]*"mode"/]
+    ]
+    for (const [options, text] of cases) {
+      const found = problem(options)
+      assert.match(found, text)
+      assert.notInclude(found, "s3cret")
+    }
+    assert.notInclude(JSON.stringify(resolve({ url })), "s3cret")
+  })
+
+  it("describes every option", () => {
+    const document = JSON.stringify(Schema.toJsonSchemaDocument(Config.Config))
+    for (const name of ["url", "tables", "publication", "slot", "snapshot", "tls", "connectTimeout"]) assert.include(document, `"${name}"`)
+    assert.include(document, "certificate and host name")
+  })
+})
+
+describe("Endpoint", () => {
+  it("takes what a URL leaves out from libpq's defaults", () => {
+    const of = (text: string) => Result.getOrThrow(Endpoint.fromUrl(Redacted.make(text)))
+    assert.include(of("postgres://me@/"), { host: "localhost", port: 5432, database: "me" })
+    assert.include(of("postgres://me@[::1]:7/a%20b"), { host: "::1", port: 7, database: "a b" })
+    assert.include(of("postgres://me@/d?host=/run/pg"), { host: "/run/pg" })
+    assert.strictEqual(Endpoint.describe(of("postgres://me:pw@[::1]:7/d")), "[::1]:7, database \"d\"")
+  })
+})
+
+describe("TablePattern", () => {
+  const matches = (pattern: string, schema: string, name: string): boolean | undefined =>
+    TablePattern.parse(pattern)?.matches({ schema, name })
+
+  it("matches names exactly as they are stored", () => {
+    assert.isTrue(matches("public.orders", "public", "orders"))
+    assert.isFalse(matches("public.orders", "public", "Orders"))
+    assert.isFalse(matches("public.orders", "public", "orders_2"))
+    assert.isTrue(matches("public.*", "public", "any thing.at\nall"))
+    assert.isFalse(matches("public.*", "publicity", "x"))
+    assert.isTrue(matches("sales_*.order_*", "sales_eu", "order_"))
+    assert.isTrue(matches("public.a+b(c)", "public", "a+b(c)"))
+    assert.isFalse(matches("public.a+b", "public", "aab"))
+  })
+
+  it("takes quoted names literally", () => {
+    assert.isTrue(matches(`"a.b"."c""d"`, "a.b", "c\"d"))
+    assert.isTrue(matches(`public."*"`, "public", "*"))
+    assert.isFalse(matches(`public."*"`, "public", "x"))
+    for (const text of ["orders", "a.b.c", "public.", ".x", `"a".`, `"a"b.c`, `public."x`, `public.""`, "", `a."b"c`]) {
+      assert.isUndefined(TablePattern.parse(text), text)
+    }
+  })
+})
+
+describe("Lsn and Sql", () => {
+  it("positions go to text and back", () => {
+    for (const lsn of [0n, 1n, 0x16_b374d848n, 0xffffffff_ffffffffn]) assert.strictEqual(Lsn.parse(Lsn.format(lsn)), lsn)
+    assert.strictEqual(Lsn.format(0x16_b374d848n), "16/B374D848")
+    for (const text of ["", "16", "16/", "/1", "1/123456789", "x/1", "1/1 "]) assert.isUndefined(Lsn.parse(text))
+  })
+
+  it("names and literals can't end early", () => {
+    assert.strictEqual(Sql.table({ schema: "a\"b", name: "c.d" }), `"a""b"."c.d"`)
+    assert.strictEqual(Sql.literal("it's"), "'it''s'")
+    assert.strictEqual(Sql.literal("\\'"), "E'\\\\'''")
+  })
+})

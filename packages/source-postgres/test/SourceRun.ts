@@ -1,0 +1,115 @@
+/**
+ * Runs the source against a server and a `Mirror`, as the engine would, until the test is satisfied.
+ */
+import type { ConnectorError } from "@etl-stream/core/ConnectorError"
+import type { Element } from "@etl-stream/core/Element"
+import * as EmbeddedPostgres from "@etl-stream/testkit/EmbeddedPostgres"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as References from "effect/References"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as Config from "../src/Config.ts"
+import * as Lsn from "../src/Lsn.ts"
+import * as PostgresSource from "../src/PostgresSource.ts"
+import type { Mirror } from "./Mirror.ts"
+
+/** A server that the tests of a file share, each with a schema (and so a pipeline, slot and publication) of its own. */
+export class Server extends Context.Service<Server, EmbeddedPostgres.EmbeddedPostgres>()("source-postgres/test/Server") {
+  static readonly layer = Layer.effect(Server, Effect.orDie(EmbeddedPostgres.start()))
+}
+
+export type Options = Partial<Record<keyof Config.Config, unknown>>
+
+/** Settings as a configuration file would give them. */
+export const settings = (options: Options, pipeline: string): Config.Settings =>
+  Config.resolve(
+    Schema.decodeUnknownSync(Config.Config)(options, { errors: "all", onExcessProperty: "error" }),
+    { pipeline, directory: "." }
+  )
+
+/** Runs statements, as one transaction unless they say otherwise, in the test's schema. */
+export const write = (pg: EmbeddedPostgres.EmbeddedPostgres, schema: string) => (sql: string): Effect.Effect<void> =>
+  pg.query(`SET search_path = ${schema}, public; ${sql}`).pipe(Effect.orDie, Effect.asVoid)
+
+/** A new schema with what `sql` creates in it, and the function to write into it. */
+export const schema = Effect.fnUntraced(function*(name: string, sql: string) {
+  const pg = yield* Server
+  yield* Effect.orDie(pg.query(`CREATE SCHEMA ${name}`))
+  const run = write(pg, name)
+  yield* run(sql)
+  return run
+})
+
+export interface Run {
+  /** Waits until everything that the server has written so far has come, or fails as the stream did. */
+  readonly caughtUp: Effect.Effect<void, ConnectorError>
+  /** Waits for a condition, or fails as the stream did. */
+  readonly until: (condition: () => boolean) => Effect.Effect<void, ConnectorError>
+  /** The error that ends the stream. */
+  readonly failure: Effect.Effect<ConnectorError>
+  /** Interrupts the stream and closes its connections, as a crash of the pipeline would. */
+  readonly stop: Effect.Effect<void>
+}
+
+/** Polls: what is waited for happens in another process. */
+const eventually = (condition: Effect.Effect<boolean>): Effect.Effect<void> =>
+  condition.pipe(
+    Effect.repeat({ schedule: Schedule.spaced("5 millis"), until: (done) => done }),
+    Effect.asVoid
+  )
+
+export interface StartOptions extends Options {
+  /** Sees every element first, and may hold the stream up. */
+  readonly each?: (element: Element) => Effect.Effect<void>
+  /** Default: what the mirror has applied. */
+  readonly acknowledge?: () => bigint
+}
+
+/** Starts a run of the pipeline `name` (by default of all tables of the schema `name`), whose elements go to `mirror`. */
+export const start = (
+  name: string,
+  mirror: Mirror,
+  { acknowledge, each, ...options }: StartOptions = {}
+): Effect.Effect<Run, ConnectorError, Scope.Scope | Server> =>
+  Effect.gen(function*() {
+    const pg = yield* Server
+    const scope = yield* Scope.fork(yield* Effect.scope)
+    mirror.restart()
+    const run = yield* Effect.gen(function*() {
+      const source = yield* PostgresSource.make(settings({ url: pg.url, tables: [`${name}.*`], ...options }, name))
+      yield* source.tables
+      const context = { positions: mirror.positions, acknowledged: acknowledge ?? (() => mirror.acknowledged) }
+      return yield* source.stream(context).pipe(
+        Stream.runForEach((element) =>
+          Effect.andThen(each?.(element) ?? Effect.void, Effect.sync(() => mirror.apply(element)))
+        ),
+        Effect.scoped,
+        Effect.forkScoped({ startImmediately: true })
+      )
+    }).pipe(Scope.provide(scope))
+    const until = (condition: Effect.Effect<boolean>) =>
+      Effect.raceFirst(eventually(condition), Effect.andThen(Fiber.join(run), Effect.never))
+    return {
+      caughtUp: Effect.gen(function*() {
+        const [row] = yield* Effect.orDie(pg.query("SELECT pg_current_wal_insert_lsn()::text AS lsn"))
+        const target = Lsn.parse(String(row?.["lsn"])) ?? 0n
+        yield* until(Effect.sync(() => (mirror.watermarks.at(-1) ?? 0n) >= target))
+      }),
+      until: (condition: () => boolean) => until(Effect.sync(condition)),
+      failure: Effect.flip(Effect.andThen(Fiber.join(run), Effect.never)),
+      stop: Effect.andThen(Fiber.interrupt(run), Scope.close(scope, Exit.void))
+    }
+  }).pipe(Effect.provideService(References.MinimumLogLevel, "None"))
+
+/** Runs until everything that was written before has come, and stops. */
+export const catchUp = Effect.fnUntraced(function*(name: string, mirror: Mirror, options: StartOptions = {}) {
+  const run = yield* start(name, mirror, options)
+  yield* run.caughtUp
+  yield* run.stop
+})
