@@ -68,7 +68,7 @@ const run = (version: string) =>
         Flag.withDescription("How long a graceful stop may take (default: 30 seconds)")
       ),
       view: Flag.Boolean("view").pipe(
-        Flag.withDescription("Show live progress when standard output is a terminal"),
+        Flag.withDescription("Show live progress when standard output is a terminal (default); --no-view logs instead"),
         Flag.withDefault(true)
       ),
       progressEvery: period("progress-every", Duration.seconds(10)).pipe(

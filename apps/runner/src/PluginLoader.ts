@@ -17,6 +17,8 @@ import { closest, enumerate } from "./Suggestion.ts"
 export class PluginError extends Schema.TaggedError<PluginError>("@etl-stream/runner/PluginError")("PluginError", {
   message: Schema.String,
   hint: Schema.String,
+  /** The package is not there at all. */
+  missing: Schema.optionalKey(Schema.Literal(true)),
   cause: Schema.optionalKey(Schema.Defect())
 }) {}
 
@@ -53,13 +55,35 @@ const codeOf = (cause: unknown): unknown =>
 
 const article = (kind: Kind): string => kind === "state" ? "a state store" : `a ${kind}`
 
+const unresolvable = (specifier: string) => (cause: unknown): PluginError => {
+  const meant = closest(specifier, builtIn)
+  switch (codeOf(cause)) {
+    case "ERR_MODULE_NOT_FOUND":
+      return new PluginError({
+        message: `The plugin package ${specifier} is not installed.`,
+        hint: meant === undefined
+          ? `Install it in the configuration's folder (\`npm install ${specifier}\`), or give a path beginning with \`./\`.`
+          : `Did you mean \`${meant}\`?`,
+        missing: true,
+        cause
+      })
+    case "ERR_INVALID_MODULE_SPECIFIER":
+      return new PluginError({
+        message: `\`${specifier}\` is not a package name.`,
+        hint: "Use a package name such as `@etl-stream/source-postgres`, or a path beginning with `./`.",
+        cause
+      })
+    default:
+      return new PluginError({
+        message: `The plugin package ${specifier} can't be found: ${describeCause(cause)}.`,
+        hint: "Its package.json has no export that can be imported: check its version, or report it to its author.",
+        cause
+      })
+  }
+}
+
 /** URL of the module that `specifier` names. */
 const locate = Effect.fnUntraced(function*(specifier: string, directory: string) {
-  const { resolve } = yield* Effect.promise(() => import("import-meta-resolve"))
-  const from = (parent: string) =>
-    Effect.try({ try: () => resolve(specifier, parent), catch: (cause) => new Unresolved({ code: codeOf(cause), cause }) })
-  const own = import.meta.url
-  const folder = pathToFileURL(join(directory, "etl-stream.yaml")).href
   if (isPath(specifier)) {
     const path = resolvePath(directory, specifier)
     const stat = Fs.statSync(path, { throwIfNoEntry: false })
@@ -69,36 +93,11 @@ const locate = Effect.fnUntraced(function*(specifier: string, directory: string)
       hint: stat === undefined ? "The path is relative to the configuration file's folder." : "Name a file in it."
     })
   }
-  return yield* from(folder).pipe(
-    Effect.catch((cause) =>
-      // A package that is there but broken is reported, not replaced by another copy.
-      codeOf(cause) === "ERR_MODULE_NOT_FOUND" ? from(own) : Effect.fail(cause)
-    ),
-    Effect.mapError((cause) => {
-      const meant = closest(specifier, builtIn)
-      switch (codeOf(cause)) {
-        case "ERR_MODULE_NOT_FOUND":
-          return new PluginError({
-            message: `The plugin package ${specifier} is not installed.`,
-            hint: meant === undefined
-              ? `Install it in the configuration's folder (\`npm install ${specifier}\`), or give a path beginning with \`./\`.`
-              : `Did you mean \`${meant}\`?`,
-            cause
-          })
-        case "ERR_INVALID_MODULE_SPECIFIER":
-          return new PluginError({
-            message: `\`${specifier}\` is not a package name.`,
-            hint: "Use a package name such as `@etl-stream/source-postgres`, or a path beginning with `./`.",
-            cause
-          })
-        default:
-          return new PluginError({
-            message: `The plugin package ${specifier} can't be found: ${describeCause(cause)}.`,
-            hint: "Its package.json has no export that can be imported: check its version, or report it to its author.",
-            cause
-          })
-      }
-    })
+  const { resolve } = yield* Effect.promise(() => import("import-meta-resolve"))
+  const from = (parent: string) => Effect.try({ try: () => resolve(specifier, parent), catch: unresolvable(specifier) })
+  // A package that is there but broken is reported, not replaced by another copy.
+  return yield* from(pathToFileURL(join(directory, "etl-stream.yaml")).href).pipe(
+    Effect.catchIf(({ missing }) => missing === true, () => from(import.meta.url))
   )
 })
 

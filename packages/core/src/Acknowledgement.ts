@@ -119,7 +119,11 @@ export class Acknowledgement {
         continue
       }
       for (const [table, sequence] of later.tables) earlier.tables.set(table, sequence)
-      fewer.push({ position: later.position, commitTime: later.commitTime ?? earlier.commitTime, tables: earlier.tables })
+      fewer.push({
+        position: later.position,
+        commitTime: later.commitTime ?? earlier.commitTime,
+        tables: earlier.tables
+      })
     }
     this.waiting = fewer
   }

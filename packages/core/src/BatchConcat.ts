@@ -59,7 +59,8 @@ const countBits = (bitmap: Uint8Array): number => {
   return count
 }
 
-const hasNulls = (data: Arrow.Data): boolean => data.nullBitmap !== undefined && data.nullBitmap.length > 0 && data.nullCount > 0
+const hasNulls = (data: Arrow.Data): boolean =>
+  data.nullBitmap !== undefined && data.nullBitmap.length > 0 && data.nullCount > 0
 
 const validity = (pieces: ReadonlyArray<Piece>, rows: number): { nullCount: number; nullBitmap?: Uint8Array } => {
   if (!pieces.some(({ data }) => hasNulls(data))) return { nullCount: 0 }
@@ -125,11 +126,16 @@ const join = (pieces: ReadonlyArray<Piece>, rows: number): Arrow.Data => {
   if (Arrow.DataType.isUtf8(type)) return Arrow.makeData({ type, ...joinBytes(pieces, rows), ...common })
   if (Arrow.DataType.isBinary(type)) return Arrow.makeData({ type, ...joinBytes(pieces, rows), ...common })
   if (
-    Arrow.DataType.isInt(type) || Arrow.DataType.isFloat(type) || Arrow.DataType.isDate(type) || Arrow.DataType.isTime(type) ||
+    Arrow.DataType.isInt(type) || Arrow.DataType.isFloat(type) || Arrow.DataType.isDate(type) ||
+    Arrow.DataType.isTime(type) ||
     Arrow.DataType.isTimestamp(type)
   ) {
     // makeData's overloads are per Arrow type; the values keep the array type that they came in.
-    return Arrow.makeData({ type: type as Arrow.Float64, data: joinFixed(pieces, rows) as Float64Array & Fixed, ...common })
+    return Arrow.makeData({
+      type: type as Arrow.Float64,
+      data: joinFixed(pieces, rows) as Float64Array & Fixed,
+      ...common
+    })
   }
   throw new TypeError(`Columns of the Arrow type ${type} can't be joined`)
 }
@@ -153,6 +159,13 @@ const joinRows = (
 /** Rows `[from, to)` of a batch as a batch with buffers of its own. */
 export const copyRows = (batch: ChangeBatch.ChangeBatch, from: number, to: number): ChangeBatch.ChangeBatch =>
   joinRows([{ batch, from, to }])
+
+const isCompact = (data: Arrow.Data): boolean =>
+  data.offset === 0 && (data.valueOffsets === undefined || data.valueOffsets[0] === 0)
+
+/** The batch itself when its columns begin at offset 0, as consumers may expect; a copy when it is an Arrow slice. */
+export const compact = (batch: ChangeBatch.ChangeBatch): ChangeBatch.ChangeBatch =>
+  batch.records.data.children.every(isCompact) ? batch : copyRows(batch, 0, batch.rows)
 
 /**
  * The rows of all `batches`, in their order, as one batch; a single batch is returned as it is. All must be of the same

@@ -5,6 +5,12 @@
  * in ascending order of their sequence. "Not sent" (an unchanged TOASTed value that the source didn't transmit), NULL
  * and a value are three different things: a value that was not sent is null in its column and has its bit set in
  * `_unsent`.
+ *
+ * What transforms and sinks may assume of the raw buffers (the engine makes it so): every column's `offset` is 0 and its first
+ * value offset is 0, so row `i` is bit `i` of the bitmaps and element `i` of the typed arrays. `values`, `valueOffsets` and
+ * `nullBitmap` may be longer than the rows need and may be views into a larger buffer: read them as typed arrays, not
+ * through `.buffer`. When `nullCount` is 0, `nullBitmap` may be absent or empty and must not be read. Batches are
+ * immutable: columns may be shared between batches, never written.
  */
 import * as Arrow from "apache-arrow"
 import { arrowType } from "./LogicalType.ts"
@@ -77,7 +83,11 @@ const byteLength = (data: Arrow.Data): number =>
   data.children.reduce((sum, inner) => sum + byteLength(inner), 0)
 
 /** A batch over finished Arrow buffers; `records` must have the layout of `arrowSchema(table)` and at least one row. */
-export const make = (table: TableSchema, records: Arrow.RecordBatch, bytes = byteLength(records.data)): ChangeBatch => ({
+export const make = (
+  table: TableSchema,
+  records: Arrow.RecordBatch,
+  bytes = byteLength(records.data)
+): ChangeBatch => ({
   table,
   records,
   rows: records.numRows,

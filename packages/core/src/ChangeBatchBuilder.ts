@@ -76,10 +76,17 @@ export class ChangeBatchBuilder {
     } else this.unsent.appendNull()
   }
 
-  /** The rows so far as a batch; there must be at least one. */
+  /** The rows so far as a batch; there must be at least one, and every column must have a value for each. */
   finish(): ChangeBatch.ChangeBatch {
     this.endRow()
     const length = this.rows
+    this.columns.forEach((column, index) => {
+      // Arrow would fill up a short column with nulls.
+      if (column.length !== length) {
+        const name = this.table.columns[index]?.name
+        throw new RangeError(`The column ${name} has ${column.length} values for ${length} rows`)
+      }
+    })
     const bytes = this.bytes
     const children = [this.op, this.commit, this.ordinal, this.commitTime, this.unsent, ...this.columns].map((column) =>
       column.finish()

@@ -33,7 +33,9 @@ export const document = (acknowledgement: Acknowledgement, now: number): Documen
     at: new Date(now).toISOString(),
     acknowledged: acknowledgement.acknowledged().toString(),
     committedAt: committed === undefined ? null : new Date(Number(committed / 1000n)).toISOString(),
-    tables: Object.fromEntries([...acknowledgement.durablePositions()].map(([table, at]) => [table, Sequence.format(at)]))
+    tables: Object.fromEntries(
+      [...acknowledgement.durablePositions()].map(([table, at]) => [table, Sequence.format(at)])
+    )
   }
 }
 

@@ -52,87 +52,90 @@ export interface Options {
   readonly isFailure?: (error: unknown) => boolean
 }
 
-export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Return<CircuitBreaker, never, Scope.Scope> {
-  const changes = yield* PubSub.sliding<Transition>(64)
-  yield* Effect.addFinalizer(() => PubSub.shutdown(changes))
-  let state: State = "Closed"
-  let consecutive = 0
-  let openUntil = 0
-  let probing = false
-  /** Changes with every transition: outcomes of calls that began before don't count. */
-  let epoch = 0
-  let step = yield* Schedule.toStep(options.openTime)
-  let lastDelay = Duration.seconds(1)
+export const make = Effect.fnUntraced(
+  function*(options: Options): Effect.fn.Return<CircuitBreaker, never, Scope.Scope> {
+    const changes = yield* PubSub.sliding<Transition>(64)
+    yield* Effect.addFinalizer(() => PubSub.shutdown(changes))
+    let state: State = "Closed"
+    let consecutive = 0
+    let openUntil = 0
+    let probing = false
+    /** Changes with every transition: outcomes of calls that began before don't count. */
+    let epoch = 0
+    let step = yield* Schedule.toStep(options.openTime)
+    let lastDelay = Duration.seconds(1)
 
-  const become = (to: State, now: number): Effect.Effect<void> => {
-    const from = state
-    state = to
-    epoch++
-    probing = false
-    return Effect.asVoid(PubSub.publish(changes, { from, to, at: now }))
-  }
-
-  const open = Effect.fnUntraced(function*() {
-    const now = yield* Clock.currentTimeMillis
-    const delay = yield* step(now, undefined).pipe(
-      Effect.map(([, delay]) => delay),
-      Pull.catchDone(() => Effect.succeed(lastDelay))
-    )
-    lastDelay = delay
-    openUntil = now + Duration.toMillis(delay)
-    consecutive = 0
-    yield* become("Open", now)
-  })
-
-  const close = Effect.fnUntraced(function*() {
-    consecutive = 0
-    step = yield* Schedule.toStep(options.openTime)
-    yield* become("Closed", yield* Clock.currentTimeMillis)
-  })
-
-  const failed = (exit: Exit.Exit<unknown, unknown>): boolean => {
-    if (Exit.isSuccess(exit)) return false
-    const { isFailure } = options
-    return exit.cause.reasons.some((reason) =>
-      Cause.isDieReason(reason) || (Cause.isFailReason(reason) && (isFailure === undefined || isFailure(reason.error)))
-    )
-  }
-
-  const record = Effect.fnUntraced(function*(admitted: number, exit: Exit.Exit<unknown, unknown>) {
-    if (admitted !== epoch) return
-    if (Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)) {
+    const become = (to: State, now: number): Effect.Effect<void> => {
+      const from = state
+      state = to
+      epoch++
       probing = false
-      return
+      return Effect.asVoid(PubSub.publish(changes, { from, to, at: now }))
     }
-    if (state === "HalfOpen") return yield* failed(exit) ? open() : close()
-    if (!failed(exit)) {
+
+    const open = Effect.fnUntraced(function*() {
+      const now = yield* Clock.currentTimeMillis
+      const delay = yield* step(now, undefined).pipe(
+        Effect.map(([, delay]) => delay),
+        Pull.catchDone(() => Effect.succeed(lastDelay))
+      )
+      lastDelay = delay
+      openUntil = now + Duration.toMillis(delay)
       consecutive = 0
-      return
-    }
-    consecutive++
-    if (consecutive >= options.failures) yield* open()
-  })
+      yield* become("Open", now)
+    })
 
-  const admit = Effect.fnUntraced(function*() {
-    const now = yield* Clock.currentTimeMillis
-    if (state === "Open") {
-      if (now < openUntil) return yield* new CircuitOpen({ name: options.name, retryAfter: openUntil - now })
-      yield* become("HalfOpen", now)
-    }
-    if (state === "HalfOpen") {
-      if (probing) return yield* new CircuitOpen({ name: options.name, retryAfter: 0 })
-      probing = true
-    }
-    return epoch
-  })
+    const close = Effect.fnUntraced(function*() {
+      consecutive = 0
+      step = yield* Schedule.toStep(options.openTime)
+      yield* become("Closed", yield* Clock.currentTimeMillis)
+    })
 
-  return {
-    name: options.name,
-    execute: (call) =>
-      Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(admit(), (admitted) => Effect.onExit(restore(call), (exit) => record(admitted, exit)))
-      ),
-    state: Effect.sync(() => state),
-    transitions: Stream.fromPubSub(changes)
+    const failed = (exit: Exit.Exit<unknown, unknown>): boolean => {
+      if (Exit.isSuccess(exit)) return false
+      const { isFailure } = options
+      return exit.cause.reasons.some((reason) =>
+        Cause.isDieReason(reason) ||
+        (Cause.isFailReason(reason) && (isFailure === undefined || isFailure(reason.error)))
+      )
+    }
+
+    const record = Effect.fnUntraced(function*(admitted: number, exit: Exit.Exit<unknown, unknown>) {
+      if (admitted !== epoch) return
+      if (Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)) {
+        probing = false
+        return
+      }
+      if (state === "HalfOpen") return yield* failed(exit) ? open() : close()
+      if (!failed(exit)) {
+        consecutive = 0
+        return
+      }
+      consecutive++
+      if (consecutive >= options.failures) yield* open()
+    })
+
+    const admit = Effect.fnUntraced(function*() {
+      const now = yield* Clock.currentTimeMillis
+      if (state === "Open") {
+        if (now < openUntil) return yield* new CircuitOpen({ name: options.name, retryAfter: openUntil - now })
+        yield* become("HalfOpen", now)
+      }
+      if (state === "HalfOpen") {
+        if (probing) return yield* new CircuitOpen({ name: options.name, retryAfter: 0 })
+        probing = true
+      }
+      return epoch
+    })
+
+    return {
+      name: options.name,
+      execute: (call) =>
+        Effect.uninterruptibleMask((restore) =>
+          Effect.flatMap(admit(), (admitted) => Effect.onExit(restore(call), (exit) => record(admitted, exit)))
+        ),
+      state: Effect.sync(() => state),
+      transitions: Stream.fromPubSub(changes)
+    }
   }
-})
+)

@@ -11,8 +11,8 @@ const initialRows = 64
 
 /** Copying a few bytes by a loop is faster than a call of `set` (measured: break-even near 32 bytes). */
 const copy = (target: Uint8Array, at: number, source: Uint8Array, start: number, end: number): void => {
-  if (end - start < 32) for (let from = start, to = at; from < end; from++, to++) target[to] = source[from] as number // in range
-  else target.set(source.subarray(start, end), at)
+  if (end - start < 32) { for (let from = start, to = at; from < end; from++, to++) target[to] = source[from] as number // in range
+   } else target.set(source.subarray(start, end), at)
 }
 
 /** Length and validity, common to all builders. */
@@ -74,7 +74,8 @@ export class NumberColumn<A extends Numbers> extends Validity {
   }
 
   append(value: number): void {
-    this.values[this.begin()] = value
+    const row = this.begin() // may replace `values`: it has to come first
+    this.values[row] = value
   }
 
   protected grow(rows: number): void {

@@ -29,18 +29,20 @@ export const Reason = Schema.Literals([
 ])
 export type Reason = typeof Reason.Type
 
-export class ConnectorError extends Schema.TaggedError<ConnectorError>("@etl-stream/core/ConnectorError")("ConnectorError", {
-  reason: Reason,
-  /** The plugin's name, for example `@etl-stream/sink-snowflake`. */
-  plugin: Schema.String,
-  /** What is wrong, one sentence without row values or secrets. */
-  message: Schema.String,
-  /** What the operator can do about it. */
-  hint: Schema.String,
-  /** Table (`schema.name`) the error belongs to, when it belongs to one. */
-  table: Schema.optionalKey(Schema.String),
-  cause: Schema.optionalKey(Schema.Defect())
-}) {}
+export class ConnectorError
+  extends Schema.TaggedError<ConnectorError>("@etl-stream/core/ConnectorError")("ConnectorError", {
+    reason: Reason,
+    /** The plugin's name, for example `@etl-stream/sink-snowflake`. */
+    plugin: Schema.String,
+    /** What is wrong, one sentence without row values or secrets. */
+    message: Schema.String,
+    /** What the operator can do about it. */
+    hint: Schema.String,
+    /** Table (`schema.name`) the error belongs to, when it belongs to one. */
+    table: Schema.optionalKey(Schema.String),
+    cause: Schema.optionalKey(Schema.Defect())
+  })
+{}
 
 /** Whether running the pipeline again from its last durable position can help without anybody doing anything. */
 export const isRetryable = (error: ConnectorError): boolean =>

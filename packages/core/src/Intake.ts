@@ -94,10 +94,11 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
       route.counters.dropped += dropped
       yield* Metric.update(route.metrics.dropped, dropped)
     }
-    const now = left === undefined ? 0 : left === batch ? held : BatchConcat.footprint(left)
+    const result = left === undefined ? undefined : BatchConcat.compact(left)
+    const now = result === undefined ? 0 : result === batch ? held : BatchConcat.footprint(result)
     if (now > held) account.grow(now - held)
     else account.release(held - now)
-    return { batch: left, held: now }
+    return { batch: result, held: now }
   })
 
   const count = (route: Route, batch: ChangeBatch): Effect.Effect<void> =>
@@ -120,9 +121,10 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
     const route = yield* routes.resolve(element.batch.table)
     yield* count(route, element.batch)
     if (route.target === undefined) return yield* leftOut(route, element.batch.rows)
-    const fresh = BatchSlice.after(element.batch, route.upTo)
-    if (fresh !== element.batch) yield* skipped(route, element.batch.rows - (fresh?.rows ?? 0))
-    if (fresh === undefined) return true
+    const uncut = BatchSlice.after(element.batch, route.upTo)
+    if (uncut !== element.batch) yield* skipped(route, element.batch.rows - (uncut?.rows ?? 0))
+    if (uncut === undefined) return true
+    const fresh = BatchConcat.compact(uncut)
     const footprint = BatchConcat.footprint(fresh)
     if (!(yield* reserve(footprint))) return false
     route.upTo = fresh.last
@@ -168,7 +170,9 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
     counters.snapshotBytes = 0
     counters.estimatedRows = element.estimatedRows
     counters.estimatedBytes = element.estimatedBytes
-    if (element.estimatedRows !== undefined) yield* Metric.update(route.metrics.snapshotEstimated, element.estimatedRows)
+    if (element.estimatedRows !== undefined) {
+      yield* Metric.update(route.metrics.snapshotEstimated, element.estimatedRows)
+    }
     progress.phase = "snapshot"
     const covered = coveredBy(position)
     if (route.upTo === undefined || Sequence.compare(route.upTo, covered) < 0) route.upTo = covered
@@ -185,9 +189,10 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
     if (route.copy?.position !== element.position) {
       return yield* protocol(route.table, `Rows of a copy of ${route.table} came without its beginning`)
     }
-    const footprint = BatchConcat.footprint(element.batch)
+    const copied = BatchConcat.compact(element.batch)
+    const footprint = BatchConcat.footprint(copied)
     if (!(yield* reserve(footprint))) return false
-    const { batch, held } = yield* transform(route, element.batch, footprint)
+    const { batch, held } = yield* transform(route, copied, footprint)
     route.copy.received += element.batch.rows
     route.copy.passed += batch?.rows ?? 0
     if (batch !== undefined) yield* offer(route, batch === element.batch ? element : { ...element, batch }, held)
@@ -215,7 +220,9 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
     acknowledgement.watermark(element.position, element.commitTime)
     progress.receivedPosition = acknowledgement.receivedWatermark()
     if (element.commitTime !== undefined) progress.receivedCommitTime = element.commitTime
-    if (progress.phase === "starting" || (progress.phase === "snapshot" && !progress.copying())) progress.phase = "streaming"
+    if (progress.phase === "starting" || (progress.phase === "snapshot" && !progress.copying())) {
+      progress.phase = "streaming"
+    }
     options.watermarked()
     return Effect.succeed(true)
   }

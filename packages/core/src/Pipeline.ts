@@ -215,12 +215,12 @@ const start = Effect.fnUntraced(function*(options: Options) {
     account,
     progress,
     watermarked: acknowledgementMoved,
-    unlessStopped: (wait) =>
-      Effect.raceFirst(Effect.as(wait, true), Effect.as(Deferred.await(stopped), false))
+    unlessStopped: (wait) => Effect.raceFirst(Effect.as(wait, true), Effect.as(Deferred.await(stopped), false))
   })
   /** Takes elements until the source ends or the run is asked to stop. */
   const taking = Effect.gen(function*() {
-    while (yield* intake(yield* Queue.take(handoff)));
+    // Fibers resume each other without a break here; feedback and timers must get their turn however fast elements come.
+    while (yield* intake(yield* Queue.take(handoff))) yield* Effect.yieldNow
   }).pipe(Pull.catchDone(() => Effect.void))
 
   const until = (condition: () => boolean) =>
@@ -257,6 +257,8 @@ const start = Effect.fnUntraced(function*(options: Options) {
       Effect.tapCause(failedAt("sink")),
       Effect.withSpan(Telemetry.Spans.settle, { root: true, attributes: { [Telemetry.Attributes.pipeline]: name } })
     )
+    // Feedback that was just started may not have read anything yet.
+    yield* Effect.yieldNow
     if (confirmed !== undefined) {
       yield* Effect.timeoutOption(until(() => confirmed === acknowledgement.acknowledged()), confirmWait)
       // The feedback has read the position; let it send what it read before its fiber ends.
@@ -279,11 +281,13 @@ const start = Effect.fnUntraced(function*(options: Options) {
 
   const deadline = Deferred.await(stopped).pipe(
     Effect.andThen(Effect.sleep(drain)),
-    Effect.andThen(Effect.suspend(() =>
-      Effect.logWarning("The deadline of the stop has come; what isn't durable will be read again").pipe(
-        Effect.annotateLogs({ tables: acknowledgement.unsettledTables() })
+    Effect.andThen(
+      Effect.suspend(() =>
+        Effect.logWarning("The deadline of the stop has come; what isn't durable will be read again").pipe(
+          Effect.annotateLogs({ tables: acknowledgement.unsettledTables() })
+        )
       )
-    ))
+    )
   )
 
   yield* Effect.raceAllFirst([work, deadline, Deferred.await(failure)])

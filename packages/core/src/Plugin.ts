@@ -73,4 +73,5 @@ export const notifier = define("notifier")
 export type AnyPlugin = { readonly [K in Kind]: Plugin<K, unknown> }[Kind]
 
 /** Whether a module's export is a plugin, of whatever version of this package. */
-export const isPlugin = (value: unknown): value is AnyPlugin => typeof value === "object" && value !== null && PluginTypeId in value
+export const isPlugin = (value: unknown): value is AnyPlugin =>
+  typeof value === "object" && value !== null && PluginTypeId in value

@@ -8,8 +8,8 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Schedule from "effect/Schedule"
 import * as Pull from "effect/Pull"
+import * as Schedule from "effect/Schedule"
 import type { ConnectorError } from "./ConnectorError.ts"
 import { isRetryable } from "./ConnectorError.ts"
 

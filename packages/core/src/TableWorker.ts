@@ -31,7 +31,10 @@ export interface Options {
   /** Called when the sink has accepted an element; `seconds` is how long that took. */
   readonly accepted: (element: TableElement, seconds: number) => Effect.Effect<void>
   /** Wraps each write, for a span. */
-  readonly traced: (element: TableElement, write: Effect.Effect<void, ConnectorError>) => Effect.Effect<void, ConnectorError>
+  readonly traced: (
+    element: TableElement,
+    write: Effect.Effect<void, ConnectorError>
+  ) => Effect.Effect<void, ConnectorError>
   /** Called with the error that ends the worker. */
   readonly failed: (write: Effect.Effect<never, ConnectorError>) => void
 }
@@ -41,7 +44,10 @@ export const make = Effect.fnUntraced(function*(
   options: Options
 ): Effect.fn.Return<TableWorker, never, Scope.Scope> {
   const { account, limits, writer } = options
-  const batcher = new ArrowBatcher.ArrowBatcher(limits, (bytes) => bytes < 0 ? account.release(-bytes) : account.grow(bytes))
+  const batcher = new ArrowBatcher.ArrowBatcher(
+    limits,
+    (bytes) => bytes < 0 ? account.release(-bytes) : account.grow(bytes)
+  )
   const signal = Latch.makeUnsafe(false)
   let writing = false
 

@@ -49,7 +49,8 @@ export const Attributes = {
 
 const counter = (name: string, unit: string, description: string) =>
   Metric.counter(name, { description, incremental: true, attributes: { unit } })
-const gauge = (name: string, unit: string, description: string) => Metric.gauge(name, { description, attributes: { unit } })
+const gauge = (name: string, unit: string, description: string) =>
+  Metric.gauge(name, { description, attributes: { unit } })
 
 /** Records that a component (source, transform, sink) took in. */
 export const consumedRecords = counter(Names.consumedRecords, "{record}", "Records a component took in")

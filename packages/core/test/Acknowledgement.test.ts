@@ -93,7 +93,11 @@ describe("Acknowledgement", () => {
   })
 
   /** A log of transactions, each the tables of its changes in order. Commits at 10, 20, …; ends 5 later. */
-  const logs = fc.array(fc.array(fc.integer({ min: 0, max: 3 }), { maxLength: 5 }), { minLength: 1, maxLength: 30, size: "max" })
+  const logs = fc.array(fc.array(fc.integer({ min: 0, max: 3 }), { maxLength: 5 }), {
+    minLength: 1,
+    maxLength: 30,
+    size: "max"
+  })
   const steps = fc.array(
     fc.oneof(
       { weight: 5, arbitrary: fc.record({ do: fc.constant("emit" as const), n: fc.integer({ min: 1, max: 6 }) }) },
@@ -108,7 +112,10 @@ describe("Acknowledgement", () => {
       { weight: 2, arbitrary: fc.record({ do: fc.constant("confirm" as const) }) },
       {
         weight: 1,
-        arbitrary: fc.record({ do: fc.constant("crash" as const), unreported: fc.array(fc.nat(3), { minLength: 4, maxLength: 4 }) })
+        arbitrary: fc.record({
+          do: fc.constant("crash" as const),
+          unreported: fc.array(fc.nat(3), { minLength: 4, maxLength: 4 })
+        })
       }
     ),
     { maxLength: 120, size: "max" }

@@ -58,7 +58,10 @@ const numbered = (groups: ReadonlyArray<ReadonlyArray<ReadonlyArray<Value>>>): R
 
 const rows = (name: string, from: number, n: number, note = "x"): Rows => ({
   _tag: "Rows",
-  batch: batch(plain(name), Array.from({ length: n }, (_, i) => ({ commit: BigInt(from + i), ordinal: 1n, values: [i, note] })))
+  batch: batch(
+    plain(name),
+    Array.from({ length: n }, (_, i) => ({ commit: BigInt(from + i), ordinal: 1n, values: [i, note] }))
+  )
 })
 const truncate = (commit: bigint): Truncate => ({
   _tag: "Truncate",
@@ -136,18 +139,23 @@ describe("BatchConcat", () => {
 describe("BatchSlice", () => {
   it("keeps exactly the rows after a sequence, compact and with their unsent masks", () => {
     fc.assert(
-      fc.property(groups, fc.bigInt({ min: 0n, max: 60n }), fc.bigInt({ min: 0n, max: 2n }), (groups, commit, ordinal) => {
-        const table = types()
-        const all = numbered(groups).flat()
-        const to = Sequence.make(commit, ordinal)
-        const left = all.filter((row) => Sequence.compare(Sequence.make(row.commit, row.ordinal), to) > 0)
-        const slice = BatchSlice.after(batch(table, all), to)
-        if (left.length === 0) return assert.isUndefined(slice)
-        assert.isDefined(slice)
-        assert.deepStrictEqual(cells(slice), cells(batch(table, left)))
-        assert.deepStrictEqual(rawCells(slice), rawCells(batch(table, left)))
-        assert.isTrue(slice.records.data.children.every((child) => child.offset === 0))
-      }),
+      fc.property(
+        groups,
+        fc.bigInt({ min: 0n, max: 60n }),
+        fc.bigInt({ min: 0n, max: 2n }),
+        (groups, commit, ordinal) => {
+          const table = types()
+          const all = numbered(groups).flat()
+          const to = Sequence.make(commit, ordinal)
+          const left = all.filter((row) => Sequence.compare(Sequence.make(row.commit, row.ordinal), to) > 0)
+          const slice = BatchSlice.after(batch(table, all), to)
+          if (left.length === 0) return assert.isUndefined(slice)
+          assert.isDefined(slice)
+          assert.deepStrictEqual(cells(slice), cells(batch(table, left)))
+          assert.deepStrictEqual(rawCells(slice), rawCells(batch(table, left)))
+          assert.isTrue(slice.records.data.children.every((child) => child.offset === 0))
+        }
+      ),
       { numRuns: 60 }
     )
   })

@@ -44,11 +44,14 @@ const run = (parts: Parameters<typeof options>[0], capacity = MemoryBudget.defau
 
 const rows = (table: TableSchema, commit: number, n = 1, note = "x"): Element => ({
   _tag: "Rows",
-  batch: batch(table, Array.from({ length: n }, (_, i) => ({
-    commit: BigInt(commit),
-    ordinal: BigInt(i * 2 + 1),
-    values: [commit * 1000 + i, note]
-  })))
+  batch: batch(
+    table,
+    Array.from({ length: n }, (_, i) => ({
+      commit: BigInt(commit),
+      ordinal: BigInt(i * 2 + 1),
+      values: [commit * 1000 + i, note]
+    }))
+  )
 })
 const mark = (position: number): Element => ({ _tag: "Watermark", position: BigInt(position), commitTime: 1_000_000n })
 
@@ -67,7 +70,11 @@ const recorder = (position: { copied?: bigint; committed?: Sequence.Sequence } =
         position: { copied: position.copied, committed: position.committed },
         write: (element) => {
           written.push([tableId(table.table), element])
-          const sequence = element._tag === "Rows" ? element.batch.last : element._tag === "Truncate" ? element.sequence : undefined
+          const sequence = element._tag === "Rows"
+            ? element.batch.last
+            : element._tag === "Truncate"
+            ? element.sequence
+            : undefined
           return sequence === undefined ? Effect.void : durable(sequence)
         }
       }),
@@ -95,7 +102,9 @@ const compare = (server: LogServer, sink: PrefixSink, label: string) => {
   assert.deepStrictEqual(sink.breaches, [], label)
   for (const table of server.tables) {
     const held = sink.held(tableId(table.table))
-    const all = server.log.flatMap(({ changes, commit }) => changes.filter((c) => c.table === table).map((c) => ({ ...c, commit })))
+    const all = server.log.flatMap(({ changes, commit }) =>
+      changes.filter((c) => c.table === table).map((c) => ({ ...c, commit }))
+    )
     const copied = held.copied ?? 0n
     assert.deepStrictEqual(
       [...held.copy].sort((x, y) => x - y),
@@ -161,10 +170,14 @@ describe("Pipeline", () => {
           calm = runs > 30
           // A background that commits nothing needs another push, as a real one gets from its timer.
           const push = Effect.forever(Effect.andThen(Effect.sleep(1), Effect.sync(() => sink.wake())))
-          const parts = { source: server.source(), sink: sink.sink, state, batch: { rows: 1 + chance.below(15), bytes: 1 << 16, every: 1 } }
+          const parts = {
+            source: server.source(),
+            sink: sink.sink,
+            state,
+            batch: { rows: 1 + chance.below(15), bytes: 1 << 16, every: 1 }
+          }
           const one = Effect.raceFirst(run(parts, chance.oneIn(2) ? 1 << 28 : 1 + chance.below(30_000)), push)
           // Sometimes the process is killed.
-          if (runs % 50 === 0 || runs === 1) console.error("DBG", seed, runs, server.confirmed, server.end, sink.breaches)
           const exit = yield* Effect.exit(
             !calm && chance.oneIn(3) ? Effect.timeoutOption(one, chance.below(15)) : one
           )
@@ -234,7 +247,7 @@ describe("Pipeline", () => {
       })
       const all = [
         row(1n, ["held", notSent, 1]),
-        row(2n, [notSent, null, notSent, ]),
+        row(2n, [notSent, null, notSent]),
         row(3n, ["text", "bytes", null]),
         row(4n, [null, notSent, 4])
       ]
@@ -262,10 +275,15 @@ describe("Pipeline", () => {
       let largest = 0
       let pulled = 0
       const elements = Array.from({ length: 400 }, (_, i) => rows(i % 2 === 0 ? a : b, i + 1, 20, "n".repeat(100)))
-      for (const element of elements) if (element._tag === "Rows") largest = Math.max(largest, BatchConcat.footprint(element.batch))
+      for (const element of elements) {
+        if (element._tag === "Rows") largest = Math.max(largest, BatchConcat.footprint(element.batch))
+      }
       const source: Source = {
         tables: Effect.succeed(tables),
-        stream: () => Stream.fromIterable([...elements, mark(1000)], { chunkSize: 1 }).pipe(Stream.tap(() => Effect.sync(() => pulled++)))
+        stream: () =>
+          Stream.fromIterable([...elements, mark(1000)], { chunkSize: 1 }).pipe(
+            Stream.tap(() => Effect.sync(() => pulled++))
+          )
       }
       const written = { a: 0, b: 0 }
       const sink: Sink = {
@@ -305,7 +323,11 @@ describe("Pipeline", () => {
       const chance = Chance.make(7)
       const server = new LogServer(tables, randomLog(chance, tables, 60), chance)
       const sink = new PrefixSink()
-      const parts = { source: server.source(), sink: sink.sink, batch: { rows: 1000, bytes: 1 << 20, every: "1 hour" as const } }
+      const parts = {
+        source: server.source(),
+        sink: sink.sink,
+        batch: { rows: 1000, bytes: 1 << 20, every: "1 hour" as const }
+      }
       yield* run(parts, 1)
       compare(server, sink, "tiny budget")
     }))
@@ -354,7 +376,6 @@ describe("Pipeline", () => {
       commit = true
       sink.wake()
       yield* Fiber.join(fiber)
-      console.error("DBG", progress.snapshot(0))
       compare(server, sink, "stopped")
       assert.strictEqual(server.confirmed, server.end)
       assert.strictEqual(sink.settled, 1)
@@ -416,7 +437,10 @@ describe("Pipeline", () => {
       const endless = list([rows(a, 10), mark(11)], false)
       const cases: ReadonlyArray<Parameters<typeof run>[0]> = [
         { source: { ...endless, tables: fails }, sink },
-        { source: { ...endless, stream: () => Stream.concat(Stream.make(rows(a, 1)), Stream.fail(broken("here"))) }, sink },
+        {
+          source: { ...endless, stream: () => Stream.concat(Stream.make(rows(a, 1)), Stream.fail(broken("here"))) },
+          sink
+        },
         { source: endless, sink: { ...sink, run: fails } },
         { source: endless, sink: { ...sink, open: () => fails } },
         {
@@ -443,7 +467,11 @@ describe("Pipeline", () => {
       const { sink } = recorder({ copied: 0n })
       const dies: Sink = {
         ...sink,
-        open: () => Effect.succeed({ position: { copied: 0n, committed: undefined }, write: () => Effect.die(new Error("defect")) })
+        open: () =>
+          Effect.succeed({
+            position: { copied: 0n, committed: undefined },
+            write: () => Effect.die(new Error("defect"))
+          })
       }
       const exit = yield* Effect.exit(run({ source: list([rows(a, 10), mark(11)], false), sink: dies }))
       assert.isTrue(Exit.hasDies(exit))
@@ -563,7 +591,13 @@ describe("Pipeline", () => {
         position: 5n,
         part: 0
       }
-      const begin: Element = { _tag: "SnapshotBegin", table: a, position: 5n, estimatedRows: undefined, estimatedBytes: undefined }
+      const begin: Element = {
+        _tag: "SnapshotBegin",
+        table: a,
+        position: 5n,
+        estimatedRows: undefined,
+        estimatedBytes: undefined
+      }
       const incomplete = yield* Effect.exit(run({
         source: list([begin, part, { _tag: "SnapshotEnd", table: a, position: 5n, rows: 3 }]),
         sink
@@ -580,11 +614,16 @@ describe("Pipeline", () => {
       yield* run({ source: list([rows(a, 10), mark(11)]), sink: recorder({ copied: 0n }).sink, state })
       state.failing = false
       for (const position of [13, 15]) {
-        yield* run({ source: list([rows(a, position - 1), mark(position)]), sink: recorder({ copied: 0n }).sink, state })
+        yield* run({
+          source: list([rows(a, position - 1), mark(position)]),
+          sink: recorder({ copied: 0n }).sink,
+          state
+        })
         const checkpoint = JSON.parse(state.entries.get("pipelines/shop/checkpoint")?.value ?? "{}")
         assert.strictEqual(checkpoint.acknowledged, `${position}`)
-        assert.deepStrictEqual(checkpoint.tables, { "public.a": Sequence.format(Sequence.make(BigInt(position - 1), 1n)) })
+        assert.deepStrictEqual(checkpoint.tables, {
+          "public.a": Sequence.format(Sequence.make(BigInt(position - 1), 1n))
+        })
       }
     }))
 })
-

@@ -43,7 +43,7 @@ const unsentColumn = quote(Metadata.unsent)
 const rowKey = quote(Metadata.rowKey)
 const copy = quote(Metadata.copy)
 const syncedAt = quote(Metadata.syncedAt)
-const now = "CURRENT_TIMESTAMP()::TIMESTAMP_TZ(6)"
+const now = "CURRENT_TIMESTAMP()"
 // Names beginning with _ETL_ are ours alone (see TableLayout), so these meet no column of the table.
 const lifeColumn = quote("_ETL_LIFE")
 const rowColumn = quote("_ETL_ROW")
@@ -130,7 +130,7 @@ export const resolveLinks = (layout: TableLayout): string => {
 const sent = (alias: string, column: ColumnLayout): string => {
   const name = JSON.stringify(column.name)
   return `(${alias}.${op} NOT IN ${deaths} AND (${alias}.${unsentColumn} IS NULL OR NOT ` +
-    `(CONTAINS(${alias}.${unsentColumn}, ${literal(`[${name}`)}) OR CONTAINS(${alias}.${unsentColumn}, ${
+    `(CONTAINS(${alias}.${unsentColumn}, ${
       literal(`,${name}`)
     }))))`
 }

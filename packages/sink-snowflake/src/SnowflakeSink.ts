@@ -206,11 +206,13 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
     states: new Map(yield* state.load),
     tables: new Set()
   }
-  const mergeAll = (eager: boolean) =>
-    Effect.forEach([...shared.tables], ({ committed, merger }) => merger.merge(committed(), eager), {
-      concurrency: config.connections,
-      discard: true
-    })
+  const mergeAll = (eager: boolean): Effect.Effect<void, Failed> =>
+    Effect.suspend(() =>
+      Effect.forEach([...shared.tables], ({ committed, merger }) => merger.merge(committed(), eager), {
+        concurrency: config.connections,
+        discard: true
+      })
+    )
   const merging = Effect.forever(Effect.andThen(Effect.sleep(config.merge.every), mergeAll(false)))
   return {
     open: (table, durable) => openTable(shared, table, durable),

@@ -33,7 +33,7 @@ const Row = Schema.Struct({
 })
 const OwnerRow = Schema.Struct({ PIPELINE: Schema.String, SOURCE_TABLE: Schema.String })
 
-const now = "CURRENT_TIMESTAMP()::TIMESTAMP_TZ(6)"
+const now = "CURRENT_TIMESTAMP()"
 
 /** Everything before a copy's position is in the copy: the greatest sequence below it. */
 export const mergedByCopy = (position: bigint): Sequence.SequenceText =>

@@ -70,16 +70,16 @@ export const keyedHistory = (seed: number, length: number, keys = 5): ReadonlyAr
   const row = (key: number, from?: Values): Values => {
     const { code, id } = keyOf(key)
     // An existing row may keep columns unsent.
-    const choose = (column: number, make: () => Batches.Value): Batches.Value =>
+    const choose = (make: () => Batches.Value): Batches.Value =>
       from !== undefined && next(2) === 0 ? Batches.unsent : make()
     return [
-      choose(0, value),
+      choose(value),
       id,
       code,
       from === undefined || next(2) === 0 ? next(100) : from[3] ?? null,
-      choose(4, json),
-      choose(5, value),
-      choose(6, value)
+      choose(json),
+      choose(value),
+      choose(value)
     ]
   }
   const merge = (from: Values, sent: Values): Values =>

@@ -45,7 +45,6 @@ describe("SnowflakeSink", () => {
       ]))
       yield* opened.durable(at(200, 7))
       yield* running.sink.settle
-      console.log(yield* local.query('SELECT * FROM RAW.ETL_STREAM.TABLES'), (yield* local.statements).slice(-20), yield* local.query('SELECT * FROM RAW.ETL_STREAM.SHOP__ORDERS__JOURNAL'))
       assert.deepStrictEqual(
         yield* local.query(
           `SELECT "ID", "NOTE", "TOTAL"::VARCHAR AS "TOTAL", "_ETL_SEQ" AS "SEQ" FROM RAW.SHOP.ORDERS ORDER BY "ID"`

@@ -123,7 +123,7 @@ describe("a server killed in the midst of commits", () => {
         }
         let server = await spawnServer(dataDir, options)
         await server.client.table(events)
-        for (let kill = 0; kill < 8; kill++) {
+        for (let kill = 0; kill < 6; kill++) {
           const writers = channels.map((channel) => write(server, channel).catch(() => undefined))
           const before = await committed(server)
           await until(async () =>
@@ -140,7 +140,7 @@ describe("a server killed in the midst of commits", () => {
         }
         await server.kill()
       }),
-    60_000
+    120_000
   )
 })
 
@@ -226,8 +226,8 @@ describe("a client that resumes after the committed offset", () => {
               await server.kill()
             }
           })),
-        { numRuns: 6, endOnFailure: true }
+        { numRuns: 5, endOnFailure: true }
       ),
-    60_000
+    120_000
   )
 })

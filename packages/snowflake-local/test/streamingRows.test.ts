@@ -385,7 +385,8 @@ describe("rows", () => {
       assert.deepStrictEqual(await client.sql(`SELECT count(*), sum("C0"), sum("C3") FROM "DB.PUBLIC"."T"`), [
         ["100000", String(7 * 100_000 * 99_999 / 2), String((100_000 * 99_999 / 2 / 8).toFixed(4))]
       ])
-      assert.isBelow(elapsed, 10_000)
+      // About a second on an idle machine; a way that costs per row would take minutes.
+      assert.isBelow(elapsed, 30_000)
     }))
 
   it("takes a column that was added after the channel was opened", () =>

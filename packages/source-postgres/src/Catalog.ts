@@ -6,7 +6,7 @@
  * are its `heaps`: the copy reads those.
  */
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
-import { type Identity, type TableName, type TableSchema, tableId } from "@etl-stream/core/TableSchema"
+import { type Identity, tableId, type TableName, type TableSchema } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { Connections } from "./Connections.ts"
@@ -183,7 +183,11 @@ const whyNot = (relation: Relation): string | undefined => {
     case "f":
       return "a foreign table"
   }
-  return relation.persistence === "u" ? "an unlogged table" : relation.persistence === "t" ? "a temporary table" : undefined
+  return relation.persistence === "u"
+    ? "an unlogged table"
+    : relation.persistence === "t"
+    ? "a temporary table"
+    : undefined
 }
 
 const identityOf = (
@@ -213,10 +217,12 @@ const choose = (relations: ReadonlyArray<Relation>, patterns: ReadonlyArray<Tabl
   return {
     chosen,
     unmatched: patterns.filter((pattern) => !candidates.some((relation) => pattern.matches(relation))),
-    excluded: matching.filter((relation) => !relation.ancestors.some((ancestor) => taken.has(ancestor))).flatMap((relation) => {
-      const reason = whyNot(relation)
-      return reason === undefined ? [] : [`${tableId(relation)} (${reason})`]
-    })
+    excluded: matching.filter((relation) => !relation.ancestors.some((ancestor) => taken.has(ancestor))).flatMap(
+      (relation) => {
+        const reason = whyNot(relation)
+        return reason === undefined ? [] : [`${tableId(relation)} (${reason})`]
+      }
+    )
   }
 }
 
@@ -280,7 +286,9 @@ export const read = Effect.fn("PostgresSource.catalog")(function*(
       readable: detail.usable && sent.every((column) => column.readable),
       rowsHidden: detail.rowsHidden,
       owned: detail.owned,
-      omittedColumns: all.filter((column) => column.generated !== "" && !sent.includes(column)).map((column) => column.name),
+      omittedColumns: all.filter((column) => column.generated !== "" && !sent.includes(column)).map((column) =>
+        column.name
+      ),
       heaps: (heaps.get(relation.oid) ?? []).map(heapOf),
       rowFilter: entry?.rowFilter,
       estimatedRows: held.every((row) => row.rows >= 0) ? held.reduce((sum, row) => sum + row.rows, 0) : undefined,

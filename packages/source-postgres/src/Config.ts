@@ -5,9 +5,9 @@
  * pipeline's name (slot and publication) and from the connection URL.
  */
 import type { PluginContext } from "@etl-stream/core/Plugin"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Redacted from "effect/Redacted"
+import type * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { createHash } from "node:crypto"
@@ -26,7 +26,8 @@ const Tls = Schema.Struct({
       "are checked. Default: the URL's sslmode, otherwise verify-full, or disable when the server is on this machine."
   }),
   ca: Schema.optionalKey(Schema.NonEmptyString).annotateKey({
-    description: "Certificates (PEM text, for example ${file:./ca.pem}) of the authorities to trust instead of the system's."
+    description:
+      "Certificates (PEM text, for example ${file:./ca.pem}) of the authorities to trust instead of the system's."
   }),
   cert: Schema.optionalKey(Schema.NonEmptyString).annotateKey({ description: "Client certificate, PEM text." }),
   key: Schema.optionalKey(Schema.RedactedFromValue(Schema.NonEmptyString)).annotateKey({
@@ -39,7 +40,8 @@ const Publication = Schema.Struct({
     description: "Name of the publication. Default: the pipeline's name."
   }),
   manage: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(true))).annotateKey({
-    description: "Whether the publication is created, and missing tables are added to it. Needs ownership of the tables."
+    description:
+      "Whether the publication is created, and missing tables are added to it. Needs ownership of the tables."
   })
 })
 
@@ -50,7 +52,8 @@ const Slot = Schema.Struct({
   wait: Schema.DurationFromString.pipe(
     Schema.withDecodingDefaultKey(Effect.succeed("15 seconds"))
   ).annotateKey({
-    description: "How long to wait for a slot that is in use: after a crash the server notices the old connection's end late."
+    description:
+      "How long to wait for a slot that is in use: after a crash the server notices the old connection's end late."
   })
 })
 
@@ -74,17 +77,23 @@ const empty = {}
 /** Options as written in a configuration. */
 export const Config = Schema.Struct({
   url: Schema.optionalKey(
-    Schema.RedactedFromValue(Schema.String).check(Schema.makeFilter((url: Redacted.Redacted<string>) =>
-      Result.match(Endpoint.fromUrl(url), { onFailure: (problem) => problem, onSuccess: () => undefined })
-    ))
-  ).annotateKey({ description: "Connection URL: postgresql://user:password@host:5432/database. Instead of host to database." }),
+    Schema.RedactedFromValue(Schema.String).check(
+      Schema.makeFilter((url: Redacted.Redacted<string>) =>
+        Result.match(Endpoint.fromUrl(url), { onFailure: (problem) => problem, onSuccess: () => undefined })
+      )
+    )
+  ).annotateKey({
+    description: "Connection URL: postgresql://user:password@host:5432/database. Instead of host to database."
+  }),
   host: Schema.optionalKey(Schema.NonEmptyString).annotateKey({
     description: "Host name, address, or the folder of a Unix socket. Default: localhost."
   }),
   port: Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 65535 }))).annotateKey({
     description: "TCP port. Default: 5432."
   }),
-  user: Schema.optionalKey(Schema.NonEmptyString).annotateKey({ description: "Role to log in as; it needs REPLICATION." }),
+  user: Schema.optionalKey(Schema.NonEmptyString).annotateKey({
+    description: "Role to log in as; it needs REPLICATION."
+  }),
   password: Schema.optionalKey(Schema.RedactedFromValue(Schema.NonEmptyString)).annotateKey({
     description: "The role's password."
   }),
@@ -112,7 +121,9 @@ export const Config = Schema.Struct({
     description: "The first copy of each table."
   })
 }).check(Schema.makeFilter((options) => {
-  const separate = (["host", "port", "user", "password", "database"] as const).filter((key) => options[key] !== undefined)
+  const separate = (["host", "port", "user", "password", "database"] as const).filter((key) =>
+    options[key] !== undefined
+  )
   if (options.url !== undefined) {
     return separate.length === 0 ? undefined : `expected either url or ${separate.join(", ")}, not both`
   }

@@ -11,7 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import pg from "pg"
+import { Client, type ClientConfig, DatabaseError, Pool } from "pg"
 import type { Settings } from "./Config.ts"
 import * as Endpoint from "./Endpoint.ts"
 import * as PostgresError from "./PostgresError.ts"
@@ -47,7 +47,7 @@ const sessionSettings = (purpose: Purpose): Readonly<Record<string, string | num
   lock_timeout: purpose === "query" ? lockTimeoutMillis : 0
 })
 
-const tlsOptions = ({ tls }: Settings): pg.ClientConfig["ssl"] =>
+const tlsOptions = ({ tls }: Settings): ClientConfig["ssl"] =>
   tls.mode === "disable" ? false : {
     rejectUnauthorized: tls.mode === "verify-full",
     ...(tls.ca === undefined ? {} : { ca: tls.ca }),
@@ -59,7 +59,7 @@ const tlsOptions = ({ tls }: Settings): pg.ClientConfig["ssl"] =>
 export const clientConfig = (
   settings: Settings,
   purpose: Purpose
-): pg.ClientConfig & { readonly replication?: string } => {
+): ClientConfig & { readonly replication?: string } => {
   const { endpoint } = settings
   const password = endpoint.password === undefined ? "" : Redacted.value(endpoint.password)
   return {
@@ -94,11 +94,11 @@ export interface Connections {
   /** Runs statements without a result. */
   readonly execute: (doing: string, sql: string) => Effect.Effect<void, ConnectorError>
   /** A connection of its own, closed with the scope. */
-  readonly client: (purpose: Purpose) => Effect.Effect<pg.Client, ConnectorError, Scope.Scope>
+  readonly client: (purpose: Purpose) => Effect.Effect<Client, ConnectorError, Scope.Scope>
 }
 
 /** Closes politely, but not for long: a peer that is gone never answers. */
-const close = (client: pg.Client): Effect.Effect<void> =>
+const close = (client: Client): Effect.Effect<void> =>
   Effect.promise(() => client.end().catch(() => undefined)).pipe(
     Effect.timeoutOrElse({
       duration: "1 second",
@@ -110,7 +110,7 @@ const close = (client: pg.Client): Effect.Effect<void> =>
 export const connect = Effect.fn("PostgresSource.connect")(function*(settings: Settings, purpose: Purpose) {
   const client = yield* Effect.acquireRelease(
     Effect.sync(() => {
-      const made = new pg.Client(clientConfig(settings, purpose))
+      const made = new Client(clientConfig(settings, purpose))
       // Failures reach whoever runs a query or reads the socket; an idle client's loss shows at its next use.
       made.on("error", () => {})
       return made
@@ -125,7 +125,7 @@ export const connect = Effect.fn("PostgresSource.connect")(function*(settings: S
 })
 
 /** Runs a statement on a client; an error names what was being done. */
-export const run = (client: pg.Client, doing: string, sql: string): Effect.Effect<ReadonlyArray<Row>, ConnectorError> =>
+export const run = (client: Client, doing: string, sql: string): Effect.Effect<ReadonlyArray<Row>, ConnectorError> =>
   Effect.tryPromise({
     try: async () => (await client.query<Row>(sql)).rows,
     catch: (cause) => PostgresError.fromCause(cause, doing)
@@ -153,7 +153,7 @@ export const make = (settings: Settings): Effect.Effect<Connections, never, Scop
     const where = `connecting to ${Endpoint.describe(settings.endpoint)}`
     const pool = yield* Effect.acquireRelease(
       Effect.sync(() => {
-        const made = new pg.Pool({ ...clientConfig(settings, "query"), max: 2, idleTimeoutMillis: 10_000 })
+        const made = new Pool({ ...clientConfig(settings, "query"), max: 2, idleTimeoutMillis: 10_000 })
         // An idle connection's end (a server restart) is no event: the next query makes a new one.
         made.on("error", () => {})
         return made
@@ -172,7 +172,7 @@ export const make = (settings: Settings): Effect.Effect<Connections, never, Scop
             return result.rows
           } catch (cause) {
             // After an error of the connection itself the client must not be used again.
-            client.release(cause instanceof pg.DatabaseError ? undefined : true)
+            client.release(cause instanceof DatabaseError ? undefined : true)
             throw cause
           }
         },

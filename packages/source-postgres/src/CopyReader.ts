@@ -8,13 +8,13 @@
 import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
 import { ChangeBatchBuilder } from "@etl-stream/core/ChangeBatchBuilder"
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
-import { type TableSchema, tableId } from "@etl-stream/core/TableSchema"
+import { tableId, type TableSchema } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Duplex } from "node:stream"
-import type pg from "pg"
+import type { Client } from "pg"
 import { MessageBuffer } from "./internal/messageBuffer.ts"
-import { ValueError, type ValueDecoder } from "./internal/valueDecoder.ts"
+import { type ValueDecoder, ValueError } from "./internal/valueDecoder.ts"
 import * as PostgresError from "./PostgresError.ts"
 
 /** How rows of one table come: the schema, and the decoder of each column in the order of the SELECT. */
@@ -100,7 +100,9 @@ class Copy {
   data(bytes: Buffer, start: number, end: number): void {
     let at = start
     if (!this.headerSeen) {
-      if (end - at < 19 || bytes.compare(signature, 0, 11, at, at + 11) !== 0) this.broken("no header of the binary format")
+      if (end - at < 19 || bytes.compare(signature, 0, 11, at, at + 11) !== 0) {
+        this.broken("no header of the binary format")
+      }
       if (bytes.readInt32BE(at + 11) !== 0) this.broken("flags of the binary format that are not known")
       const extension = bytes.readInt32BE(at + 15)
       if (extension < 0 || extension > end - at - 19) this.broken("a header extension of an impossible length")
@@ -140,7 +142,13 @@ class Copy {
     return at
   }
 
-  private value(index: number, column: Copy["builder"]["columns"][number], bytes: Buffer, at: number, end: number): void {
+  private value(
+    index: number,
+    column: Copy["builder"]["columns"][number],
+    bytes: Buffer,
+    at: number,
+    end: number
+  ): void {
     try {
       ;(this.target.decoders[index] as ValueDecoder)(column, bytes, at, end) // index < decoders.length
     } catch (cause) {
@@ -148,7 +156,9 @@ class Copy {
       const { columns, table } = this.target.schema
       throw PostgresError.make(
         cause.reason === "OutOfRange" ? "Unsupported" : "Protocol",
-        `column ${columns[index]?.name ?? index} (${columns[index]?.sourceType ?? "unknown type"}) holds ${cause.message}`,
+        `column ${columns[index]?.name ?? index} (${
+          columns[index]?.sourceType ?? "unknown type"
+        }) holds ${cause.message}`,
         cause.reason === "OutOfRange"
           ? "Correct the value at the source, or leave the table out."
           : "Please report this with the column's type and the server's version.",
@@ -280,7 +290,7 @@ export class CopyReader {
 }
 
 /** Takes over a connected client, whose transaction must be set up already. The socket is destroyed with the scope. */
-export const make = (client: pg.Client, fetchRows: number): Effect.Effect<CopyReader, never, Scope.Scope> =>
+export const make = (client: Client, fetchRows: number): Effect.Effect<CopyReader, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.sync(() => new CopyReader(client.connection.stream, fetchRows)),
     () =>

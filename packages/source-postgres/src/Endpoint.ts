@@ -81,7 +81,9 @@ export const fromUrl = (url: Redacted.Redacted<string>): Result.Result<Endpoint,
       }
     } else if (name === "host" && value.startsWith("/")) socketFolder = value
     else if (!ignoredParameters.has(name)) {
-      return Result.fail(`the URL's parameter ${JSON.stringify(name)} is not supported; TLS files belong in the option tls`)
+      return Result.fail(
+        `the URL's parameter ${JSON.stringify(name)} is not supported; TLS files belong in the option tls`
+      )
     }
   }
   const bare = host.startsWith("[") ? host.slice(1, -1) : host

@@ -15,7 +15,9 @@ export const make = (reason: Reason, message: string, hint: string, table?: stri
 
 /** SQLSTATE or Node error code of `cause`, if it has one. */
 export const codeOf = (cause: unknown): string | undefined =>
-  typeof cause === "object" && cause !== null && "code" in cause && typeof cause.code === "string" ? cause.code : undefined
+  typeof cause === "object" && cause !== null && "code" in cause && typeof cause.code === "string"
+    ? cause.code
+    : undefined
 
 const messageOf = (cause: unknown): string => cause instanceof Error ? cause.message : ""
 
@@ -26,7 +28,8 @@ interface Meaning {
 
 const unreachable: Meaning = {
   reason: "Unreachable",
-  hint: "Check the host and port in the source's options, that the server runs, and that a firewall lets the connection through."
+  hint:
+    "Check the host and port in the source's options, that the server runs, and that a firewall lets the connection through."
 }
 
 const interrupted: Meaning = {
@@ -40,7 +43,10 @@ const nodeCodes: Readonly<Record<string, Meaning>> = {
   ENETUNREACH: unreachable,
   ETIMEDOUT: unreachable,
   ENOENT: { reason: "Unreachable", hint: "There is no such Unix socket: check host (its folder) and port." },
-  EACCES: { reason: "Forbidden", hint: "The operating system forbids the connection: check the Unix socket's permissions." },
+  EACCES: {
+    reason: "Forbidden",
+    hint: "The operating system forbids the connection: check the Unix socket's permissions."
+  },
   ENOTFOUND: { reason: "Unreachable", hint: "The host name has no address: check its spelling and the name service." },
   EAI_AGAIN: { reason: "Unreachable", hint: "The name service doesn't answer: check the network." },
   ECONNRESET: interrupted,
@@ -63,12 +69,21 @@ const sqlStates: Readonly<Record<string, Meaning>> = {
   "28": credentials,
   "3D000": { reason: "Missing", hint: "Check the database's name in the source's options." },
   "3F": { reason: "Missing", hint: "Check the schema's name in the source's options." },
-  "40": { reason: "Throttled", hint: "The server gave up a conflicting transaction; the pipeline tries again by itself." },
+  "40": {
+    reason: "Throttled",
+    hint: "The server gave up a conflicting transaction; the pipeline tries again by itself."
+  },
   "42": { reason: "Rejected", hint: "Please report this with the message and the server's version." },
   "42501": lacking,
   "42704": { reason: "Missing", hint: "Create it, or correct its name in the source's options." },
-  "42P01": { reason: "Missing", hint: "The table was dropped or renamed: correct tables in the source's options and start again." },
-  "42703": { reason: "Missing", hint: "The table's columns changed while it was being read: start the pipeline again." },
+  "42P01": {
+    reason: "Missing",
+    hint: "The table was dropped or renamed: correct tables in the source's options and start again."
+  },
+  "42703": {
+    reason: "Missing",
+    hint: "The table's columns changed while it was being read: start the pipeline again."
+  },
   "53": { reason: "Throttled", hint: "The server lacks disk, memory or another resource: see its log." },
   "53300": {
     reason: "Throttled",
@@ -76,14 +91,24 @@ const sqlStates: Readonly<Record<string, Meaning>> = {
   },
   "53400": {
     reason: "Misconfigured",
-    hint: "A limit of the server's configuration is reached: raise max_replication_slots, or drop slots that nobody reads."
+    hint:
+      "A limit of the server's configuration is reached: raise max_replication_slots, or drop slots that nobody reads."
   },
   "54": { reason: "Unsupported", hint: "The statement is beyond a limit of the server." },
   "55000": { reason: "Misconfigured", hint: "The server is not ready for logical replication: see the message." },
-  "55006": { reason: "Fenced", hint: "Another process uses it. Stop that one, or give this pipeline a slot of its own." },
-  "55P03": { reason: "Throttled", hint: "Another session holds a lock on a table for long; the pipeline tries again by itself." },
+  "55006": {
+    reason: "Fenced",
+    hint: "Another process uses it. Stop that one, or give this pipeline a slot of its own."
+  },
+  "55P03": {
+    reason: "Throttled",
+    hint: "Another session holds a lock on a table for long; the pipeline tries again by itself."
+  },
   "57": interrupted,
-  "57014": { reason: "Throttled", hint: "The statement was cancelled or took too long; the pipeline tries again by itself." },
+  "57014": {
+    reason: "Throttled",
+    hint: "The statement was cancelled or took too long; the pipeline tries again by itself."
+  },
   "58": { reason: "Unreachable", hint: "The server has trouble with its files: see its log." },
   "XX": { reason: "Rejected", hint: "The server found an internal problem or damaged data: see its log." }
 }
@@ -96,7 +121,8 @@ const tls: Meaning = {
 }
 
 const isTlsCode = (code: string): boolean =>
-  code.startsWith("ERR_TLS_") || code.startsWith("ERR_SSL_") || code.startsWith("CERT_") || code.includes("SELF_SIGNED") ||
+  code.startsWith("ERR_TLS_") || code.startsWith("ERR_SSL_") || code.startsWith("CERT_") ||
+  code.includes("SELF_SIGNED") ||
   code.startsWith("UNABLE_TO_")
 
 /** Messages that node-postgres makes itself, without a code. */

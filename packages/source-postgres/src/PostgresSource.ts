@@ -28,42 +28,50 @@ import * as ReplicationConnection from "./ReplicationConnection.ts"
 import * as Slot from "./Slot.ts"
 import * as Snapshot from "./Snapshot.ts"
 
-/** Where the snapshot for missing copies comes from, `none` when there is nothing to copy. */
-type SnapshotOrigin = "new slot" | "temporary slot" | "none"
-
 /**
- * Decides how a run begins. A slot that is gone may be made anew only when the sink holds nothing: otherwise the changes
- * between its end and a new slot's beginning would be missing without anybody noticing.
+ * Refuses a slot that can't be streamed from. One that is gone may be made anew only when the sink holds nothing: otherwise
+ * the changes between its end and a new slot's beginning would be missing without anybody noticing.
  */
-const begin = Effect.fn("PostgresSource.begin")(function*(
+const checkSlot = Effect.fnUntraced(function*(
   connections: Connections.Connections,
   slot: Slot.SlotState | undefined,
-  publicationCreated: boolean,
-  copied: ReadonlyArray<TableId>,
-  uncopied: number
-): Effect.fn.Return<SnapshotOrigin, ConnectorError> {
-  const { name } = connections.settings.slot
-  if (slot === undefined) {
-    if (copied.length === 0) return "new slot"
+  copied: ReadonlyArray<TableId>
+) {
+  if (slot !== undefined) {
+    const problem = Slot.problem(connections, slot)
+    if (problem !== undefined) return yield* problem
+  } else if (copied.length > 0) {
+    const more = copied.length > 5 ? ` and ${copied.length - 5} more tables` : ""
     return yield* PostgresError.make(
       "Lost",
-      `replication slot ${name} is gone while the sink holds copies of ${copied.slice(0, 5).join(", ")}${
-        copied.length > 5 ? ` and ${copied.length - 5} more tables` : ""
-      }`,
+      `replication slot ${connections.settings.slot.name} is gone while the sink holds copies of ` +
+        `${copied.slice(0, 5).join(", ")}${more}`,
       "Changes made since are missing and can't be had any more. Remove the tables from the sink so that they are copied again; " +
         "if the slot's name was changed in the options, change it back."
     )
   }
-  const problem = Slot.problem(connections, slot)
-  if (problem !== undefined) return yield* problem
+})
+
+/** Where the snapshot for missing copies comes from, `none` when there is nothing to copy. */
+type SnapshotOrigin = "new slot" | "temporary slot" | "none"
+
+/** Decides how a run begins, the slot being in order. */
+const begin = Effect.fnUntraced(function*(
+  connections: Connections.Connections,
+  slot: Slot.SlotState | undefined,
+  publicationCreated: boolean,
+  copied: number,
+  uncopied: number
+): Effect.fn.Return<SnapshotOrigin, ConnectorError> {
+  if (slot === undefined) return "new slot"
   if (uncopied === 0) return "none"
-  if (publicationCreated && copied.length === 0) {
-    // The slot's log reaches back to a time without the publication, where the server can't decode a change for it.
-    yield* Effect.logWarning("the slot is older than its publication and nothing was copied yet: making it anew", { slot: name })
-    yield* Slot.drop(connections)
-    return "new slot"
-  }
-  return "temporary slot"
+  if (!publicationCreated || copied > 0) return "temporary slot"
+  // The slot's log reaches back to a time without the publication, where the server can't decode a change for it.
+  yield* Effect.logWarning("the slot is older than its publication and nothing was copied yet: making it anew", {
+    slot: slot.name
+  })
+  yield* Slot.drop(connections)
+  return "new slot"
 })
 
 /** Types that a stream needed but that are gone from their database, by endpoint and OID: they are carried as text. */
@@ -108,7 +116,9 @@ const replicate = (
     })
     const decoded = Effect.flatMap(wal.pull, decoder.decode).pipe(
       Effect.tapError(() =>
-        resolver.unknownType === undefined ? Effect.void : Effect.ignore(noteUnknownType(connections, resolver.unknownType))
+        resolver.unknownType === undefined
+          ? Effect.void
+          : Effect.ignore(noteUnknownType(connections, resolver.unknownType))
       )
     )
     return Stream.fromEffectRepeat(decoded).pipe(Stream.flattenIterable)
@@ -117,7 +127,11 @@ const replicate = (
 /** Reads the catalog as the publication publishes it now. */
 const readCatalog = Effect.fnUntraced(function*(connections: Connections.Connections, server: Preflight.Server) {
   const { publication, tables } = connections.settings
-  return yield* Catalog.read(connections, tables, yield* Publication.read(connections, publication.name, server.version))
+  return yield* Catalog.read(
+    connections,
+    tables,
+    yield* Publication.read(connections, publication.name, server.version)
+  )
 })
 
 /** Copies what is missing, if anything is. */
@@ -154,10 +168,9 @@ const stream = (
     const uncopied = catalog.tables.filter((table) => !positions.has(tableId(table.schema.table)))
     const publication = yield* Publication.read(connections, connections.settings.publication.name, server.version)
     const slot = yield* Slot.settled(connections, server.version)
-    // Before anything is changed at the server: a lost slot must not cost a publication, too.
-    yield* begin(connections, slot, false, copied, uncopied.length)
+    yield* checkSlot(connections, slot, copied)
     const created = yield* Publication.ensure(connections, publication, catalog.tables, (id) => positions.has(id))
-    const origin = yield* begin(connections, slot, created, copied, uncopied.length)
+    const origin = yield* begin(connections, slot, created, copied.length, uncopied.length)
     // The copy's connections close with this scope, before the stream of changes begins.
     const copy = Stream.scoped(Stream.unwrap(Effect.gen(function*() {
       const open = yield* snapshot(connections, report, origin, uncopied)
@@ -183,7 +196,9 @@ export const make = (settings: Settings): Effect.Effect<Source, never, Scope.Sco
     const checked = Effect.gen(function*() {
       const report = yield* Preflight.check(connections)
       for (const { hint, message, severity, table } of report.findings) {
-        if (severity === "warning") yield* Effect.logWarning(message, { hint, ...(table === undefined ? {} : { table }) })
+        if (severity === "warning") {
+          yield* Effect.logWarning(message, { hint, ...(table === undefined ? {} : { table }) })
+        }
       }
       const error = Preflight.errorOf(report.findings)
       if (error !== undefined) return yield* error

@@ -38,7 +38,8 @@ const Server = Schema.Struct({
 /** The server's version (as `server_version_num`: 140005 = 14.5) and settings. */
 export type Server = typeof Server.Type
 
-const serverQuery = `SELECT current_setting('server_version_num')::int4 AS version, current_setting('server_version') AS "versionText",
+const serverQuery =
+  `SELECT current_setting('server_version_num')::int4 AS version, current_setting('server_version') AS "versionText",
   current_user::text AS role, current_setting('wal_level') AS "walLevel", pg_is_in_recovery() AS standby,
   current_setting('max_replication_slots')::int4 AS "maxSlots",
   (SELECT count(*)::int4 FROM pg_replication_slots) AS "usedSlots",
@@ -98,7 +99,12 @@ function* identityFindings(table: Catalog.CatalogTable, changes: boolean): Gener
   const fix = `Give it a primary key, or run ALTER TABLE ${Sql.table(table.schema.table)} REPLICA IDENTITY FULL.`
   if (identity._tag === "None" && changes) {
     yield table.replicaIdentity === "n"
-      ? critical("Misconfigured", `table ${id} has REPLICA IDENTITY NOTHING, so updates and deletes can't be replicated`, fix, id)
+      ? critical(
+        "Misconfigured",
+        `table ${id} has REPLICA IDENTITY NOTHING, so updates and deletes can't be replicated`,
+        fix,
+        id
+      )
       : warning(
         `table ${id} has no primary key: once it is published, PostgreSQL refuses updates and deletes of its rows`,
         fix,
@@ -134,7 +140,9 @@ function* tableFindings(table: Catalog.CatalogTable, role: string, changes: bool
     yield critical(
       "Forbidden",
       `role ${role} may not read table ${id}`,
-      `Run GRANT USAGE ON SCHEMA ${Sql.identifier(table.schema.table.schema)} TO ${user}; GRANT SELECT ON ${name} TO ${user}.`,
+      `Run GRANT USAGE ON SCHEMA ${
+        Sql.identifier(table.schema.table.schema)
+      } TO ${user}; GRANT SELECT ON ${name} TO ${user}.`,
       id
     )
   }
@@ -189,7 +197,9 @@ function* publicationFindings(
     yield critical(
       "Misconfigured",
       `publication ${name} publishes partitions under their own names`,
-      `Run ALTER PUBLICATION ${Sql.identifier(name)} SET (publish_via_partition_root = true), or list the partitions in tables.`
+      `Run ALTER PUBLICATION ${
+        Sql.identifier(name)
+      } SET (publish_via_partition_root = true), or list the partitions in tables.`
     )
   }
   const left = (["inserts", "updates", "deletes", "truncates"] as const).filter((kind) => !publication[kind])
@@ -226,11 +236,20 @@ function* slotFindings(
 
 function* catalogFindings(catalog: Catalog.Catalog): Generator<Finding> {
   for (const pattern of catalog.unmatched) {
-    const instead = catalog.excluded.length === 0 ? "" : ` There is ${catalog.excluded.join(", ")}, which can't be replicated.`
+    const instead = catalog.excluded.length === 0
+      ? ""
+      : ` There is ${catalog.excluded.join(", ")}, which can't be replicated.`
     yield critical(
       "Missing",
       `no table matches ${pattern.text}.${instead}`,
       "Correct tables in the source's options: names are taken exactly as they are stored, upper and lower case included."
+    )
+  }
+  const partitioned = catalog.tables.filter((table) => table.partitioned).map((table) => tableId(table.schema.table))
+  if (partitioned.length > 0) {
+    yield warning(
+      `truncating, detaching or dropping a single partition is not published by the server: ${partitioned.join(", ")}`,
+      "Delete the rows of such a partition first when they are to go at the destination, too."
     )
   }
   if (catalog.excluded.length > 0) {
@@ -263,7 +282,9 @@ const replicationPrivilege = Effect.fn("PostgresSource.replicationPrivilege")(fu
         ? PostgresError.make(
           "Forbidden",
           `role ${role} may not replicate`,
-          `Run ALTER ROLE ${Sql.identifier(role)} REPLICATION (on Amazon RDS: GRANT rds_replication TO ${Sql.identifier(role)}).`
+          `Run ALTER ROLE ${Sql.identifier(role)} REPLICATION (on Amazon RDS: GRANT rds_replication TO ${
+            Sql.identifier(role)
+          }).`
         )
         : error
     )

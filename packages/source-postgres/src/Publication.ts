@@ -54,14 +54,17 @@ const TableRow = Schema.Struct({
   rowFilter: Schema.NullOr(Schema.String)
 })
 
-const publicationQuery = `SELECT pubname AS name, puballtables AS "allTables", pubviaroot AS "viaRoot", pubinsert AS inserts,
+const publicationQuery =
+  `SELECT pubname AS name, puballtables AS "allTables", pubviaroot AS "viaRoot", pubinsert AS inserts,
   pubupdate AS updates, pubdelete AS deletes, pubtruncate AS truncates, pg_has_role(pubowner, 'USAGE') AS owned
 FROM pg_publication WHERE pubname = $1`
 
 /** Column lists and row filters came with PostgreSQL 15. */
 const tableQuery = (version: number): string =>
   `SELECT schemaname AS schema, tablename AS name,
-  ${version >= 150000 ? "attnames" : "NULL"}::text[] AS columns, ${version >= 150000 ? "rowfilter" : "NULL::text"} AS "rowFilter"
+  ${version >= 150000 ? "attnames" : "NULL"}::text[] AS columns, ${
+    version >= 150000 ? "rowfilter" : "NULL::text"
+  } AS "rowFilter"
 FROM pg_publication_tables WHERE pubname = $1`
 
 const MemberRow = Schema.Struct({ schema: Schema.String, name: Schema.String })
@@ -96,7 +99,8 @@ export const read = Effect.fn("PostgresSource.publication")(function*(
 export const missing = (
   publication: PublicationState | undefined,
   tables: ReadonlyArray<CatalogTable>
-): ReadonlyArray<CatalogTable> => tables.filter((table) => publication?.tables.has(tableId(table.schema.table)) !== true)
+): ReadonlyArray<CatalogTable> =>
+  tables.filter((table) => publication?.tables.has(tableId(table.schema.table)) !== true)
 
 /** ONLY leaves out children by inheritance, whose rows are not the parent's here; a partitioned table always means all of it. */
 const member = (table: CatalogTable): string =>

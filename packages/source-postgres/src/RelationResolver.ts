@@ -24,7 +24,11 @@ export class RelationResolver {
   private readonly latest = new Map<TableId, TableSchema>()
 
   /** `vanished` says of a type that isn't in `types` that it isn't in the database any more either. */
-  constructor(tables: ReadonlyArray<CatalogTable>, types: PostgresType.TypeCatalog, vanished: (oid: number) => boolean) {
+  constructor(
+    tables: ReadonlyArray<CatalogTable>,
+    types: PostgresType.TypeCatalog,
+    vanished: (oid: number) => boolean
+  ) {
     this.types = types
     this.vanished = vanished
     this.byOid = new Map(tables.map((table) => [table.oid, table]))

@@ -91,7 +91,9 @@ export const problem = (connections: Connections.Connections, slot: SlotState): 
   if (slot.plugin !== "pgoutput") {
     return PostgresError.make(
       "Misconfigured",
-      `replication slot ${name} is ${slot.plugin === undefined ? "physical" : `for the plugin ${slot.plugin}`}, not for pgoutput`,
+      `replication slot ${name} is ${
+        slot.plugin === undefined ? "physical" : `for the plugin ${slot.plugin}`
+      }, not for pgoutput`,
       own
     )
   }
@@ -127,9 +129,10 @@ export interface ExportedSnapshot {
 
 const Created = Schema.Struct({ consistent_point: Schema.String, snapshot_name: Schema.String })
 
-const waitNotice = Effect.logInfo("the slot can begin when all transactions that are open now have ended; waiting").pipe(
-  Effect.delay("10 seconds")
-)
+const waitNotice = Effect.logInfo("the slot can begin when all transactions that are open now have ended; waiting")
+  .pipe(
+    Effect.delay("10 seconds")
+  )
 
 /**
  * Creates a slot and exports its snapshot: the pipeline's own slot, or a temporary one of any name that lives as long as
@@ -155,7 +158,9 @@ export const create = (
     ).pipe(
       Effect.raceFirst(Effect.andThen(waitNotice, Effect.never)),
       // The server goes on waiting for other transactions after its client has gone.
-      Effect.onInterrupt(() => Effect.ignore(connections.execute("cancelling", `SELECT pg_cancel_backend(${Number(pid)})`)))
+      Effect.onInterrupt(() =>
+        Effect.ignore(connections.execute("cancelling", `SELECT pg_cancel_backend(${Number(pid)})`))
+      )
     )
     const [created] = yield* Connections.decodeRows(doing, Created, rows)
     const position = created === undefined ? undefined : Lsn.parse(created.consistent_point)

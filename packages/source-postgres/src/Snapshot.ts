@@ -16,7 +16,7 @@ import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type pg from "pg"
+import type { Client } from "pg"
 import * as BinaryValues from "./BinaryValues.ts"
 import * as Catalog from "./Catalog.ts"
 import * as Connections from "./Connections.ts"
@@ -63,7 +63,10 @@ const projection = (table: Catalog.CatalogTable, types: PostgresType.TypeCatalog
       }
       : { expression: name, decode: binary }
   })
-  return { expressions: columns.map(({ expression }) => expression).join(", "), decoders: columns.map(({ decode }) => decode) }
+  return {
+    expressions: columns.map(({ expression }) => expression).join(", "),
+    decoders: columns.map(({ decode }) => decode)
+  }
 }
 
 const copyStatement = (expressions: string, from: string, conditions: ReadonlyArray<string>): string => {
@@ -112,7 +115,12 @@ const enter = Effect.fn("PostgresSource.enterSnapshot")(function*(
 const again = "The pipeline starts again by itself with the tables as they are now."
 
 const changed = (table: string): ConnectorError =>
-  PostgresError.make("Fenced", `table ${table} was altered, rewritten or truncated just when its copy began`, again, table)
+  PostgresError.make(
+    "Fenced",
+    `table ${table} was altered, rewritten or truncated just when its copy began`,
+    again,
+    table
+  )
 
 /** A table that was to be locked is gone. */
 const dropped = (error: ConnectorError): ConnectorError =>
@@ -127,14 +135,15 @@ const Rewritten = Schema.Struct({ schema: Schema.String, name: Schema.String })
  * @returns the tables with their heaps as they are under the lock.
  */
 const hold = Effect.fn("PostgresSource.holdTables")(function*(
-  client: pg.Client,
+  client: Client,
   tables: ReadonlyArray<Catalog.CatalogTable>,
   readTables: Effect.Effect<Catalog.Catalog, ConnectorError>
 ) {
   const names = tables.map((table) => `${table.partitioned ? "" : "ONLY "}${Sql.table(table.schema.table)}`)
-  yield* Connections.run(client, "locking the tables to copy", `LOCK TABLE ${names.join(", ")} IN ACCESS SHARE MODE`).pipe(
-    Effect.mapError(dropped)
-  )
+  yield* Connections.run(client, "locking the tables to copy", `LOCK TABLE ${names.join(", ")} IN ACCESS SHARE MODE`)
+    .pipe(
+      Effect.mapError(dropped)
+    )
   const now = new Map((yield* readTables).tables.map((table) => [table.oid, table]))
   const current: Array<Catalog.CatalogTable> = []
   for (const table of tables) {

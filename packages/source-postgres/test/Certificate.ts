@@ -51,7 +51,9 @@ export const selfSigned = (host: string): Certificate => {
   const signature = sign("sha256", signed, privateKey)
   const bytes = sequence(signed, algorithm, der(0x03, Buffer.from([0]), signature))
   return {
-    certificate: `-----BEGIN CERTIFICATE-----\n${bytes.toString("base64").replace(/.{64}/g, "$&\n")}\n-----END CERTIFICATE-----\n`,
+    certificate: `-----BEGIN CERTIFICATE-----\n${
+      bytes.toString("base64").replace(/.{64}/g, "$&\n")
+    }\n-----END CERTIFICATE-----\n`,
     key: privateKey.export({ type: "pkcs8", format: "pem" }).toString()
   }
 }

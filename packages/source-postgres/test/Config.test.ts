@@ -33,7 +33,10 @@ describe("Config", () => {
       database: "shop",
       tlsMode: undefined
     })
-    assert.strictEqual(settings.endpoint.password === undefined ? "" : Redacted.value(settings.endpoint.password), "s3cret@x")
+    assert.strictEqual(
+      settings.endpoint.password === undefined ? "" : Redacted.value(settings.endpoint.password),
+      "s3cret@x"
+    )
     assert.deepStrictEqual(settings.publication, { name: "shop", manage: true })
     assert.strictEqual(settings.slot.name, "shop")
     assert.strictEqual(Duration.toMillis(settings.slot.wait), 15_000)
@@ -44,7 +47,9 @@ describe("Config", () => {
   it("checks the server's certificate unless it is on this machine or the user says otherwise", () => {
     const mode = (options: unknown) => resolve(options).tls.mode
     assert.strictEqual(mode({ url }), "verify-full")
-    for (const host of ["localhost", "127.0.0.1", "127.8.8.8", "[::1]"]) assert.strictEqual(mode({ url: `postgres://u@${host}/d` }), "disable")
+    for (const host of ["localhost", "127.0.0.1", "127.8.8.8", "[::1]"]) {
+      assert.strictEqual(mode({ url: `postgres://u@${host}/d` }), "disable")
+    }
     assert.strictEqual(mode({ host: "/var/run/postgresql", user: "u" }), "disable")
     assert.strictEqual(mode({ url: "postgres://u@127.0.0.1.example.com/d" }), "verify-full")
     assert.strictEqual(mode({ url: `${url}?sslmode=require` }), "require")
@@ -54,7 +59,9 @@ describe("Config", () => {
 
   it("derives names that slots allow and that no other pipeline has", () => {
     assert.strictEqual(Config.objectName("shop_2"), "shop_2")
-    const names = ["my-shop", "My-Shop", "my shop", "my_shop", "ä", "x".repeat(63), "x".repeat(64), "x".repeat(65)].map(Config.objectName)
+    const names = ["my-shop", "My-Shop", "my shop", "my_shop", "ä", "x".repeat(63), "x".repeat(64), "x".repeat(65)].map(
+      Config.objectName
+    )
     assert.strictEqual(new Set(names).size, names.length)
     for (const name of names) assert.match(name, /^[a-z0-9_]{1,63}$/)
   })
@@ -88,7 +95,9 @@ describe("Config", () => {
 
   it("describes every option", () => {
     const document = JSON.stringify(Schema.toJsonSchemaDocument(Config.Config))
-    for (const name of ["url", "tables", "publication", "slot", "snapshot", "tls", "connectTimeout"]) assert.include(document, `"${name}"`)
+    for (const name of ["url", "tables", "publication", "slot", "snapshot", "tls", "connectTimeout"]) {
+      assert.include(document, `"${name}"`)
+    }
     assert.include(document, "certificate and host name")
   })
 })
@@ -130,7 +139,9 @@ describe("TablePattern", () => {
 
 describe("Lsn and Sql", () => {
   it("positions go to text and back", () => {
-    for (const lsn of [0n, 1n, 0x16_b374d848n, 0xffffffff_ffffffffn]) assert.strictEqual(Lsn.parse(Lsn.format(lsn)), lsn)
+    for (const lsn of [0n, 1n, 0x16_b374d848n, 0xffffffff_ffffffffn]) {
+      assert.strictEqual(Lsn.parse(Lsn.format(lsn)), lsn)
+    }
     assert.strictEqual(Lsn.format(0x16_b374d848n), "16/B374D848")
     for (const text of ["", "16", "16/", "/1", "1/123456789", "x/1", "1/1 "]) assert.isUndefined(Lsn.parse(text))
   })

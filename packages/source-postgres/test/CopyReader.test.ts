@@ -1,6 +1,6 @@
+import { assert, describe, it } from "@effect/vitest"
 import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
 import type { TableSchema } from "@etl-stream/core/TableSchema"
-import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { type Duplex, duplexPair } from "node:stream"
 import * as BinaryValues from "../src/BinaryValues.ts"
@@ -53,7 +53,12 @@ const row = (id: number, name: string | null): Buffer => {
 const begin = message("H", Buffer.from([1, 0, 2, 0, 1, 0, 1]))
 const ready = message("Z", Buffer.from("T"))
 const end = (rows: number): Buffer =>
-  Buffer.concat([message("d", int16(-1)), message("c", Buffer.alloc(0)), message("C", Buffer.from(`COPY ${rows}\0`)), ready])
+  Buffer.concat([
+    message("d", int16(-1)),
+    message("c", Buffer.alloc(0)),
+    message("C", Buffer.from(`COPY ${rows}\0`)),
+    ready
+  ])
 const rowsOf = (count: number): Buffer =>
   Buffer.concat([
     begin,
@@ -127,7 +132,9 @@ describe("CopyReader", () => {
   it.live("nothing is read from the socket while nobody waits for a batch", () =>
     Effect.gen(function*() {
       const { reader, server } = open(10)
-      const block = Buffer.concat(Array.from({ length: 1000 }, (_, index) => message("d", row(index, "x".repeat(1000)))))
+      const block = Buffer.concat(
+        Array.from({ length: 1000 }, (_, index) => message("d", row(index, "x".repeat(1000))))
+      )
       server.write(Buffer.concat([begin, message("d", header)]))
       for (let index = 0; index < 8; index++) server.write(block)
       assert.strictEqual((yield* reader.next)?.rows, 10)
@@ -167,7 +174,10 @@ describe("CopyReader", () => {
       const first = (bytes: Uint8Array) => Buffer.concat([begin, message("d", Buffer.concat([header, bytes]))])
       const hostile: Record<string, Buffer> = {
         "no header": Buffer.concat([begin, message("d", row(1, "x"))]),
-        "unknown flags": Buffer.concat([begin, message("d", Buffer.concat([header.subarray(0, 11), int32(1 << 16), int32(0)]))]),
+        "unknown flags": Buffer.concat([
+          begin,
+          message("d", Buffer.concat([header.subarray(0, 11), int32(1 << 16), int32(0)]))
+        ]),
         "a header extension beyond its message": Buffer.concat([
           begin,
           message("d", Buffer.concat([header.subarray(0, 15), int32(1000)])),

@@ -70,7 +70,7 @@ const transactions = (all: ReadonlyArray<Table>): ReadonlyArray<string> => {
   const value = (type: string): string | null => next++ % 7 === 0 ? null : values.get(type)?.[next % 400] ?? null
   const choice = fc.tuple(fc.nat(), fc.integer({ min: 0, max: 99 }), fc.integer({ min: 0, max: 30 }))
   let key = 0
-  return pick(fc.array(choice, { minLength: 1, maxLength: 25 }), 120, 77).map((choices) => {
+  return pick(fc.array(choice, { minLength: 1, maxLength: 40, size: "max" }), 150, 77).map((choices) => {
     const statements = choices.map(([index, what, row]) => {
       const table = all[index % all.length]
       if (table === undefined) return ""
@@ -80,7 +80,7 @@ const transactions = (all: ReadonlyArray<Table>): ReadonlyArray<string> => {
         key++
         const list = types.map((type) => literal(value(type)))
         return `INSERT INTO ${name} VALUES (${key}, ${list.join(", ")}, ${
-          row % 3 === 0 ? `repeat('${key} ', 3000)` : "'small'"
+          row % 3 === 0 ? `repeat('${key} ', 1000)` : "'small'"
         })`
       }
       const column = row % types.length
@@ -90,7 +90,7 @@ const transactions = (all: ReadonlyArray<Table>): ReadonlyArray<string> => {
         }`
       }
       if (what < 80) return `UPDATE ${name} SET k = k + 1000000 WHERE k = ${near}`
-      if (what < 96) return `DELETE FROM ${name} WHERE k = ${near}`
+      if (what < 99) return `DELETE FROM ${name} WHERE k = ${near}`
       return `TRUNCATE ${name}, ${all[(index + 1) % all.length]?.name}`
     })
     return `BEGIN; ${[...new Set(statements)].join("; ")}; COMMIT`
@@ -160,7 +160,7 @@ const oracle = (frames: ReadonlyArray<Buffer>): ReadonlyMap<string, ReadonlyArra
     const message = parser.parse(frame.subarray(30))
     switch (message.tag) {
       case "begin":
-        commit = String(Lsn.parse(message.commitLsn?.replace(/^0+(?=.)/, "") ?? ""))
+        commit = String(Lsn.parse(message.commitLsn ?? ""))
         changes = 0
         break
       case "relation":
@@ -257,6 +257,12 @@ const ours = Effect.fnUntraced(function*(frames: ReadonlyArray<Buffer>, size: nu
   return result
 })
 
+/** Line by line: the first difference is what one wants to see. */
+const same = (actual: ReadonlyArray<string> = [], expected: ReadonlyArray<string>, what: string): void => {
+  expected.forEach((line, index) => assert.strictEqual(actual[index], line, `${what}, line ${index}`))
+  assert.strictEqual(actual.length, expected.length, what)
+}
+
 describe("pgoutput decoding", () => {
   it.live(
     "agrees with another parser on random tables and transactions, and text with binary",
@@ -289,7 +295,7 @@ describe("pgoutput decoding", () => {
           const decoded = yield* ours(text, size)
           assert.deepStrictEqual([...decoded.keys()].sort(), [...expected.keys()].sort())
           for (const [name, lines] of expected) {
-            assert.deepStrictEqual(decoded.get(name), lines, `${name}, ${size} messages at a time`)
+            same(decoded.get(name), lines, `${name}, ${size} messages at a time`)
           }
         }
 
@@ -298,7 +304,7 @@ describe("pgoutput decoding", () => {
         assert.isAbove([...plainText.values()].flat().length, 300)
         assert.deepStrictEqual([...plainBinary.keys()].sort(), [...plainText.keys()].sort())
         for (const [name, lines] of plainText) {
-          assert.deepStrictEqual(plainBinary.get(name), lines, name)
+          same(plainBinary.get(name), lines, name)
         }
       }).pipe(Effect.scoped),
     90_000

@@ -58,7 +58,11 @@ const cell = (type: LogicalType, data: Arrow.Data, row: number): Cell => {
     }
     case "Timestamp": {
       const micros = raw(data, row) as bigint
-      return micros === timestampInfinity ? "infinity" : micros === timestampNegativeInfinity ? "-infinity" : String(micros)
+      return micros === timestampInfinity
+        ? "infinity"
+        : micros === timestampNegativeInfinity
+        ? "-infinity"
+        : String(micros)
     }
     case "Float32":
     case "Float64":
@@ -114,7 +118,9 @@ export class Mirror {
   /** What a real sink would know after a crash: complete copies, and committed changes. */
   get positions(): ReadonlyMap<TableId, TablePosition> {
     return new Map(
-      [...this.tables].map(([id, { committed, copied }]) => [id, { copied, committed: copied === undefined ? undefined : committed }])
+      [...this.tables].map((
+        [id, { committed, copied }]
+      ) => [id, { copied, committed: copied === undefined ? undefined : committed }])
     )
   }
 
@@ -128,7 +134,14 @@ export class Mirror {
     const id = tableId(schema.table)
     const known = this.tables.get(id)
     if (known !== undefined) return known
-    const made: Table = { schema, rows: new Map(), copying: false, copied: undefined, committed: undefined, copiedRows: 0 }
+    const made: Table = {
+      schema,
+      rows: new Map(),
+      copying: false,
+      copied: undefined,
+      committed: undefined,
+      copiedRows: 0
+    }
     this.tables.set(id, made)
     return made
   }
@@ -156,7 +169,9 @@ export class Mirror {
       case "SnapshotEnd": {
         const table = this.table(element.table)
         if (!table.copying) this.problem(`${element.table.table.name}: end without a beginning`)
-        if (table.copiedRows !== element.rows) this.problem(`${element.table.table.name}: ${table.copiedRows} of ${element.rows} rows`)
+        if (table.copiedRows !== element.rows) {
+          this.problem(`${element.table.table.name}: ${table.copiedRows} of ${element.rows} rows`)
+        }
         Object.assign(table, { copying: false, copied: element.position })
         return
       }
@@ -188,7 +203,9 @@ export class Mirror {
   private isNew(table: Table, sequence: Sequence.Sequence, operation: string): boolean {
     this.seen.push(`${tableId(table.schema.table)} ${Sequence.format(sequence)} ${operation}`)
     if (table.copied === undefined) this.problem(`${table.schema.table.name}: a change before its copy`)
-    if (table.copied !== undefined && sequence.commit < table.copied) this.problem(`${table.schema.table.name}: a copied change`)
+    if (table.copied !== undefined && sequence.commit < table.copied) {
+      this.problem(`${table.schema.table.name}: a copied change`)
+    }
     if (table.committed !== undefined && Sequence.compare(sequence, table.committed) <= 0) return false
     table.committed = sequence
     return true
@@ -273,7 +290,9 @@ export class Mirror {
             `SELECT ${list} FROM ${Sql.table(name)}`
           )
         )
-        const expected = rows.map((row) => JSON.stringify(columns.map(({ type }, index) => canonicalText(type, row[`c${index}`])))).sort()
+        const expected = rows.map((row) =>
+          JSON.stringify(columns.map(({ type }, index) => canonicalText(type, row[`c${index}`])))
+        ).sort()
         const actual = [...table.rows.values()].flatMap(({ count, row }) =>
           Array.from({ length: count }, () => JSON.stringify(row))
         ).sort()

@@ -26,9 +26,9 @@ layer(Server.layer, { excludeTestServices: true })("PostgresSource", (it) => {
          INSERT INTO item SELECT i, 'item ' || i, i / 7.0 FROM generate_series(1, 20000) i`
       )
       const mirror = new Mirror()
-      let stop = false
+      const writing = { stop: false }
       const writer = yield* Effect.gen(function*() {
-        for (let round = 0; !stop; round++) {
+        for (let round = 0; !writing.stop; round++) {
           const id = 1 + (round * 79) % 20000
           yield* write(`
             INSERT INTO item VALUES (${100000 + round}, 'new', 1);
@@ -39,7 +39,7 @@ layer(Server.layer, { excludeTestServices: true })("PostgresSource", (it) => {
       }).pipe(Effect.forkScoped)
       const run = yield* SourceRun.start("concurrent", mirror, { snapshot: { fetchRows: 1000 } })
       yield* run.until(() => mirror.watermarks.length > 20)
-      stop = true
+      writing.stop = true
       yield* Fiber.join(writer)
       yield* run.caughtUp
       assert.deepStrictEqual(yield* mirror.differences(yield* Server), [])
@@ -96,14 +96,60 @@ layer(Server.layer, { excludeTestServices: true })("PostgresSource", (it) => {
       yield* second.caughtUp
       const pg = yield* Server
       assert.deepStrictEqual(yield* mirror.differences(pg), [])
-      assert.isTrue((mirror.positions.get("cut_off.b")?.copied ?? 0n) > (mirror.positions.get("cut_off.a")?.copied ?? 0n))
+      assert.isTrue(
+        (mirror.positions.get("cut_off.b")?.copied ?? 0n) > (mirror.positions.get("cut_off.a")?.copied ?? 0n)
+      )
       const slots = yield* pg.query("SELECT slot_name FROM pg_replication_slots WHERE slot_name LIKE 'cut_off%'")
       assert.deepStrictEqual(slots, [{ slot_name: "cut_off" }])
     }))
 
+  it.effect("runs that are cut off at any element, again and again, while writes go on, lose and double nothing", () =>
+    Effect.gen(function*() {
+      const write = yield* SourceRun.schema(
+        "storm",
+        `CREATE TABLE a (id int PRIMARY KEY, v int); INSERT INTO a SELECT i, 0 FROM generate_series(1, 3000) i;
+         CREATE TABLE b (id int, v int); ALTER TABLE b REPLICA IDENTITY FULL; INSERT INTO b SELECT i % 10, 0 FROM generate_series(1, 300) i`
+      )
+      const mirror = new Mirror()
+      const writing = { stop: false }
+      const writer = yield* Effect.gen(function*() {
+        for (let round = 0; !writing.stop; round++) {
+          const id = 1 + (round * 37) % 3000
+          yield* write(
+            `UPDATE a SET v = v + 1 WHERE id BETWEEN ${id} AND ${id + 20}; UPDATE a SET id = id + 100000 WHERE id = ${
+              id + 21
+            };
+            DELETE FROM a WHERE id = ${id + 22}; INSERT INTO a VALUES (${round + 200000}, 0)`
+          )
+          yield* write(
+            `UPDATE b SET v = v + 1 WHERE ctid = (SELECT min(ctid) FROM b); INSERT INTO b VALUES (${round % 3}, NULL)`
+          )
+        }
+      }).pipe(Effect.forkScoped)
+      for (const elements of [2, 5, 1, 12, 30, 3, 50, 8, 100]) {
+        let left = elements
+        const run = yield* SourceRun.start("storm", mirror, {
+          snapshot: { fetchRows: 500 },
+          // Acknowledged late, so that what is applied comes again.
+          acknowledge: () => mirror.watermarks.at(-5) ?? 0n,
+          each: () => Effect.suspend(() => --left < 0 ? Effect.never : Effect.void)
+        })
+        yield* run.until(() => left < 0)
+        yield* run.stop
+      }
+      writing.stop = true
+      yield* Fiber.join(writer)
+      yield* SourceRun.catchUp("storm", mirror)
+      assert.deepStrictEqual(yield* mirror.differences(yield* Server), [])
+      assert.isAbove(mirror.seen.length, new Set(mirror.seen).size)
+    }))
+
   it.effect("what was not acknowledged comes again with the same sequences; what was, does not", () =>
     Effect.gen(function*() {
-      const write = yield* SourceRun.schema("again", "CREATE TABLE t (id int PRIMARY KEY, v int); CREATE TABLE other (id int)")
+      const write = yield* SourceRun.schema(
+        "again",
+        "CREATE TABLE t (id int PRIMARY KEY, v int); CREATE TABLE other (id int)"
+      )
       const mirror = new Mirror()
       const options = { tables: ["again.t"], publication: { name: "again_all", manage: false } }
       // A table that isn't replicated counts, too.
@@ -111,7 +157,9 @@ layer(Server.layer, { excludeTestServices: true })("PostgresSource", (it) => {
       const first = yield* SourceRun.start("again", mirror, { ...options, acknowledge: () => 0n })
       yield* first.caughtUp
       yield* write("INSERT INTO t SELECT i, i FROM generate_series(1, 100) i")
-      yield* write("UPDATE t SET v = 0 WHERE id < 3; INSERT INTO other VALUES (1); UPDATE t SET id = 1000 WHERE id = 7; DELETE FROM t WHERE id = 9")
+      yield* write(
+        "UPDATE t SET v = 0 WHERE id < 3; INSERT INTO other VALUES (1); UPDATE t SET id = 1000 WHERE id = 7; DELETE FROM t WHERE id = 9"
+      )
       yield* first.caughtUp
       yield* first.stop
       const before = mirror.seen.splice(0)
@@ -236,7 +284,8 @@ layer(Server.layer, { excludeTestServices: true })("PostgresSource", (it) => {
       const copies: Array<string> = []
       yield* SourceRun.catchUp("added", mirror, {
         tables: ["added.a", "added.b"],
-        each: (element) => Effect.sync(() => element._tag === "SnapshotBegin" ? copies.push(element.table.table.name) : 0)
+        each: (element) =>
+          Effect.sync(() => element._tag === "SnapshotBegin" ? copies.push(element.table.table.name) : 0)
       })
       assert.deepStrictEqual(copies, ["b"])
       assert.deepStrictEqual(yield* mirror.differences(yield* Server), [])
@@ -250,11 +299,16 @@ layer(Server.layer, { excludeTestServices: true })("PostgresSource", (it) => {
 
   it.effect("columns added, dropped and renamed begin a new shape where they happened", () =>
     Effect.gen(function*() {
-      const write = yield* SourceRun.schema("ddl", "CREATE TABLE t (id int PRIMARY KEY, a int, b text); INSERT INTO t VALUES (1, 1, 'x')")
+      const write = yield* SourceRun.schema(
+        "ddl",
+        "CREATE TABLE t (id int PRIMARY KEY, a int, b text); INSERT INTO t VALUES (1, 1, 'x')"
+      )
       const mirror = new Mirror()
       const shapes: Array<string> = []
       const each: SourceRun.StartOptions["each"] = (element) =>
-        Effect.sync(() => element._tag === "Schema" ? shapes.push(element.table.columns.map(({ name }) => name).join()) : 0)
+        Effect.sync(() =>
+          element._tag === "Schema" ? shapes.push(element.table.columns.map(({ name }) => name).join()) : 0
+        )
       const run = yield* SourceRun.start("ddl", mirror, { each })
       yield* run.until(() => mirror.watermarks.length > 0)
       yield* write("INSERT INTO t VALUES (2, 2, 'y')")
@@ -263,7 +317,9 @@ layer(Server.layer, { excludeTestServices: true })("PostgresSource", (it) => {
       yield* run.caughtUp
       assert.deepStrictEqual(shapes, ["id,a,b,c", "id,bb,c"])
       // A type that didn't exist when the run began: the next run knows it.
-      yield* write("CREATE TYPE colour AS ENUM ('red'); ALTER TABLE t ADD COLUMN d colour; INSERT INTO t VALUES (5, 'v', 5, 'red')")
+      yield* write(
+        "CREATE TYPE colour AS ENUM ('red'); ALTER TABLE t ADD COLUMN d colour; INSERT INTO t VALUES (5, 'v', 5, 'red')"
+      )
       const error = yield* run.failure
       assert.strictEqual(error.reason, "Fenced")
       yield* run.stop
@@ -310,7 +366,9 @@ layer(Server.layer, { excludeTestServices: true })("PostgresSource", (it) => {
         "CREATE TABLE t (id int PRIMARY KEY, filler text); INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series(1, 20000) i"
       )
       const pg = yield* Server
-      const cut = pg.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'etl-stream broken'")
+      const cut = pg.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'etl-stream broken'"
+      )
       const mirror = new Mirror()
       const copying = yield* SourceRun.start("broken", mirror, {
         snapshot: { fetchRows: 100 },

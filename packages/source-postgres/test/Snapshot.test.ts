@@ -80,7 +80,9 @@ layer(Server.layer, { excludeTestServices: true })("Snapshot", (it) => {
               schedule: Schedule.spaced("5 millis"),
               until: ([session]) => session?.["wait_event"] === "ClientWrite"
             }))
-            const altered = yield* Effect.exit(pg.query("SET LOCAL lock_timeout = '50ms'; ALTER TABLE stalled.t ADD COLUMN x int"))
+            const altered = yield* Effect.exit(
+              pg.query("SET LOCAL lock_timeout = '50ms'; ALTER TABLE stalled.t ADD COLUMN x int")
+            )
             assert.strictEqual(altered._tag, "Failure")
           })
         }),
@@ -102,11 +104,16 @@ layer(Server.layer, { excludeTestServices: true })("Snapshot", (it) => {
       const mirror = new Mirror()
       const run = yield* SourceRun.start("filtered", mirror, { publication: { manage: false } })
       yield* run.until(() => mirror.watermarks.length > 0)
-      yield* write("INSERT INTO t VALUES (11, 'secret', 1), (0, 'secret', 1); UPDATE t SET v = 0; DELETE FROM t WHERE id < 5; UPDATE child SET id = 3")
+      yield* write(
+        "INSERT INTO t VALUES (11, 'secret', 1), (0, 'secret', 1); UPDATE t SET v = 0; DELETE FROM t WHERE id < 5; UPDATE child SET id = 3"
+      )
       yield* run.caughtUp
       const table = mirror.tables.get("filtered.t")
       assert.deepStrictEqual(table?.schema.columns.map(({ name }) => name), ["id", "v"])
-      assert.deepStrictEqual([...(table?.rows.keys() ?? [])].sort(), ["10", "11", "5", "6", "7", "8", "9"].map((id) => `["${id}"]`))
+      assert.deepStrictEqual(
+        [...(table?.rows.keys() ?? [])].sort(),
+        ["10", "11", "5", "6", "7", "8", "9"].map((id) => `["${id}"]`)
+      )
       assert.deepStrictEqual([...(mirror.tables.get("filtered.parent")?.rows.keys() ?? [])], [`["1"]`])
       assert.deepStrictEqual([...(mirror.tables.get("filtered.child")?.rows.keys() ?? [])], [`["3"]`])
       assert.deepStrictEqual(mirror.problems, [])
@@ -125,7 +132,10 @@ layer(Server.layer, { excludeTestServices: true })("Snapshot", (it) => {
          CREATE ROLE rooted LOGIN REPLICATION PASSWORD 'rooted'; GRANT USAGE ON SCHEMA by_root TO rooted; GRANT SELECT ON part, empty TO rooted`
       )
       const mirror = new Mirror()
-      yield* SourceRun.catchUp("by_root", mirror, { url: pg.urlOf({ user: "rooted", password: "rooted" }), publication: { manage: false } })
+      yield* SourceRun.catchUp("by_root", mirror, {
+        url: pg.urlOf({ user: "rooted", password: "rooted" }),
+        publication: { manage: false }
+      })
       assert.strictEqual(mirror.tables.get("by_root.part")?.rows.size, 19)
       assert.isDefined(mirror.tables.get("by_root.empty")?.copied)
       assert.deepStrictEqual(yield* mirror.differences(pg), [])

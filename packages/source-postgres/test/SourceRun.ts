@@ -20,7 +20,9 @@ import * as PostgresSource from "../src/PostgresSource.ts"
 import type { Mirror } from "./Mirror.ts"
 
 /** A server that the tests of a file share, each with a schema (and so a pipeline, slot and publication) of its own. */
-export class Server extends Context.Service<Server, EmbeddedPostgres.EmbeddedPostgres>()("source-postgres/test/Server") {
+export class Server
+  extends Context.Service<Server, EmbeddedPostgres.EmbeddedPostgres>()("source-postgres/test/Server")
+{
   static readonly layer = Layer.effect(Server, Effect.orDie(EmbeddedPostgres.start()))
 }
 

@@ -45,7 +45,9 @@ describe("TLS", () => {
 
       const refused = (tls: unknown, address = url) =>
         Effect.gen(function*() {
-          const source = yield* PostgresSource.make(SourceRun.settings({ url: address, tls, tables: ["secure.*"] }, "secure"))
+          const source = yield* PostgresSource.make(
+            SourceRun.settings({ url: address, tls, tables: ["secure.*"] }, "secure")
+          )
           return yield* Effect.flip(source.tables)
         }).pipe(Effect.scoped, Effect.provideService(References.MinimumLogLevel, "None"))
       for (
@@ -59,7 +61,9 @@ describe("TLS", () => {
         assert.match(error.message, /TLS: /)
         assert.match(error.hint, /tls\.ca/)
       }
-      const unchecked = yield* PostgresSource.make(SourceRun.settings({ url, tls: { mode: "require" }, tables: ["secure.*"] }, "secure"))
+      const unchecked = yield* PostgresSource.make(
+        SourceRun.settings({ url, tls: { mode: "require" }, tables: ["secure.*"] }, "secure")
+      )
       assert.lengthOf(yield* unchecked.tables.pipe(Effect.provideService(References.MinimumLogLevel, "None")), 1)
     }).pipe(Effect.scoped))
 })

@@ -24,7 +24,11 @@ export interface Transaction {
 }
 
 /** A log of `n` transactions over the tables, with changes numbered from 0. */
-export const randomLog = (chance: Chance, tables: ReadonlyArray<TableSchema>, n: number): ReadonlyArray<Transaction> => {
+export const randomLog = (
+  chance: Chance,
+  tables: ReadonlyArray<TableSchema>,
+  n: number
+): ReadonlyArray<Transaction> => {
   let id = 0
   return Array.from({ length: n }, (_, i) => ({
     commit: BigInt(100 + i * 10),

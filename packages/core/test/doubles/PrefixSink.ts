@@ -6,9 +6,9 @@
  */
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
-import { ConnectorError } from "../../src/ConnectorError.ts"
-import type { ChangeBatch } from "../../src/ChangeBatch.ts"
 import * as BatchSlice from "../../src/BatchSlice.ts"
+import type { ChangeBatch } from "../../src/ChangeBatch.ts"
+import { ConnectorError } from "../../src/ConnectorError.ts"
 import * as Sequence from "../../src/Sequence.ts"
 import type { Sink, TableElement } from "../../src/Sink.ts"
 import { tableId } from "../../src/TableSchema.ts"
@@ -49,8 +49,8 @@ export class PrefixSink {
   /** Rows accepted and not yet durable, of this run. */
   private opened = new Map<TableId, Opened>()
   /** Called at each point where a fault can be injected. */
-  at: (point: "open" | "write" | "accepted" | "commit" | "run", table: TableId) => Effect.Effect<void, ConnectorError> = () =>
-    Effect.void
+  at: (point: "open" | "write" | "accepted" | "commit" | "run", table: TableId) => Effect.Effect<void, ConnectorError> =
+    () => Effect.void
   /** How many of `n` rows the next background commit makes durable; 0 stalls it. */
   commits: (n: number) => number = (n) => n
   /** Whether a commit is reported. */

@@ -88,7 +88,11 @@ export const cells = (batch: ChangeBatch.ChangeBatch): ReadonlyArray<ReadonlyArr
   return Array.from({ length: batch.rows }, (_, row) =>
     vectors.map((vector) => {
       const value: unknown = vector?.get(row)
-      return value === null ? "null" : value instanceof Uint8Array ? `bytes ${value.join(",")}` : `${typeof value} ${value}`
+      return value === null
+        ? "null"
+        : value instanceof Uint8Array
+        ? `bytes ${value.join(",")}`
+        : `${typeof value} ${value}`
     }))
 }
 

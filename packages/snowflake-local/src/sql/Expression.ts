@@ -82,14 +82,18 @@ export const cast = (sql: string, type: SnowflakeType, attempt = false): string 
     case "BOOLEAN":
       return castTo(Types.duckdbType(type))
     case "DATE":
-      return `sf_check_date(${castTo("DATE")})`
+      return attempt ? `sf_check_date(TRY_CAST(sf_try_instant_text(${sql}) AS DATE))` : `sf_to_date(${sql})`
     case "TIME":
-      return `sf_check_time(${castTo("TIME")})`
+      return attempt ? `sf_check_time(${castTo("TIME")})` : `sf_to_time(${sql})`
     case "TIMESTAMP_NTZ":
-      return attempt ? `sf_check_ntz(${castTo("TIMESTAMP")})` : cut(`sf_to_ntz(${sql})`, "ntz", type.scale)
+      return attempt
+        ? `sf_check_ntz(TRY_CAST(sf_try_instant_text(${sql}) AS TIMESTAMP))`
+        : cut(`sf_to_ntz(${sql})`, "ntz", type.scale)
     case "TIMESTAMP_LTZ":
     case "TIMESTAMP_TZ":
-      return attempt ? `sf_check_tz(${castTo("TIMESTAMPTZ")})` : cut(`sf_to_tz(${sql})`, "tz", type.scale)
+      return attempt
+        ? `sf_check_tz(TRY_CAST(sf_try_instant_text(${sql}) AS TIMESTAMPTZ))`
+        : cut(`sf_to_tz(${sql})`, "tz", type.scale)
     case "BINARY":
       return attempt ? `sf_try_to_binary(${sql}, 'HEX')` : `sf_check_binary(sf_to_binary(${sql}, 'HEX'), ${type.length})`
     case "VARIANT":

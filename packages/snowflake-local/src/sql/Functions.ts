@@ -91,14 +91,14 @@ const timestamp = (kind: "ntz" | "tz", attempt: boolean): Build => (args) => {
     return kind === "ntz" ? epoch : `make_timestamptz(epoch_us(${epoch}))`
   }
   const type = kind === "ntz" ? "TIMESTAMP" : "TIMESTAMPTZ"
-  if (isAuto(format)) return attempt ? `sf_check_${kind}(TRY_CAST(${x} AS ${type}))` : `sf_to_${kind}(${x})`
+  if (isAuto(format)) return attempt ? `sf_check_${kind}(TRY_CAST(sf_try_instant_text(${x}) AS ${type}))` : `sf_to_${kind}(${x})`
   const parse = `${attempt ? "try_" : ""}strptime(${x}, ${timeFormat(format ?? "")})`
   return `sf_check_${kind}(CAST(${parse} AS ${type}))`
 }
 
 const date = (attempt: boolean): Build => (args) => {
   const x = arg(args, 0)
-  if (isAuto(args[1])) return `sf_check_date(${attempt ? "TRY_CAST" : "CAST"}(${attempt ? x : `sf_plain(${x})`} AS DATE))`
+  if (isAuto(args[1])) return attempt ? `sf_check_date(TRY_CAST(sf_try_instant_text(${x}) AS DATE))` : `sf_to_date(${x})`
   return `sf_check_date(CAST(${attempt ? "try_" : ""}strptime(${x}, ${timeFormat(args[1] ?? "")}) AS DATE))`
 }
 
@@ -322,8 +322,8 @@ export const functions: Readonly<Record<string, Function>> = {
   TO_DATE: fn(1, 2, date(false)),
   DATE: fn(1, 2, date(false)),
   TRY_TO_DATE: fn(1, 2, date(true)),
-  TO_TIME: fn(1, 1, ([x]) => `sf_check_time(CAST(sf_plain(${x}) AS TIME))`),
-  TIME: fn(1, 1, ([x]) => `sf_check_time(CAST(sf_plain(${x}) AS TIME))`),
+  TO_TIME: fn(1, 1, "sf_to_time"),
+  TIME: fn(1, 1, "sf_to_time"),
   TRY_TO_TIME: fn(1, 1, ([x]) => `sf_check_time(TRY_CAST(${x} AS TIME))`),
   TO_TIMESTAMP: fn(1, 2, timestamp("ntz", false)),
   TO_TIMESTAMP_NTZ: fn(1, 2, timestamp("ntz", false)),

@@ -10,6 +10,11 @@
 export const failure = (code: string, sqlState: string, message: string): string =>
   `error('SF|${code}|${sqlState}|${message.replaceAll("'", "''")}')`
 
+const timePattern = String.raw`'\s*\d{1,2}:\d{2}(:\d{2}(\.\d{0,9})?)?\s*'`
+const instantPattern = String.raw`'\s*\d{4}-\d{1,2}-\d{1,2}([ T]\d{1,2}:\d{2}(:\d{2}(\.\d{0,9})?)?\s*(Z|[+-]\d{1,2}(:?\d{2})?)?)?\s*'`
+const instantText = (text: string): string => String.raw`regexp_replace(trim(${text}), '\s*([+-]\d{2}):?(\d{2})$', '\1:\2')`
+const instantTypes = `'VARCHAR', 'JSON', 'DATE', 'TIMESTAMP', 'TIMESTAMP WITH TIME ZONE', '"NULL"'`
+
 const macros: Readonly<Record<string, string>> = {
   // VARIANT -> VARCHAR takes a JSON string out of its quotes and turns JSON null into NULL; everything else keeps its digits.
   "sf_json_text(t)": `CASE WHEN t = 'null' THEN NULL WHEN t LIKE '"%' THEN json_extract_string(t, '$') ELSE t END`,
@@ -76,12 +81,24 @@ const macros: Readonly<Record<string, string>> = {
   "sf_plain(x)": `CASE WHEN typeof(x) = 'JSON' AND CAST(x AS VARCHAR) = 'null' THEN NULL ELSE x END`,
   "sf_epoch_ntz(x, scale)":
     `make_timestamp(CAST(round(CAST(CAST(x AS VARCHAR) AS DECIMAL(38, 9)) * CAST(1000000 AS DECIMAL(18, 0)) / CAST(10 ** scale AS BIGINT)) AS BIGINT))`,
-  "sf_to_ntz(x)": `CASE WHEN typeof(x) IN ('VARCHAR', 'JSON', 'DATE', 'TIMESTAMP', 'TIMESTAMP WITH TIME ZONE', '"NULL"')
-      THEN sf_check_ntz(CAST(CASE typeof(x) WHEN 'JSON' THEN sf_to_varchar(x) ELSE CAST(x AS VARCHAR) END AS TIMESTAMP))
+  // Text of a date or timestamp, as DuckDB reads it: ISO 8601 only, an offset without the space before it. DuckDB would also take infinity, BC and
+  // names of zones.
+  "sf_instant_text(t, code, kind)": `CASE WHEN t IS NULL THEN NULL
+    WHEN regexp_full_match(t, ${instantPattern}) THEN ${instantText("t")}
+    ELSE error('SF|' || code || '|22007|' || kind || ' ''' || t || ''' is not recognized') END`,
+  "sf_try_instant_text(x)": `CASE WHEN regexp_full_match(CAST(x AS VARCHAR), ${instantPattern}) THEN ${instantText("CAST(x AS VARCHAR)")} END`,
+  "sf_text_of(x)": `CASE typeof(x) WHEN 'JSON' THEN sf_to_varchar(x) ELSE CAST(x AS VARCHAR) END`,
+  "sf_to_ntz(x)": `CASE WHEN typeof(x) IN (${instantTypes})
+      THEN sf_check_ntz(CAST(sf_instant_text(sf_text_of(x), '100035', 'Timestamp') AS TIMESTAMP))
       ELSE sf_epoch_ntz(x, 0) END`,
-  "sf_to_tz(x)": `CASE WHEN typeof(x) IN ('VARCHAR', 'JSON', 'DATE', 'TIMESTAMP', 'TIMESTAMP WITH TIME ZONE', '"NULL"')
-      THEN sf_check_tz(CAST(CASE typeof(x) WHEN 'JSON' THEN sf_to_varchar(x) ELSE CAST(x AS VARCHAR) END AS TIMESTAMPTZ))
+  "sf_to_tz(x)": `CASE WHEN typeof(x) IN (${instantTypes})
+      THEN sf_check_tz(CAST(sf_instant_text(sf_text_of(x), '100035', 'Timestamp') AS TIMESTAMPTZ))
       ELSE make_timestamptz(epoch_us(sf_epoch_ntz(x, 0))) END`,
+  "sf_to_date(x)": `sf_check_date(CAST(CAST(sf_instant_text(sf_text_of(x), '100040', 'Date') AS TIMESTAMP) AS DATE))`,
+  "sf_to_time(x)": `sf_check_time(CASE
+    WHEN typeof(x) LIKE 'TIMESTAMP%' THEN CAST(CAST(CAST(x AS VARCHAR) AS TIMESTAMP) AS TIME)
+    WHEN sf_text_of(x) IS NULL OR regexp_full_match(sf_text_of(x), ${timePattern}) THEN CAST(sf_text_of(x) AS TIME)
+    ELSE error('SF|100108|22007|Time ''' || sf_text_of(x) || ''' is not recognized') END)`,
   "sf_to_binary(x, f)": `CASE WHEN typeof(x) = 'BLOB' THEN CAST(CAST(x AS VARCHAR) AS BLOB)
     WHEN upper(f) = 'HEX' THEN CASE WHEN regexp_full_match(CAST(x AS VARCHAR), '([0-9A-Fa-f]{2})*') THEN unhex(CAST(x AS VARCHAR))
       WHEN x IS NULL THEN NULL ELSE ${failure("100115", "22000", "The following string is not a legal hex-encoded value")} END

@@ -227,9 +227,10 @@ const selectItem = (
   const text = scope.source.slice(body[0]?.at ?? 0, end)
   const name = alias ?? expression.column ?? text.toUpperCase()
   if (outermost && expression.type !== undefined) environment.findings.casts.set(name, expression.type)
-  return expression.column !== undefined && alias === undefined
-    ? expression.sql
-    : `${expression.sql} AS ${Identifier.column(name)}`
+  if (expression.column !== undefined && alias === undefined) return expression.sql
+  // NULL alone is text in Snowflake's results, and a number in DuckDB's.
+  const sql = outermost && expression.sql === "NULL" ? "CAST(NULL AS VARCHAR)" : expression.sql
+  return `${sql} AS ${Identifier.column(name)}`
 }
 
 /** `*`, `t.*`, and both with EXCLUDE or RENAME. */

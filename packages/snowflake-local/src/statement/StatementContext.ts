@@ -152,7 +152,7 @@ export const requireStage = (context: StatementContext, path: ReadonlyArray<stri
   throw SnowflakeError.objectNotFound("Stage", printPath([database, schema, name]))
 }
 
-const literalOrNull = (text: string | undefined): string => text === undefined ? "NULL" : Literal.string(text)
+const literalOrNull = (text: string | undefined): string => text === undefined ? "CAST(NULL AS VARCHAR)" : Literal.string(text)
 
 /** CURRENT_*() and the like. */
 const contextFunction = (context: StatementContext, name: string): string | undefined => {

@@ -1,7 +1,7 @@
 /**
  * Snowpipe Streaming v2 over HTTP: `/v2/streaming/**` and `/oauth/token`, and the local controls under `/_local/streaming/`.
  *
- * `handle` takes a request that the server has read whole and always answers; a response with status `dropConnection` asks the server to end the
+ * `handle` takes a request that the server has read whole and always answers; a response with status `Http.dropConnection` asks the server to end the
  * connection without an answer. Paths are matched here, credentials checked, faults applied, and the rest is StreamingState's.
  */
 import * as Clock from "effect/Clock"
@@ -10,6 +10,8 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { Accounts } from "../Accounts.ts"
 import type { Catalog } from "../Catalog.ts"
+import type { Request, Response } from "../Http.ts"
+import * as Http from "../Http.ts"
 import type { Storage } from "../Storage.ts"
 import * as Channel from "./Channel.ts"
 import * as ContentCoding from "./ContentCoding.ts"
@@ -17,24 +19,6 @@ import * as Faults from "./Faults.ts"
 import * as PipeName from "./PipeName.ts"
 import * as StreamingError from "./StreamingError.ts"
 import { StreamingState } from "./StreamingState.ts"
-
-/** A request that was read whole; header names in lower case. */
-export interface Request {
-  readonly method: string
-  readonly url: URL
-  readonly headers: Readonly<Record<string, string>>
-  readonly body: Uint8Array
-}
-
-export interface Response {
-  /** An HTTP status, or `dropConnection`. */
-  readonly status: number
-  readonly headers?: Record<string, string>
-  readonly body: string | Uint8Array
-}
-
-/** The status of a response that is none: the server destroys the socket. */
-export const dropConnection = 0
 
 type Handler = Effect.Effect<Response, StreamingError.StreamingError, Storage | Catalog | Accounts | StreamingState>
 
@@ -98,11 +82,8 @@ export const handleLocal = (request: Request): Effect.Effect<Response, never, St
 
 const FaultBody = Schema.fromJsonString(Faults.Fault)
 
-const json = (status: number, body: unknown): Response => ({
-  status,
-  headers: { "content-type": "application/json" },
-  body: JSON.stringify(body)
-})
+// A body may be a bare JSON string, so it is written here: Http.json takes a string as it is.
+const json = (status: number, body: unknown): Response => Http.json(JSON.stringify(body), status)
 
 const refuse = (error: StreamingError.StreamingError): Response =>
   json(error.status, { code: error.code, message: error.message })
@@ -160,11 +141,13 @@ const withFaults = (endpoint: Faults.Endpoint, channel: string | undefined, run:
       const body = answer.body ?? { code: "ERR_GENERAL_EXCEPTION_RETRY_REQUEST", message: "An injected fault" }
       return json(answer.status ?? 503, body)
     }
-    if (faults.take("dropBeforeStore", endpoint, channel) !== undefined) return { status: dropConnection, body: "" }
+    if (faults.take("dropBeforeStore", endpoint, channel) !== undefined) {
+      return { status: Http.dropConnection, body: "" }
+    }
     const response = yield* run
     return faults.take("dropAfterStore", endpoint, channel) === undefined
       ? response
-      : { status: dropConnection, body: "" }
+      : { status: Http.dropConnection, body: "" }
   })
 
 // ---- credentials

@@ -12,7 +12,8 @@ import type { Options } from "../../src/streaming/StreamingOptions.ts"
 import type { TableSpec } from "./Server.ts"
 import { serve } from "./Server.ts"
 
-const keys = generateKeyPairSync("rsa", {
+/** The key pair of the tests' user. */
+export const keys = generateKeyPairSync("rsa", {
   modulusLength: 2048,
   publicKeyEncoding: { type: "spki", format: "pem" },
   privateKeyEncoding: { type: "pkcs8", format: "pem" }
@@ -221,13 +222,13 @@ export class Client {
   }
 }
 
-/** Polls until `check` gives something; fails after ten seconds. */
+/** Polls until `check` gives something; fails after thirty seconds. */
 export const until = async <A>(check: () => Promise<A | undefined>): Promise<A> => {
-  const deadline = Date.now() + 10_000
+  const deadline = Date.now() + 30_000
   for (;;) {
     const found = await check()
     if (found !== undefined) return found
-    if (Date.now() > deadline) throw new Error("the condition did not come true within ten seconds")
+    if (Date.now() > deadline) throw new Error("the condition did not come true within thirty seconds")
     await new Promise((resolve) => setTimeout(resolve, 10))
   }
 }
@@ -240,16 +241,15 @@ export const easy: Options = {
 }
 
 /** Runs a test against a server in this process, with a data folder of its own. */
-export const withServer = async (streaming: Options, test: (client: Client) => Promise<void>): Promise<void> => {
-  const dataDir = await mkdtemp(join(tmpdir(), "streaming-"))
-  const server = await serve({ dataDir, publicKeyPem: keys.publicKey, streaming: { ...easy, ...streaming } })
-  try {
-    await test(await new Client(server.port).login())
-  } finally {
-    await server.close()
-    await rm(dataDir, { recursive: true, force: true })
-  }
-}
+export const withServer = (streaming: Options, test: (client: Client) => Promise<void>): Promise<void> =>
+  withDataDir(async (dataDir) => {
+    const server = await startServer(dataDir, streaming)
+    try {
+      await test(server.client)
+    } finally {
+      await server.close()
+    }
+  })
 
 /** Runs a test that starts servers on one data folder; at most one at a time. */
 export const withDataDir = async (test: (dataDir: string) => Promise<void>): Promise<void> => {

@@ -16,6 +16,7 @@ import type { AddressInfo } from "node:net"
 import { pathToFileURL } from "node:url"
 import { Accounts } from "../../src/Accounts.ts"
 import * as Catalog from "../../src/Catalog.ts"
+import * as Http from "../../src/Http.ts"
 import * as Identifier from "../../src/sql/Identifier.ts"
 import * as SnowflakeType from "../../src/sql/SnowflakeType.ts"
 import * as Storage from "../../src/Storage.ts"
@@ -155,9 +156,9 @@ export const serve = async (
   const runtime = ManagedRuntime.make(
     Layer.mergeAll(accounts, Layer.provideMerge(StreamingState.layer(options.streaming), store))
   )
-  const answer = async (request: Routes.Request): Promise<Routes.Response> => {
+  const answer = async (request: Http.Request): Promise<Http.Response> => {
     const body = Buffer.from(request.body).toString()
-    const ok = (value: unknown): Routes.Response => ({ status: 200, body: JSON.stringify(value) })
+    const ok = (value: unknown): Http.Response => ({ status: 200, body: JSON.stringify(value) })
     switch (request.url.pathname) {
       case "/_test/table":
         return ok(await runtime.runPromise(createTable(JSON.parse(body))) ?? null)
@@ -192,7 +193,7 @@ export const serve = async (
         })
       )
       .then((result) => {
-        if (result.status === Routes.dropConnection) return request.socket.destroy()
+        if (result.status === Http.dropConnection) return request.socket.destroy()
         response.writeHead(result.status, result.headers)
         return response.end(result.body)
       })

@@ -1,0 +1,201 @@
+import { assert, layer } from "@effect/vitest"
+import { Operation } from "@etl-stream/core/ChangeBatch"
+import * as Sequence from "@etl-stream/core/Sequence"
+import type { TableSchema } from "@etl-stream/core/TableSchema"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { literal, quote } from "../src/Identifier.ts"
+import { Merger } from "../src/Merger.ts"
+import { NdjsonEncoder } from "../src/NdjsonEncoder.ts"
+import * as StateTable from "../src/StateTable.ts"
+import * as TableDdl from "../src/TableDdl.ts"
+import type { TableLayout } from "../src/TableLayout.ts"
+import * as Layout from "../src/TableLayout.ts"
+import * as Batches from "./Batches.ts"
+import * as Local from "./Local.ts"
+import type { Step } from "./MirrorModel.ts"
+import * as Model from "./MirrorModel.ts"
+
+class Server extends Context.Service<Server, Local.Local>()("test/Server") {
+  static readonly layer = Layer.effect(
+    Server,
+    Effect.gen(function*() {
+      const local = yield* Local.start()
+      yield* TableDdl.ensureHome(local.sql, "RAW", "ETL_STREAM")
+      return local
+    })
+  )
+}
+
+/** The journal's rows as SQL values, by way of the encoder that fills it in earnest. */
+const journalRows = (layout: TableLayout, steps: ReadonlyArray<Step>): ReadonlyArray<string> => {
+  const encoder = new NdjsonEncoder(layout, "fail")
+  const columns = Layout.journalColumns(layout)
+  return steps.flatMap(({ changes }) => changes).map((change) => {
+    const bytes = "truncate" in change
+      ? encoder.truncate(change.truncate, Batches.commitTime)
+      : encoder.encode(Batches.batch(layout.table, [change]), 0, 1e6).bytes
+    const row: Record<string, unknown> = JSON.parse(Buffer.from(bytes).toString())
+    return `(${columns.map(({ name }) => row[name] === undefined ? "NULL" : literal(String(row[name]))).join(", ")})`
+  })
+}
+
+/** The target's rows as the model prints them. */
+const targetRows = (local: Local.Local, layout: TableLayout) =>
+  Effect.map(
+    local.query(
+      `SELECT ${
+        layout.columns.map(({ name, target }, index) => {
+          const column = quote(name)
+          return `${target === "VARIANT" ? `TO_JSON(${column})` : `${column}::VARCHAR`} AS "C${index}"`
+        }).join(", ")
+      } FROM ${Layout.sqlName(layout.target)}`
+    ),
+    (rows) => rows.map((row) => Model.print(layout.columns.map((_column, index) => row[`C${index}`]))).sort()
+  )
+
+const begin = Sequence.format(Sequence.make(1n, 0n))
+
+/** Merges a history in random windows and compares the target with the model after each. */
+const replay = Effect.fnUntraced(
+  function*(local: Local.Local, table: TableSchema, steps: ReadonlyArray<Step>, seed: number) {
+    const pipeline = `model${seed}`
+    const layout = yield* Layout.make(local.config({ journal: { retention: "0 seconds" } }), pipeline, {
+      ...table,
+      table: { schema: "public", name: `${table.table.name}_${seed}` }
+    })
+    const state = StateTable.make(local.sql, pipeline, "RAW", "ETL_STREAM")
+    yield* state.register(layout)
+    yield* TableDdl.ensure(local.sql, layout)
+    yield* local.query(
+      `UPDATE RAW.ETL_STREAM.TABLES SET "COPIED" = '1', "MERGED" = ${literal(begin)} WHERE "PIPELINE" = ${
+        literal(pipeline)
+      }`
+    )
+    yield* local.query(
+      `INSERT INTO ${Layout.sqlName(layout.journal)} (${
+        Layout.journalColumns(layout).map(({ name }) => quote(name)).join(", ")
+      }) VALUES ${journalRows(layout, steps).join(", ")}`
+    )
+    const merger = new Merger(local.sql, state, local.config(), layout, begin)
+    const next = Model.random(seed + 1000)
+    for (let at = -1; at < steps.length - 1;) {
+      at = Math.min(steps.length - 1, at + 1 + next(next(2) === 0 ? 4 : 40))
+      const step = steps[at]
+      // Sometimes only the first half of the next change of key is committed yet.
+      const [half] = steps[at + 1]?.changes.length === 2 && next(2) === 0 ? steps[at + 1]?.changes ?? [] : []
+      const upTo = half !== undefined && "sequence" in half ? half.sequence : step?.sequence ?? Sequence.zero
+      yield* merger.merge(Sequence.format(upTo), true)
+      assert.deepStrictEqual(yield* targetRows(local, layout), step?.rows, `seed ${seed}, after step ${at}`)
+    }
+    return layout
+  }
+)
+
+layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("Merge", (it) => {
+  it.effect("leaves a keyed table as the source has it, for any history in any windows", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      for (let seed = 1; seed <= 12; seed++) yield* replay(local, Model.keyed, Model.keyedHistory(seed, 80), seed)
+    }), 300_000)
+
+  it.effect("leaves a keyless table with as many copies of each row as the source has", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      for (let seed = 101; seed <= 106; seed++) {
+        const layout = yield* replay(local, Model.keyless, Model.keylessHistory(seed, 80, []), seed)
+        const doubles = yield* local.query(
+          `SELECT COUNT(*) AS "n" FROM (SELECT 1 FROM ${
+            Layout.sqlName(layout.target)
+          } GROUP BY "_ETL_ROW_KEY", "_ETL_COPY" HAVING COUNT(*) > 1) AS d`
+        )
+        assert.deepStrictEqual(doubles, [{ n: "0" }])
+      }
+    }), 300_000)
+
+  it.effect("follows a long chain of changes of key in few rounds", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const sequence = (ordinal: number) => Sequence.make(50n, BigInt(ordinal))
+      const row = (
+        key: number,
+        body: Batches.Value
+      ): Batches.Row["values"] => [body, key, "a", 0, Batches.unsent, Batches.unsent, Batches.unsent]
+      const rows = (key: number) => [Model.print(["first", key, "a", 0, "{\"n\":1}", "x", null])]
+      const steps: Array<Step> = [{
+        changes: [{
+          op: Operation.Insert,
+          sequence: sequence(1),
+          values: ["first", 0, "a", 0, "{\"n\":1}", "x", null]
+        }],
+        sequence: sequence(1),
+        rows: rows(0)
+      }]
+      for (let key = 1; key <= 200; key++) {
+        steps.push({
+          changes: [
+            { op: Operation.KeyChangeOld, sequence: sequence(2 * key), values: [null, key - 1, "a"] },
+            { op: Operation.KeyChangeNew, sequence: sequence(2 * key + 1), values: row(key, Batches.unsent) }
+          ],
+          sequence: sequence(2 * key + 1),
+          rows: rows(key)
+        })
+      }
+      yield* local.clearStatements
+      yield* replay(local, Model.keyed, steps, 301)
+      const rounds = (yield* local.statements).filter(({ sql }) => sql.startsWith("UPDATE") && sql.includes("_LINKS"))
+      assert.isAbove(rounds.length, 0)
+      assert.isBelow(rounds.length, 120)
+    }), 120_000)
+
+  it.effect("ends with Fenced, and changes nothing, when another runner has merged", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const layout = yield* replay(local, Model.keyed, Model.keyedHistory(401, 5), 401)
+      const rows = yield* targetRows(local, layout)
+      const stale = new Merger(
+        local.sql,
+        StateTable.make(local.sql, "model401", "RAW", "ETL_STREAM"),
+        local.config(),
+        layout,
+        begin
+      )
+      const error = yield* Effect.flip(stale.merge(Sequence.format(Sequence.make(1n << 40n, 0n)), true))
+      assert.strictEqual(error.reason, "Fenced")
+      assert.deepStrictEqual(yield* targetRows(local, layout), rows)
+    }))
+
+  it.effect("says so when changes remove rows that a keyless target doesn't hold", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const sequence = Sequence.make(60n, 1n)
+      const steps: ReadonlyArray<Step> = [{
+        changes: [{ op: Operation.Delete, sequence, values: ["never", 1, null] }],
+        sequence,
+        rows: []
+      }]
+      const error = yield* Effect.flip(replay(local, Model.keyless, steps, 501))
+      assert.strictEqual(error.reason, "Lost")
+    }))
+
+  it.effect("appends for tables whose rows are only inserted", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const table: TableSchema = {
+        ...Model.keyless,
+        table: { schema: "public", name: "log" },
+        identity: { _tag: "None" }
+      }
+      const steps = [1, 2, 3].map((ordinal): Step => ({
+        changes: [{
+          op: Operation.Insert,
+          sequence: Sequence.make(70n, BigInt(ordinal)),
+          values: ["same", 1, "{\"a\":1}"]
+        }],
+        sequence: Sequence.make(70n, BigInt(ordinal)),
+        rows: Array.from({ length: ordinal }, () => Model.print(["same", 1, "{\"a\":1}"]))
+      }))
+      yield* replay(local, table, steps, 601)
+    }))
+})
