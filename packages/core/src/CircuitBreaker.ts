@@ -21,7 +21,7 @@ import * as Stream from "effect/Stream"
 /** The call was refused without being made. `retryAfter` (milliseconds) is when the next probe may be made; 0 while one runs. */
 export class CircuitOpen extends Schema.TaggedError<CircuitOpen>("@etl-stream/core/CircuitOpen")("CircuitOpen", {
   name: Schema.String,
-  retryAfter: Schema.Number
+  retryAfter: Schema.Finite
 }) {}
 
 export type State = "Closed" | "Open" | "HalfOpen"

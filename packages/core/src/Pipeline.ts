@@ -200,10 +200,9 @@ const start = Effect.fnUntraced(function*(options: Options) {
   }).pipe(
     Pull.catchDone(() => Effect.andThen(Queue.end(handoff), Effect.never)),
     Effect.scoped,
-    Effect.catchCause((cause) =>
-      Deferred.isDoneUnsafe(stopped) && !Cause.hasInterruptsOnly(cause)
-        ? Effect.logWarning("The source failed while the pipeline stopped", cause)
-        : Effect.failCause(cause)
+    Effect.catchCauseIf(
+      (cause) => Deferred.isDoneUnsafe(stopped) && !Cause.hasInterruptsOnly(cause),
+      (cause) => Effect.logWarning("The source failed while the pipeline stopped", cause)
     )
   )
 

@@ -82,9 +82,9 @@ export const supervise = <A, R>(
       failures++
       const delay = yield* step(now, error).pipe(
         Effect.map(([, delay]): Duration.Duration | undefined => delay),
-        Pull.catchDone(() => Effect.succeed<Duration.Duration | undefined>(undefined))
+        Pull.catchDone(() => Effect.undefined)
       )
-      if (delay === undefined) return yield* Effect.fail(error)
+      if (delay === undefined) return yield* error
       if (options.onRetry !== undefined) yield* options.onRetry({ error, delay, failures })
       yield* Effect.sleep(delay)
     }

@@ -130,7 +130,7 @@ export const resolveLinks = (layout: TableLayout): string => {
 const sent = (alias: string, column: ColumnLayout): string => {
   const name = JSON.stringify(column.name)
   return `(${alias}.${op} NOT IN ${deaths} AND (${alias}.${unsentColumn} IS NULL OR NOT ` +
-    `(CONTAINS(${alias}.${unsentColumn}, ${
+    `(CONTAINS(${alias}.${unsentColumn}, ${literal(`[${name}`)}) OR CONTAINS(${alias}.${unsentColumn}, ${
       literal(`,${name}`)
     }))))`
 }

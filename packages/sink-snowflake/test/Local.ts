@@ -20,6 +20,8 @@ import { Config } from "../src/Config.ts"
 import * as Credentials from "../src/Credentials.ts"
 import * as SnowflakeSink from "../src/SnowflakeSink.ts"
 import * as SqlClient from "../src/SqlClient.ts"
+import * as StreamingClient from "../src/StreamingClient.ts"
+import { plainName } from "../src/TableLayout.ts"
 
 const keys = generateKeyPairSync("rsa", { modulusLength: 2048 })
 export const privateKeyPem = keys.privateKey.export({ type: "pkcs8", format: "pem" }).toString()
@@ -157,6 +159,15 @@ export const run = Effect.fnUntraced(function*(local: Local, more: object = {}, 
   const running: Running = { sink, open, failure }
   return running
 })
+
+/** Makes Snowflake forget a pipeline's channel of a journal. */
+export const dropChannel = (local: Local, journal: string, pipeline: string) =>
+  Effect.gen(function*() {
+    const config = local.config()
+    const client = StreamingClient.make(config, yield* Credentials.make(config.auth, local.directory))
+    const name = { database: "RAW", schema: "ETL_STREAM", name: journal }
+    yield* client.drop(name, `ETL_STREAM_${plainName(pipeline)}`)
+  })
 
 /** Copies `batches` as the table's snapshot at `position`. */
 export const copy = Effect.fnUntraced(function*(

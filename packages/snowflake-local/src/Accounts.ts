@@ -129,11 +129,15 @@ export class Accounts extends Context.Service<Accounts, {
         verifyPassword: Effect.fn("Accounts.verifyPassword")(function*(user, password) {
           const known = users.get(user.toUpperCase())?.password
           if (known === undefined || !same(Redacted.value(known), password)) {
-            return yield* new AuthError({ reason: "WrongPassword", message: "Incorrect username or password was specified." })
+            return yield* new AuthError({
+              reason: "WrongPassword",
+              message: "Incorrect username or password was specified."
+            })
           }
           return { user: user.toUpperCase() }
         }),
-        rolesOf: (user) => users.get(user.toUpperCase())?.roles?.map((role) => role.toUpperCase()) ?? ["SYSADMIN", "PUBLIC"]
+        rolesOf: (user) =>
+          users.get(user.toUpperCase())?.roles?.map((role) => role.toUpperCase()) ?? ["SYSADMIN", "PUBLIC"]
       })
     })
 }

@@ -19,7 +19,11 @@ const literal = (type: string, value: string | null): string => {
     case "FIXED":
     case "REAL":
       if (/^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/.test(value)) {
-        return type === "REAL" ? `CAST(${Literal.string(value)} AS DOUBLE)` : value.startsWith("-") ? `(${value})` : value
+        return type === "REAL"
+          ? `CAST(${Literal.string(value)} AS DOUBLE)`
+          : value.startsWith("-")
+          ? `(${value})`
+          : value
       }
       if (type === "REAL" && /^(nan|-?inf(inity)?)$/i.test(value)) return `CAST(${Literal.string(value)} AS DOUBLE)`
       throw SnowflakeError.notRecognized("100038", "Numeric", value)

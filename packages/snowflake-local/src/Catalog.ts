@@ -164,7 +164,12 @@ export class Catalog extends Context.Service<Catalog, {
 
       yield* Effect.scoped(Effect.gen(function*() {
         const connection = yield* storage.connect
-        for (const [name, at] of yield* Storage.rows(connection, `SELECT name, epoch_ms(created_on) FROM "_local".databases`)) {
+        for (
+          const [name, at] of yield* Storage.rows(
+            connection,
+            `SELECT name, epoch_ms(created_on) FROM "_local".databases`
+          )
+        ) {
           databases.set(String(name), { name: String(name), createdOn: Number(at) })
         }
         for (
@@ -213,7 +218,10 @@ export class Catalog extends Context.Service<Catalog, {
           now,
           putDatabase: (name) =>
             Effect.tap(
-              Storage.run(connection, `INSERT INTO "_local".databases VALUES ($1, CAST($2 AS TIMESTAMP))`, [name, timestamp]),
+              Storage.run(connection, `INSERT INTO "_local".databases VALUES ($1, CAST($2 AS TIMESTAMP))`, [
+                name,
+                timestamp
+              ]),
               Effect.sync(() => after.push(() => databases.set(name, { name, createdOn: now })))
             ),
           removeDatabase: (name) =>
@@ -236,12 +244,18 @@ export class Catalog extends Context.Service<Catalog, {
             }),
           removeSchema: (database, name) =>
             Effect.gen(function*() {
-              yield* Storage.run(connection, `DELETE FROM "_local".schemas WHERE database = $1 AND name = $2`, [database, name])
+              yield* Storage.run(connection, `DELETE FROM "_local".schemas WHERE database = $1 AND name = $2`, [
+                database,
+                name
+              ])
               yield* Storage.run(
                 connection,
                 `DROP SCHEMA IF EXISTS ${Identifier.quote(Identifier.schemaName(database, name))} CASCADE`
               )
-              yield* Storage.run(connection, `DELETE FROM "_local".objects WHERE database = $1 AND schema = $2`, [database, name])
+              yield* Storage.run(connection, `DELETE FROM "_local".objects WHERE database = $1 AND schema = $2`, [
+                database,
+                name
+              ])
               after.push(() => {
                 schemas.delete(JSON.stringify([database, name]))
                 for (const [key, object] of objects) {
@@ -257,13 +271,17 @@ export class Catalog extends Context.Service<Catalog, {
                 `INSERT INTO "_local".objects VALUES ($1, $2, $3, $4, CAST($5 AS TIMESTAMP), $6)`,
                 [object.database, object.schema, object.name, spaceOf(object.kind), timestamp, JSON.stringify(object)]
               )
-              after.push(() => objects.set(keyOf(spaceOf(object.kind), object.database, object.schema, object.name), object))
+              after.push(() =>
+                objects.set(keyOf(spaceOf(object.kind), object.database, object.schema, object.name), object)
+              )
             }),
           remove: (object) =>
             Effect.tap(
               forget(object),
               Effect.sync(() =>
-                after.push(() => objects.delete(keyOf(spaceOf(object.kind), object.database, object.schema, object.name)))
+                after.push(() =>
+                  objects.delete(keyOf(spaceOf(object.kind), object.database, object.schema, object.name))
+                )
               )
             )
         }
@@ -271,7 +289,8 @@ export class Catalog extends Context.Service<Catalog, {
 
       return Catalog.of({
         databases: () => [...databases.values()],
-        schemas: (database) => [...schemas.values()].filter((schema) => database === undefined || schema.database === database),
+        schemas: (database) =>
+          [...schemas.values()].filter((schema) => database === undefined || schema.database === database),
         hasDatabase: (name) => databases.has(name),
         hasSchema: (database, name) => schemas.has(JSON.stringify([database, name])),
         objects: () => [...objects.values()],

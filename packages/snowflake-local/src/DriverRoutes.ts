@@ -45,7 +45,9 @@ const AbortBody = Schema.fromJsonString(Schema.Struct({ requestId: Schema.String
 const RenewBody = Schema.fromJsonString(Schema.Struct({ requestType: Schema.String }))
 
 const text = (request: Request): string =>
-  (request.headers["content-encoding"] === "gzip" ? gunzipSync(request.body) : Buffer.from(request.body)).toString("utf8")
+  (request.headers["content-encoding"] === "gzip" ? gunzipSync(request.body) : Buffer.from(request.body)).toString(
+    "utf8"
+  )
 
 const decoded = <S extends Schema.ConstraintDecoder<unknown>>(schema: S, request: Request) =>
   Effect.try({ try: () => text(request), catch: () => SnowflakeError.badRequest() }).pipe(
@@ -133,7 +135,9 @@ const query = (request: Request, faults: DriverFaults.DriverFaults): Failing =>
         bindings: body.bindings ?? undefined,
         describeOnly: body.describeOnly ?? false,
         asynchronous: body.asyncExec ?? false,
-        statementCount: Number(parameters["MULTI_STATEMENT_COUNT"] ?? session.parameters.get("MULTI_STATEMENT_COUNT") ?? 1),
+        statementCount: Number(
+          parameters["MULTI_STATEMENT_COUNT"] ?? session.parameters.get("MULTI_STATEMENT_COUNT") ?? 1
+        ),
         parameters
       }),
       (answer): Streamed => json(answer)
@@ -172,11 +176,13 @@ const chunk = (name: string): Failing =>
   Effect.gen(function*() {
     const queries = yield* Queries
     const path = join(queries.resultsFolder, basename(name))
-    const facts = yield* Effect.tryPromise({ try: () => stat(path), catch: () => SnowflakeError.resultNotFound() }).pipe(Effect.option)
+    const facts = yield* Effect.tryPromise({ try: () => stat(path), catch: () => SnowflakeError.resultNotFound() })
+      .pipe(Effect.option)
     if (facts._tag === "None") return { status: 403, body: "" }
     return {
       status: 200,
-      headers: { "content-type": "application/json", "content-length": String(facts.value.size) },
+      // Not JSON: a chunk is rows without the outer brackets, and the driver would try to parse it.
+      headers: { "content-type": "application/octet-stream", "content-length": String(facts.value.size) },
       body: createReadStream(path)
     }
   })
@@ -217,7 +223,9 @@ const route = (request: Request, faults: DriverFaults.DriverFaults): Failing | u
   const path = request.url.pathname
   if (method === "POST" && path === "/session/v1/login-request") return withFault(faults, "login", "", login(request))
   if (method === "POST" && path === "/session/token-request") return withFault(faults, "token", "", renew(request))
-  if (method === "POST" && path === "/session" && request.url.searchParams.get("delete") === "true") return removeSession(request)
+  if (method === "POST" && path === "/session" && request.url.searchParams.get("delete") === "true") {
+    return removeSession(request)
+  }
   if (method === "POST" && path === "/session/heartbeat") return Effect.as(sessionOf(request), ok(null))
   if (method === "POST" && path === "/telemetry/send") return Effect.succeed(ok(null))
   if (method === "POST" && path === "/queries/v1/query-request") return query(request, faults)
@@ -251,6 +259,8 @@ export const handle = (
   route(request, faults)?.pipe(
     Effect.catch((error) => Effect.succeed<Streamed>(json(failure(error)))),
     Effect.catchDefect((defect) =>
-      Effect.succeed<Streamed>(json(failure(SnowflakeError.internal(defect instanceof Error ? defect.message : String(defect)))))
+      Effect.succeed<Streamed>(
+        json(failure(SnowflakeError.internal(defect instanceof Error ? defect.message : String(defect))))
+      )
     )
   )

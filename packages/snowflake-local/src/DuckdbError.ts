@@ -10,7 +10,9 @@ import type { StorageError } from "./Storage.ts"
 type Make = (match: RegExpExecArray) => SnowflakeError.SnowflakeError
 
 const identifier = (match: RegExpExecArray): SnowflakeError.SnowflakeError =>
-  SnowflakeError.invalidIdentifier((match[1] ?? "").split(".").map((part) => Identifier.print(Identifier.decode(part))).join("."))
+  SnowflakeError.invalidIdentifier(
+    (match[1] ?? "").split(".").map((part) => Identifier.print(Identifier.decode(part))).join(".")
+  )
 
 const kinds: ReadonlyArray<readonly [RegExp, string, string]> = [
   [/^(DECIMAL|INT|UINT|BIGINT|HUGEINT|DOUBLE|FLOAT)/, "100038", "Numeric"],
@@ -26,8 +28,10 @@ const notRecognized = (type: string, value: string): SnowflakeError.SnowflakeErr
 }
 
 const messages: ReadonlyArray<readonly [RegExp, Make]> = [
-  [/SF\|(\w+)\|(\w+)\|([^\n]*)/, ([, code = "", sqlState = "", message = ""]) =>
-    new SnowflakeError.SnowflakeError({ code, sqlState, message })],
+  [
+    /SF\|(\w+)\|(\w+)\|([^\n]*)/,
+    ([, code = "", sqlState = "", message = ""]) => new SnowflakeError.SnowflakeError({ code, sqlState, message })
+  ],
   [/INTERRUPT/, () => SnowflakeError.cancelled()],
   [/Referenced (?:update )?column "([^"]+)" (?:was )?not found/, identifier],
   [/Referenced (?:update )?column ([^" ]\S*) not found/, identifier],
@@ -39,26 +43,54 @@ const messages: ReadonlyArray<readonly [RegExp, Make]> = [
     new SnowflakeError.SnowflakeError({
       code: "000979",
       sqlState: "42601",
-      message: `SQL compilation error:\n[${Identifier.print(Identifier.decode(name))}] is not a valid group by expression`
+      message: `SQL compilation error:\n[${
+        Identifier.print(Identifier.decode(name))
+      }] is not a valid group by expression`
     })],
-  [/Ambiguous reference to column name "([^"]+)"/, ([, name = ""]) => SnowflakeError.ambiguousColumn(Identifier.decode(name))],
-  [/NOT NULL constraint failed: [^\n]*?([^.\n]+)$/m, ([, name = ""]) => SnowflakeError.nullInNonNullable(Identifier.decode(name.trim()))],
+  [
+    /Ambiguous reference to column name "([^"]+)"/,
+    ([, name = ""]) => SnowflakeError.ambiguousColumn(Identifier.decode(name))
+  ],
+  [
+    /NOT NULL constraint failed: [^\n]*?([^.\n]+)$/m,
+    ([, name = ""]) => SnowflakeError.nullInNonNullable(Identifier.decode(name.trim()))
+  ],
   [/Could not convert string ['"]([\s\S]*?)['"] to (\w+)/, ([, value = "", type = ""]) => notRecognized(type, value)],
-  [/Could not cast value (\S+) to (\w+\([\d,]*\)|\w+)/, ([, value = "", type = ""]) =>
-    SnowflakeError.outOfRange(`Number out of representable range: type ${type}, value ${value}`)],
-  [/Casting value "([^"]*)" to type (\w+\([\d,]*\)|\w+) failed/, ([, value = "", type = ""]) =>
-    SnowflakeError.outOfRange(`Number out of representable range: type ${type}, value ${value}`)],
-  [/Type \w+ with value (\S+) can't be cast because the value is out of range for the destination type (\w+)/, ([, value = "", type = ""]) =>
-    SnowflakeError.outOfRange(`Number out of representable range: type ${type}, value ${value}`)],
+  [
+    /Could not cast value (\S+) to (\w+\([\d,]*\)|\w+)/,
+    ([, value = "", type = ""]) =>
+      SnowflakeError.outOfRange(`Number out of representable range: type ${type}, value ${value}`)
+  ],
+  [
+    /Casting value "([^"]*)" to type (\w+\([\d,]*\)|\w+) failed/,
+    ([, value = "", type = ""]) =>
+      SnowflakeError.outOfRange(`Number out of representable range: type ${type}, value ${value}`)
+  ],
+  [
+    /Type \w+ with value (\S+) can't be cast because the value is out of range for the destination type (\w+)/,
+    ([, value = "", type = ""]) =>
+      SnowflakeError.outOfRange(`Number out of representable range: type ${type}, value ${value}`)
+  ],
   [/Out of Range Error: Overflow|Overflow in/, () => SnowflakeError.outOfRange("Number out of representable range")],
-  [/(date|time|timestamp) field value out of range: "([^"]*)"|invalid (date|time|timestamp) field format: "([^"]*)"/, (match) =>
-    notRecognized((match[1] ?? match[3] ?? "").toUpperCase(), match[2] ?? match[4] ?? "")],
+  [
+    /(date|time|timestamp) field value out of range: "([^"]*)"|invalid (date|time|timestamp) field format: "([^"]*)"/,
+    (match) => notRecognized((match[1] ?? match[3] ?? "").toUpperCase(), match[2] ?? match[4] ?? "")
+  ],
   [/Malformed JSON/, () => SnowflakeError.invalidJson()],
-  [/Failed to cast value to numerical|Failed to cast value/, () =>
-    new SnowflakeError.SnowflakeError({ code: "100071", sqlState: "22000", message: "Failed to cast variant value" })],
+  [
+    /Failed to cast value to numerical|Failed to cast value/,
+    () =>
+      new SnowflakeError.SnowflakeError({ code: "100071", sqlState: "22000", message: "Failed to cast variant value" })
+  ],
   [/Division by zero/i, () => SnowflakeError.divisionByZero()],
-  [/Table with name (\S+) does not exist/, ([, name = ""]) => SnowflakeError.objectNotFound("Object", Identifier.decode(name))],
-  [/Parser Error: syntax error[^\n]*/, ([message = ""]) => SnowflakeError.syntax(message.replace("Parser Error: ", ""))],
+  [
+    /Table with name (\S+) does not exist/,
+    ([, name = ""]) => SnowflakeError.objectNotFound("Object", Identifier.decode(name))
+  ],
+  [
+    /Parser Error: syntax error[^\n]*/,
+    ([message = ""]) => SnowflakeError.syntax(message.replace("Parser Error: ", ""))
+  ],
   [/Parser Error: ([^\n]*)/, ([, message = ""]) => SnowflakeError.syntax(message)],
   [/Set operations can only apply to expressions with the same number/, () =>
     new SnowflakeError.SnowflakeError({
@@ -68,8 +100,10 @@ const messages: ReadonlyArray<readonly [RegExp, Make]> = [
     })],
   // What is left of the binder's complaints is about types and arguments.
   [/Binder Error: ([^\n]*)/, ([, message = ""]) => SnowflakeError.invalidArguments(message)],
-  [/Conversion Error: ([^\n]*)/, ([, message = ""]) =>
-    new SnowflakeError.SnowflakeError({ code: "100038", sqlState: "22018", message })]
+  [
+    /Conversion Error: ([^\n]*)/,
+    ([, message = ""]) => new SnowflakeError.SnowflakeError({ code: "100038", sqlState: "22018", message })
+  ]
 ]
 
 /** The Snowflake error for DuckDB's message. */

@@ -64,7 +64,9 @@ const keptPerSession = 500
 const parameterValue = (text: string): string | number | boolean =>
   text === "true" ? true : text === "false" ? false : /^\d+$/.test(text) ? Number(text) : text
 
-export const parametersOf = (session: Session): ReadonlyArray<{ readonly name: string; readonly value: string | number | boolean }> =>
+export const parametersOf = (
+  session: Session
+): ReadonlyArray<{ readonly name: string; readonly value: string | number | boolean }> =>
   [...Control.parameterDefaults].map(([name, standard]) => ({
     name,
     value: parameterValue(session.parameters.get(name) ?? standard)
@@ -156,7 +158,12 @@ export class Queries extends Context.Service<Queries, {
             databaseProvider: null
           }
           if (outcome.extra !== undefined) {
-            return JSON.stringify({ success: true, code: null, message: null, data: { ...outcome.extra, ...state, statementTypeId: null } })
+            return JSON.stringify({
+              success: true,
+              code: null,
+              message: null,
+              data: { ...outcome.extra, ...state, statementTypeId: null }
+            })
           }
           const head = JSON.stringify({
             ...state,
@@ -239,7 +246,9 @@ export class Queries extends Context.Service<Queries, {
                   entry.needsWarehouse = facts.needsWarehouse
                   if (Exit.isFailure(exit)) {
                     const error = Cause.findErrorOption(exit.cause)
-                    Object.assign(entry, { code: error._tag === "Some" ? error.value.code : SnowflakeError.cancelled().code })
+                    Object.assign(entry, {
+                      code: error._tag === "Some" ? error.value.code : SnowflakeError.cancelled().code
+                    })
                   }
                   log.finish(entry, finished)
                 })
@@ -321,7 +330,9 @@ export class Queries extends Context.Service<Queries, {
         }
 
         const removeChunks = (running: Running) =>
-          Effect.promise(() => Promise.all(running.chunks.map((name) => rm(join(resultsFolder, name), { force: true }))))
+          Effect.promise(() =>
+            Promise.all(running.chunks.map((name) => rm(join(resultsFolder, name), { force: true })))
+          )
 
         const makeRunning = (session: Session, requestId: string, queryId: string): Running => {
           const running: Running = {
@@ -358,7 +369,9 @@ export class Queries extends Context.Service<Queries, {
                 if (running.status === "RUNNING") running.status = "SUCCESS"
                 return Deferred.succeed(running.answer, answer)
               }),
-              Effect.onInterrupt(() => Deferred.succeed(running.answer, failure(SnowflakeError.cancelled(), running.queryId))),
+              Effect.onInterrupt(() =>
+                Deferred.succeed(running.answer, failure(SnowflakeError.cancelled(), running.queryId))
+              ),
               Effect.asVoid,
               Effect.forkIn(scope, { startImmediately: true })
             )
@@ -397,12 +410,16 @@ export class Queries extends Context.Service<Queries, {
             baseUrl = url
           },
           submit: (session, request) =>
-            Effect.flatMap(start(session, request), (running) =>
-              request.asynchronous ? Effect.succeed(inProgress(running, true)) : wait(running)),
+            Effect.flatMap(
+              start(session, request),
+              (running) => request.asynchronous ? Effect.succeed(inProgress(running, true)) : wait(running)
+            ),
           result: (session, queryId) =>
             Effect.suspend(() => {
               const running = byQueryId(session, queryId)
-              return running === undefined ? Effect.succeed(failure(SnowflakeError.resultNotFound(), queryId)) : wait(running)
+              return running === undefined
+                ? Effect.succeed(failure(SnowflakeError.resultNotFound(), queryId))
+                : wait(running)
             }),
           monitor: (session, queryId) => {
             const running = byQueryId(session, queryId)

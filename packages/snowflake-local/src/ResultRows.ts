@@ -37,7 +37,11 @@ const inlineBytes = 1_000_000
 const chunkBytes = 8_000_000
 
 /** A column from its name and Snowflake type. */
-export const column = (name: string, type: SnowflakeType = Types.text, nullable = true): ResultColumn => ({ name, type, nullable })
+export const column = (name: string, type: SnowflakeType = Types.text, nullable = true): ResultColumn => ({
+  name,
+  type,
+  nullable
+})
 
 /** A small result that the server made itself. */
 export const ofRows = (
@@ -100,7 +104,8 @@ export const fits = (guess: SnowflakeType, type: SnowflakeType): boolean => {
   const family = (of: SnowflakeType) =>
     Types.isSemiStructured(of) ? "JSON" : of.kind === "TIMESTAMP_TZ" || of.kind === "TIMESTAMP_LTZ" ? "TZ" : of.kind
   if (family(guess) !== family(type)) return false
-  return !(guess.kind === "FIXED" && type.kind === "FIXED") || (guess.precision === type.precision && guess.scale === type.scale)
+  return !(guess.kind === "FIXED" && type.kind === "FIXED") ||
+    (guess.precision === type.precision && guess.scale === type.scale)
 }
 
 /** Microseconds as seconds with nine decimals. */
@@ -194,7 +199,17 @@ export const read = async (
 /** A column's entry in `rowtype`. */
 export const rowType = (column: ResultColumn): Readonly<Record<string, unknown>> => {
   const { name, nullable, type } = column
-  const base = { name, nullable, database: "", schema: "", table: "", byteLength: null, length: null, precision: null, scale: null }
+  const base = {
+    name,
+    nullable,
+    database: "",
+    schema: "",
+    table: "",
+    byteLength: null,
+    length: null,
+    precision: null,
+    scale: null
+  }
   switch (type.kind) {
     case "FIXED":
       return { ...base, type: "fixed", precision: type.precision, scale: type.scale }

@@ -126,7 +126,10 @@ const listen = (options: Options): Effect.Effect<Address, ListenError, Scope.Sco
         return await send(response, await runPromise(local))
       }
       const driver = DriverRoutes.handle(request, faults)
-      return await send(response, driver === undefined ? json({ message: "Not found." }, 404) : await runPromise(driver))
+      return await send(
+        response,
+        driver === undefined ? json({ message: "Not found." }, 404) : await runPromise(driver)
+      )
     }
 
     const server = createServer((incoming, response) => {
@@ -159,7 +162,9 @@ const listen = (options: Options): Effect.Effect<Address, ListenError, Scope.Sco
   })
 
 /** Where a running server is. */
-export class SnowflakeLocal extends Context.Service<SnowflakeLocal, Address>()("@etl-stream/snowflake-local/SnowflakeLocal") {
+export class SnowflakeLocal
+  extends Context.Service<SnowflakeLocal, Address>()("@etl-stream/snowflake-local/SnowflakeLocal")
+{
   /** A server that runs as long as the layer. */
   static readonly layer = (options: Options): Layer.Layer<SnowflakeLocal, ListenError | Storage.StorageError> =>
     Layer.effect(

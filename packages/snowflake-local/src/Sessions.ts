@@ -39,7 +39,11 @@ const hash = (token: string): string => createHash("sha256").update(token).diges
 
 /** An unquoted name is folded; a quoted one is taken without its quotes. */
 const nameOf = (given: string | undefined): string | undefined =>
-  given === undefined || given === "" ? undefined : given.startsWith("\"") ? given.slice(1, -1).replaceAll("\"\"", "\"") : given.toUpperCase()
+  given === undefined || given === ""
+    ? undefined
+    : given.startsWith("\"")
+    ? given.slice(1, -1).replaceAll("\"\"", "\"")
+    : given.toUpperCase()
 
 export class Sessions extends Context.Service<Sessions, {
   readonly warehouses: ReadonlySet<string>
@@ -53,7 +57,10 @@ export class Sessions extends Context.Service<Sessions, {
   readonly validity: { readonly tokenSeconds: number; readonly masterSeconds: number }
 }>()("@etl-stream/snowflake-local/Sessions") {
   static readonly layer = (
-    options: Pick<Options, "warehouses" | "tokenValiditySeconds" | "masterTokenValiditySeconds" | "abandonedAfterMillis">
+    options: Pick<
+      Options,
+      "warehouses" | "tokenValiditySeconds" | "masterTokenValiditySeconds" | "abandonedAfterMillis"
+    >
   ): Layer.Layer<Sessions, never, Storage.Storage | Accounts | Catalog> =>
     Layer.effect(
       Sessions,
@@ -78,15 +85,20 @@ export class Sessions extends Context.Service<Sessions, {
               return Effect.mapError(accounts.verifyKeyPairJwt(request.token ?? ""), refuse)
             case "OAUTH":
             case "PROGRAMMATIC_ACCESS_TOKEN":
-              return Effect.mapError(accounts.verifyToken(request.token ?? ""), () => SnowflakeError.invalidOauthToken())
+              return Effect.mapError(
+                accounts.verifyToken(request.token ?? ""),
+                () => SnowflakeError.invalidOauthToken()
+              )
             case "SNOWFLAKE":
             case "": {
               const { loginName = "", password = "" } = request
               // A programmatic access token may stand in for the password.
               return accounts.verifyPassword(loginName, password).pipe(
                 Effect.catch((error) =>
-                  Effect.flatMap(accounts.verifyToken(password), (found) =>
-                    found.user === loginName.toUpperCase() ? Effect.succeed(found) : Effect.fail(error))
+                  Effect.flatMap(
+                    accounts.verifyToken(password),
+                    (found) => found.user === loginName.toUpperCase() ? Effect.succeed(found) : Effect.fail(error)
+                  )
                 ),
                 Effect.mapError(() => SnowflakeError.wrongPassword())
               )

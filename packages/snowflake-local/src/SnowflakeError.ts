@@ -101,7 +101,8 @@ export const divisionByZero = (): SnowflakeError => make("100051", "22012")("Div
 /** 100069: text that isn't JSON. */
 export const invalidJson = (): SnowflakeError => make("100069", "22P02")("Error parsing JSON")
 /** 100115: text that isn't hexadecimal or base 64. */
-export const invalidBinary = (): SnowflakeError => make("100115", "22000")("The following string is not a legal binary value")
+export const invalidBinary = (): SnowflakeError =>
+  make("100115", "22000")("The following string is not a legal binary value")
 /** 253006: a staged file isn't there. */
 export const fileNotFound = (file: string): SnowflakeError =>
   make("091016", "02000")(`Remote file '${file}' was not found.`)
@@ -112,7 +113,9 @@ export const lockTimeout = (): SnowflakeError =>
   make("000625", "57014")("Statement has locked table in another transaction, and timed out waiting for it.")
 /** 000630: statement timeout. */
 export const statementTimeout = (seconds: number): SnowflakeError =>
-  make("000630", "57014")(`Statement reached its statement or warehouse timeout of ${seconds} second(s) and was canceled.`)
+  make("000630", "57014")(
+    `Statement reached its statement or warehouse timeout of ${seconds} second(s) and was canceled.`
+  )
 /** 090232: the transaction can't go on (see Session). */
 export const transactionBroken = (): SnowflakeError =>
   make("090232", "25000")(
@@ -121,7 +124,8 @@ export const transactionBroken = (): SnowflakeError =>
 /** 000008 and anything unforeseen, never silent. */
 export const internal = (message: string): SnowflakeError => make("300002", "XX000")(`Internal error: ${message}`)
 /** A result of the given query that isn't there (any more). */
-export const resultNotFound = (): SnowflakeError => make("000709", "02000")("Statement does not exist or its result has expired.")
+export const resultNotFound = (): SnowflakeError =>
+  make("000709", "02000")("Statement does not exist or its result has expired.")
 /** 001008 etc.: a value or option that's not allowed. */
 export const invalidOption = (message: string): SnowflakeError => compilation("001008", "22023")(message)
 /** 000938/000939: a function was given too few or too many arguments. */
@@ -130,16 +134,22 @@ export const argumentCount = (message: string): SnowflakeError => compilation("0
 export const deadlock = (): SnowflakeError =>
   make("000607", "57014")("Your statement was aborted because this caused a deadlock. Roll back and try again.")
 /** 001000/001001: a `?` or `:1` without a value. */
-export const unboundVariable = (name: string): SnowflakeError => compilation("002049", "42601")(`Bind variable :${name} not set.`)
+export const unboundVariable = (name: string): SnowflakeError =>
+  compilation("002049", "42601")(`Bind variable :${name} not set.`)
 /** 002211: `$NAME` without SET. */
-export const unsetVariable = (name: string): SnowflakeError => compilation("002211", "02000")(`Session variable '$${name}' does not exist`)
+export const unsetVariable = (name: string): SnowflakeError =>
+  compilation("002211", "02000")(`Session variable '$${name}' does not exist`)
 /** 001430: ADD COLUMN of one that is there. */
-export const columnExists = (name: string): SnowflakeError => compilation("001430", "01000")(`column '${name}' already exists`)
+export const columnExists = (name: string): SnowflakeError =>
+  compilation("001430", "01000")(`column '${name}' already exists`)
 /** 000904 of ALTER TABLE: no such column. */
-export const columnMissing = (name: string): SnowflakeError => compilation("000904", "42000")(`column '${name}' does not exist`)
+export const columnMissing = (name: string): SnowflakeError =>
+  compilation("000904", "42000")(`column '${name}' does not exist`)
 /** 002108: ADD COLUMN … NOT NULL without a default, on a table with rows. */
 export const notNullOnFilledTable = (name: string): SnowflakeError =>
-  compilation("002108", "22000")(`Non-nullable column '${name}' cannot be added to non-empty table unless it has a non-null default value.`)
+  compilation("002108", "22000")(
+    `Non-nullable column '${name}' cannot be added to non-empty table unless it has a non-null default value.`
+  )
 /** 002108: a type change that Snowflake doesn't make in place. */
 export const cannotChangeType = (name: string, from: string, to: string): SnowflakeError =>
   compilation("002108", "22000")(`cannot change column ${name} from type ${from} to ${to}`)
@@ -147,7 +157,8 @@ export const cannotChangeType = (name: string, from: string, to: string): Snowfl
 // Login and sessions ------------------------------------------------------------------------------------------------------------------------
 
 /** 390100: wrong user or password. */
-export const wrongPassword = (): SnowflakeError => make("390100", "08001")("Incorrect username or password was specified.")
+export const wrongPassword = (): SnowflakeError =>
+  make("390100", "08001")("Incorrect username or password was specified.")
 /** 390144: a key-pair token that proves nothing. */
 export const invalidToken = (message: string): SnowflakeError => make("390144", "08001")(`${message}.`)
 /** 390303: a programmatic access or OAuth token that isn't known. */
@@ -164,7 +175,8 @@ export const roleNotGranted = (role: string): SnowflakeError =>
 export const sessionGone = (): SnowflakeError =>
   make("390111", "08001")("Session no longer exists.  New login required to access the service.")
 /** 390112: renew it. */
-export const sessionTokenExpired = (): SnowflakeError => make("390112", "08001")("Your session has expired. Please renew your session.")
+export const sessionTokenExpired = (): SnowflakeError =>
+  make("390112", "08001")("Your session has expired. Please renew your session.")
 /** 390114: log in again. */
 export const masterTokenExpired = (): SnowflakeError =>
   make("390114", "08001")("Authentication token has expired.  The user must authenticate again.")

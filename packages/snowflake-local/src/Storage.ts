@@ -20,10 +20,12 @@ import * as Macros from "./sql/Macros.ts"
 /**
  * DuckDB refused something. `reason` tells a write conflict (worth a retry) from the rest.
  */
-export class StorageError extends Schema.TaggedError<StorageError>()("@etl-stream/snowflake-local/Storage/StorageError", {
-  reason: Schema.Literals(["Conflict", "Failed"]),
-  message: Schema.String
-}) {
+export class StorageError
+  extends Schema.TaggedError<StorageError>()("@etl-stream/snowflake-local/Storage/StorageError", {
+    reason: Schema.Literals(["Conflict", "Failed"]),
+    message: Schema.String
+  })
+{
   static readonly from = (cause: unknown): StorageError => {
     const message = cause instanceof Error ? cause.message : String(cause)
     return new StorageError({ reason: isConflict(message) ? "Conflict" : "Failed", message })
@@ -81,7 +83,11 @@ export class Storage extends Context.Service<Storage, {
           Effect.tryPromise({
             try: async () => {
               await mkdir(dataDir, { recursive: true })
-              return await DuckDBInstance.create(join(dataDir, "snowflake.duckdb"), { memory_limit: "2GB" })
+              return await DuckDBInstance.create(join(dataDir, "snowflake.duckdb"), {
+                memory_limit: "2GB",
+                // As in Snowflake, NULL sorts as if it were greater than everything.
+                default_null_order: "nulls_last_on_asc_first_on_desc"
+              })
             },
             catch: StorageError.from
           }),

@@ -14,7 +14,8 @@ import type { User } from "./Accounts.ts"
 import type { Options } from "./Configuration.ts"
 import { serve } from "./Server.ts"
 
-const usage = "usage: main.ts --data-dir DIR --account ACCOUNT --user USER [--port N] [--host H] [--public-key-file FILE] " +
+const usage =
+  "usage: main.ts --data-dir DIR --account ACCOUNT --user USER [--port N] [--host H] [--public-key-file FILE] " +
   "[--password-env VAR] [--token-env VAR] [--role ROLE]... [--database DB]... [--warehouse WH]... [--ingest-host H] " +
   "[--token-validity-seconds N] [--abandoned-after-millis N] [--admin]"
 

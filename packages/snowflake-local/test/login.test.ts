@@ -5,9 +5,9 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { createSign } from "node:crypto"
+import { createPublicKey } from "node:crypto"
 import { fingerprint } from "../src/Accounts.ts"
 import * as Driver from "./driver/Driver.ts"
-import { createPublicKey } from "node:crypto"
 
 const users = [{
   name: "etl",
@@ -34,7 +34,9 @@ const token = (claims: object, key: string = Driver.privateKey): string => {
     exp: now + 60,
     ...claims
   }
-  const text = [{ alg: "RS256", typ: "JWT" }, body].map((part) => Buffer.from(JSON.stringify(part)).toString("base64url")).join(".")
+  const text = [{ alg: "RS256", typ: "JWT" }, body].map((part) =>
+    Buffer.from(JSON.stringify(part)).toString("base64url")
+  ).join(".")
   return `${text}.${createSign("RSA-SHA256").update(text).sign(key).toString("base64url")}`
 }
 
@@ -42,7 +44,9 @@ const login = (url: string, data: object, query = "") =>
   Effect.promise(async () => {
     const response = await fetch(`${url}/session/v1/login-request?requestId=1${query}`, {
       method: "POST",
-      body: JSON.stringify({ data: { ACCOUNT_NAME: Driver.account, LOGIN_NAME: "ETL", AUTHENTICATOR: "SNOWFLAKE_JWT", ...data } })
+      body: JSON.stringify({
+        data: { ACCOUNT_NAME: Driver.account, LOGIN_NAME: "ETL", AUTHENTICATOR: "SNOWFLAKE_JWT", ...data }
+      })
     })
     assert.strictEqual(response.status, 200)
     return await response.json()

@@ -13,7 +13,7 @@ import * as Exit from "effect/Exit"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as net from "node:net"
-import pg from "pg"
+import { Client, type ClientConfig } from "pg"
 import type { Frames } from "./internal/frameBuffer.ts"
 import { refusedError, streamError } from "./internal/streamError.ts"
 import { type StreamEnd, WireReader } from "./internal/wireReader.ts"
@@ -62,7 +62,7 @@ export interface WalStream {
 
 export interface ReplicationConnection {
   /** For commands before `start`; its `query` must be used without parameters (simple protocol). */
-  readonly client: pg.Client
+  readonly client: Client
   /** Begins to stream from a slot; ended with the scope: last status, CopyDone, Terminate. */
   readonly start: (options: StartOptions) => Effect.Effect<WalStream, ConnectorError, Scope.Scope>
 }
@@ -117,15 +117,15 @@ const tlsIntake = (socket: net.Socket): Intake => {
   }
 }
 
-const connecting = (config: pg.ClientConfig): string =>
+const connecting = (config: ClientConfig): string =>
   `connecting to ${config.host ?? "localhost"}${config.port === undefined ? "" : `:${config.port}`}`
 
-const isUnixSocket = (client: pg.Client): boolean => client.host.startsWith("/")
+const isUnixSocket = (client: Client): boolean => client.host.startsWith("/")
 
 const closeMillis = 1000
 
 /** Closes the socket, at the latest after a second; what still comes is thrown away so that the server can end in order. */
-const close = (client: pg.Client, socket: net.Socket): Effect.Effect<void> =>
+const close = (client: Client, socket: net.Socket): Effect.Effect<void> =>
   Effect.callback<void>((resume) => {
     if (socket.closed) return resume(Effect.void)
     socket.once("close", () => resume(Effect.void))
@@ -139,7 +139,7 @@ const close = (client: pg.Client, socket: net.Socket): Effect.Effect<void> =>
 
 /** Connects a session for logical replication; `config` is node-postgres's own, with the session's settings in `options`. */
 export const connect = Effect.fn("ReplicationConnection.connect")(function*(
-  config: pg.ClientConfig
+  config: ClientConfig
 ): Effect.fn.Return<ReplicationConnection, ConnectorError, Scope.Scope> {
   const direct = directSocket()
   const client = yield* Effect.acquireRelease(
@@ -151,7 +151,7 @@ export const connect = Effect.fn("ReplicationConnection.connect")(function*(
         stream: (options?: { readonly ssl?: unknown }) => options?.ssl ? new net.Socket() : direct.socket,
         replication: "database"
       }
-      const made = new pg.Client(options)
+      const made = new Client(options)
       // Losses reach the query or the pull that waits; nobody else has to hear of them.
       made.on("error", () => {})
       return made
@@ -218,7 +218,7 @@ const defaultSilenceMillis = 300_000
 /** A position newly acknowledged is passed on so often, so the server can free WAL early. */
 const freshMillis = 1000
 
-const senderTimeout = (client: pg.Client): Effect.Effect<number, ConnectorError> =>
+const senderTimeout = (client: Client): Effect.Effect<number, ConnectorError> =>
   Effect.tryPromise({
     try: async () => {
       const { rows } = await client.query<{ setting: string }>(
@@ -230,7 +230,7 @@ const senderTimeout = (client: pg.Client): Effect.Effect<number, ConnectorError>
   })
 
 /** Who holds a slot, for the hint; best effort. */
-const slotHolder = (client: pg.Client, slot: string): Effect.Effect<string | undefined> =>
+const slotHolder = (client: Client, slot: string): Effect.Effect<string | undefined> =>
   Effect.tryPromise(async () => {
     const { rows } = await client.query<{ pid: number; name: string | null; address: string | null }>(
       "SELECT s.active_pid AS pid, a.application_name AS name, host(a.client_addr) AS address " +
@@ -257,7 +257,7 @@ const begin = (reader: WireReader, socket: net.Socket, command: string): Effect.
   })
 
 const start = Effect.fn("ReplicationConnection.start")(function*(
-  client: pg.Client,
+  client: Client,
   intake: Intake,
   options: StartOptions
 ): Effect.fn.Return<WalStream, ConnectorError, Scope.Scope> {

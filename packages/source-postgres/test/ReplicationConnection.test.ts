@@ -209,6 +209,26 @@ layer(Server.layer, { excludeTestServices: true, timeout: 60_000 })("Replication
       assert.strictEqual(yield* drain(stream, target, end), 100_000)
     }).pipe(Effect.scoped))
 
+  it.effect("reads a busy stream in large pieces", () =>
+    Effect.gen(function*() {
+      const server = yield* Server
+      yield* prepare(server, "busy")
+      const stream = yield* open(config(server), "busy")
+      const target = decoder()
+      yield* server.query("INSERT INTO busy SELECT g, repeat('x', 100) FROM generate_series(1, 200000) g")
+      const end = yield* current(server)
+      let pulls = 0
+      let rows = 0
+      for (let done = false; !done;) {
+        const elements = yield* target.decode(yield* stream.pull)
+        pulls++
+        rows += rowsIn(elements)
+        done = elements.some((element) => element._tag === "Watermark" && element.position >= end)
+      }
+      assert.strictEqual(rows, 200_000)
+      assert.isBelow(pulls, 1000, "not one per change, nor one per packet")
+    }).pipe(Effect.scoped))
+
   it.effect("reads a message far larger than its buffers", () =>
     Effect.gen(function*() {
       const server = yield* Server
@@ -343,9 +363,9 @@ layer(Server.layer, { excludeTestServices: true, timeout: 60_000 })("Replication
         [{ ssl: true }]
       )
       const target = decoder()
+      const memory = process.memoryUsage().arrayBuffers
       yield* server.query("INSERT INTO secret SELECT g, repeat('x', 1000) FROM generate_series(1, 40000) g")
       const end = yield* current(server)
-      const memory = process.memoryUsage().arrayBuffers
       yield* eventually(
         "two timeouts have passed with the walsender alive",
         Effect.map(
@@ -406,6 +426,21 @@ describe("ReplicationConnection", () => {
       fake.send(FakeWalSender.keepalive(110n, false))
       yield* eventually("it was read", Effect.sync(() => stream.received() === 110n))
       assert.strictEqual(fake.statuses.length, 2)
+    }).pipe(Effect.scoped))
+
+  it.live("reads a quiet stream at once", () =>
+    Effect.gen(function*() {
+      const fake = yield* FakeWalSender.start()
+      const stream = yield* open(fakeConfig(fake.port), "s")
+      const delays: Array<number> = []
+      for (let round = 1; round <= 21; round++) {
+        const pulled = yield* Effect.forkChild(stream.pull, { startImmediately: true })
+        const sent = performance.now()
+        fake.send(FakeWalSender.keepalive(BigInt(round), false))
+        yield* Fiber.join(pulled)
+        delays.push(performance.now() - sent)
+      }
+      assert.isBelow(delays.sort((a, b) => a - b)[10] ?? Infinity, 15, "the median is below the pause of a busy stream")
     }).pipe(Effect.scoped))
 
   it.live("never confirms a position below the one that it was started from", () =>

@@ -14,7 +14,8 @@ export const isWord = (token: Token | undefined, ...texts: ReadonlyArray<string>
 
 export const isOp = (token: Token | undefined, text: string): boolean => token?.kind === "op" && token.text === text
 
-export const isGroup = (token: Token | undefined, text = "("): token is Group => token?.kind === "group" && token.text === text
+export const isGroup = (token: Token | undefined, text = "("): token is Group =>
+  token?.kind === "group" && token.text === text
 
 export class Cursor {
   readonly source: string

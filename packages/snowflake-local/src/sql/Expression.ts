@@ -29,7 +29,9 @@ export interface Scope {
   /** The schema that a name of `parts` (schema, or database and schema) means in DuckDB. */
   readonly schemaName: (parts: ReadonlyArray<string>) => string
   /** `$n:name` of a staged file, when the query reads one: native is typed as in the file. */
-  readonly staged?: ((place: number, path: ReadonlyArray<string> | undefined) => { readonly native: string } | undefined) | undefined
+  readonly staged?:
+    | ((place: number, path: ReadonlyArray<string> | undefined) => { readonly native: string } | undefined)
+    | undefined
   /** Set inside VALUES, where Snowflake takes fewer functions. */
   readonly values?: boolean | undefined
 }
@@ -52,15 +54,72 @@ interface Unit {
 }
 
 const passing = new Set([
-  "AND", "OR", "NOT", "IS", "IN", "LIKE", "ILIKE", "BETWEEN", "ESCAPE", "DISTINCT", "FROM", "EXISTS", "ANY", "ALL", "ASC", "DESC",
-  "NULLS", "FIRST", "LAST", "ROWS", "RANGE", "UNBOUNDED", "PRECEDING", "FOLLOWING", "CURRENT", "ROW", "PARTITION", "ORDER", "BY"
+  "AND",
+  "OR",
+  "NOT",
+  "IS",
+  "IN",
+  "LIKE",
+  "ILIKE",
+  "BETWEEN",
+  "ESCAPE",
+  "DISTINCT",
+  "FROM",
+  "EXISTS",
+  "ANY",
+  "ALL",
+  "ASC",
+  "DESC",
+  "NULLS",
+  "FIRST",
+  "LAST",
+  "ROWS",
+  "RANGE",
+  "UNBOUNDED",
+  "PRECEDING",
+  "FOLLOWING",
+  "CURRENT",
+  "ROW",
+  "PARTITION",
+  "ORDER",
+  "BY"
 ])
 const constants = new Set(["NULL", "TRUE", "FALSE"])
 /** Words that can't be a column's name without quotes, so that a mistake becomes a syntax error and not a column. */
 const reserved = new Set([
-  "SELECT", "WHERE", "GROUP", "HAVING", "QUALIFY", "UNION", "INTERSECT", "MINUS", "EXCEPT", "INTO", "JOIN", "ON", "USING", "WITH", "WHEN",
-  "THEN", "ELSE", "AS", "SET", "VALUES", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "TABLE", "RLIKE", "REGEXP", "SOME",
-  "FILTER", "RETURNING", "TO"
+  "SELECT",
+  "WHERE",
+  "GROUP",
+  "HAVING",
+  "QUALIFY",
+  "UNION",
+  "INTERSECT",
+  "MINUS",
+  "EXCEPT",
+  "INTO",
+  "JOIN",
+  "ON",
+  "USING",
+  "WITH",
+  "WHEN",
+  "THEN",
+  "ELSE",
+  "AS",
+  "SET",
+  "VALUES",
+  "INSERT",
+  "UPDATE",
+  "DELETE",
+  "CREATE",
+  "DROP",
+  "ALTER",
+  "TABLE",
+  "RLIKE",
+  "REGEXP",
+  "SOME",
+  "FILTER",
+  "RETURNING",
+  "TO"
 ])
 const binaryOperators = new Set(["=", "!=", "<>", "<", ">", "<=", ">=", "+", "-", "*", "/", "%", "||"])
 
@@ -76,7 +135,9 @@ export const cast = (sql: string, type: SnowflakeType, attempt = false): string 
   const castTo = (duckdb: string) => attempt ? `TRY_CAST(${sql} AS ${duckdb})` : `CAST(sf_plain(${sql}) AS ${duckdb})`
   switch (type.kind) {
     case "TEXT":
-      return type.length >= Types.defaultTextLength ? `sf_to_varchar(${sql})` : `sf_check_text(sf_to_varchar(${sql}), ${type.length})`
+      return type.length >= Types.defaultTextLength
+        ? `sf_to_varchar(${sql})`
+        : `sf_check_text(sf_to_varchar(${sql}), ${type.length})`
     case "FIXED":
     case "REAL":
     case "BOOLEAN":
@@ -95,7 +156,9 @@ export const cast = (sql: string, type: SnowflakeType, attempt = false): string 
         ? `sf_check_tz(TRY_CAST(sf_try_instant_text(${sql}) AS TIMESTAMPTZ))`
         : cut(`sf_to_tz(${sql})`, "tz", type.scale)
     case "BINARY":
-      return attempt ? `sf_try_to_binary(${sql}, 'HEX')` : `sf_check_binary(sf_to_binary(${sql}, 'HEX'), ${type.length})`
+      return attempt
+        ? `sf_try_to_binary(${sql}, 'HEX')`
+        : `sf_check_binary(sf_to_binary(${sql}, 'HEX'), ${type.length})`
     case "VARIANT":
       return `sf_to_variant(${sql})`
     case "ARRAY":
@@ -371,11 +434,15 @@ const build = (functionName: string, given: Arguments, order: string, scope: Sco
     throw SnowflakeError.invalidValuesExpression(`${functionName}(...)`)
   }
   const distinct = given.distinct ? "DISTINCT " : ""
-  if (given.distinct && !Functions.aggregates.has(functionName)) throw SnowflakeError.syntax("syntax error: unexpected 'DISTINCT'.")
+  if (given.distinct && !Functions.aggregates.has(functionName)) {
+    throw SnowflakeError.syntax("syntax error: unexpected 'DISTINCT'.")
+  }
   switch (functionName) {
     case "ARRAY_AGG":
       arity(functionName, args, 1, 1)
-      return `to_json(coalesce(list(${distinct}sf_to_variant(${args[0]})${order}) FILTER ((${args[0]}) IS NOT NULL), []))`
+      return `to_json(coalesce(list(${distinct}sf_to_variant(${args[0]})${order}) FILTER ((${
+        args[0]
+      }) IS NOT NULL), []))`
     case "LISTAGG":
       arity(functionName, args, 1, 2)
       return `coalesce(string_agg(${distinct}sf_to_varchar(${args[0]}), ${args[1] ?? "''"}${order}), '')`
@@ -394,10 +461,14 @@ const build = (functionName: string, given: Arguments, order: string, scope: Sco
 
 const arity = (functionName: string, args: ReadonlyArray<string>, min: number, max: number): void => {
   if (args.length < min) {
-    throw SnowflakeError.argumentCount(`not enough arguments for function [${functionName}], expected ${min}, got ${args.length}`)
+    throw SnowflakeError.argumentCount(
+      `not enough arguments for function [${functionName}], expected ${min}, got ${args.length}`
+    )
   }
   if (args.length > max) {
-    throw SnowflakeError.argumentCount(`too many arguments for function [${functionName}] expected ${max}, got ${args.length}`)
+    throw SnowflakeError.argumentCount(
+      `too many arguments for function [${functionName}] expected ${max}, got ${args.length}`
+    )
   }
 }
 
@@ -437,12 +508,19 @@ const specialCall = (functionName: string, items: ReadonlyArray<Token>, scope: S
       // The first argument is a part's name, not a column.
       const [first, ...others] = commas(items)
       const part = first?.[0]
-      if (part === undefined || (part.kind !== "word" && part.kind !== "string") || first?.length !== 1) return undefined
-      return build(functionName, {
-        distinct: false,
-        nulls: "",
-        args: [Literal.string(part.text), ...others.map((item) => write(item, scope).sql)]
-      }, "", scope)
+      if (part === undefined || (part.kind !== "word" && part.kind !== "string") || first?.length !== 1) {
+        return undefined
+      }
+      return build(
+        functionName,
+        {
+          distinct: false,
+          nulls: "",
+          args: [Literal.string(part.text), ...others.map((item) => write(item, scope).sql)]
+        },
+        "",
+        scope
+      )
     }
     case "COUNT":
       return isOp(items[0], "*") && items.length === 1 ? "count(*)" : undefined
@@ -489,7 +567,9 @@ const over = (functionName: string, text: string, items: ReadonlyArray<Token>, s
   const frameTokens = cursor.rest()
   const frame = frameTokens.length > 0
     ? write(frameTokens, scope).sql
-    : Functions.readsWholePartition.has(functionName) ? "ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING" : ""
+    : Functions.readsWholePartition.has(functionName)
+    ? "ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING"
+    : ""
   const parts = [partition === "" ? "" : `PARTITION BY ${partition}`, order === "" ? "" : `ORDER BY ${order}`, frame]
   // Only the aggregate or window function itself may carry OVER; a macro around it would hide it.
   return `${text} OVER (${parts.filter((part) => part !== "").join(" ")})`

@@ -21,14 +21,44 @@ export const readsWholePartition = new Set(["FIRST_VALUE", "LAST_VALUE", "NTH_VA
 
 /** Functions that take DISTINCT and may be used as aggregates. */
 export const aggregates = new Set([
-  "COUNT", "SUM", "AVG", "MIN", "MAX", "MEDIAN", "STDDEV", "STDDEV_SAMP", "STDDEV_POP", "VARIANCE", "VAR_SAMP", "VAR_POP",
-  "ANY_VALUE", "COUNT_IF", "LISTAGG", "ARRAY_AGG", "BOOLAND_AGG", "BOOLOR_AGG", "BITAND_AGG", "BITOR_AGG", "BITXOR_AGG", "MAX_BY",
-  "MIN_BY", "APPROX_COUNT_DISTINCT", "MODE", "OBJECT_AGG"
+  "COUNT",
+  "SUM",
+  "AVG",
+  "MIN",
+  "MAX",
+  "MEDIAN",
+  "STDDEV",
+  "STDDEV_SAMP",
+  "STDDEV_POP",
+  "VARIANCE",
+  "VAR_SAMP",
+  "VAR_POP",
+  "ANY_VALUE",
+  "COUNT_IF",
+  "LISTAGG",
+  "ARRAY_AGG",
+  "BOOLAND_AGG",
+  "BOOLOR_AGG",
+  "BITAND_AGG",
+  "BITOR_AGG",
+  "BITXOR_AGG",
+  "MAX_BY",
+  "MIN_BY",
+  "APPROX_COUNT_DISTINCT",
+  "MODE",
+  "OBJECT_AGG"
 ])
 
 /** Functions that Snowflake doesn't allow in VALUES. */
 export const notInValues = new Set([
-  "PARSE_JSON", "TRY_PARSE_JSON", "TO_VARIANT", "TO_ARRAY", "TO_OBJECT", "ARRAY_CONSTRUCT", "OBJECT_CONSTRUCT", "OBJECT_CONSTRUCT_KEEP_NULL"
+  "PARSE_JSON",
+  "TRY_PARSE_JSON",
+  "TO_VARIANT",
+  "TO_ARRAY",
+  "TO_OBJECT",
+  "ARRAY_CONSTRUCT",
+  "OBJECT_CONSTRUCT",
+  "OBJECT_CONSTRUCT_KEEP_NULL"
 ])
 
 const named = (name: string): Build => (args) => `${name}(${args.join(", ")})`
@@ -45,12 +75,49 @@ const part = (name: string): Build => ([x]) => `date_part('${name}', ${x})`
 
 /** Snowflake's date parts that DuckDB knows by the same meaning. */
 const dateParts: Readonly<Record<string, string>> = {
-  YEAR: "year", YYYY: "year", YY: "year", Y: "year", YEARS: "year", QUARTER: "quarter", Q: "quarter", MONTH: "month", MM: "month",
-  MON: "month", MONTHS: "month", WEEK: "week", W: "week", WEEKS: "week", DAY: "day", D: "day", DD: "day", DAYS: "day", HOUR: "hour",
-  H: "hour", HH: "hour", HOURS: "hour", MINUTE: "minute", M: "minute", MI: "minute", MIN: "minute", MINUTES: "minute",
-  SECOND: "second", S: "second", SEC: "second", SECONDS: "second", MILLISECOND: "millisecond", MS: "millisecond",
-  MILLISECONDS: "millisecond", MICROSECOND: "microsecond", US: "microsecond", MICROSECONDS: "microsecond",
-  DAYOFWEEK: "dow", DAYOFYEAR: "doy", WEEKISO: "week", DAYOFWEEKISO: "isodow", EPOCH_SECOND: "epoch", EPOCH: "epoch"
+  YEAR: "year",
+  YYYY: "year",
+  YY: "year",
+  Y: "year",
+  YEARS: "year",
+  QUARTER: "quarter",
+  Q: "quarter",
+  MONTH: "month",
+  MM: "month",
+  MON: "month",
+  MONTHS: "month",
+  WEEK: "week",
+  W: "week",
+  WEEKS: "week",
+  DAY: "day",
+  D: "day",
+  DD: "day",
+  DAYS: "day",
+  HOUR: "hour",
+  H: "hour",
+  HH: "hour",
+  HOURS: "hour",
+  MINUTE: "minute",
+  M: "minute",
+  MI: "minute",
+  MIN: "minute",
+  MINUTES: "minute",
+  SECOND: "second",
+  S: "second",
+  SEC: "second",
+  SECONDS: "second",
+  MILLISECOND: "millisecond",
+  MS: "millisecond",
+  MILLISECONDS: "millisecond",
+  MICROSECOND: "microsecond",
+  US: "microsecond",
+  MICROSECONDS: "microsecond",
+  DAYOFWEEK: "dow",
+  DAYOFYEAR: "doy",
+  WEEKISO: "week",
+  DAYOFWEEKISO: "isodow",
+  EPOCH_SECOND: "epoch",
+  EPOCH: "epoch"
 }
 
 /** The DuckDB date part that an argument (a word or a string) names. */
@@ -66,8 +133,16 @@ const timeFormat = (sql: string): string => {
   const format = Literal.stringValue(sql)
   if (format === undefined) throw SnowflakeError.unsupported("a date format that isn't a literal")
   const parts: ReadonlyArray<readonly [RegExp, string]> = [
-    [/^YYYY/i, "%Y"], [/^MM/i, "%m"], [/^DD/i, "%d"], [/^HH24/i, "%H"], [/^MI/i, "%M"], [/^SS/i, "%S"], [/^FF[0-9]?/i, "%f"],
-    [/^TZH:?TZM/i, "%z"], [/^"([^"]*)"/, ""], [/^[-/:. TZ,]/i, ""]
+    [/^YYYY/i, "%Y"],
+    [/^MM/i, "%m"],
+    [/^DD/i, "%d"],
+    [/^HH24/i, "%H"],
+    [/^MI/i, "%M"],
+    [/^SS/i, "%S"],
+    [/^FF[0-9]?/i, "%f"],
+    [/^TZH:?TZM/i, "%z"],
+    [/^"([^"]*)"/, ""],
+    [/^[-/:. TZ,]/i, ""]
   ]
   let rest = format
   let out = ""
@@ -81,7 +156,8 @@ const timeFormat = (sql: string): string => {
   return Literal.string(out)
 }
 
-const isAuto = (sql: string | undefined): boolean => sql === undefined || Literal.stringValue(sql)?.toUpperCase() === "AUTO"
+const isAuto = (sql: string | undefined): boolean =>
+  sql === undefined || Literal.stringValue(sql)?.toUpperCase() === "AUTO"
 
 const timestamp = (kind: "ntz" | "tz", attempt: boolean): Build => (args) => {
   const x = arg(args, 0)
@@ -91,14 +167,22 @@ const timestamp = (kind: "ntz" | "tz", attempt: boolean): Build => (args) => {
     return kind === "ntz" ? epoch : `make_timestamptz(epoch_us(${epoch}))`
   }
   const type = kind === "ntz" ? "TIMESTAMP" : "TIMESTAMPTZ"
-  if (isAuto(format)) return attempt ? `sf_check_${kind}(TRY_CAST(sf_try_instant_text(${x}) AS ${type}))` : `sf_to_${kind}(${x})`
+  if (isAuto(format)) {
+    return attempt
+      ? `sf_check_${kind}(TRY_CAST(sf_try_instant_text(${x}) AS ${type}))`
+      : `sf_to_${kind}(${x})`
+  }
   const parse = `${attempt ? "try_" : ""}strptime(${x}, ${timeFormat(format ?? "")})`
   return `sf_check_${kind}(CAST(${parse} AS ${type}))`
 }
 
 const date = (attempt: boolean): Build => (args) => {
   const x = arg(args, 0)
-  if (isAuto(args[1])) return attempt ? `sf_check_date(TRY_CAST(sf_try_instant_text(${x}) AS DATE))` : `sf_to_date(${x})`
+  if (isAuto(args[1])) {
+    return attempt
+      ? `sf_check_date(TRY_CAST(sf_try_instant_text(${x}) AS DATE))`
+      : `sf_to_date(${x})`
+  }
   return `sf_check_date(CAST(${attempt ? "try_" : ""}strptime(${x}, ${timeFormat(args[1] ?? "")}) AS DATE))`
 }
 
@@ -225,7 +309,12 @@ export const functions: Readonly<Record<string, Function>> = {
   // Text.
   UPPER: fn(1, 1, "upper"),
   LOWER: fn(1, 1, "lower"),
-  INITCAP: fn(1, 1, ([x]) => `array_to_string(list_transform(string_split(${x}, ' '), lambda w: upper(left(w, 1)) || lower(substr(w, 2))), ' ')`),
+  INITCAP: fn(
+    1,
+    1,
+    ([x]) =>
+      `array_to_string(list_transform(string_split(${x}, ' '), lambda w: upper(left(w, 1)) || lower(substr(w, 2))), ' ')`
+  ),
   LENGTH: fn(1, 1, "sf_length"),
   LEN: fn(1, 1, "sf_length"),
   OCTET_LENGTH: fn(1, 1, "sf_octets"),
@@ -239,8 +328,16 @@ export const functions: Readonly<Record<string, Function>> = {
   LPAD: fn(2, 3, (args) => `lpad(sf_to_varchar(${args[0]}), CAST(${args[1]} AS INTEGER), ${arg(args, 2, "' '")})`),
   RPAD: fn(2, 3, (args) => `rpad(sf_to_varchar(${args[0]}), CAST(${args[1]} AS INTEGER), ${arg(args, 2, "' '")})`),
   CONCAT: fn(1, many, (args) => `(${args.map((value) => `sf_to_varchar(${value})`).join(" || ")})`),
-  CONCAT_WS: fn(2, many, (args) => `(${args.slice(1).map((value) => `sf_to_varchar(${value})`).join(` || ${args[0]} || `)})`),
-  SPLIT_PART: fn(3, 3, ([x, by, n]) => `split_part(${x}, ${by}, CASE WHEN (${n}) = 0 THEN 1 ELSE CAST(${n} AS BIGINT) END)`),
+  CONCAT_WS: fn(
+    2,
+    many,
+    (args) => `(${args.slice(1).map((value) => `sf_to_varchar(${value})`).join(` || ${args[0]} || `)})`
+  ),
+  SPLIT_PART: fn(
+    3,
+    3,
+    ([x, by, n]) => `split_part(${x}, ${by}, CASE WHEN (${n}) = 0 THEN 1 ELSE CAST(${n} AS BIGINT) END)`
+  ),
   SPLIT: fn(2, 2, ([x, by]) => `to_json(string_split(${x}, ${by}))`),
   REPLACE: fn(2, 3, (args) => `replace(${args[0]}, ${args[1]}, ${arg(args, 2, "''")})`),
   TRANSLATE: fn(3, 3, "translate"),
@@ -357,8 +454,14 @@ export const functions: Readonly<Record<string, Function>> = {
   IS_INTEGER: fn(1, 1, ([x]) => `(sf_typeof(${x}) = 'INTEGER')`),
   IS_BOOLEAN: fn(1, 1, ([x]) => `(sf_typeof(${x}) = 'BOOLEAN')`),
   AS_VARCHAR: fn(1, 1, ([x]) => `CASE WHEN sf_typeof(${x}) = 'VARCHAR' THEN sf_to_varchar(${x}) END`),
-  ARRAY_CONSTRUCT: fn(0, many, (args) =>
-    args.length === 0 ? "CAST('[]' AS JSON)" : `to_json([${args.map((value) => `coalesce(sf_to_variant(${value}), CAST('null' AS JSON))`).join(", ")}])`),
+  ARRAY_CONSTRUCT: fn(
+    0,
+    many,
+    (args) =>
+      args.length === 0
+        ? "CAST('[]' AS JSON)"
+        : `to_json([${args.map((value) => `coalesce(sf_to_variant(${value}), CAST('null' AS JSON))`).join(", ")}])`
+  ),
   ARRAY_SIZE: fn(1, 1, "sf_array_size"),
   ARRAY_CONTAINS: fn(2, 2, "sf_array_contains"),
   ARRAY_POSITION: fn(2, 2, "sf_array_position"),
@@ -367,11 +470,20 @@ export const functions: Readonly<Record<string, Function>> = {
   ARRAY_DISTINCT: fn(1, 1, "sf_array_distinct"),
   ARRAY_SLICE: fn(3, 3, "sf_array_slice"),
   ARRAY_TO_STRING: fn(2, 2, "sf_array_to_string"),
-  ARRAY_GENERATE_RANGE: fn(2, 3, (args) => `to_json(range(${args.map((value) => `CAST(${value} AS BIGINT)`).join(", ")}))`),
+  ARRAY_GENERATE_RANGE: fn(
+    2,
+    3,
+    (args) => `to_json(range(${args.map((value) => `CAST(${value} AS BIGINT)`).join(", ")}))`
+  ),
   OBJECT_CONSTRUCT: fn(0, many, objectConstruct(false)),
   OBJECT_CONSTRUCT_KEEP_NULL: fn(0, many, objectConstruct(true)),
   OBJECT_KEYS: fn(1, 1, "sf_object_keys"),
-  TO_ARRAY: fn(1, 1, ([x]) => `CASE WHEN typeof(${x}) = 'JSON' THEN sf_check_array(sf_to_variant(${x})) ELSE to_json([sf_to_variant(${x})]) END`),
+  TO_ARRAY: fn(
+    1,
+    1,
+    ([x]) =>
+      `CASE WHEN typeof(${x}) = 'JSON' THEN sf_check_array(sf_to_variant(${x})) ELSE to_json([sf_to_variant(${x})]) END`
+  ),
   TO_OBJECT: fn(1, 1, ([x]) => `sf_check_object(sf_to_variant(${x}))`),
 
   // Dates and times.

@@ -11,8 +11,10 @@ export const failure = (code: string, sqlState: string, message: string): string
   `error('SF|${code}|${sqlState}|${message.replaceAll("'", "''")}')`
 
 const timePattern = String.raw`'\s*\d{1,2}:\d{2}(:\d{2}(\.\d{0,9})?)?\s*'`
-const instantPattern = String.raw`'\s*\d{4}-\d{1,2}-\d{1,2}([ T]\d{1,2}:\d{2}(:\d{2}(\.\d{0,9})?)?\s*(Z|[+-]\d{1,2}(:?\d{2})?)?)?\s*'`
-const instantText = (text: string): string => String.raw`regexp_replace(trim(${text}), '\s*([+-]\d{2}):?(\d{2})$', '\1:\2')`
+const instantPattern = String
+  .raw`'\s*\d{4}-\d{1,2}-\d{1,2}([ T]\d{1,2}:\d{2}(:\d{2}(\.\d{0,9})?)?\s*(Z|[+-]\d{1,2}(:?\d{2})?)?)?\s*'`
+const instantText = (text: string): string =>
+  String.raw`regexp_replace(trim(${text}), '\s*([+-]\d{2}):?(\d{2})$', '\1:\2')`
 const instantTypes = `'VARCHAR', 'JSON', 'DATE', 'TIMESTAMP', 'TIMESTAMP WITH TIME ZONE', '"NULL"'`
 
 const macros: Readonly<Record<string, string>> = {
@@ -41,14 +43,18 @@ const macros: Readonly<Record<string, string>> = {
       ELSE CAST(CAST(x AS VARCHAR) AS JSON) END
     END`,
   "sf_parse_json(x)": `CASE WHEN trim(sf_to_varchar(x)) = '' THEN NULL
-    WHEN NOT json_valid(sf_to_varchar(x)) OR sf_lax_json(sf_to_varchar(x)) THEN ${failure("100069", "22P02", "Error parsing JSON")}
+    WHEN NOT json_valid(sf_to_varchar(x)) OR sf_lax_json(sf_to_varchar(x)) THEN ${
+    failure("100069", "22P02", "Error parsing JSON")
+  }
     ELSE CAST(sf_to_varchar(x) AS JSON) END`,
   "sf_try_parse_json(x)": `CASE WHEN trim(sf_to_varchar(x)) = '' THEN NULL WHEN sf_lax_json(sf_to_varchar(x)) THEN NULL
     ELSE TRY_CAST(sf_to_varchar(x) AS JSON) END`,
   // DuckDB's JSON takes these as numbers; Snowflake doesn't know them.
   "sf_lax_json(t)": `regexp_matches(t, '^\\s*-?(nan|inf|infinity)\\s*$', 'i')`,
   "sf_path(x, p)": `CASE WHEN typeof(x) IN ('JSON', '"NULL"') THEN json_extract(CAST(x AS VARCHAR), p)
-    ELSE ${failure("001044", "42P13", "Invalid argument types for function GET: only VARIANT, ARRAY and OBJECT have elements")} END`,
+    ELSE ${
+    failure("001044", "42P13", "Invalid argument types for function GET: only VARIANT, ARRAY and OBJECT have elements")
+  } END`,
   "sf_key(k)": `'$."' || replace(k, '"', '\\"') || '"'`,
   "sf_is_null_value(x)": `CASE WHEN x IS NULL THEN NULL ELSE CAST(x AS VARCHAR) = 'null' END`,
   "sf_typeof(x)": `CASE typeof(x) WHEN 'JSON' THEN CASE json_type(CAST(x AS VARCHAR))
@@ -63,10 +69,13 @@ const macros: Readonly<Record<string, string>> = {
     error('SF|100145|22000|Binary value is too long and would be truncated: the column holds ' || n || ' bytes') ELSE b END`,
   "sf_check_date(d)": `CASE WHEN d < DATE '0001-01-01' OR d > DATE '9999-12-31' THEN
     error('SF|100040|22007|Date ''' || CAST(d AS VARCHAR) || ''' is not recognized') ELSE d END`,
-  "sf_check_time(t)": `CASE WHEN t >= TIME '24:00:00' THEN error('SF|100108|22007|Time ''24:00:00'' is not recognized') ELSE t END`,
-  "sf_check_ntz(t)": `CASE WHEN t < TIMESTAMP '0001-01-01' OR t >= TIMESTAMP '9999-12-31 23:59:59.999999' + INTERVAL 1 MICROSECOND THEN
+  "sf_check_time(t)":
+    `CASE WHEN t >= TIME '24:00:00' THEN error('SF|100108|22007|Time ''24:00:00'' is not recognized') ELSE t END`,
+  "sf_check_ntz(t)":
+    `CASE WHEN t < TIMESTAMP '0001-01-01' OR t >= TIMESTAMP '9999-12-31 23:59:59.999999' + INTERVAL 1 MICROSECOND THEN
     error('SF|100035|22007|Timestamp ''' || CAST(t AS VARCHAR) || ''' is not recognized') ELSE t END`,
-  "sf_check_tz(t)": `CASE WHEN t < TIMESTAMPTZ '0001-01-01 00:00:00+00' OR t >= TIMESTAMPTZ '10000-01-01 00:00:00+00' THEN
+  "sf_check_tz(t)":
+    `CASE WHEN t < TIMESTAMPTZ '0001-01-01 00:00:00+00' OR t >= TIMESTAMPTZ '10000-01-01 00:00:00+00' THEN
     error('SF|100035|22007|Timestamp ''' || CAST(t AS VARCHAR) || ''' is not recognized') ELSE t END`,
   "sf_check_array(j)": `CASE WHEN json_type(CAST(j AS VARCHAR)) <> 'ARRAY' THEN
     ${failure("100071", "22000", "Failed to cast variant value to ARRAY")} ELSE j END`,
@@ -86,7 +95,9 @@ const macros: Readonly<Record<string, string>> = {
   "sf_instant_text(t, code, kind)": `CASE WHEN t IS NULL THEN NULL
     WHEN regexp_full_match(t, ${instantPattern}) THEN ${instantText("t")}
     ELSE error('SF|' || code || '|22007|' || kind || ' ''' || t || ''' is not recognized') END`,
-  "sf_try_instant_text(x)": `CASE WHEN regexp_full_match(CAST(x AS VARCHAR), ${instantPattern}) THEN ${instantText("CAST(x AS VARCHAR)")} END`,
+  "sf_try_instant_text(x)": `CASE WHEN regexp_full_match(CAST(x AS VARCHAR), ${instantPattern}) THEN ${
+    instantText("CAST(x AS VARCHAR)")
+  } END`,
   "sf_text_of(x)": `CASE typeof(x) WHEN 'JSON' THEN sf_to_varchar(x) ELSE CAST(x AS VARCHAR) END`,
   "sf_to_ntz(x)": `CASE WHEN typeof(x) IN (${instantTypes})
       THEN sf_check_ntz(CAST(sf_instant_text(sf_text_of(x), '100035', 'Timestamp') AS TIMESTAMP))
@@ -94,33 +105,43 @@ const macros: Readonly<Record<string, string>> = {
   "sf_to_tz(x)": `CASE WHEN typeof(x) IN (${instantTypes})
       THEN sf_check_tz(CAST(sf_instant_text(sf_text_of(x), '100035', 'Timestamp') AS TIMESTAMPTZ))
       ELSE make_timestamptz(epoch_us(sf_epoch_ntz(x, 0))) END`,
-  "sf_to_date(x)": `sf_check_date(CAST(CAST(sf_instant_text(sf_text_of(x), '100040', 'Date') AS TIMESTAMP) AS DATE))`,
+  "sf_to_date(x)": `sf_check_date(CASE
+    WHEN length(sf_instant_text(sf_text_of(x), '100040', 'Date')) <= 10 THEN CAST(sf_instant_text(sf_text_of(x), '100040', 'Date') AS DATE)
+    ELSE CAST(CAST(sf_instant_text(sf_text_of(x), '100040', 'Date') AS TIMESTAMP) AS DATE) END)`,
   "sf_to_time(x)": `sf_check_time(CASE
     WHEN typeof(x) LIKE 'TIMESTAMP%' THEN CAST(CAST(CAST(x AS VARCHAR) AS TIMESTAMP) AS TIME)
     WHEN sf_text_of(x) IS NULL OR regexp_full_match(sf_text_of(x), ${timePattern}) THEN CAST(sf_text_of(x) AS TIME)
     ELSE error('SF|100108|22007|Time ''' || sf_text_of(x) || ''' is not recognized') END)`,
   "sf_to_binary(x, f)": `CASE WHEN typeof(x) = 'BLOB' THEN CAST(CAST(x AS VARCHAR) AS BLOB)
     WHEN upper(f) = 'HEX' THEN CASE WHEN regexp_full_match(CAST(x AS VARCHAR), '([0-9A-Fa-f]{2})*') THEN unhex(CAST(x AS VARCHAR))
-      WHEN x IS NULL THEN NULL ELSE ${failure("100115", "22000", "The following string is not a legal hex-encoded value")} END
+      WHEN x IS NULL THEN NULL ELSE ${
+    failure("100115", "22000", "The following string is not a legal hex-encoded value")
+  } END
     WHEN upper(f) = 'BASE64' THEN CASE
       WHEN x IS NULL THEN NULL
       WHEN regexp_full_match(CAST(x AS VARCHAR), '([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?') THEN from_base64(CAST(x AS VARCHAR))
       ELSE ${failure("100115", "22000", "The following string is not a legal base64-encoded value")} END
     WHEN upper(f) IN ('UTF-8', 'UTF8') THEN encode(CAST(x AS VARCHAR))
     ELSE ${failure("100096", "22023", "Bad binary format: HEX, BASE64 or UTF-8")} END`,
-  "sf_try_to_binary(x, f)": `CASE WHEN upper(f) = 'HEX' AND NOT regexp_full_match(CAST(x AS VARCHAR), '([0-9A-Fa-f]{2})*') THEN NULL
+  "sf_try_to_binary(x, f)":
+    `CASE WHEN upper(f) = 'HEX' AND NOT regexp_full_match(CAST(x AS VARCHAR), '([0-9A-Fa-f]{2})*') THEN NULL
     WHEN upper(f) = 'BASE64'
       AND NOT regexp_full_match(CAST(x AS VARCHAR), '([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?') THEN NULL
     ELSE sf_to_binary(x, f) END`,
-  "sf_base64(x)": `CASE WHEN typeof(x) = 'BLOB' THEN base64(CAST(CAST(x AS VARCHAR) AS BLOB)) ELSE base64(encode(CAST(x AS VARCHAR))) END`,
-  "sf_hex(x)": `CASE WHEN typeof(x) = 'BLOB' THEN hex(CAST(CAST(x AS VARCHAR) AS BLOB)) ELSE hex(encode(CAST(x AS VARCHAR))) END`,
-  "sf_octets(x)": `CASE WHEN typeof(x) = 'BLOB' THEN octet_length(CAST(CAST(x AS VARCHAR) AS BLOB)) ELSE strlen(sf_to_varchar(x)) END`,
-  "sf_length(x)": `CASE WHEN typeof(x) = 'BLOB' THEN octet_length(CAST(CAST(x AS VARCHAR) AS BLOB)) ELSE length(sf_to_varchar(x)) END`,
+  "sf_base64(x)":
+    `CASE WHEN typeof(x) = 'BLOB' THEN base64(CAST(CAST(x AS VARCHAR) AS BLOB)) ELSE base64(encode(CAST(x AS VARCHAR))) END`,
+  "sf_hex(x)":
+    `CASE WHEN typeof(x) = 'BLOB' THEN hex(CAST(CAST(x AS VARCHAR) AS BLOB)) ELSE hex(encode(CAST(x AS VARCHAR))) END`,
+  "sf_octets(x)":
+    `CASE WHEN typeof(x) = 'BLOB' THEN octet_length(CAST(CAST(x AS VARCHAR) AS BLOB)) ELSE strlen(sf_to_varchar(x)) END`,
+  "sf_length(x)":
+    `CASE WHEN typeof(x) = 'BLOB' THEN octet_length(CAST(CAST(x AS VARCHAR) AS BLOB)) ELSE length(sf_to_varchar(x)) END`,
   "sf_hash(x)": `CAST(hash(x) // 2 AS BIGINT)`,
   "sf_bits(x)": `CAST(x AS BIGINT)`,
 
   // Semi-structured values.
-  "sf_array_size(x)": `CASE WHEN json_type(CAST(x AS VARCHAR)) = 'ARRAY' THEN json_array_length(CAST(x AS VARCHAR)) END`,
+  "sf_array_size(x)":
+    `CASE WHEN json_type(CAST(x AS VARCHAR)) = 'ARRAY' THEN json_array_length(CAST(x AS VARCHAR)) END`,
   "sf_elements(x)": `json_extract(CAST(x AS VARCHAR), '$[*]')`,
   "sf_array_contains(v, a)":
     `list_contains(list_transform(sf_elements(a), lambda e: CAST(e AS VARCHAR)), CAST(sf_to_variant(v) AS VARCHAR))`,
@@ -129,7 +150,8 @@ const macros: Readonly<Record<string, string>> = {
   "sf_array_append(a, v)": `to_json(list_append(sf_elements(a), sf_to_variant(v)))`,
   "sf_array_cat(a, b)": `to_json(list_concat(sf_elements(a), sf_elements(b)))`,
   "sf_array_distinct(a)": `to_json(list_distinct(sf_elements(a)))`,
-  "sf_array_to_string(a, s)": `array_to_string(list_transform(sf_elements(a), lambda e: sf_json_text(CAST(e AS VARCHAR))), s)`,
+  "sf_array_to_string(a, s)":
+    `array_to_string(list_transform(sf_elements(a), lambda e: sf_json_text(CAST(e AS VARCHAR))), s)`,
   "sf_array_slice(a, f, t)": `to_json(list_slice(sf_elements(a), f + 1, t))`,
   "sf_object_keys(x)": `to_json(json_keys(CAST(x AS VARCHAR)))`,
   "sf_strip_null_value(x)": `CASE WHEN CAST(x AS VARCHAR) = 'null' THEN NULL ELSE x END`
@@ -151,4 +173,6 @@ const inOrder = (): ReadonlyArray<readonly [head: string, body: string]> => {
   return [...ordered]
 }
 
-export const definitions: ReadonlyArray<string> = inOrder().map(([head, body]) => `CREATE OR REPLACE MACRO ${head} AS ${body}`)
+export const definitions: ReadonlyArray<string> = inOrder().map(([head, body]) =>
+  `CREATE OR REPLACE MACRO ${head} AS ${body}`
+)

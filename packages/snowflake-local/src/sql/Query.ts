@@ -46,7 +46,21 @@ export interface Environment {
 export const noFindings = (): Findings => ({ readsRows: false, relations: [], casts: new Map() })
 
 const clauseWords = [
-  "WITH", "SELECT", "FROM", "WHERE", "GROUP", "HAVING", "QUALIFY", "ORDER", "LIMIT", "OFFSET", "FETCH", "UNION", "INTERSECT", "EXCEPT", "MINUS",
+  "WITH",
+  "SELECT",
+  "FROM",
+  "WHERE",
+  "GROUP",
+  "HAVING",
+  "QUALIFY",
+  "ORDER",
+  "LIMIT",
+  "OFFSET",
+  "FETCH",
+  "UNION",
+  "INTERSECT",
+  "EXCEPT",
+  "MINUS",
   "VALUES"
 ]
 
@@ -204,7 +218,9 @@ const select = (cursor: Cursor, scope: Expression.Scope, environment: Environmen
   let top: string | undefined
   if (isWord(cursor.peek(), "TOP") && cursor.peek(1)?.kind === "number") {
     cursor.next()
-    top = cursor.next().kind === "number" ? cursor.source.slice(cursor.tokens[cursor.at - 1]?.at, cursor.tokens[cursor.at - 1]?.end) : undefined
+    top = cursor.next().kind === "number"
+      ? cursor.source.slice(cursor.tokens[cursor.at - 1]?.at, cursor.tokens[cursor.at - 1]?.end)
+      : undefined
   }
   if (top !== undefined) throw SnowflakeError.unsupported("SELECT TOP: write LIMIT")
   const items = clause(cursor)
@@ -257,8 +273,10 @@ const splitAlias = (
     return { alias: last.text, body: tokens.slice(0, -2) }
   }
   const endsOperand = before !== undefined &&
-    (before.kind === "quoted" || before.kind === "string" || before.kind === "number" || before.kind === "group" || before.kind === "bind" ||
-      before.kind === "dollar" || (before.kind === "word" && (isWord(before, "END", "NULL", "TRUE", "FALSE") || !notAliased.has(before.text))))
+    (before.kind === "quoted" || before.kind === "string" || before.kind === "number" || before.kind === "group" ||
+      before.kind === "bind" ||
+      before.kind === "dollar" ||
+      (before.kind === "word" && (isWord(before, "END", "NULL", "TRUE", "FALSE") || !notAliased.has(before.text))))
   if (endsOperand && (last?.kind === "quoted" || (last?.kind === "word" && !notAnAlias.has(last.text)))) {
     return { alias: last.text, body: tokens.slice(0, -1) }
   }
@@ -268,16 +286,47 @@ const splitAlias = (
 const notAnAlias = new Set(["END", "NULL", "TRUE", "FALSE", "OVER", "PRECISION", "NULLS"])
 /** Words after which a name is an operand and not an alias. */
 const notAliased = new Set([
-  "AND", "OR", "NOT", "IS", "IN", "LIKE", "ILIKE", "BETWEEN", "ESCAPE", "DISTINCT", "CASE", "WHEN", "THEN", "ELSE", "FROM", "EXISTS",
-  "DOUBLE", "WITHIN"
+  "AND",
+  "OR",
+  "NOT",
+  "IS",
+  "IN",
+  "LIKE",
+  "ILIKE",
+  "BETWEEN",
+  "ESCAPE",
+  "DISTINCT",
+  "CASE",
+  "WHEN",
+  "THEN",
+  "ELSE",
+  "FROM",
+  "EXISTS",
+  "DOUBLE",
+  "WITHIN"
 ])
 
 // FROM --------------------------------------------------------------------------------------------------------------------------------------
 
 const joinWords = ["JOIN", "INNER", "LEFT", "RIGHT", "FULL", "CROSS", "NATURAL", "ASOF"]
 const notTableAlias = new Set([
-  ...joinWords, "ON", "USING", "WHERE", "SET", "WHEN", "OUTER", "SAMPLE", "TABLESAMPLE", "AT", "BEFORE", "PIVOT", "UNPIVOT", "MATCH_RECOGNIZE",
-  "CHANGES", "CONNECT", "START"
+  ...joinWords,
+  "ON",
+  "USING",
+  "WHERE",
+  "SET",
+  "WHEN",
+  "OUTER",
+  "SAMPLE",
+  "TABLESAMPLE",
+  "AT",
+  "BEFORE",
+  "PIVOT",
+  "UNPIVOT",
+  "MATCH_RECOGNIZE",
+  "CHANGES",
+  "CONNECT",
+  "START"
 ])
 
 /** Writes what stands behind FROM (or USING). */
@@ -324,7 +373,9 @@ const aliasOf = (cursor: Cursor): { readonly name: string | undefined; readonly 
   let name: string | undefined
   const next = cursor.peek()
   if (cursor.accept("AS")) name = cursor.identifier()
-  else if (next?.kind === "quoted" || (next?.kind === "word" && !notTableAlias.has(next.text))) name = cursor.identifier()
+  else if (next?.kind === "quoted" || (next?.kind === "word" && !notTableAlias.has(next.text))) {
+    name = cursor.identifier()
+  }
   if (name === undefined) return { name, sql: "" }
   const columns = isGroup(cursor.peek()) ? `(${columnNames(cursor.group().items, cursor.source)})` : ""
   return { name, sql: `${Identifier.column(name)}${columns}` }
@@ -378,7 +429,9 @@ export const tableReference = (
     fallback = Identifier.quote("FLATTEN")
   } else if (token?.kind === "stage") {
     cursor.next()
-    if (environment.stagedFiles === undefined) throw SnowflakeError.unsupported("a query over staged files outside of COPY INTO")
+    if (environment.stagedFiles === undefined) {
+      throw SnowflakeError.unsupported("a query over staged files outside of COPY INTO")
+    }
     if (isGroup(cursor.peek())) cursor.next()
     sql = environment.stagedFiles.sql
     fallback = environment.stagedFiles.alias

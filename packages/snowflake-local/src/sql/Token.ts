@@ -27,7 +27,30 @@ export type Token =
     readonly end: number
   }
 
-const operators = ["=>", "::", "!=", "<>", "<=", ">=", "||", "=", "<", ">", "+", "-", "*", "/", "%", ",", ".", ";", ":", "&", "|", "^"]
+const operators = [
+  "=>",
+  "::",
+  "!=",
+  "<>",
+  "<=",
+  ">=",
+  "||",
+  "=",
+  "<",
+  ">",
+  "+",
+  "-",
+  "*",
+  "/",
+  "%",
+  ",",
+  ".",
+  ";",
+  ":",
+  "&",
+  "|",
+  "^"
+]
 const closing: Readonly<Record<string, string>> = { "(": ")", "[": "]", "{": "}" }
 const escapes: Readonly<Record<string, string>> = { n: "\n", t: "\t", r: "\r", b: "\b", f: "\f", "0": "\0" }
 
@@ -193,7 +216,8 @@ const afterOperand = (tokens: ReadonlyArray<Token>): boolean => {
 
 const afterName = (tokens: ReadonlyArray<Token>, start: number): boolean => {
   const last = tokens[tokens.length - 1]
-  return last !== undefined && last.end === start && (last.kind === "word" || last.kind === "quoted" || last.kind === "dollar")
+  return last !== undefined && last.end === start &&
+    (last.kind === "word" || last.kind === "quoted" || last.kind === "dollar")
 }
 
 /** Splits tokens at semicolons of the outermost level; empty statements are dropped. */

@@ -22,7 +22,8 @@ type Failure = SnowflakeError.SnowflakeError | Storage.StorageError
 /** Makes one change to a table inside a catalog change. */
 type Change = (table: Table, changes: Changes) => Effect.Effect<Table, Failure>
 
-const ddl = (changes: Changes, table: Table, sql: string) => Storage.run(changes.connection, `ALTER TABLE ${table.duckdb} ${sql}`)
+const ddl = (changes: Changes, table: Table, sql: string) =>
+  Storage.run(changes.connection, `ALTER TABLE ${table.duckdb} ${sql}`)
 const quoted = (column: Column): string => Identifier.quote(column.duckdbName)
 const replaced = (table: Table, column: Column): Table => ({
   ...table,
@@ -38,7 +39,10 @@ const addColumn = (column: Column, ifNotExists: boolean): Change => (table, chan
     const standard = column.default === undefined ? "" : ` DEFAULT (${column.default.sql})`
     yield* ddl(changes, table, `ADD COLUMN ${quoted(column)} ${column.duckdbType}${standard}`)
     if (!column.nullable) {
-      const [row] = yield* Storage.rows(changes.connection, `SELECT count(*) FROM ${table.duckdb} WHERE ${quoted(column)} IS NULL`)
+      const [row] = yield* Storage.rows(
+        changes.connection,
+        `SELECT count(*) FROM ${table.duckdb} WHERE ${quoted(column)} IS NULL`
+      )
       if (Number(row?.[0] ?? 0) > 0) return yield* SnowflakeError.notNullOnFilledTable(Identifier.print(column.name))
       yield* ddl(changes, table, `ALTER COLUMN ${quoted(column)} SET NOT NULL`)
     }
@@ -52,7 +56,9 @@ const dropColumn = (name: string, ifExists: boolean): Change => (table, changes)
       if (ifExists) return table
       return yield* SnowflakeError.columnMissing(Identifier.print(name))
     }
-    if (table.columns.length === 1) return yield* SnowflakeError.invalidOption("Cannot drop the only column of a table.")
+    if (table.columns.length === 1) {
+      return yield* SnowflakeError.invalidOption("Cannot drop the only column of a table.")
+    }
     yield* ddl(changes, table, `DROP COLUMN ${quoted(column)}`)
     return {
       ...table,
@@ -65,7 +71,9 @@ const renameColumn = (from: string, to: string): Change => (table, changes) =>
   Effect.gen(function*() {
     const column = table.columns.find((other) => other.name === from)
     if (column === undefined) return yield* SnowflakeError.columnMissing(Identifier.print(from))
-    if (table.columns.some((other) => other.name === to)) return yield* SnowflakeError.columnExists(Identifier.print(to))
+    if (table.columns.some((other) => other.name === to)) {
+      return yield* SnowflakeError.columnExists(Identifier.print(to))
+    }
     const renamed = { ...column, name: to, duckdbName: Identifier.encode(to) }
     yield* ddl(changes, table, `RENAME COLUMN ${quoted(column)} TO ${quoted(renamed)}`)
     return {
@@ -91,7 +99,9 @@ const changeType = (name: string, type: SnowflakeType): Change => (table, change
       return yield* SnowflakeError.cannotChangeType(Identifier.print(name), Types.print(column.type), Types.print(type))
     }
     const changed = { ...column, type, duckdbType: Types.duckdbType(type) }
-    if (changed.duckdbType !== column.duckdbType) yield* ddl(changes, table, `ALTER COLUMN ${quoted(column)} TYPE ${changed.duckdbType}`)
+    if (changed.duckdbType !== column.duckdbType) {
+      yield* ddl(changes, table, `ALTER COLUMN ${quoted(column)} TYPE ${changed.duckdbType}`)
+    }
     return replaced(table, changed)
   })
 
@@ -185,7 +195,8 @@ const setOptions = (cursor: Cursor): Change => {
 
 const unsetOptions = (cursor: Cursor): Change => {
   const names: Array<string> = []
-  do names.push(cursor.identifier()); while (cursor.acceptOp(","))
+  do names.push(cursor.identifier())
+  while (cursor.acceptOp(","))
   cursor.end()
   return (table) => {
     const options = Object.fromEntries(Object.entries(table.options).filter(([name]) => !names.includes(name)))
@@ -214,8 +225,12 @@ export const alter = (context: StatementContext): Run<Outcome> =>
         cursor.end()
         return { table, steps: [renameColumn(from, to)] }
       }
-      if (cursor.accept("ALTER") || cursor.accept("MODIFY")) return { table, steps: columnChanges(context, cursor.rest()) }
-      if (cursor.accept("SET")) return { table, steps: [setOptions(cursor)] }
+      if (cursor.accept("ALTER") || cursor.accept("MODIFY")) {
+        return { table, steps: columnChanges(context, cursor.rest()) }
+      }
+      if (cursor.accept("SET")) {
+        return { table, steps: [setOptions(cursor)] }
+      }
       if (cursor.accept("UNSET")) return { table, steps: [unsetOptions(cursor)] }
       if (cursor.accept("CLUSTER", "BY")) {
         cursor.group()
@@ -257,7 +272,9 @@ const rename = (
 ): Run<void> =>
   Effect.gen(function*() {
     if (table.lifetime === "TEMPORARY") return yield* SnowflakeError.unsupported("renaming a temporary table")
-    if (database !== table.database || schema !== table.schema) return yield* SnowflakeError.unsupported("RENAME TO another schema")
+    if (database !== table.database || schema !== table.schema) {
+      return yield* SnowflakeError.unsupported("RENAME TO another schema")
+    }
     yield* Definition.change(context, (changes) =>
       Effect.gen(function*() {
         if (context.services.catalog.relation(database, schema, name) !== undefined) {
@@ -275,14 +292,19 @@ const swap = (context: StatementContext, one: Table, other: Table): Run<void> =>
     if (one.database !== other.database || one.schema !== other.schema) {
       return yield* SnowflakeError.unsupported("SWAP WITH a table of another schema")
     }
-    if (one.lifetime === "TEMPORARY" || other.lifetime === "TEMPORARY") return yield* SnowflakeError.unsupported("SWAP WITH a temporary table")
+    if (one.lifetime === "TEMPORARY" || other.lifetime === "TEMPORARY") {
+      return yield* SnowflakeError.unsupported("SWAP WITH a temporary table")
+    }
     const between = Identifier.quote(`sf_swap_${CatalogRecords.newId()}`)
     yield* Definition.change(context, (changes) =>
       Effect.gen(function*() {
         const schema = Identifier.quote(Identifier.schemaName(one.database, one.schema))
         yield* ddl(changes, one, `RENAME TO ${between}`)
         yield* ddl(changes, other, `RENAME TO ${Identifier.column(one.name)}`)
-        yield* Storage.run(changes.connection, `ALTER TABLE ${schema}.${between} RENAME TO ${Identifier.column(other.name)}`)
+        yield* Storage.run(
+          changes.connection,
+          `ALTER TABLE ${schema}.${between} RENAME TO ${Identifier.column(other.name)}`
+        )
         yield* changes.put({ ...one, name: other.name, duckdb: other.duckdb })
         yield* changes.put({ ...other, name: one.name, duckdb: one.duckdb })
       }))
@@ -306,7 +328,12 @@ export const comment = (context: StatementContext): Run<Outcome> =>
       const path = kind === "TABLE" ? parts : parts.slice(0, -1)
       if (ifExists && Statement.findRelation(context, path) === undefined) return undefined
       const table = Statement.requireTable(context, path)
-      if (kind === "TABLE") return { table, step: ((current) => Effect.succeed({ ...current, comment: text })) satisfies Change }
+      if (kind === "TABLE") {
+        return {
+          table,
+          step: ((current) => Effect.succeed({ ...current, comment: text })) satisfies Change
+        }
+      }
       const column = Dml.columnOf(table, parts[parts.length - 1] ?? "")
       return { table, step: columnComment(column.name, text) }
     })

@@ -20,7 +20,18 @@ type Kind = SnowflakeType["kind"]
 const coerced: Readonly<Record<Kind, ReadonlyArray<Kind>>> = {
   FIXED: ["FIXED", "REAL", "TEXT", "BOOLEAN", "VARIANT"],
   REAL: ["FIXED", "REAL", "TEXT", "BOOLEAN", "VARIANT"],
-  TEXT: ["TEXT", "FIXED", "REAL", "BOOLEAN", "DATE", "TIME", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "TIMESTAMP_TZ", "VARIANT"],
+  TEXT: [
+    "TEXT",
+    "FIXED",
+    "REAL",
+    "BOOLEAN",
+    "DATE",
+    "TIME",
+    "TIMESTAMP_NTZ",
+    "TIMESTAMP_LTZ",
+    "TIMESTAMP_TZ",
+    "VARIANT"
+  ],
   BINARY: ["BINARY"],
   BOOLEAN: ["BOOLEAN", "TEXT", "FIXED", "VARIANT"],
   DATE: ["DATE", "TEXT", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "TIMESTAMP_TZ", "VARIANT"],

@@ -49,8 +49,13 @@ export const parameterDefaults: ReadonlyMap<string, string> = new Map([
 
 /** Parameters whose other values this server doesn't act on; saying yes to them would be a lie. */
 const fixed = new Set([
-  "AUTOCOMMIT", "BINARY_INPUT_FORMAT", "ERROR_ON_NONDETERMINISTIC_MERGE", "ERROR_ON_NONDETERMINISTIC_UPDATE", "QUOTED_IDENTIFIERS_IGNORE_CASE",
-  "TIMESTAMP_TYPE_MAPPING", "TRANSACTION_ABORT_ON_ERROR"
+  "AUTOCOMMIT",
+  "BINARY_INPUT_FORMAT",
+  "ERROR_ON_NONDETERMINISTIC_MERGE",
+  "ERROR_ON_NONDETERMINISTIC_UPDATE",
+  "QUOTED_IDENTIFIERS_IGNORE_CASE",
+  "TIMESTAMP_TYPE_MAPPING",
+  "TRANSACTION_ABORT_ON_ERROR"
 ])
 
 /** Sets a session parameter; the time zone is DuckDB's too. */
@@ -72,7 +77,9 @@ export const setParameter = (session: Session.Session, name: string, value: stri
 
 const value = (cursor: Cursor): string => {
   const token = cursor.next()
-  if (token.kind === "group" || token.kind === "op" || token.kind === "stage") throw SnowflakeError.syntax("syntax error: a value is expected.")
+  if (token.kind === "group" || token.kind === "op" || token.kind === "stage") {
+    throw SnowflakeError.syntax("syntax error: a value is expected.")
+  }
   return token.text
 }
 
@@ -83,7 +90,8 @@ export const alterSession = (context: StatementContext): Run<Outcome> =>
       cursor.expect("ALTER", "SESSION")
       const out: Array<readonly [string, string | undefined]> = []
       if (cursor.accept("UNSET")) {
-        do out.push([cursor.identifier(), undefined]); while (cursor.acceptOp(","))
+        do out.push([cursor.identifier(), undefined])
+        while (cursor.acceptOp(","))
       } else {
         cursor.expect("SET")
         while (!cursor.done) {
@@ -96,7 +104,9 @@ export const alterSession = (context: StatementContext): Run<Outcome> =>
       cursor.end()
       return out
     })
-    for (const [name, given] of changes) yield* setParameter(context.session, name, given ?? parameterDefaults.get(name) ?? "")
+    for (const [name, given] of changes) {
+      yield* setParameter(context.session, name, given ?? parameterDefaults.get(name) ?? "")
+    }
     return done("ALTER_SESSION")
   })
 

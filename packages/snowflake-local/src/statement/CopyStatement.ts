@@ -52,10 +52,29 @@ const settingsOf = (cursor: Cursor): Map<string, Token> => {
 }
 
 const known = new Set([
-  "FILES", "PATTERN", "FILE_FORMAT", "ON_ERROR", "FORCE", "PURGE", "MATCH_BY_COLUMN_NAME", "SIZE_LIMIT", "LOAD_UNCERTAIN_FILES", "TRUNCATECOLUMNS",
-  "ENFORCE_LENGTH", "RETURN_FAILED_ONLY"
+  "FILES",
+  "PATTERN",
+  "FILE_FORMAT",
+  "ON_ERROR",
+  "FORCE",
+  "PURGE",
+  "MATCH_BY_COLUMN_NAME",
+  "SIZE_LIMIT",
+  "LOAD_UNCERTAIN_FILES",
+  "TRUNCATECOLUMNS",
+  "ENFORCE_LENGTH",
+  "RETURN_FAILED_ONLY"
 ])
-const formatKnown = new Set(["TYPE", "COMPRESSION", "BINARY_AS_TEXT", "USE_LOGICAL_TYPE", "USE_VECTORIZED_SCANNER", "TRIM_SPACE", "NULL_IF", "REPLACE_INVALID_CHARACTERS"])
+const formatKnown = new Set([
+  "TYPE",
+  "COMPRESSION",
+  "BINARY_AS_TEXT",
+  "USE_LOGICAL_TYPE",
+  "USE_VECTORIZED_SCANNER",
+  "TRIM_SPACE",
+  "NULL_IF",
+  "REPLACE_INVALID_CHARACTERS"
+])
 
 const text = (token: Token | undefined): string | undefined =>
   token === undefined || token.kind === "group" ? undefined : token.text.toUpperCase()
@@ -63,13 +82,18 @@ const text = (token: Token | undefined): string | undefined =>
 const strings = (token: Token | undefined): ReadonlyArray<string> | undefined =>
   isGroup(token) ? token.items.flatMap((item) => item.kind === "string" ? [item.text] : []) : undefined
 
-const flag = (token: Token | undefined, otherwise: boolean): boolean => token === undefined ? otherwise : text(token) === "TRUE"
+const flag = (token: Token | undefined, otherwise: boolean): boolean =>
+  token === undefined ? otherwise : text(token) === "TRUE"
 
 const formatOf = (source: string, token: Token | undefined): FileFormat => {
   if (!isGroup(token)) throw SnowflakeError.unsupported("COPY INTO without FILE_FORMAT = (TYPE = PARQUET …)")
   const settings = settingsOf(new Cursor(source, token.items))
-  for (const name of settings.keys()) if (!formatKnown.has(name)) throw SnowflakeError.invalidOption(`invalid parameter '${name}'`)
-  if (text(settings.get("TYPE")) !== "PARQUET") throw SnowflakeError.unsupported("a FILE_FORMAT other than TYPE = PARQUET")
+  for (const name of settings.keys()) {
+    if (!formatKnown.has(name)) throw SnowflakeError.invalidOption(`invalid parameter '${name}'`)
+  }
+  if (text(settings.get("TYPE")) !== "PARQUET") {
+    throw SnowflakeError.unsupported("a FILE_FORMAT other than TYPE = PARQUET")
+  }
   const vectorized = flag(settings.get("USE_VECTORIZED_SCANNER"), false)
   const binaryAsText = flag(settings.get("BINARY_AS_TEXT"), !vectorized)
   return { useLogicalType: vectorized || flag(settings.get("USE_LOGICAL_TYPE"), false), binaryAsText }
@@ -88,13 +112,17 @@ const parse = (context: StatementContext): Plan => {
   if (isGroup(from)) {
     select = from.items
     const at = from.items.find((token) => token.kind === "stage")
-    if (at?.kind !== "stage") throw SnowflakeError.syntax("syntax error: COPY INTO … FROM (SELECT … FROM @stage) is expected.")
+    if (at?.kind !== "stage") {
+      throw SnowflakeError.syntax("syntax error: COPY INTO … FROM (SELECT … FROM @stage) is expected.")
+    }
     stage = at.text
   } else if (from.kind === "stage" || from.kind === "string") stage = from.text.replace(/^@/, "")
   else throw SnowflakeError.syntax("syntax error: a stage is expected.")
   const location = Stage.locate(context, stage)
   const settings = settingsOf(cursor)
-  for (const name of settings.keys()) if (!known.has(name)) throw SnowflakeError.syntax(`syntax error: unexpected '${name}'.`)
+  for (const name of settings.keys()) {
+    if (!known.has(name)) throw SnowflakeError.syntax(`syntax error: unexpected '${name}'.`)
+  }
   const onError = text(settings.get("ON_ERROR")) ?? "ABORT_STATEMENT"
   if (onError !== "ABORT_STATEMENT") throw SnowflakeError.unsupported(`ON_ERROR = ${onError}`)
   if (flag(settings.get("TRUNCATECOLUMNS"), false)) throw SnowflakeError.unsupported("TRUNCATECOLUMNS = TRUE")
@@ -106,7 +134,9 @@ const parse = (context: StatementContext): Plan => {
     throw SnowflakeError.invalidOption("MATCH_BY_COLUMN_NAME cannot be used with a SELECT statement in COPY INTO.")
   }
   if (match === "NONE" && select === undefined && columns.length !== 1) {
-    throw SnowflakeError.invalidOption("PARQUET file format can produce one and only one column of type variant, object, or array.")
+    throw SnowflakeError.invalidOption(
+      "PARQUET file format can produce one and only one column of type variant, object, or array."
+    )
   }
   const pattern = settings.get("PATTERN")
   return {
@@ -130,23 +160,33 @@ interface ParquetColumn {
 }
 
 /** The file's columns: Snowflake sees logical types only when it is told to. */
-const parquetColumns = (context: StatementContext, file: string, format: FileFormat): Run<ReadonlyArray<ParquetColumn>> =>
+const parquetColumns = (
+  context: StatementContext,
+  file: string,
+  format: FileFormat
+): Run<ReadonlyArray<ParquetColumn>> =>
   Effect.gen(function*() {
     const found = yield* Statement.rows(
       context,
       `SELECT name, type, converted_type, logical_type, num_children FROM parquet_schema(${Literal.string(file)})`
     )
-    const described = yield* Statement.rows(context, `SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM read_parquet(${Literal.string(file)}))`)
+    const described = yield* Statement.rows(
+      context,
+      `SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM read_parquet(${Literal.string(file)}))`
+    )
     const facts = new Map(found.slice(1).map((row) => [String(row[0]), row]))
     const out: Array<ParquetColumn> = []
     for (const [name, type] of described) {
       const column = Identifier.quote(String(name))
       const [, physical, converted, logical] = facts.get(String(name)) ?? []
       const annotated = `${converted ?? ""} ${logical ?? ""}`
-      if (type === "BLOB" && physical === "BYTE_ARRAY" && format.binaryAsText) out.push({ name: String(name), sql: `decode(${column})` })
-      else if (!format.useLogicalType && /TIMESTAMP|TIME_|TimeType|DATE|DateType/i.test(annotated)) {
+      if (type === "BLOB" && physical === "BYTE_ARRAY" && format.binaryAsText) {
+        out.push({ name: String(name), sql: `decode(${column})` })
+      } else if (!format.useLogicalType && /TIMESTAMP|TIME_|TimeType|DATE|DateType/i.test(annotated)) {
         return yield* SnowflakeError.unsupported(
-          `Parquet column ${String(name)} with a logical type: without USE_LOGICAL_TYPE = TRUE its values are plain numbers in Snowflake`
+          `Parquet column ${
+            String(name)
+          } with a logical type: without USE_LOGICAL_TYPE = TRUE its values are plain numbers in Snowflake`
         )
       } else out.push({ name: String(name), sql: column })
     }
@@ -154,12 +194,21 @@ const parquetColumns = (context: StatementContext, file: string, format: FileFor
   })
 
 /** SQL of the rows of one file, fit for INSERT. */
-const fileRows = (context: StatementContext, plan: Plan, file: Stage.StagedFile): Run<{ readonly sql: string; readonly columns: ReadonlyArray<Column> }> =>
+const fileRows = (
+  context: StatementContext,
+  plan: Plan,
+  file: Stage.StagedFile
+): Run<{ readonly sql: string; readonly columns: ReadonlyArray<Column> }> =>
   Effect.gen(function*() {
     const parquet = yield* parquetColumns(context, file.file, plan.format)
-    const from = `(SELECT *, file_row_number + 1 AS "METADATA$FILE_ROW_NUMBER", ${Literal.string(file.name)} AS "METADATA$FILENAME" ` +
+    const from =
+      `(SELECT *, file_row_number + 1 AS "METADATA$FILE_ROW_NUMBER", ${
+        Literal.string(file.name)
+      } AS "METADATA$FILENAME" ` +
       `FROM read_parquet(${Literal.string(file.file)}, file_row_number = true))`
-    const whole = `json_object(${parquet.map((column) => `${Literal.string(column.name)}, sf_to_variant("file".${column.sql})`).join(", ")})`
+    const whole = `json_object(${
+      parquet.map((column) => `${Literal.string(column.name)}, sf_to_variant("file".${column.sql})`).join(", ")
+    })`
     const native = (name: string): string => {
       const found = parquet.find((column) => column.name === name)
       // A name that the file doesn't have is NULL, as in Snowflake.
@@ -176,13 +225,19 @@ const fileRows = (context: StatementContext, plan: Plan, file: Stage.StagedFile)
             if (path === undefined) return { native: whole }
             const [name, ...rest] = path
             const column = native(name ?? "")
-            return { native: rest.length === 0 ? column : `sf_path(sf_to_variant(${column}), ${Literal.string(`$.${rest.join(".")}`)})` }
+            return {
+              native: rest.length === 0
+                ? column
+                : `sf_path(sf_to_variant(${column}), ${Literal.string(`$.${rest.join(".")}`)})`
+            }
           }
         })
       )
       return { sql, columns: plan.columns }
     }
-    if (plan.matchByColumnName === "NONE") return { sql: `SELECT ${whole} FROM ${from} AS "file"`, columns: plan.columns }
+    if (plan.matchByColumnName === "NONE") {
+      return { sql: `SELECT ${whole} FROM ${from} AS "file"`, columns: plan.columns }
+    }
     const same = plan.matchByColumnName === "CASE_SENSITIVE"
       ? (left: string, right: string) => left === right
       : (left: string, right: string) => left.toUpperCase() === right.toUpperCase()
@@ -190,7 +245,9 @@ const fileRows = (context: StatementContext, plan: Plan, file: Stage.StagedFile)
       const found = parquet.filter((candidate) => same(candidate.name, column.name))
       return found.length === 1 && found[0] !== undefined ? [{ column, sql: found[0].sql }] : []
     })
-    if (matched.length === 0) return yield* SnowflakeError.invalidOption("No column of the file matches a column of the table.")
+    if (matched.length === 0) {
+      return yield* SnowflakeError.invalidOption("No column of the file matches a column of the table.")
+    }
     return {
       sql: `SELECT ${matched.map((match) => match.sql).join(", ")} FROM ${from} AS "file"`,
       columns: matched.map((match) => match.column)
@@ -201,7 +258,9 @@ const chosenFiles = (context: StatementContext, plan: Plan): Run<ReadonlyArray<S
   Effect.gen(function*() {
     const prefix = plan.location.path
     if (plan.files === undefined) {
-      const all = yield* Stage.io(() => Stage.listFiles(context.services.storage.dataDir, plan.location.stageId, prefix))
+      const all = yield* Stage.io(() =>
+        Stage.listFiles(context.services.storage.dataDir, plan.location.stageId, prefix)
+      )
       return plan.pattern === undefined ? all : all.filter((file) => plan.pattern?.test(file.name) === true)
     }
     const all = yield* Stage.io(() => Stage.listFiles(context.services.storage.dataDir, plan.location.stageId, ""))
@@ -234,17 +293,35 @@ export const execute = (context: StatementContext): Run<Outcome> =>
     yield* Statement.requireWarehouse(context)
     const files = yield* chosenFiles(context, plan)
     const etags = yield* Stage.io(() => Promise.all(files.map((file) => Stage.etagOf(file.file))))
-    const loaded = yield* Session.writing(context.session, context.services.locks, undefined, load(context, plan, files, etags))
+    const loaded = yield* Session.writing(
+      context.session,
+      context.services.locks,
+      undefined,
+      load(context, plan, files, etags)
+    )
     if (plan.purge) {
       yield* Stage.io(async () => {
         for (const row of loaded) await rm(row.file.file, { force: true })
       })
     }
     if (loaded.length === 0) {
-      return { kind: "COPY", typeId: Statement.typeIds.copy, result: ResultRows.status("Copy executed with 0 files processed.") }
+      return {
+        kind: "COPY",
+        typeId: Statement.typeIds.copy,
+        result: ResultRows.status("Copy executed with 0 files processed.")
+      }
     }
     const rows = loaded.map(({ count, file }) => [
-      `${plan.location.shown}/${file.name}`, "LOADED", String(count), String(count), "1", "0", null, null, null, null
+      `${plan.location.shown}/${file.name}`,
+      "LOADED",
+      String(count),
+      String(count),
+      "1",
+      "0",
+      null,
+      null,
+      null,
+      null
     ])
     return { kind: "COPY", typeId: Statement.typeIds.copy, result: ResultRows.ofRows(resultColumns, rows) }
   })

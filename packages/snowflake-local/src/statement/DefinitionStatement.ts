@@ -50,7 +50,9 @@ const head = (cursor: Cursor): Head => {
   cursor.expect("CREATE")
   const replace = cursor.accept("OR", "REPLACE")
   const words = new Set<string>()
-  while (isWord(cursor.peek(), "TRANSIENT", "TEMPORARY", "TEMP", "VOLATILE", "LOCAL", "GLOBAL", "SECURE", "RECURSIVE")) {
+  while (
+    isWord(cursor.peek(), "TRANSIENT", "TEMPORARY", "TEMP", "VOLATILE", "LOCAL", "GLOBAL", "SECURE", "RECURSIVE")
+  ) {
     words.add(cursor.identifier())
   }
   return { replace, words }
@@ -79,13 +81,23 @@ export const options = (cursor: Cursor, allowed: ReadonlySet<string>): Record<st
 }
 
 const tableOptions = new Set([
-  "DATA_RETENTION_TIME_IN_DAYS", "MAX_DATA_EXTENSION_TIME_IN_DAYS", "CHANGE_TRACKING", "ENABLE_SCHEMA_EVOLUTION", "DEFAULT_DDL_COLLATION", "COMMENT",
-  "ERROR_LOGGING", "STAGE_FILE_FORMAT", "COPY_GRANTS"
+  "DATA_RETENTION_TIME_IN_DAYS",
+  "MAX_DATA_EXTENSION_TIME_IN_DAYS",
+  "CHANGE_TRACKING",
+  "ENABLE_SCHEMA_EVOLUTION",
+  "DEFAULT_DDL_COLLATION",
+  "COMMENT",
+  "ERROR_LOGGING",
+  "STAGE_FILE_FORMAT",
+  "COPY_GRANTS"
 ])
 export { tableOptions }
 
 /** One column of CREATE TABLE or ADD COLUMN. */
-export const columnDefinition = (context: StatementContext, cursor: Cursor): { readonly column: Column; readonly key: boolean } => {
+export const columnDefinition = (
+  context: StatementContext,
+  cursor: Cursor
+): { readonly column: Column; readonly key: boolean } => {
   const name = cursor.identifier()
   const type = cursor.type()
   let nullable = true
@@ -98,21 +110,27 @@ export const columnDefinition = (context: StatementContext, cursor: Cursor): { r
     else if (cursor.accept("PRIMARY", "KEY")) {
       nullable = false
       key = true
-    } else if (cursor.accept("UNIQUE") || cursor.accept("ENFORCED") || cursor.accept("NOT", "ENFORCED") || cursor.accept("RELY") || cursor.accept("NORELY")) {
+    } else if (
+      cursor.accept("UNIQUE") || cursor.accept("ENFORCED") || cursor.accept("NOT", "ENFORCED") ||
+      cursor.accept("RELY") || cursor.accept("NORELY")
+    ) {
       continue
     } else if (cursor.accept("CONSTRAINT")) cursor.identifier()
     else if (cursor.accept("COMMENT")) comment = cursor.string()
     else if (cursor.accept("DEFAULT")) {
       const start = cursor.at
-      while (!cursor.done && !isWord(cursor.peek(), "NOT", "PRIMARY", "UNIQUE", "COMMENT", "CONSTRAINT") &&
-        !(isWord(cursor.peek(), "NULL") && cursor.at > start)) cursor.at++
+      while (
+        !cursor.done && !isWord(cursor.peek(), "NOT", "PRIMARY", "UNIQUE", "COMMENT", "CONSTRAINT") &&
+        !(isWord(cursor.peek(), "NULL") && cursor.at > start)
+      ) cursor.at++
       const tokens = cursor.tokens.slice(start, cursor.at)
       standard = {
         text: context.source.slice(tokens[0]?.at ?? 0, tokens[tokens.length - 1]?.end ?? 0),
         sql: Expression.cast(defaultSql(context, tokens), type)
       }
-    } else if (isWord(cursor.peek(), "AUTOINCREMENT", "IDENTITY")) throw SnowflakeError.unsupported("AUTOINCREMENT and IDENTITY")
-    else if (isWord(cursor.peek(), "COLLATE", "MASKING", "TAG", "WITH", "REFERENCES", "FOREIGN", "AS")) {
+    } else if (isWord(cursor.peek(), "AUTOINCREMENT", "IDENTITY")) {
+      throw SnowflakeError.unsupported("AUTOINCREMENT and IDENTITY")
+    } else if (isWord(cursor.peek(), "COLLATE", "MASKING", "TAG", "WITH", "REFERENCES", "FOREIGN", "AS")) {
       throw SnowflakeError.unsupported(`${cursor.identifier()} of a column`)
     } else throw cursor.unexpected()
   }
@@ -122,10 +140,13 @@ export const columnDefinition = (context: StatementContext, cursor: Cursor): { r
 /** CURRENT_TIMESTAMP in a default means the time of the insert, not of the definition. */
 const defaultSql = (context: StatementContext, tokens: ReadonlyArray<Token>): string => {
   const environment = Statement.environment(context)
-  return Expression.write(tokens, Query.scopeOf({
-    ...environment,
-    context: (name) => name === "CURRENT_TIMESTAMP" ? "get_current_timestamp()" : environment.context(name)
-  })).sql
+  return Expression.write(
+    tokens,
+    Query.scopeOf({
+      ...environment,
+      context: (name) => name === "CURRENT_TIMESTAMP" ? "get_current_timestamp()" : environment.context(name)
+    })
+  ).sql
 }
 
 export const columnSql = (column: Column): string =>
@@ -160,9 +181,14 @@ const columnList = (context: StatementContext, tokens: ReadonlyArray<Token>) => 
     if (key) keys.push(column.name)
   }
   refuseDuplicateNames(columns)
-  for (const key of keys) if (!columns.some((column) => column.name === key)) throw SnowflakeError.invalidIdentifier(Identifier.print(key))
+  for (const key of keys) {
+    if (!columns.some((column) => column.name === key)) throw SnowflakeError.invalidIdentifier(Identifier.print(key))
+  }
   // A primary key's columns are NOT NULL, and that is enforced.
-  return { columns: columns.map((column) => keys.includes(column.name) ? { ...column, nullable: false } : column), keys }
+  return {
+    columns: columns.map((column) => keys.includes(column.name) ? { ...column, nullable: false } : column),
+    keys
+  }
 }
 
 const createTable = (context: StatementContext, cursor: Cursor, { replace, words }: Head): Run<Outcome> =>
@@ -187,7 +213,9 @@ const createTable = (context: StatementContext, cursor: Cursor, { replace, words
     const temporary = words.has("TEMPORARY") || words.has("TEMP") || words.has("VOLATILE")
     if (query !== undefined) yield* Statement.requireWarehouse(context)
     const selected = query === undefined ? undefined : yield* Select.describe(context, query)
-    const columns = given?.columns ?? like?.columns ?? selected?.map((column) => CatalogRecords.column(column.name, column.type)) ?? []
+    const columns = given?.columns ?? like?.columns ?? selected?.map((column) =>
+      CatalogRecords.column(column.name, column.type)
+    ) ?? []
     yield* Statement.parse(() => refuseDuplicateNames(columns))
     const id = CatalogRecords.newId()
     const duckdb = temporary
@@ -195,9 +223,18 @@ const createTable = (context: StatementContext, cursor: Cursor, { replace, words
       : Identifier.qualified(database, schema, name)
     const { COMMENT: comment, ...rest } = settings
     const table: Table = {
-      kind: "TABLE", database, schema, name, id, createdOn: context.now, columns, duckdb,
+      kind: "TABLE",
+      database,
+      schema,
+      name,
+      id,
+      createdOn: context.now,
+      columns,
+      duckdb,
       lifetime: temporary ? "TEMPORARY" : words.has("TRANSIENT") ? "TRANSIENT" : "PERMANENT",
-      primaryKey: given?.keys ?? like?.primaryKey ?? [], options: rest, comment
+      primaryKey: given?.keys ?? like?.primaryKey ?? [],
+      options: rest,
+      comment
     }
     const values = query === undefined ? undefined : yield* Effect.gen(function*() {
       const types = yield* Statement.typesOf(context, query)
@@ -211,7 +248,9 @@ const createTable = (context: StatementContext, cursor: Cursor, { replace, words
     })
     const created = yield* change(context, (changes) =>
       Effect.gen(function*() {
-        const existing = temporary ? Statement.temporaryTable(context.session, path) : context.services.catalog.relation(database, schema, name)
+        const existing = temporary
+          ? Statement.temporaryTable(context.session, path)
+          : context.services.catalog.relation(database, schema, name)
         if (existing !== undefined) {
           if (ifNotExists) return false
           if (!replace) return yield* SnowflakeError.alreadyExists(Statement.printPath(path))
@@ -222,7 +261,9 @@ const createTable = (context: StatementContext, cursor: Cursor, { replace, words
         if (query !== undefined && values !== undefined) {
           yield* Storage.run(
             changes.connection,
-            `INSERT INTO ${duckdb} SELECT ${values.join(", ")} FROM (${query}) AS "source"(${columns.map((_, index) => `"c${index}"`).join(", ")})`
+            `INSERT INTO ${duckdb} SELECT ${values.join(", ")} FROM (${query}) AS "source"(${
+              columns.map((_, index) => `"c${index}"`).join(", ")
+            })`
           )
         }
         if (!temporary) yield* changes.put(table)
@@ -246,29 +287,55 @@ const createView = (context: StatementContext, cursor: Cursor, { replace }: Head
       cursor.expect("AS")
       const body = cursor.rest()
       const query = Query.write(body, Statement.environment(context), new Set(), true)
-      return { ifNotExists, database, schema, name, names, settings, query, text: context.source.slice(body[0]?.at ?? 0) }
+      return {
+        ifNotExists,
+        database,
+        schema,
+        name,
+        names,
+        settings,
+        query,
+        text: context.source.slice(body[0]?.at ?? 0)
+      }
     })
     const { database, name, schema } = plan
     const selected = yield* Select.describe(context, plan.query)
-    const columns = selected.map((column, index) => CatalogRecords.column(plan.names?.[index] ?? column.name, column.type))
+    const columns = selected.map((column, index) =>
+      CatalogRecords.column(plan.names?.[index] ?? column.name, column.type)
+    )
     const duckdb = Identifier.qualified(database, schema, name)
     const created = yield* change(context, (changes) =>
       Effect.gen(function*() {
         const existing = context.services.catalog.relation(database, schema, name)
         if (existing !== undefined) {
           if (plan.ifNotExists) return false
-          if (!replace || existing.kind !== "VIEW") return yield* SnowflakeError.alreadyExists(Statement.printPath([database, schema, name]))
+          if (!replace || existing.kind !== "VIEW") {
+            return yield* SnowflakeError.alreadyExists(Statement.printPath([database, schema, name]))
+          }
           yield* Storage.run(changes.connection, `DROP VIEW ${duckdb}`)
         }
         const names = columns.map((column) => Identifier.quote(column.duckdbName)).join(", ")
         yield* Storage.run(changes.connection, `CREATE VIEW ${duckdb}(${names}) AS ${plan.query}`)
         yield* changes.put({
-          kind: "VIEW", database, schema, name, id: CatalogRecords.newId(), createdOn: context.now, columns, duckdb, text: plan.text,
+          kind: "VIEW",
+          database,
+          schema,
+          name,
+          id: CatalogRecords.newId(),
+          createdOn: context.now,
+          columns,
+          duckdb,
+          text: plan.text,
           comment: plan.settings["COMMENT"]
         })
         return true
       }))
-    return done("CREATE_VIEW", created ? `View ${Identifier.print(name)} successfully created.` : `${Identifier.print(name)} already exists, statement succeeded.`)
+    return done(
+      "CREATE_VIEW",
+      created
+        ? `View ${Identifier.print(name)} successfully created.`
+        : `${Identifier.print(name)} already exists, statement succeeded.`
+    )
   })
 
 const containerOptions = new Set(["COMMENT", "DATA_RETENTION_TIME_IN_DAYS", "MAX_DATA_EXTENSION_TIME_IN_DAYS"])
@@ -319,7 +386,9 @@ const createSchema = (context: StatementContext, cursor: Cursor, { replace }: He
       const database = second === undefined ? context.session.database : first
       const name = second ?? first
       if (database === undefined) throw SnowflakeError.noCurrentDatabase()
-      if (!context.services.catalog.hasDatabase(database)) throw SnowflakeError.containerNotFound("Database", Identifier.print(database))
+      if (!context.services.catalog.hasDatabase(database)) {
+        throw SnowflakeError.containerNotFound("Database", Identifier.print(database))
+      }
       refuseDots(name)
       cursor.accept("WITH", "MANAGED", "ACCESS")
       options(cursor, containerOptions)
@@ -363,12 +432,23 @@ const createStage = (context: StatementContext, cursor: Cursor, { replace }: Hea
           if (plan.ifNotExists) return false
           if (!replace) return yield* SnowflakeError.alreadyExists(Statement.printPath([database, schema, name]))
         }
-        yield* changes.put({ kind: "STAGE", database, schema, name, id: CatalogRecords.newId(), createdOn: context.now, comment })
+        yield* changes.put({
+          kind: "STAGE",
+          database,
+          schema,
+          name,
+          id: CatalogRecords.newId(),
+          createdOn: context.now,
+          comment
+        })
         return true
       }))
-    return done("CREATE_STAGE", created
-      ? `Stage area ${Identifier.print(name)} successfully created.`
-      : `${Identifier.print(name)} already exists, statement succeeded.`)
+    return done(
+      "CREATE_STAGE",
+      created
+        ? `Stage area ${Identifier.print(name)} successfully created.`
+        : `${Identifier.print(name)} already exists, statement succeeded.`
+    )
   })
 
 const createPipe = (context: StatementContext, cursor: Cursor, { replace }: Head): Run<Outcome> =>
@@ -377,7 +457,10 @@ const createPipe = (context: StatementContext, cursor: Cursor, { replace }: Head
       const ifNotExists = cursor.accept("IF", "NOT", "EXISTS")
       const [database, schema, name] = Statement.fullPath(context.session, cursor.path())
       Statement.requireSchema(context, database, schema)
-      const settings = options(new Cursor(context.source, cursor.until("AS")), new Set(["COMMENT", "CLUSTER_AT_INGEST_TIME"]))
+      const settings = options(
+        new Cursor(context.source, cursor.until("AS")),
+        new Set(["COMMENT", "CLUSTER_AT_INGEST_TIME"])
+      )
       cursor.expect("AS")
       const body = cursor.rest()
       const copy = context.source.slice(body[0]?.at ?? 0)
@@ -389,18 +472,26 @@ const createPipe = (context: StatementContext, cursor: Cursor, { replace }: Head
       Effect.gen(function*() {
         if (context.services.catalog.pipe(pipe.database, pipe.schema, pipe.name) !== undefined) {
           if (ifNotExists) return false
-          if (!replace) return yield* SnowflakeError.alreadyExists(Statement.printPath([pipe.database, pipe.schema, pipe.name]))
+          if (!replace) {
+            return yield* SnowflakeError.alreadyExists(Statement.printPath([pipe.database, pipe.schema, pipe.name]))
+          }
         }
         yield* changes.put(pipe)
         return true
       }))
-    return done("CREATE_PIPE", created
-      ? `Pipe ${Identifier.print(pipe.name)} successfully created.`
-      : `${Identifier.print(pipe.name)} already exists, statement succeeded.`)
+    return done(
+      "CREATE_PIPE",
+      created
+        ? `Pipe ${Identifier.print(pipe.name)} successfully created.`
+        : `${Identifier.print(pipe.name)} already exists, statement succeeded.`
+    )
   })
 
 /** COPY INTO t [(columns)] FROM (SELECT … FROM TABLE(DATA_SOURCE(TYPE => 'STREAMING'))) or FROM TABLE(DATA_SOURCE(…)) MATCH_BY_COLUMN_NAME = … */
-const pipeCopy = (context: StatementContext, body: ReadonlyArray<Token>): Pick<Pipe, "target" | "columns" | "select" | "matchByColumnName"> => {
+const pipeCopy = (
+  context: StatementContext,
+  body: ReadonlyArray<Token>
+): Pick<Pipe, "target" | "columns" | "select" | "matchByColumnName"> => {
   const cursor = new Cursor(context.source, body)
   cursor.expect("COPY", "INTO")
   const table = Statement.requireTable(context, cursor.path())
@@ -412,7 +503,9 @@ const pipeCopy = (context: StatementContext, body: ReadonlyArray<Token>): Pick<P
   let select: string | undefined
   if (isGroup(from)) {
     select = context.source.slice(from.at + 1, from.end - 1)
-    if (!JSON.stringify(from.items).includes("DATA_SOURCE")) throw SnowflakeError.unsupported("a pipe that doesn't read TABLE(DATA_SOURCE(TYPE => 'STREAMING'))")
+    if (!JSON.stringify(from.items).includes("DATA_SOURCE")) {
+      throw SnowflakeError.unsupported("a pipe that doesn't read TABLE(DATA_SOURCE(TYPE => 'STREAMING'))")
+    }
   } else if (isWord(from, "TABLE")) {
     if (!isWord(cursor.group().items[0], "DATA_SOURCE")) throw cursor.unexpected()
   } else if (from.kind === "stage") throw SnowflakeError.unsupported("a pipe that reads a stage")
@@ -480,7 +573,9 @@ export const drop = (context: StatementContext): Run<Outcome> =>
         const database = path.length === 1 ? context.session.database : path[0]
         const name = path[path.length - 1] ?? ""
         if (database === undefined) return yield* SnowflakeError.noCurrentDatabase()
-        if (!catalog.hasSchema(database, name)) return yield* absent(SnowflakeError.containerNotFound("Schema", printed))
+        if (!catalog.hasSchema(database, name)) {
+          return yield* absent(SnowflakeError.containerNotFound("Schema", printed))
+        }
         yield* change(context, (changes) => changes.removeSchema(database, name))
         if (context.session.database === database && context.session.schema === name) context.session.schema = undefined
         return dropped
@@ -507,7 +602,12 @@ export const drop = (context: StatementContext): Run<Outcome> =>
         const [database, schema, name] = yield* Statement.parse(() => Statement.fullPath(context.session, path))
         const found = kind === "STAGE" ? catalog.stage(database, schema, name) : catalog.pipe(database, schema, name)
         if (found === undefined) {
-          return yield* absent(SnowflakeError.objectNotFound(kind === "STAGE" ? "Stage" : "Pipe", Statement.printPath([database, schema, name])))
+          return yield* absent(
+            SnowflakeError.objectNotFound(
+              kind === "STAGE" ? "Stage" : "Pipe",
+              Statement.printPath([database, schema, name])
+            )
+          )
         }
         yield* change(context, (changes) => changes.remove(found))
         return dropped

@@ -38,11 +38,15 @@ export const columnOf = (table: Table, name: string): Column => {
 /** A bracketed list of columns; all of them when there is none. */
 export const columnList = (table: Table, cursor: Cursor): ReadonlyArray<Column> => {
   const token = cursor.peek()
-  if (!isGroup(token) || isWord(token.items[0], "SELECT", "WITH", "VALUES") || isGroup(token.items[0])) return table.columns
+  if (!isGroup(token) || isWord(token.items[0], "SELECT", "WITH", "VALUES") || isGroup(token.items[0])) {
+    return table.columns
+  }
   cursor.next()
   const columns = commas(token.items).map((item) => {
     const [name] = item
-    if ((name?.kind !== "word" && name?.kind !== "quoted") || item.length !== 1) throw unexpectedToken(cursor.source, name)
+    if ((name?.kind !== "word" && name?.kind !== "quoted") || item.length !== 1) {
+      throw unexpectedToken(cursor.source, name)
+    }
     return columnOf(table, name.text)
   })
   const names = new Set(columns.map((column) => column.name))
@@ -156,7 +160,10 @@ export const assigned = (
   from: string
 ): Run<ReadonlyArray<string>> =>
   Effect.gen(function*() {
-    const types = yield* Statement.typesOf(context, `SELECT ${given.map((setting) => setting.value).join(", ")} FROM ${from}`)
+    const types = yield* Statement.typesOf(
+      context,
+      `SELECT ${given.map((setting) => setting.value).join(", ")} FROM ${from}`
+    )
     return yield* Statement.parse(() =>
       given.map(({ column, value }, index) => {
         const type = types[index]
@@ -186,8 +193,16 @@ export const update = (context: StatementContext): Run<Outcome> =>
     const values = yield* assigned(context, set, `${table.duckdb} AS ${alias}${from === "" ? "" : `, ${from}`}`)
     const sets = set.map(({ column }, index) => `${Identifier.quote(column.duckdbName)} = ${values[index]}`).join(", ")
     const sql = `UPDATE ${table.duckdb} AS ${alias} SET ${sets}${from === "" ? "" : ` FROM ${from}`}${where}`
-    const updated = yield* Session.writing(context.session, context.services.locks, table.id, Statement.changed(context, sql))
-    return counts("UPDATE", Statement.typeIds.update, [["number of rows updated", updated], ["number of multi-joined rows updated", 0]])
+    const updated = yield* Session.writing(
+      context.session,
+      context.services.locks,
+      table.id,
+      Statement.changed(context, sql)
+    )
+    return counts("UPDATE", Statement.typeIds.update, [["number of rows updated", updated], [
+      "number of multi-joined rows updated",
+      0
+    ]])
   })
 
 /** The tokens up to one of these words, but not FROM of IS DISTINCT FROM. */
@@ -195,7 +210,10 @@ const clauseUntil = (cursor: Cursor, ...words: ReadonlyArray<string>): ReadonlyA
   const start = cursor.at
   while (!cursor.done) {
     const before = cursor.tokens[cursor.at - 1]
-    if (isWord(cursor.peek(), ...words) && !(isWord(before, "DISTINCT") && isWord(cursor.peek(), "FROM")) && !isOp(before, ".")) break
+    if (
+      isWord(cursor.peek(), ...words) && !(isWord(before, "DISTINCT") && isWord(cursor.peek(), "FROM")) &&
+      !isOp(before, ".")
+    ) break
     cursor.at++
   }
   return cursor.tokens.slice(start, cursor.at)
@@ -209,7 +227,9 @@ export const remove = (context: StatementContext): Run<Outcome> =>
       const { alias, table } = target(context, cursor, "USING", "WHERE")
       const environment = Statement.environment(context)
       const scope = Query.scopeOf(environment)
-      const using = cursor.accept("USING") ? ` USING ${Query.from(clauseUntil(cursor, "WHERE"), environment, scope, new Set())}` : ""
+      const using = cursor.accept("USING")
+        ? ` USING ${Query.from(clauseUntil(cursor, "WHERE"), environment, scope, new Set())}`
+        : ""
       const where = cursor.accept("WHERE") ? ` WHERE ${Expression.write(cursor.rest(), scope).sql}` : ""
       cursor.end()
       return { table, sql: `DELETE FROM ${table.duckdb} AS ${alias}${using}${where}` }
@@ -234,7 +254,9 @@ export const truncate = (context: StatementContext): Run<Outcome> =>
       const ifExists = cursor.accept("IF", "EXISTS")
       const path = cursor.path()
       cursor.end()
-      return ifExists && Statement.findRelation(context, path) === undefined ? undefined : Statement.requireTable(context, path)
+      return ifExists && Statement.findRelation(context, path) === undefined
+        ? undefined
+        : Statement.requireTable(context, path)
     })
     if (table !== undefined) {
       yield* Session.writing(
@@ -247,5 +269,9 @@ export const truncate = (context: StatementContext): Run<Outcome> =>
         )
       )
     }
-    return { kind: "TRUNCATE", typeId: Statement.typeIds.definition, result: ResultRows.status("Statement executed successfully.") }
+    return {
+      kind: "TRUNCATE",
+      typeId: Statement.typeIds.definition,
+      result: ResultRows.status("Statement executed successfully.")
+    }
   })

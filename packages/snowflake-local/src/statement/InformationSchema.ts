@@ -33,7 +33,9 @@ const relationOf = (name: string, shape: ReadonlyArray<Shape>, rows: ReadonlyArr
   const body = rows.length === 0
     ? `SELECT ${shape.map((column) => literal(null, column.type)).join(", ")} WHERE FALSE`
     : `VALUES ${
-      rows.map((row) => `(${shape.map((column, index) => literal(row[index] ?? null, column.type)).join(", ")})`).join(", ")
+      rows.map((row) => `(${shape.map((column, index) => literal(row[index] ?? null, column.type)).join(", ")})`).join(
+        ", "
+      )
     }`
   return { sql: `(SELECT * FROM (${body}) AS "rows"(${columns}))`, alias: Identifier.column(name), columns: shape }
 }
@@ -64,42 +66,94 @@ export const relation = (context: StatementContext, path: ReadonlyArray<string>)
   const relations = catalog.objects().filter((object) => object.database === database).filter(isRelation)
   switch (name) {
     case "DATABASES":
-      return relationOf(name, [text("DATABASE_NAME"), text("DATABASE_OWNER"), instant("CREATED")],
-        catalog.databases().map((record) => [record.name, "SYSADMIN", at(record.createdOn)]))
+      return relationOf(
+        name,
+        [text("DATABASE_NAME"), text("DATABASE_OWNER"), instant("CREATED")],
+        catalog.databases().map((record) => [record.name, "SYSADMIN", at(record.createdOn)])
+      )
     case "SCHEMATA":
-      return relationOf(name, [text("CATALOG_NAME"), text("SCHEMA_NAME"), text("SCHEMA_OWNER"), instant("CREATED")],
-        catalog.schemas(database).map((record) => [database, record.name, "SYSADMIN", at(record.createdOn)]))
+      return relationOf(
+        name,
+        [text("CATALOG_NAME"), text("SCHEMA_NAME"), text("SCHEMA_OWNER"), instant("CREATED")],
+        catalog.schemas(database).map((record) => [database, record.name, "SYSADMIN", at(record.createdOn)])
+      )
     case "TABLES":
-      return relationOf(name, [
-        text("TABLE_CATALOG"), text("TABLE_SCHEMA"), text("TABLE_NAME"), text("TABLE_OWNER"), text("TABLE_TYPE"), text("IS_TRANSIENT"),
-        numeric("ROW_COUNT"), instant("CREATED"), text("COMMENT")
-      ], relations.map((object) => [
-        database, object.schema, object.name, "SYSADMIN", object.kind === "VIEW" ? "VIEW" : "BASE TABLE",
-        object.kind === "TABLE" && object.lifetime === "TRANSIENT" ? "YES" : "NO",
-        object.kind === "VIEW" ? null : rowCount(object), at(object.createdOn), object.comment ?? null
-      ]))
+      return relationOf(
+        name,
+        [
+          text("TABLE_CATALOG"),
+          text("TABLE_SCHEMA"),
+          text("TABLE_NAME"),
+          text("TABLE_OWNER"),
+          text("TABLE_TYPE"),
+          text("IS_TRANSIENT"),
+          numeric("ROW_COUNT"),
+          instant("CREATED"),
+          text("COMMENT")
+        ],
+        relations.map((object) => [
+          database,
+          object.schema,
+          object.name,
+          "SYSADMIN",
+          object.kind === "VIEW" ? "VIEW" : "BASE TABLE",
+          object.kind === "TABLE" && object.lifetime === "TRANSIENT" ? "YES" : "NO",
+          object.kind === "VIEW" ? null : rowCount(object),
+          at(object.createdOn),
+          object.comment ?? null
+        ])
+      )
     case "VIEWS":
-      return relationOf(name, [text("TABLE_CATALOG"), text("TABLE_SCHEMA"), text("TABLE_NAME"), text("VIEW_DEFINITION")],
-        relations.flatMap((object) => object.kind === "VIEW" ? [[database, object.schema, object.name, object.text]] : []))
+      return relationOf(
+        name,
+        [text("TABLE_CATALOG"), text("TABLE_SCHEMA"), text("TABLE_NAME"), text("VIEW_DEFINITION")],
+        relations.flatMap((object) =>
+          object.kind === "VIEW" ? [[database, object.schema, object.name, object.text]] : []
+        )
+      )
     case "COLUMNS":
       return relationOf(name, [
-        text("TABLE_CATALOG"), text("TABLE_SCHEMA"), text("TABLE_NAME"), text("COLUMN_NAME"), numeric("ORDINAL_POSITION"),
-        text("COLUMN_DEFAULT"), text("IS_NULLABLE"), text("DATA_TYPE"), numeric("CHARACTER_MAXIMUM_LENGTH"),
-        numeric("CHARACTER_OCTET_LENGTH"), numeric("NUMERIC_PRECISION"), numeric("NUMERIC_PRECISION_RADIX"), numeric("NUMERIC_SCALE"),
-        numeric("DATETIME_PRECISION"), text("COMMENT")
+        text("TABLE_CATALOG"),
+        text("TABLE_SCHEMA"),
+        text("TABLE_NAME"),
+        text("COLUMN_NAME"),
+        numeric("ORDINAL_POSITION"),
+        text("COLUMN_DEFAULT"),
+        text("IS_NULLABLE"),
+        text("DATA_TYPE"),
+        numeric("CHARACTER_MAXIMUM_LENGTH"),
+        numeric("CHARACTER_OCTET_LENGTH"),
+        numeric("NUMERIC_PRECISION"),
+        numeric("NUMERIC_PRECISION_RADIX"),
+        numeric("NUMERIC_SCALE"),
+        numeric("DATETIME_PRECISION"),
+        text("COMMENT")
       ], relations.flatMap((object) => object.columns.map((column, index) => columnFacts(object, column, index))))
     case "STAGES":
-      return relationOf(name, [text("STAGE_CATALOG"), text("STAGE_SCHEMA"), text("STAGE_NAME")],
+      return relationOf(
+        name,
+        [text("STAGE_CATALOG"), text("STAGE_SCHEMA"), text("STAGE_NAME")],
         catalog.objects().filter((object) => object.database === database && object.kind === "STAGE")
-          .map((object) => [database, object.schema, object.name]))
+          .map((object) => [database, object.schema, object.name])
+      )
     default:
-      throw SnowflakeError.objectNotFound("Object", `${Identifier.print(database)}.INFORMATION_SCHEMA.${Identifier.print(name)}`)
+      throw SnowflakeError.objectNotFound(
+        "Object",
+        `${Identifier.print(database)}.INFORMATION_SCHEMA.${Identifier.print(name)}`
+      )
   }
 }
 
 const columnFacts = (object: Table | View, column: Column, index: number): ReadonlyArray<Value> => [
-  object.database, object.schema, object.name, column.name, index + 1, column.default?.text ?? null, column.nullable ? "YES" : "NO",
-  ...typeFacts(column.type), column.comment ?? null
+  object.database,
+  object.schema,
+  object.name,
+  column.name,
+  index + 1,
+  column.default?.text ?? null,
+  column.nullable ? "YES" : "NO",
+  ...typeFacts(column.type),
+  column.comment ?? null
 ]
 
 const rowCount = (table: Table): Value => ({ sql: `CAST((SELECT count(*) FROM ${table.duckdb}) AS DECIMAL(38,0))` })

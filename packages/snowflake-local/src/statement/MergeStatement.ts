@@ -111,7 +111,9 @@ const refuseDuplicates = (context: StatementContext, plan: Plan, source: string)
   Effect.gen(function*() {
     const matched = plan.branches.filter((branch) => branch.action !== "INSERT")
     if (matched.length === 0) return
-    const cases = matched.map((branch) => `WHEN ${branch.condition ?? "TRUE"} THEN ${branch.action === "DELETE" ? 0 : 1}`).join(" ")
+    const cases = matched.map((branch) =>
+      `WHEN ${branch.condition ?? "TRUE"} THEN ${branch.action === "DELETE" ? 0 : 1}`
+    ).join(" ")
     const found = yield* Statement.rows(
       context,
       `SELECT 1 FROM (SELECT ${plan.alias}.rowid AS "row", CASE ${cases} END AS "action" FROM ${plan.table.duckdb} AS ${plan.alias} ` +
@@ -128,7 +130,9 @@ const branchSql = (context: StatementContext, plan: Plan, source: string, branch
     const values = yield* Dml.assigned(context, branch.settings, from)
     const columns = branch.settings.map(({ column }) => Identifier.quote(column.duckdbName))
     return branch.action === "UPDATE"
-      ? `WHEN MATCHED${condition} THEN UPDATE SET ${columns.map((column, index) => `${column} = ${values[index]}`).join(", ")}`
+      ? `WHEN MATCHED${condition} THEN UPDATE SET ${
+        columns.map((column, index) => `${column} = ${values[index]}`).join(", ")
+      }`
       : `WHEN NOT MATCHED${condition} THEN INSERT (${columns.join(", ")}) VALUES (${values.join(", ")})`
   })
 
@@ -156,7 +160,9 @@ const merge = (context: StatementContext, plan: Plan): Run<ReadonlyMap<string, n
     yield* refuseDuplicates(context, plan, source)
     const branches: Array<string> = []
     for (const branch of plan.branches) branches.push(yield* branchSql(context, plan, source, branch))
-    const sql = `MERGE INTO ${plan.table.duckdb} AS ${plan.alias} USING ${source} ON (${plan.on}) ${branches.join(" ")} RETURNING merge_action`
+    const sql = `MERGE INTO ${plan.table.duckdb} AS ${plan.alias} USING ${source} ON (${plan.on}) ${
+      branches.join(" ")
+    } RETURNING merge_action`
     const counted = yield* Statement.streamed(context, sql, async (result) => {
       const counts = new Map<string, number>()
       for (;;) {

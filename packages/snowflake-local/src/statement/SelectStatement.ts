@@ -16,7 +16,8 @@ const refined = (findings: Query.Findings, name: string, type: SnowflakeType): S
   if (cast !== undefined) return ResultRows.fits(cast, type) ? cast : type
   const guesses = findings.relations.flatMap((relation) => relation.columns.filter((column) => column.name === name))
   const [first] = guesses
-  const agreed = first !== undefined && guesses.every((guess) => JSON.stringify(guess.type) === JSON.stringify(first.type))
+  const agreed = first !== undefined &&
+    guesses.every((guess) => JSON.stringify(guess.type) === JSON.stringify(first.type))
   return agreed && ResultRows.fits(first.type, type) ? first.type : type
 }
 
@@ -28,7 +29,10 @@ export const describe = (context: StatementContext, sql: string): Run<ReadonlyAr
       try {
         return Array.from({ length: statement.columnCount }, (_, index) => {
           const name = Identifier.decode(statement.columnName(index))
-          return ResultRows.column(name, refined(context.findings, name, ResultRows.typeOf(statement.columnType(index))))
+          return ResultRows.column(
+            name,
+            refined(context.findings, name, ResultRows.typeOf(statement.columnType(index)))
+          )
         })
       } finally {
         statement.destroySync()
@@ -39,14 +43,21 @@ export const describe = (context: StatementContext, sql: string): Run<ReadonlyAr
 
 export const execute = (context: StatementContext, describeOnly: boolean): Run<Outcome> =>
   Effect.gen(function*() {
-    const sql = yield* Statement.parse(() => Query.write(context.tokens, Statement.environment(context), new Set(), true))
+    const sql = yield* Statement.parse(() =>
+      Query.write(context.tokens, Statement.environment(context), new Set(), true)
+    )
     const columns = yield* describe(context, sql)
-    if (describeOnly) return { kind: "SELECT", typeId: Statement.typeIds.select, result: ResultRows.ofRows(columns, []) }
+    if (describeOnly) {
+      return { kind: "SELECT", typeId: Statement.typeIds.select, result: ResultRows.ofRows(columns, []) }
+    }
     if (context.findings.readsRows) yield* Statement.requireWarehouse(context)
     const result = yield* Session.reading(
       context.session,
-      Statement.streamed(context, sql, (result) =>
-        ResultRows.read(result, columns, { folder: context.services.resultsFolder, name: context.queryId }))
+      Statement.streamed(
+        context,
+        sql,
+        (result) => ResultRows.read(result, columns, { folder: context.services.resultsFolder, name: context.queryId })
+      )
     )
     return { kind: "SELECT", typeId: Statement.typeIds.select, result }
   })

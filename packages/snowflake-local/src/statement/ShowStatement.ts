@@ -57,7 +57,11 @@ const filter = (cursor: Cursor): Filter => {
   }
   if (cursor.accept("STARTS", "WITH")) startsWith = cursor.string()
   if (cursor.accept("LIMIT")) {
-    limit = Number(cursor.next().kind === "number" ? cursor.source.slice(cursor.tokens[cursor.at - 1]?.at, cursor.tokens[cursor.at - 1]?.end) : 0)
+    limit = Number(
+      cursor.next().kind === "number"
+        ? cursor.source.slice(cursor.tokens[cursor.at - 1]?.at, cursor.tokens[cursor.at - 1]?.end)
+        : 0
+    )
     if (cursor.accept("FROM")) throw SnowflakeError.unsupported("SHOW … LIMIT … FROM")
   }
   cursor.end()
@@ -65,7 +69,9 @@ const filter = (cursor: Cursor): Filter => {
 }
 
 const keep = <A extends { readonly name: string }>(given: Filter, items: ReadonlyArray<A>): ReadonlyArray<A> =>
-  items.filter((item) => (given.like?.test(item.name) ?? true) && (given.startsWith === undefined || item.name.startsWith(given.startsWith)))
+  items.filter((item) =>
+    (given.like?.test(item.name) ?? true) && (given.startsWith === undefined || item.name.startsWith(given.startsWith))
+  )
     .slice(0, given.limit)
 
 /** Whether an object lies where IN says, or in the current schema or database. */
@@ -80,7 +86,10 @@ const inScope = (context: StatementContext, given: Filter): (object: CatalogObje
     return (object) => object.database === database && (schema === undefined || object.schema === schema)
   }
   const [first = "", second] = path
-  if (given.scopeKind === "DATABASE" || (given.scopeKind === undefined && second === undefined && catalog.hasDatabase(first))) {
+  if (
+    given.scopeKind === "DATABASE" ||
+    (given.scopeKind === undefined && second === undefined && catalog.hasDatabase(first))
+  ) {
     if (!catalog.hasDatabase(first)) throw SnowflakeError.useNotFound()
     return (object) => object.database === first
   }
@@ -101,15 +110,30 @@ const showTables = (context: StatementContext, given: Filter): Run<Outcome> =>
     const tables = keep(given, all.filter((object): object is Table => object.kind === "TABLE"))
     const sizes = yield* Effect.forEach(tables, (table) => rowCount(context, table))
     const columns = [
-      created, ...named("name", "database_name", "schema_name", "kind", "comment", "cluster_by"), ResultRows.column("rows", Types.number38),
-      ResultRows.column("bytes", Types.number38), ...named("owner", "retention_time", "change_tracking", "enable_schema_evolution")
+      created,
+      ...named("name", "database_name", "schema_name", "kind", "comment", "cluster_by"),
+      ResultRows.column("rows", Types.number38),
+      ResultRows.column("bytes", Types.number38),
+      ...named("owner", "retention_time", "change_tracking", "enable_schema_evolution")
     ]
-    return outcome(columns, tables.map((table, index) => [
-      at(table.createdOn), table.name, table.database, table.schema, table.lifetime === "PERMANENT" ? "TABLE" : table.lifetime, table.comment ?? "",
-      table.options["CLUSTER_BY"] ?? "", sizes[index] ?? "0",
-      "0", "SYSADMIN", table.options["DATA_RETENTION_TIME_IN_DAYS"] ?? "1", table.options["CHANGE_TRACKING"] ?? "OFF",
-      table.options["ENABLE_SCHEMA_EVOLUTION"]?.toUpperCase() === "TRUE" ? "Y" : "N"
-    ]))
+    return outcome(
+      columns,
+      tables.map((table, index) => [
+        at(table.createdOn),
+        table.name,
+        table.database,
+        table.schema,
+        table.lifetime === "PERMANENT" ? "TABLE" : table.lifetime,
+        table.comment ?? "",
+        table.options["CLUSTER_BY"] ?? "",
+        sizes[index] ?? "0",
+        "0",
+        "SYSADMIN",
+        table.options["DATA_RETENTION_TIME_IN_DAYS"] ?? "1",
+        table.options["CHANGE_TRACKING"] ?? "OFF",
+        table.options["ENABLE_SCHEMA_EVOLUTION"]?.toUpperCase() === "TRUE" ? "Y" : "N"
+      ])
+    )
   })
 
 /** The data_type column of SHOW COLUMNS is JSON. */
@@ -135,23 +159,55 @@ const showColumns = (context: StatementContext, given: Filter): Run<Outcome> =>
         .filter((object): object is Table | View => object.kind === "TABLE" || object.kind === "VIEW")
     const rows = relations.flatMap((relation) =>
       keep(given, relation.columns).map((column): Row => [
-        relation.name, relation.schema, column.name, typeJson(column.type, column.nullable), column.nullable ? "true" : "false",
-        column.default?.text ?? "", "COLUMN", "", column.comment ?? "", relation.database, ""
+        relation.name,
+        relation.schema,
+        column.name,
+        typeJson(column.type, column.nullable),
+        column.nullable ? "true" : "false",
+        column.default?.text ?? "",
+        "COLUMN",
+        "",
+        column.comment ?? "",
+        relation.database,
+        ""
       ])
     )
     return outcome(
-      named("table_name", "schema_name", "column_name", "data_type", "null?", "default", "kind", "expression", "comment", "database_name", "autoincrement"),
+      named(
+        "table_name",
+        "schema_name",
+        "column_name",
+        "data_type",
+        "null?",
+        "default",
+        "kind",
+        "expression",
+        "comment",
+        "database_name",
+        "autoincrement"
+      ),
       rows
     )
   })
 
 const simple = (context: StatementContext, kind: "VIEW" | "STAGE" | "PIPE", given: Filter): Run<Outcome> =>
   Statement.parse(() => {
-    const objects = keep(given, context.services.catalog.objects().filter(inScope(context, given)).filter((object) => object.kind === kind))
-    return outcome([created, ...named("name", "database_name", "schema_name", "owner", "comment", "definition")], objects.map((object) => [
-      at(object.createdOn), object.name, object.database, object.schema, "SYSADMIN", object.comment ?? "",
-      object.kind === "PIPE" ? object.copy : object.kind === "VIEW" ? object.text : ""
-    ]))
+    const objects = keep(
+      given,
+      context.services.catalog.objects().filter(inScope(context, given)).filter((object) => object.kind === kind)
+    )
+    return outcome(
+      [created, ...named("name", "database_name", "schema_name", "owner", "comment", "definition")],
+      objects.map((object) => [
+        at(object.createdOn),
+        object.name,
+        object.database,
+        object.schema,
+        "SYSADMIN",
+        object.comment ?? "",
+        object.kind === "PIPE" ? object.copy : object.kind === "VIEW" ? object.text : ""
+      ])
+    )
   })
 
 export const show = (context: StatementContext): Run<Outcome> =>
@@ -180,35 +236,78 @@ export const show = (context: StatementContext): Run<Outcome> =>
       case "PIPES":
         return yield* simple(context, "PIPE", given)
       case "DATABASES":
-        return outcome([created, ...named("name", "is_default", "is_current", "owner", "comment")],
+        return outcome(
+          [created, ...named("name", "is_default", "is_current", "owner", "comment")],
           keep(given, catalog.databases()).map((record) => [
-            at(record.createdOn), record.name, "N", record.name === context.session.database ? "Y" : "N", "SYSADMIN", ""
-          ]))
+            at(record.createdOn),
+            record.name,
+            "N",
+            record.name === context.session.database ? "Y" : "N",
+            "SYSADMIN",
+            ""
+          ])
+        )
       case "SCHEMAS": {
-        const database = Array.isArray(given.scope) ? String(given.scope[0]) : given.scope === "ACCOUNT" ? undefined : context.session.database
+        const database = Array.isArray(given.scope)
+          ? String(given.scope[0])
+          : given.scope === "ACCOUNT"
+          ? undefined
+          : context.session.database
         if (database !== undefined && !catalog.hasDatabase(database)) return yield* SnowflakeError.useNotFound()
-        return outcome([created, ...named("name", "is_default", "is_current", "database_name", "owner", "comment")],
+        return outcome(
+          [created, ...named("name", "is_default", "is_current", "database_name", "owner", "comment")],
           keep(given, catalog.schemas(database)).map((record) => [
-            at(record.createdOn), record.name, "N", record.name === context.session.schema ? "Y" : "N", record.database, "SYSADMIN", ""
-          ]))
+            at(record.createdOn),
+            record.name,
+            "N",
+            record.name === context.session.schema ? "Y" : "N",
+            record.database,
+            "SYSADMIN",
+            ""
+          ])
+        )
       }
       case "WAREHOUSES":
-        return outcome(named("name", "state", "type", "size", "is_current"),
+        return outcome(
+          named("name", "state", "type", "size", "is_current"),
           keep(given, [...context.services.warehouses].map((name) => ({ name }))).map(({ name }) => [
-            name, "STARTED", "STANDARD", "X-Small", name === context.session.warehouse ? "Y" : "N"
-          ]))
+            name,
+            "STARTED",
+            "STANDARD",
+            "X-Small",
+            name === context.session.warehouse ? "Y" : "N"
+          ])
+        )
       case "ROLES":
-        return outcome(named("name", "is_current"),
-          context.services.accounts.rolesOf(context.session.user).map((name) => [name, name === context.session.role ? "Y" : "N"]))
+        return outcome(
+          named("name", "is_current"),
+          context.services.accounts.rolesOf(context.session.user).map((
+            name
+          ) => [name, name === context.session.role ? "Y" : "N"])
+        )
       case "PARAMETERS":
-        return outcome(named("key", "value", "default", "level"),
-          keep(given, [...Control.parameterDefaults].map(([name, standard]) => ({ name, standard }))).map(({ name, standard }) => [
-            name, context.session.parameters.get(name) ?? standard, standard, context.session.parameters.has(name) ? "SESSION" : ""
-          ]))
+        return outcome(
+          named("key", "value", "default", "level"),
+          keep(given, [...Control.parameterDefaults].map(([name, standard]) => ({ name, standard }))).map((
+            { name, standard }
+          ) => [
+            name,
+            context.session.parameters.get(name) ?? standard,
+            standard,
+            context.session.parameters.has(name) ? "SESSION" : ""
+          ])
+        )
       case "PRIMARY KEYS": {
-        const table = yield* Statement.parse(() => Statement.requireTable(context, Array.isArray(given.scope) ? given.scope : []))
-        return outcome([created, ...named("database_name", "schema_name", "table_name", "column_name", "key_sequence")],
-          table.primaryKey.map((name, index) => [at(table.createdOn), table.database, table.schema, table.name, name, String(index + 1)]))
+        const table = yield* Statement.parse(() =>
+          Statement.requireTable(context, Array.isArray(given.scope) ? given.scope : [])
+        )
+        return outcome(
+          [created, ...named("database_name", "schema_name", "table_name", "column_name", "key_sequence")],
+          table.primaryKey.map((
+            name,
+            index
+          ) => [at(table.createdOn), table.database, table.schema, table.name, name, String(index + 1)])
+        )
       }
       default:
         return yield* SnowflakeError.unsupported(`SHOW ${kind}`)
@@ -220,16 +319,39 @@ export const describe = (context: StatementContext): Run<Outcome> =>
   Statement.parse(() => {
     const cursor = Statement.cursorOf(context)
     if (!cursor.accept("DESCRIBE")) cursor.expect("DESC")
-    if (!cursor.accept("TABLE") && !cursor.accept("VIEW")) throw SnowflakeError.unsupported(`DESCRIBE ${cursor.identifier()}`)
+    if (!cursor.accept("TABLE") && !cursor.accept("VIEW")) {
+      throw SnowflakeError.unsupported(`DESCRIBE ${cursor.identifier()}`)
+    }
     const relation = Statement.requireRelation(context, cursor.path())
     cursor.end()
     const keys = relation.kind === "TABLE" ? relation.primaryKey : []
     return {
       ...outcome(
-        named("name", "type", "kind", "null?", "default", "primary key", "unique key", "check", "expression", "comment", "policy name"),
+        named(
+          "name",
+          "type",
+          "kind",
+          "null?",
+          "default",
+          "primary key",
+          "unique key",
+          "check",
+          "expression",
+          "comment",
+          "policy name"
+        ),
         relation.columns.map((column) => [
-          column.name, Types.print(column.type), "COLUMN", column.nullable ? "Y" : "N", column.default?.text ?? null,
-          keys.includes(column.name) ? "Y" : "N", "N", null, null, column.comment ?? null, null
+          column.name,
+          Types.print(column.type),
+          "COLUMN",
+          column.nullable ? "Y" : "N",
+          column.default?.text ?? null,
+          keys.includes(column.name) ? "Y" : "N",
+          "N",
+          null,
+          null,
+          column.comment ?? null,
+          null
         ])
       ),
       kind: "DESCRIBE"

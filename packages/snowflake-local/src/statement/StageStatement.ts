@@ -41,7 +41,8 @@ export const locate = (context: StatementContext, text: string): Location => {
   return { stageId: `stage-${stage.id}`, path, shown: stage.name.toLowerCase() }
 }
 
-export const folderOf = (dataDir: string, stageId: string): string => join(dataDir, "stages", Buffer.from(stageId).toString("base64url"))
+export const folderOf = (dataDir: string, stageId: string): string =>
+  join(dataDir, "stages", Buffer.from(stageId).toString("base64url"))
 
 export interface StagedFile {
   /** Path inside the stage. */
@@ -52,7 +53,11 @@ export interface StagedFile {
 }
 
 /** Files of a stage whose path begins with `prefix`, by name. */
-export const listFiles = async (dataDir: string, stageId: string, prefix: string): Promise<ReadonlyArray<StagedFile>> => {
+export const listFiles = async (
+  dataDir: string,
+  stageId: string,
+  prefix: string
+): Promise<ReadonlyArray<StagedFile>> => {
   const folder = folderOf(dataDir, stageId)
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => [])
   const names = entries.filter((entry) => entry.isFile() && !entry.name.endsWith(".part"))
@@ -85,18 +90,22 @@ const option = (text: string, name: string): string | undefined =>
   new RegExp(`\\b${name}\\s*=\\s*(\\w+)`, "i").exec(text)?.[1]?.toUpperCase()
 
 /** The source is a file URL, which isn't SQL, so PUT is read by pattern. */
-const putPattern = /^\s*PUT\s+(?:'file:\/\/((?:[^'\\]|\\.)*)'|file:\/\/(\S+))\s+(?:'@([^']+)'|@(\S+?))\s*(?:;|\s+(.*?);?)?\s*$/is
+const putPattern =
+  /^\s*PUT\s+(?:'file:\/\/((?:[^'\\]|\\.)*)'|file:\/\/(\S+))\s+(?:'@([^']+)'|@(\S+?))\s*(?:;|\s+(.*?);?)?\s*$/is
 
 export const isPut = (source: string): boolean => /^\s*PUT\s/i.test(source)
 
 export const put = (context: StatementContext): Run<Outcome> =>
   Effect.gen(function*() {
     const match = putPattern.exec(context.source)
-    if (match === null) return yield* SnowflakeError.syntax("syntax error: PUT file://<path> @<stage>[/<path>] [options]")
+    if (match === null) {
+      return yield* SnowflakeError.syntax("syntax error: PUT file://<path> @<stage>[/<path>] [options]")
+    }
     const source = match[1] ?? match[2] ?? ""
     const settings = match[5] ?? ""
     const location = yield* Statement.parse(() => {
-      const unknown = settings.replaceAll(/\b(PARALLEL|AUTO_COMPRESS|SOURCE_COMPRESSION|OVERWRITE)\s*=\s*\w+/gi, "").trim()
+      const unknown = settings.replaceAll(/\b(PARALLEL|AUTO_COMPRESS|SOURCE_COMPRESSION|OVERWRITE)\s*=\s*\w+/gi, "")
+        .trim()
       if (unknown !== "") throw SnowflakeError.syntax(`syntax error: unexpected '${unknown.split(/\s/)[0]}'.`)
       return locate(context, (match[3] ?? match[4] ?? "").replace(/\/+$/, ""))
     })

@@ -98,7 +98,8 @@ export const fullPath = (
 
 export const printPath = (path: ReadonlyArray<string>): string => path.map(Identifier.print).join(".")
 
-const temporaryKey = (database: string, schema: string, name: string): string => JSON.stringify([database, schema, name])
+const temporaryKey = (database: string, schema: string, name: string): string =>
+  JSON.stringify([database, schema, name])
 
 export const temporaryTable = (session: Session, path: ReadonlyArray<string>): Table | undefined => {
   const [database, schema, name] = fullPath(session, path)
@@ -117,7 +118,9 @@ export const removeTemporary = (session: Session, table: Table): void => {
 export const requireSchema = (context: StatementContext, database: string, schema: string): void => {
   const { catalog } = context.services
   if (!catalog.hasDatabase(database)) throw SnowflakeError.containerNotFound("Database", Identifier.print(database))
-  if (!catalog.hasSchema(database, schema)) throw SnowflakeError.containerNotFound("Schema", printPath([database, schema]))
+  if (!catalog.hasSchema(database, schema)) {
+    throw SnowflakeError.containerNotFound("Schema", printPath([database, schema]))
+  }
 }
 
 /** The table or view of a path, the session's own temporary table first. */
@@ -152,7 +155,8 @@ export const requireStage = (context: StatementContext, path: ReadonlyArray<stri
   throw SnowflakeError.objectNotFound("Stage", printPath([database, schema, name]))
 }
 
-const literalOrNull = (text: string | undefined): string => text === undefined ? "CAST(NULL AS VARCHAR)" : Literal.string(text)
+const literalOrNull = (text: string | undefined): string =>
+  text === undefined ? "CAST(NULL AS VARCHAR)" : Literal.string(text)
 
 /** CURRENT_*() and the like. */
 const contextFunction = (context: StatementContext, name: string): string | undefined => {
@@ -235,7 +239,8 @@ export const rows = (context: StatementContext, sql: string): Run<ReadonlyArray<
   Storage.rows(context.session.connection, sql).pipe(Effect.mapError(DuckdbError.from))
 
 /** The Snowflake error of something that DuckDB threw. */
-export const duckdbFailure = (cause: unknown): SnowflakeError.SnowflakeError => DuckdbError.from(Storage.StorageError.from(cause))
+export const duckdbFailure = (cause: unknown): SnowflakeError.SnowflakeError =>
+  DuckdbError.from(Storage.StorageError.from(cause))
 
 const duckdb = <A>(body: () => Promise<A>): Run<A> => Effect.tryPromise({ try: body, catch: duckdbFailure })
 
@@ -244,8 +249,11 @@ export const changed = (context: StatementContext, sql: string): Run<number> =>
   duckdb(async () => (await context.session.connection.run(sql)).rowsChanged)
 
 /** Runs SQL and reads its rows as they come. */
-export const streamed = <A>(context: StatementContext, sql: string, read: (result: DuckDBResult) => Promise<A>): Run<A> =>
-  duckdb(async () => await read(await context.session.connection.stream(sql)))
+export const streamed = <A>(
+  context: StatementContext,
+  sql: string,
+  read: (result: DuckDBResult) => Promise<A>
+): Run<A> => duckdb(async () => await read(await context.session.connection.stream(sql)))
 
 /** The types of a query's columns, without running it. */
 export const typesOf = (context: StatementContext, sql: string): Run<ReadonlyArray<DuckDBType>> =>

@@ -79,7 +79,10 @@ export const server = (options: Partial<Options> = {}): Effect.Effect<ServerAddr
   }).pipe(Effect.orDie)
 
 /** Connects; by key pair as ETL unless told otherwise. */
-export const connect = (url: string, options: Partial<ConnectionOptions> = {}): Effect.Effect<Client, Failed, Scope.Scope> =>
+export const connect = (
+  url: string,
+  options: Partial<ConnectionOptions> = {}
+): Effect.Effect<Client, Failed, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.callback<Connection, Failed>((resume) => {
       const connection = snowflake.createConnection({
@@ -100,7 +103,9 @@ export const connect = (url: string, options: Partial<ConnectionOptions> = {}): 
       )
     }),
     (connection) =>
-      Effect.callback<void>((resume) => connection.destroy(() => resume(Effect.void))).pipe(Effect.timeoutOption("2 seconds"))
+      Effect.callback<void>((resume) => connection.destroy(() => resume(Effect.void))).pipe(
+        Effect.timeoutOption("2 seconds")
+      )
   ).pipe(Effect.map((connection) => {
     const run = (sqlText: string, more: object = {}) =>
       Effect.callback<Result, Failed>((resume) => {

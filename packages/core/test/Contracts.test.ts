@@ -1,0 +1,140 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+import * as Schema from "effect/Schema"
+import * as fc from "fast-check"
+import { ConnectorError } from "../src/ConnectorError.ts"
+import type { Element } from "../src/Element.ts"
+import { tableOf } from "../src/Element.ts"
+import * as Plugin from "../src/Plugin.ts"
+import * as Progress from "../src/Progress.ts"
+import * as Sequence from "../src/Sequence.ts"
+import { tableId } from "../src/TableSchema.ts"
+import * as Telemetry from "../src/Telemetry.ts"
+import { MemoryState } from "./doubles/MemoryState.ts"
+import { batch, plain } from "./doubles/Tables.ts"
+
+const uint64 = fc.bigInt({ min: 0n, max: (1n << 64n) - 1n })
+const sequence = fc.record({ commit: uint64, ordinal: uint64 })
+
+describe("Sequence", () => {
+  it("has a text form that sorts as the sequence does and can be read back", () => {
+    fc.assert(fc.property(sequence, sequence, (a, b) => {
+      const [x, y] = [Sequence.format(a), Sequence.format(b)]
+      assert.strictEqual(x.length, 33)
+      assert.strictEqual(Math.sign(Sequence.compare(a, b)), x < y ? -1 : x > y ? 1 : 0)
+      assert.deepStrictEqual(Sequence.parse(x), a)
+      assert.deepStrictEqual(Sequence.max(a, b), Sequence.compare(a, b) >= 0 ? a : b)
+    }))
+  })
+
+  it("refuses text that isn't one of ours", () => {
+    for (
+      const text of [
+        "",
+        "0",
+        "0000000001a2b3c8/000000000000000",
+        "0000000001a2b3c8-0000000000000005",
+        "g".repeat(16) + "/" + "0".repeat(16)
+      ]
+    ) {
+      assert.isUndefined(Sequence.parse(text))
+    }
+  })
+})
+
+describe("Element", () => {
+  it("knows the table of every element that has one", () => {
+    const table = plain("a")
+    const rows = batch(table, [{ commit: 1n, ordinal: 1n, values: [1, "x"] }])
+    const at = Sequence.make(1n, 1n)
+    const own: ReadonlyArray<Element> = [
+      { _tag: "Rows", batch: rows },
+      { _tag: "SnapshotRows", batch: rows, position: 1n, part: 0 },
+      { _tag: "SnapshotBegin", table, position: 1n, estimatedBytes: undefined, estimatedRows: undefined },
+      { _tag: "SnapshotEnd", table, position: 1n, rows: 1 },
+      { _tag: "Schema", table, sequence: at },
+      { _tag: "Truncate", table, sequence: at, commitTime: 0n }
+    ]
+    assert.deepStrictEqual(own.map((element) => tableOf(element)), own.map(() => table.table))
+    assert.isUndefined(tableOf({ _tag: "Watermark", position: 1n, commitTime: undefined }))
+    assert.isUndefined(tableOf({ _tag: "Message", sequence: at, prefix: "p", content: new Uint8Array() }))
+    assert.strictEqual(tableId(table.table), "public.a")
+  })
+})
+
+describe("Plugin", () => {
+  it("is known by its brand, also across copies of the package", () => {
+    const state = Plugin.state({
+      name: "memory",
+      version: "1.0.0",
+      summary: "A store in memory",
+      config: Schema.Struct({}),
+      make: () => Effect.succeed(new MemoryState())
+    })
+    assert.isTrue(Plugin.isPlugin(state))
+    assert.strictEqual(state.kind, "state")
+    assert.strictEqual(state.apiVersion, Plugin.apiVersion)
+    assert.isTrue(Plugin.isPlugin({ [Symbol.for("@etl-stream/core/Plugin")]: true }))
+    for (const other of [undefined, null, "plugin", 1, {}, { kind: "state" }]) assert.isFalse(Plugin.isPlugin(other))
+  })
+})
+
+describe("Progress", () => {
+  it("gives views that don't change, and starts tables anew with each run", () => {
+    const progress = Progress.make("shop")
+    progress.begin(1000)
+    const table = progress.table("public.a")
+    table.changes = 5
+    const view = progress.snapshot(2000)
+    table.changes = 9
+    assert.strictEqual(view.tables[0]?.changes, 5)
+    progress.begin(3000)
+    assert.deepInclude(progress.snapshot(3000), { run: 2, startedAt: 3000, phase: "starting", tables: [] })
+  })
+
+  it("tells how old the durable state is while changes are under way", () => {
+    const progress = Progress.make("shop")
+    assert.isUndefined(progress.freshness(5000))
+    progress.receivedPosition = 10n
+    progress.receivedCommitTime = 4_000_000n
+    assert.strictEqual(progress.freshness(5000), 1000)
+    progress.durableCommitTime = 2_000_000n
+    assert.strictEqual(progress.freshness(5000), 3000)
+    progress.acknowledgedPosition = 10n
+    assert.strictEqual(progress.freshness(5000), 0)
+  })
+
+  it("keeps the error of the last run", () => {
+    const progress = Progress.make("shop")
+    progress.lastError = new ConnectorError({ reason: "Fenced", plugin: "p", message: "m", hint: "h" })
+    progress.begin(1)
+    assert.strictEqual(progress.snapshot(1).lastError?.reason, "Fenced")
+  })
+})
+
+describe("Telemetry", () => {
+  it("names metrics by convention: one singular namespace, no unit or total in the name", () => {
+    for (const name of Object.values(Telemetry.Names)) {
+      assert.match(name, /^etl_stream(\.[a-z]+)+$/)
+      assert.notMatch(name, /_total$|_seconds$|_bytes$/)
+    }
+  })
+
+  it.effect("counts per pipeline and table, with units for exporters", () =>
+    Effect.gen(function*() {
+      const table = Telemetry.forTable("shop", "public.a")
+      yield* Metric.update(table.sourceRecords, 5)
+      yield* Metric.update(table.sinkRecords, 3)
+      yield* Telemetry.forPipeline("shop").error("Fenced", "sink")
+      const metrics = yield* Metric.snapshot
+      const records = metrics.find(({ id }) => id === Telemetry.Names.producedRecords)
+      assert.deepStrictEqual(records?.attributes, {
+        unit: "{record}",
+        "etl_stream.pipeline": "shop",
+        "etl_stream.table": "public.a",
+        "etl_stream.component": "source"
+      })
+      assert.strictEqual(metrics.length, 3)
+    }).pipe(Effect.provideService(Metric.MetricRegistry, new Map())))
+})

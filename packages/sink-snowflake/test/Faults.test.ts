@@ -1,0 +1,230 @@
+import { assert, describe, it, layer } from "@effect/vitest"
+import { Operation } from "@etl-stream/core/ChangeBatch"
+import type { ConnectorError } from "@etl-stream/core/ConnectorError"
+import { isRetryable } from "@etl-stream/core/ConnectorError"
+import * as Sequence from "@etl-stream/core/Sequence"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import { generateKeyPairSync } from "node:crypto"
+import { Config } from "../src/Config.ts"
+import { plugin } from "../src/index.ts"
+import * as Batches from "./Batches.ts"
+import * as Local from "./Local.ts"
+
+class Server extends Context.Service<Server, Local.Local>()("test/Server") {
+  static readonly layer = Layer.effect(Server, Local.start())
+}
+
+const named = (name: string) =>
+  Batches.table(name, { id: { _tag: "Int64" }, note: { _tag: "Text", maxLength: undefined } }, {
+    _tag: "Key",
+    columns: [0]
+  })
+const at = (ordinal: number) => Sequence.make(20n, BigInt(ordinal))
+const inserts = (name: string, from: number, to: number) =>
+  Batches.batch(
+    named(name),
+    Array.from({ length: to - from }, (_, index): Batches.Row => ({
+      op: Operation.Insert,
+      sequence: at(from + index),
+      values: [BigInt(from + index), "note"]
+    }))
+  )
+
+/** Opens a table with an empty copy. */
+const opened = Effect.fnUntraced(function*(local: Local.Local, name: string) {
+  const running = yield* Local.run(local, {}, name)
+  const table = yield* running.open(named(name))
+  yield* Local.copy(table, named(name), 10n, [])
+  return { running, table }
+})
+
+const exactly = (local: Local.Local, name: string, rows: number) =>
+  Effect.gen(function*() {
+    const count = (of: string, column: string) =>
+      Effect.map(
+        local.query(`SELECT COUNT(*) AS "n", COUNT(DISTINCT "${column}") AS "d" FROM ${of}`),
+        ([found]) => found
+      )
+    const expected = { n: String(rows), d: String(rows) }
+    assert.deepStrictEqual(yield* count(`RAW.ETL_STREAM.SHOP__${name.toUpperCase()}__JOURNAL`, "_ETL_SEQ"), expected)
+    assert.deepStrictEqual(yield* count(`RAW.SHOP.${name.toUpperCase()}`, "ID"), expected)
+  })
+
+layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("Faults", (it) => {
+  it.effect("outlasts refusals and broken connections before a row was taken, in every call", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      yield* local.fault("streaming", { kind: "status", endpoint: "hostname", status: 503 })
+      yield* local.fault("streaming", { kind: "dropBeforeStore", endpoint: "token" })
+      yield* local.fault("streaming", { kind: "dropBeforeStore", endpoint: "open" })
+      const { running, table } = yield* opened(local, "outlasts")
+      yield* local.fault("streaming", {
+        kind: "status",
+        endpoint: "append",
+        status: 429,
+        body: { code: "ReceiverSaturated" }
+      })
+      yield* local.fault("streaming", {
+        kind: "status",
+        endpoint: "append",
+        status: 500,
+        body: "ERR_GENERAL_EXCEPTION_RETRY_REQUEST"
+      })
+      yield* local.fault("streaming", { kind: "dropBeforeStore", endpoint: "append" })
+      yield* local.fault("streaming", {
+        kind: "status",
+        endpoint: "status",
+        status: 500,
+        body: { error_code: "SOMETHING" }
+      })
+      yield* table.rows(inserts("outlasts", 0, 50))
+      yield* table.durable(at(49))
+      yield* running.sink.settle
+      yield* exactly(local, "outlasts", 50)
+    }))
+
+  it.effect("ends the run when it can't know whether rows were taken, and the next run neither loses nor doubles them", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      yield* Effect.scoped(Effect.gen(function*() {
+        const { table } = yield* opened(local, "unknown")
+        yield* table.rows(inserts("unknown", 0, 10))
+        yield* local.fault("streaming", { kind: "dropAfterStore", endpoint: "append" })
+        const error = (yield* Effect.flip(table.rows(inserts("unknown", 10, 20)))) as ConnectorError // the sink's only error type
+        assert.strictEqual(error.reason, "Fenced")
+        assert.isTrue(isRetryable(error))
+      }))
+      const running = yield* Local.run(local, {}, "unknown")
+      const table = yield* running.open(named("unknown"))
+      const held = Number(table.writer.position.committed?.ordinal)
+      assert.strictEqual(held, 19)
+      yield* table.rows(inserts("unknown", 20, 30))
+      yield* table.durable(at(29))
+      yield* running.sink.settle
+      yield* exactly(local, "unknown", 30)
+    }))
+
+  it.effect("ends the run when its channel is invalidated", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const { table } = yield* opened(local, "invalid")
+      yield* local.fault("streaming", { kind: "invalidateChannel", endpoint: "append" })
+      const error = (yield* Effect.flip(table.rows(inserts("invalid", 0, 10)))) as ConnectorError // the sink's only error type
+      assert.strictEqual(error.reason, "Fenced")
+    }))
+
+  it.effect("repeats statements and uploads whose answers were lost, without effect", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const running = yield* Local.run(local, {}, "lostanswers")
+      const table = yield* running.open(named("lostanswers"))
+      for (const match of ["COPY INTO", "MERGE INTO .*LOSTANSWERS", "COMMIT"]) {
+        yield* local.fault("driver", { endpoint: "query", kind: "dropAfter", count: 1, match })
+      }
+      yield* local.fault("driver", { endpoint: "upload", kind: "status", count: 1, status: 503 })
+      yield* Local.copy(table, named("lostanswers"), 10n, [
+        Batches.batch(named("lostanswers"), [{
+          op: Operation.Read,
+          sequence: Sequence.make(10n, 0n),
+          values: [1000n, "copied"]
+        }])
+      ])
+      yield* table.rows(inserts("lostanswers", 0, 10))
+      yield* table.durable(at(9))
+      yield* running.sink.settle
+      yield* local.clearFaults
+      assert.deepStrictEqual(
+        yield* local.query(`SELECT COUNT(*) AS "n", COUNT(DISTINCT "ID") AS "d" FROM RAW.SHOP.LOSTANSWERS`),
+        [{ n: "11", d: "11" }]
+      )
+    }), 120_000)
+
+  it.effect(
+    "says what is wrong with the login, the role, the warehouse and the database",
+    () =>
+      Effect.gen(function*() {
+        const local = yield* Server
+        const wrongKey = generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey.export({
+          type: "pkcs8",
+          format: "pem"
+        }).toString()
+        const cases = [
+          [{ auth: { privateKey: wrongKey } }, "Unauthorized", "LOADER"],
+          [{ auth: { password: "not the password" } }, "Unauthorized", "LOADER"],
+          [{ auth: { token: "not-a-token" } }, "Unauthorized", "LOADER"],
+          [{ auth: { privateKeyFile: "./nowhere.p8" } }, "Misconfigured", "nowhere.p8"],
+          [{ role: "NOBODY" }, "Forbidden", "NOBODY"],
+          [{ warehouse: "NO_WH" }, "Missing", "NO_WH"],
+          [{ database: "NO_DB" }, "Missing", "NO_DB"],
+          [{ url: "http://127.0.0.1:1" }, "Unreachable", "ECONNREFUSED"]
+        ] as const
+        for (const [options, reason, named] of cases) {
+          const error = yield* Effect.flip(
+            plugin.make(local.config(options), { pipeline: "wrong", directory: local.directory })
+          )
+          assert.strictEqual(error.reason, reason, JSON.stringify(options).slice(0, 40))
+          assert.include(error.message, named)
+          assert.notInclude(JSON.stringify(error), "not the password")
+          assert.notInclude(JSON.stringify(error), "PRIVATE KEY")
+        }
+      }),
+    120_000
+  )
+
+  it.effect("logs in by key, encrypted key, token and password", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      for (const auth of [{ token: "a-programmatic-access-token" }, { password: Local.password }]) {
+        yield* Effect.scoped(plugin.make(local.config({ auth }), { pipeline: "auth", directory: local.directory }))
+      }
+      // A programmatic access token serves the streaming API too.
+      const running = yield* Local.run(local, { auth: { token: "a-programmatic-access-token" } }, "token")
+      const table = yield* running.open(named("bytoken"))
+      yield* Local.copy(table, named("bytoken"), 10n, [])
+      yield* table.rows(inserts("bytoken", 0, 5))
+      yield* table.durable(at(4))
+    }))
+})
+
+describe("Limits", () => {
+  it.live(
+    "renews tokens that end, waits for an earlier writer's rows, and keeps to the channel's rates",
+    () =>
+      Effect.gen(function*() {
+        const local = yield* Local.start({
+          streaming: {
+            tokenTtlMillis: 2000,
+            maxRequestBytes: 4_000_000,
+            requestsPerSecond: 10,
+            commitDelayMillis: { min: 600, max: 700 }
+          }
+        })
+        yield* Effect.scoped(Effect.gen(function*() {
+          const { table } = yield* opened(local, "limits")
+          for (let chunk = 0; chunk < 15; chunk++) yield* table.rows(inserts("limits", chunk * 10, chunk * 10 + 10))
+        }))
+        // The last rows are accepted and not committed; opening waits for them.
+        const running = yield* Local.run(local, {}, "limits")
+        const table = yield* running.open(named("limits"))
+        assert.deepStrictEqual(table.writer.position.committed, at(149))
+        yield* table.rows(inserts("limits", 150, 160))
+        yield* table.durable(at(159))
+        yield* running.sink.settle
+        yield* exactly(local, "limits", 160)
+      }).pipe(Effect.scoped),
+    60_000
+  )
+})
+
+describe("plugin", () => {
+  it("describes its options", () => {
+    assert.strictEqual(plugin.name, "@etl-stream/sink-snowflake")
+    const document = JSON.stringify(Schema.toJsonSchemaDocument(Config))
+    for (const option of ["journalSchema", "privateKeyFile", "outOfRange", "warehouse"]) {
+      assert.include(document, option)
+    }
+  })
+})
