@@ -16,7 +16,7 @@ type Path = ReadonlyArray<string>
 const cell = (text: string): string => text.replaceAll("|", "\\|")
 
 /** A row for each key below `path`, sections before what is in them. */
-const rows = (schema: Schema.Top, path: Path, shown: Path): ReadonlyArray<string> =>
+const rows = (schema: Schema.Constraint, path: Path, shown: Path): ReadonlyArray<string> =>
   SchemaShape.keys(SchemaShape.at(schema, path)).flatMap((key) => {
     const at = [...path, key]
     const nested = rows(schema, at, [...shown, key])
@@ -26,7 +26,7 @@ const rows = (schema: Schema.Top, path: Path, shown: Path): ReadonlyArray<string
   })
 
 /** The keys below `path` (any name stands for a record's key), as a Markdown table. */
-const table = (schema: Schema.Top, path: Path = []): string =>
+const table = (schema: Schema.Constraint, path: Path = []): string =>
   ["| key | value | meaning |", "| --- | --- | --- |", ...rows(schema, path, [])].join("\n")
 
 const page = `# Configuration

@@ -47,6 +47,8 @@ export interface Routes {
   readonly all: () => Iterable<Route>
   /** What the sink held of each table when it was opened. */
   readonly positions: ReadonlyMap<TableId, TablePosition>
+  /** Tables that transforms leave out. */
+  readonly unwanted: ReadonlySet<TableId>
 }
 
 export interface Options {
@@ -66,6 +68,7 @@ export const make = (options: Options): Routes => {
   const { acknowledgement, pipeline, progress, sink, transforms } = options
   const routes = new Map<TableId, Route>()
   const positions = new Map<TableId, TablePosition>()
+  const unwanted = new Set<TableId>()
   /** Target table to the source table that owns it. */
   const targets = new Map<TableId, TableId>()
 
@@ -126,10 +129,11 @@ export const make = (options: Options): Routes => {
     }
     route.schema = schema
     route.target = target
-    if (target !== undefined && route.worker === undefined) yield* open(route, target)
+    if (target === undefined) unwanted.add(table)
+    else if (route.worker === undefined) yield* open(route, target)
     routes.set(table, route)
     return route
   })
 
-  return { resolve, all: () => routes.values(), positions }
+  return { resolve, all: () => routes.values(), positions, unwanted }
 }

@@ -16,6 +16,8 @@ import type { TableId, TableSchema } from "./TableSchema.ts"
 export interface SourceContext {
   /** What the sink holds of each table. A table that is absent, or has no `copied` position, needs a snapshot. */
   readonly positions: ReadonlyMap<TableId, TablePosition>
+  /** Tables that transforms leave out: neither to be copied nor to be streamed. */
+  readonly unwanted: ReadonlySet<TableId>
   /**
    * The highest watermark up to which everything is durable at the sink; 0 until there is one. Cheap: a source's
    * feedback reads it on its own timer, however slow its consumers are. Only this may be confirmed to the server.

@@ -38,6 +38,12 @@ export class ByteBuffer {
     this.bytes = larger
   }
 
+  /** Empties the buffer, and gives up its memory when it has grown. */
+  shrink(): void {
+    this.length = 0
+    if (this.bytes.length > 64 << 10) this.bytes = new Uint8Array(1024)
+  }
+
   /** What is written so far; valid until the next write. */
   view(): Uint8Array {
     return this.bytes.subarray(0, this.length)

@@ -14,6 +14,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Schedule from "effect/Schedule"
+import type * as Semaphore from "effect/Semaphore"
 import * as Zlib from "node:zlib"
 import * as ErrorPolicy from "./ErrorPolicy.ts"
 import type { NdjsonEncoder } from "./NdjsonEncoder.ts"
@@ -25,7 +26,9 @@ type Failed = ConnectorError.ConnectorError
 
 /** Published limits per named channel, with some room to them. */
 const maxRequestBytes = 3_900_000
-const maxChunkBytes = 15_000_000
+const maxRowBytes = 15_000_000
+/** Chunks of this size reach the channel's rate already at a few requests per second. */
+const maxChunkBytes = 8_000_000
 const minRequestMillis = 110
 const bytesPerMilli = 19_000
 
@@ -66,6 +69,8 @@ export class Channel {
   private readonly report: (sequence: Sequence.Sequence) => Effect.Effect<void>
   /** Signals that something is in flight. */
   private readonly activity: Latch.Latch
+  /** Bounds how many channels encode and send at a time, and with that the memory for it. */
+  private readonly writers: Semaphore.Semaphore
   private readonly idle = Latch.makeUnsafe(true)
   private continuationToken = ""
   private errors = 0
@@ -83,13 +88,14 @@ export class Channel {
     layout: TableLayout,
     client: StreamingClient,
     encoder: NdjsonEncoder,
-    activity: Latch.Latch,
+    { activity, writers }: { readonly activity: Latch.Latch; readonly writers: Semaphore.Semaphore },
     report: (sequence: Sequence.Sequence) => Effect.Effect<void>
   ) {
     this.layout = layout
     this.client = client
     this.encoder = encoder
     this.activity = activity
+    this.writers = writers
     this.report = report
   }
 
@@ -212,7 +218,7 @@ export class Channel {
 
   /** Appends the rows of `batch` from row `from` on. Ends early at a row that is too large for a request. */
   write(batch: ChangeBatch.ChangeBatch, from: number): Effect.Effect<TooLarge | undefined, Failed> {
-    return Effect.gen({ self: this }, function*() {
+    return this.writers.withPermits(1)(Effect.gen({ self: this }, function*() {
       let next = yield* this.prepare(batch, from)
       while (next !== undefined) {
         if ("row" in next) return next
@@ -229,7 +235,7 @@ export class Channel {
         next = following
       }
       return undefined
-    })
+    })).pipe(Effect.ensuring(Effect.sync(() => this.encoder.release())))
   }
 
   /** Appends the mark that all rows were removed. */
@@ -256,7 +262,7 @@ export class Channel {
           catch: (cause) => this.unwritable(cause)
         })
         const single = chunk.to === from + 1
-        if (single && chunk.bytes.length > maxChunkBytes) return { _tag: "TooLarge", row: from } as const
+        if (single && chunk.bytes.length > maxRowBytes) return { _tag: "TooLarge", row: from } as const
         const body = yield* compress(chunk.bytes)
         const rawBytes = chunk.bytes.length
         if (body.length <= maxRequestBytes) {

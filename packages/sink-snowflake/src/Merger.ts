@@ -113,13 +113,14 @@ export class Merger {
               }
               yield* this.apply(session, window, contents, columns)
               yield* this.state.advance(session, layout, merged, window.upTo)
-            })
+            }),
+            () => {
+              this.merged = window.upTo
+              this.waitingSince = undefined
+            }
           )
         })
       )
-      this.merged = window.upTo
-      this.checked = window.upTo === committed ? undefined : this.checked
-      this.waitingSince = undefined
       yield* Effect.logDebug("merged").pipe(Effect.annotateLogs({ table, rows: contents.rows, position: window.upTo }))
       yield* this.prune(window.upTo)
     }).pipe(Effect.withSpan("Merger.merge", { attributes: { table: this.layout.id } }))

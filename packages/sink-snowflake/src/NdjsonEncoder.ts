@@ -51,6 +51,11 @@ export class NdjsonEncoder {
     this.unsentNames = layout.columns.map(({ name }) => bytesOf(JSON.stringify(JSON.stringify(name)).slice(1, -1)))
   }
 
+  /** Lets go of the buffer: there is one encoder per table, and most tables are quiet. */
+  release(): void {
+    this.out.shrink()
+  }
+
   /** A journal row that says that all rows were removed. */
   truncate(sequence: Sequence, commitTime: bigint): Uint8Array {
     const { out } = this

@@ -29,7 +29,7 @@ const copyBytes = 128 << 20
 /** Most file names that a COPY may list. */
 const copyFiles = 1000
 /** Arrow bytes per Parquet file: parquet-wasm needs several times as much, and keeps it. */
-const fileBytes = 32 << 20
+const fileBytes = 16 << 20
 
 interface Copy {
   readonly id: string
@@ -57,7 +57,7 @@ export class SnapshotLoader {
     this.layout = layout
   }
 
-  /** Begins a copy at `position`; everything that the target holds is void. */
+  /** Begins a copy at `position`: what a mirror and its journal hold is void, and of a changelog what an earlier copy left there. */
   begin(layout: TableLayout, position: bigint): Effect.Effect<void, Failed> {
     return Effect.gen({ self: this }, function*() {
       this.layout = layout
@@ -76,7 +76,10 @@ export class SnapshotLoader {
         session.transaction(
           what,
           Effect.gen({ self: this }, function*() {
-            yield* session.execute({ what, sql: `DELETE FROM ${sqlName(layout.target)}`, table: layout.id })
+            const voided = layout.mode === "mirror"
+              ? [`DELETE FROM ${sqlName(layout.target)}`, `DELETE FROM ${sqlName(layout.journal)}`]
+              : [`DELETE FROM ${sqlName(layout.target)} WHERE ${quote(Metadata.op)} = 'read'`]
+            for (const sql of voided) yield* session.execute({ what, sql, table: layout.id })
             yield* this.state.beginCopy(session, layout, id)
           })
         )

@@ -13,6 +13,7 @@ import type { Sink, TableElement, TablePosition, TableWriter } from "@etl-stream
 import type { TableId, TableSchema } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import * as Channel from "./Channel.ts"
 import { CommitWatcher } from "./CommitWatcher.ts"
 import type { Config } from "./Config.ts"
@@ -35,6 +36,9 @@ import * as Layout from "./TableLayout.ts"
 
 type Failed = ConnectorError.ConnectorError
 
+/** Channels that encode and send at a time: each needs some 30 MB for it, and one alone can be as fast as its channel. */
+const concurrentWriters = 6
+
 /** What the tables of a pipeline share. */
 interface Shared {
   readonly config: Config
@@ -44,6 +48,7 @@ interface Shared {
   readonly state: StateTable.StateTable
   readonly stage: Stage.Stage
   readonly watcher: CommitWatcher
+  readonly writers: Semaphore.Semaphore
   readonly states: Map<TableId, StateTable.TableState>
   readonly tables: Set<OpenTable>
 }
@@ -90,7 +95,10 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
   }
   const merged = known?.copied === undefined ? undefined : known.merged
   const makeChannel = (of: TableLayout) =>
-    new Channel.Channel(of, shared.streaming, new NdjsonEncoder(of, config.outOfRange), watcher.activity, durable)
+    new Channel.Channel(of, shared.streaming, new NdjsonEncoder(of, config.outOfRange), {
+      activity: watcher.activity,
+      writers: shared.writers
+    }, durable)
   let channel = makeChannel(layout)
   yield* openChannel(shared, channel, created.journal)
   watcher.add(channel)
@@ -155,6 +163,16 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     merger.reshape(changed)
   })
 
+  /** Whatever came before is void, in the journal too; its channel begins anew at the copy's position, which may be lower than its offset. */
+  const beginCopy = Effect.fnUntraced(function*(position: bigint) {
+    yield* channel.settled
+    yield* merger.lock.withPermits(1)(Effect.suspend(() => {
+      merger.reset(layout, undefined)
+      return loader.begin(layout, position)
+    }))
+    yield* channel.open(StateTable.mergedByCopy(position))
+  })
+
   const write = (element: TableElement): Effect.Effect<void, Failed> => {
     switch (element._tag) {
       case "Rows":
@@ -164,10 +182,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
       case "Schema":
         return reshape(element.table)
       case "SnapshotBegin":
-        return merger.lock.withPermits(1)(Effect.suspend(() => {
-          merger.reset(layout, undefined)
-          return loader.begin(layout, element.position)
-        }))
+        return beginCopy(element.position)
       case "SnapshotRows":
         return loader.write(element.batch)
       case "SnapshotEnd":
@@ -203,6 +218,7 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
     state,
     stage: Stage.make(sql, pipeline, database, schema),
     watcher: new CommitWatcher(streaming),
+    writers: Semaphore.makeUnsafe(concurrentWriters),
     states: new Map(yield* state.load),
     tables: new Set()
   }

@@ -36,8 +36,15 @@ export interface Statement {
 
 export interface Session {
   readonly execute: (statement: Statement) => Effect.Effect<Result, Failed>
-  /** Runs `body` between BEGIN and COMMIT; rolls back when it fails or is interrupted. */
-  readonly transaction: <A>(what: string, body: Effect.Effect<A, Failed>) => Effect.Effect<A, Failed>
+  /**
+   * Runs `body` between BEGIN and COMMIT; rolls back when it fails or is interrupted. `committed` runs after COMMIT: neither of them can be
+   * interrupted, so that the caller always knows what was committed.
+   */
+  readonly transaction: (
+    what: string,
+    body: Effect.Effect<void, Failed>,
+    committed?: () => void
+  ) => Effect.Effect<void, Failed>
 }
 
 export interface SqlClient {
@@ -152,23 +159,24 @@ const connect = (
         run(connection, statement, (code) => {
           if (ErrorPolicy.sql(code, undefined).reason === "Unreachable") session.lost = code
         }),
-      transaction: (what, body) =>
-        Effect.gen(function*() {
-          yield* session.execute({ what, sql: "BEGIN" })
-          const result = yield* body
-          yield* session.execute({ what, sql: "COMMIT" })
-          return result
-        }).pipe(Effect.onExit((exit) =>
-          Exit.isSuccess(exit) ? Effect.void : session.execute({ what, sql: "ROLLBACK" }).pipe(
-            Effect.timeout("30 seconds"),
-            // A session in an unknown state must not serve the next one.
-            Effect.catchCause(() =>
-              Effect.sync(() => {
-                session.lost ??= "rollback"
-              })
+      transaction: (what, body, committed) =>
+        Effect.uninterruptibleMask((restore) =>
+          restore(Effect.andThen(session.execute({ what, sql: "BEGIN" }), body)).pipe(
+            Effect.andThen(session.execute({ what, sql: "COMMIT" })),
+            Effect.andThen(Effect.sync(() => committed?.())),
+            Effect.onExit((exit) =>
+              Exit.isSuccess(exit) ? Effect.void : session.execute({ what, sql: "ROLLBACK" }).pipe(
+                Effect.timeout("30 seconds"),
+                // A session in an unknown state must not serve the next one.
+                Effect.catchCause(() =>
+                  Effect.sync(() => {
+                    session.lost ??= "rollback"
+                  })
+                )
+              )
             )
           )
-        ))
+        )
     }
     yield* session.execute({
       what: "Setting session parameters",

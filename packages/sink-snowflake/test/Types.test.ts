@@ -196,7 +196,7 @@ describe("Types", () => {
         const table = yield* other.open(dated)
         yield* Local.copy(table, dated, 10n, [batch(Operation.Read, 10n)])
         const found = yield* local.query(
-          `SELECT "DAY"::VARCHAR AS "DAY", DATEDIFF('MICROSECOND', '00:00:00'::TIME, "AT") AS "AT" FROM RAW."${schema}".DATED`
+          `SELECT "DAY"::VARCHAR AS "DAY", DATEDIFF('MICROSECOND', '00:00:00'::TIME, "AT")::VARCHAR AS "AT" FROM RAW."${schema}".DATED`
         )
         assert.deepStrictEqual(found, [{ DAY: day, AT: at }])
       }

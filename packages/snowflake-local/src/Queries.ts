@@ -56,9 +56,15 @@ interface Running {
   status: "RUNNING" | "SUCCESS" | "FAILED_WITH_ERROR"
   /** Names of the files with the result's chunks. */
   chunks: ReadonlyArray<string>
+  /** Length of the answer. */
+  characters: number
 }
 
-const keptPerSession = 500
+/** Answers are kept for repeated requests: the last ones, and not too much text. */
+const keptAnswers = 200
+const keptCharacters = 16_000_000
+/** The statement log keeps this much of a statement's text. */
+const loggedCharacters = 10_000
 
 /** Boolean and numeric parameters travel as such. */
 const parameterValue = (text: string): string | number | boolean =>
@@ -202,7 +208,7 @@ export class Queries extends Context.Service<Queries, {
               requestId: request.requestId,
               sessionId: session.id,
               user: session.user,
-              sql: source,
+              sql: source.slice(0, loggedCharacters),
               tag: typeof tag === "string" ? tag : session.parameters.get("QUERY_TAG") ?? "",
               warehouse: session.warehouse ?? null,
               needsWarehouse: false,
@@ -342,7 +348,8 @@ export class Queries extends Context.Service<Queries, {
             answer: Deferred.makeUnsafe<Answer>(),
             fiber: undefined,
             status: "RUNNING",
-            chunks: []
+            chunks: [],
+            characters: 0
           }
           answersOf(session).set(requestId, running)
           return running
@@ -351,22 +358,32 @@ export class Queries extends Context.Service<Queries, {
         const byQueryId = (session: Session, id: string): Running | undefined =>
           [...answersOf(session).values()].find((running) => running.queryId === id)
 
+        const discardOldest = (answers: Map<string, Running>): Effect.Effect<void> =>
+          Effect.suspend(() => {
+            let characters = 0
+            for (const other of answers.values()) characters += other.characters
+            const discarded: Array<Running> = []
+            for (const other of answers.values()) {
+              if (answers.size <= keptAnswers && characters <= keptCharacters) break
+              if (other.status === "RUNNING") continue
+              answers.delete(other.requestId)
+              characters -= other.characters
+              discarded.push(other)
+            }
+            return Effect.forEach(discarded, removeChunks, { discard: true })
+          })
+
         const start = (session: Session, request: QueryRequest): Effect.Effect<Running> =>
           Effect.gen(function*() {
             const answers = answersOf(session)
             const known = answers.get(request.requestId)
             if (known !== undefined) return known
             const running = makeRunning(session, request.requestId, randomUUID())
-            if (answers.size > keptPerSession) {
-              const oldest = [...answers.values()].find((other) => other.status !== "RUNNING")
-              if (oldest !== undefined) {
-                answers.delete(oldest.requestId)
-                yield* removeChunks(oldest)
-              }
-            }
+            yield* discardOldest(answers)
             running.fiber = yield* session.lock.withPermit(execute(session, request, running)).pipe(
               Effect.flatMap((answer) => {
                 if (running.status === "RUNNING") running.status = "SUCCESS"
+                running.characters = answer.length
                 return Deferred.succeed(running.answer, answer)
               }),
               Effect.onInterrupt(() =>

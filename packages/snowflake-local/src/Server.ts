@@ -13,6 +13,7 @@ import type { IncomingMessage, ServerResponse } from "node:http"
 import { createServer } from "node:http"
 import { Readable } from "node:stream"
 import { pipeline } from "node:stream/promises"
+import { setTimeout as delay } from "node:timers/promises"
 import { Accounts } from "./Accounts.ts"
 import * as AdminRoutes from "./AdminRoutes.ts"
 import { Catalog } from "./Catalog.ts"
@@ -108,6 +109,7 @@ const listen = (options: Options): Effect.Effect<Address, ListenError, Scope.Sco
       if (path.startsWith("/stage/")) {
         const fault = faults.take("upload", path)
         if (fault?.kind === "status") return await send(response, { status: fault.status ?? 503, body: "" })
+        if (fault?.kind === "delay") await delay(fault.millis ?? 1000)
         if (fault?.kind === "dropBefore") return await send(response, { status: dropConnection, body: "" })
         const answer = await StageFiles.handle(incoming, url, { dataDir, token: queries.stageToken })
         return await send(response, fault?.kind === "dropAfter" ? { status: dropConnection, body: "" } : answer)

@@ -63,6 +63,20 @@ interface Held {
   readonly released: Deferred.Deferred<void>
 }
 
+/** Rolls back what an idle session has open; its next statement is refused. */
+const rollBackOpen = (session: Session): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    yield* Effect.ignore(Storage.run(session.connection, "ROLLBACK"))
+    if (session.transaction !== undefined) {
+      session.transaction.begun = false
+      session.transaction.broken = true
+    }
+  })
+
+/** Rolls back the transaction of an idle session and frees its locks. */
+export const abandon = (session: Session, locks: TableLocks): Effect.Effect<void> =>
+  Effect.andThen(rollBackOpen(session), locks.release(session))
+
 /**
  * @param abandonedAfterMillis A transaction whose session has been idle for this long is rolled back when another waits for its lock. Snowflake waits five
  * minutes.
@@ -109,11 +123,7 @@ export const makeTableLocks = (abandonedAfterMillis: number): TableLocks => {
         )
         const holder = lock.session
         if (held.get(tableId) === lock && !holder.busy && Date.now() - holder.lastUsedAt >= abandonedAfterMillis) {
-          yield* Effect.ignore(Storage.run(holder.connection, "ROLLBACK"))
-          if (holder.transaction !== undefined) {
-            holder.transaction.begun = false
-            holder.transaction.broken = true
-          }
+          yield* rollBackOpen(holder)
           yield* release(holder)
         }
       }

@@ -8,6 +8,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { createHash, randomBytes } from "node:crypto"
@@ -17,7 +18,7 @@ import { Catalog } from "./Catalog.ts"
 import type { Options } from "./Configuration.ts"
 import * as DuckdbError from "./DuckdbError.ts"
 import type { Session, TableLocks } from "./Session.ts"
-import { makeTableLocks } from "./Session.ts"
+import { abandon, makeTableLocks } from "./Session.ts"
 import * as SnowflakeError from "./SnowflakeError.ts"
 import * as Control from "./statement/ControlStatement.ts"
 import * as Storage from "./Storage.ts"
@@ -33,6 +34,9 @@ export interface LoginRequest {
   readonly role: string | undefined
   readonly parameters: Readonly<Record<string, unknown>>
 }
+
+/** Snowflake rolls back after four hours; here an open snapshot would keep DuckDB from checkpointing. */
+const idleTransactionMillis = 600_000
 
 const newToken = (): string => randomBytes(32).toString("base64url")
 const hash = (token: string): string => createHash("sha256").update(token).digest("base64")
@@ -176,6 +180,19 @@ export class Sessions extends Context.Service<Sessions, {
           })
 
         yield* Effect.addFinalizer(() => Effect.forEach([...byToken.values()], remove, { discard: true }))
+
+        // A client that was killed says no goodbye: its session goes when it can't be renewed any more, its transaction before.
+        const sweep = Effect.gen(function*() {
+          const now = yield* Clock.currentTimeMillis
+          for (const session of [...byMaster.values()]) {
+            if (session.busy) continue
+            if (session.masterExpiresAt <= now) yield* remove(session)
+            else if (session.transaction?.begun === true && now - session.lastUsedAt > idleTransactionMillis) {
+              yield* abandon(session, locks)
+            }
+          }
+        })
+        yield* Effect.forkScoped(Effect.repeat(sweep, Schedule.spaced("30 seconds")))
 
         return Sessions.of({
           warehouses,

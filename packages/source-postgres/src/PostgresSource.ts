@@ -27,6 +27,7 @@ import { RelationResolver } from "./RelationResolver.ts"
 import * as ReplicationConnection from "./ReplicationConnection.ts"
 import * as Slot from "./Slot.ts"
 import * as Snapshot from "./Snapshot.ts"
+import * as Sql from "./Sql.ts"
 
 /**
  * Refuses a slot that can't be streamed from. One that is gone may be made anew only when the sink holds nothing: otherwise
@@ -66,12 +67,14 @@ const begin = Effect.fnUntraced(function*(
   if (slot === undefined) return "new slot"
   if (uncopied === 0) return "none"
   if (!publicationCreated || copied > 0) return "temporary slot"
-  // The slot's log reaches back to a time without the publication, where the server can't decode a change for it.
-  yield* Effect.logWarning("the slot is older than its publication and nothing was copied yet: making it anew", {
-    slot: slot.name
-  })
-  yield* Slot.drop(connections)
-  return "new slot"
+  // The slot's log reaches back to a time without the publication, where the server can't decode a change for it. It may
+  // be somebody else's: dropping it is not ours to decide.
+  return yield* PostgresError.make(
+    "Misconfigured",
+    `replication slot ${slot.name} is older than publication ${connections.settings.publication.name}, so it can't be used with it`,
+    `Give this pipeline a slot of its own (slot.name), or drop this one when nothing else needs it: ` +
+      `SELECT pg_drop_replication_slot(${Sql.literal(slot.name)}).`
+  )
 })
 
 /** Types that a stream needed but that are gone from their database, by endpoint and OID: they are carried as text. */
@@ -160,7 +163,11 @@ const stream = (
   context: SourceContext
 ): Stream.Stream<Element, ConnectorError, Scope.Scope> =>
   Stream.unwrap(Effect.gen(function*() {
-    const { catalog, server } = report
+    const { server } = report
+    const catalog = {
+      ...report.catalog,
+      tables: report.catalog.tables.filter((table) => !context.unwanted.has(tableId(table.schema.table)))
+    }
     const positions = new Map(
       [...context.positions].flatMap(([id, { copied }]) => copied === undefined ? [] : [[id, copied] as const])
     )

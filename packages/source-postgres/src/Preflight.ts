@@ -33,6 +33,7 @@ const Server = Schema.Struct({
   maxSlots: Schema.Number,
   usedSlots: Schema.Number,
   keepSize: Schema.String,
+  encoding: Schema.String,
   mayCreate: Schema.Boolean
 })
 /** The server's version (as `server_version_num`: 140005 = 14.5) and settings. */
@@ -43,7 +44,7 @@ const serverQuery =
   current_user::text AS role, current_setting('wal_level') AS "walLevel", pg_is_in_recovery() AS standby,
   current_setting('max_replication_slots')::int4 AS "maxSlots",
   (SELECT count(*)::int4 FROM pg_replication_slots) AS "usedSlots",
-  current_setting('max_slot_wal_keep_size') AS "keepSize",
+  current_setting('max_slot_wal_keep_size') AS "keepSize", current_setting('server_encoding') AS encoding,
   has_database_privilege(current_database(), 'CREATE') AS "mayCreate"`
 
 /** What the checks saw. */
@@ -83,6 +84,13 @@ function* serverFindings(server: Server): Generator<Finding> {
   }
   if (server.standby) {
     yield critical("Misconfigured", "the server is a standby", "Connect to the primary server.")
+  }
+  if (server.encoding === "SQL_ASCII") {
+    yield critical(
+      "Misconfigured",
+      "the database's encoding is SQL_ASCII: its text may be in any encoding, so it can't be read as UTF-8 without loss",
+      "Move the data to a database with a real encoding, such as UTF8."
+    )
   }
   if (server.keepSize === "-1") {
     yield warning(

@@ -174,10 +174,3 @@ export const create = (
     yield* Effect.logInfo("created replication slot", { slot, position: Lsn.format(position) })
     return { name: created.snapshot_name, position }
   }).pipe(Effect.withSpan("PostgresSource.createSlot", { attributes: { kind } }))
-
-/** Drops the pipeline's slot. Only for a slot from which nothing was ever copied. */
-export const drop = (connections: Connections.Connections): Effect.Effect<void, ConnectorError> =>
-  connections.execute(
-    `dropping replication slot ${connections.settings.slot.name}`,
-    `SELECT pg_drop_replication_slot(${Sql.literal(connections.settings.slot.name)})`
-  )

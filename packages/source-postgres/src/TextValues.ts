@@ -5,7 +5,7 @@
  * no string, BigInt or Date is made for a value (floats of more than 15 digits, which only JavaScript's own parser rounds
  * correctly, are the exception). The session must use DateStyle ISO; offsets other than UTC are understood.
  */
-import type { BoolColumn, BytesColumn, ColumnBuilder, Int64Column, NumberColumn } from "@etl-stream/core/ColumnBuilder"
+import type { BoolColumn, BytesColumn, Int64Column, NumberColumn } from "@etl-stream/core/ColumnBuilder"
 import { dateInfinity, dateNegativeInfinity, type LogicalType } from "@etl-stream/core/LogicalType"
 import {
   appendProduct,
@@ -383,7 +383,3 @@ export const decoder = (type: LogicalType): ValueDecoder => {
       return copyBytes
   }
 }
-
-/** Appends one value; for callers that hold a builder and decode few values. */
-export const append = (type: LogicalType, column: ColumnBuilder, bytes: Uint8Array, start: number, end: number): void =>
-  decoder(type)(column, bytes, start, end)

@@ -346,17 +346,32 @@ layer(Server.layer, { excludeTestServices: true })("PostgresSource", (it) => {
       assert.deepStrictEqual(yield* fresh.differences(pg), [])
     }))
 
-  it.effect("a slot that was made before its publication, with nothing copied, is made anew", () =>
+  it.effect("a slot that was made before its publication is refused and left alone", () =>
     Effect.gen(function*() {
-      const write = yield* SourceRun.schema("early", "CREATE TABLE t (id int PRIMARY KEY)")
+      yield* SourceRun.schema("early", "CREATE TABLE t (id int PRIMARY KEY)")
       const pg = yield* Server
       yield* pg.query("SELECT pg_create_logical_replication_slot('early', 'pgoutput')")
-      yield* write("INSERT INTO t VALUES (1)")
+      const error = yield* Effect.flatMap(SourceRun.start("early", new Mirror()), (run) => run.failure)
+      assert.strictEqual(error.reason, "Misconfigured")
+      assert.include(error.message, "replication slot early is older than publication early")
+      const slots = yield* pg.query("SELECT slot_name FROM pg_replication_slots WHERE slot_name = 'early'")
+      assert.strictEqual(slots.length, 1)
+      yield* pg.query("SELECT pg_drop_replication_slot('early')")
+    }))
+
+  it.effect("tables that transforms leave out are neither copied nor streamed", () =>
+    Effect.gen(function*() {
+      const write = yield* SourceRun.schema(
+        "unwanted",
+        "CREATE TABLE kept (id int PRIMARY KEY); CREATE TABLE left_out (id int PRIMARY KEY); " +
+          "INSERT INTO kept VALUES (1); INSERT INTO left_out VALUES (1)"
+      )
       const mirror = new Mirror()
-      const run = yield* SourceRun.start("early", mirror)
-      yield* write("INSERT INTO t VALUES (2)")
+      const run = yield* SourceRun.start("unwanted", mirror, { unwanted: new Set(["unwanted.left_out"]) })
+      yield* write("INSERT INTO left_out VALUES (2); INSERT INTO kept VALUES (2)")
       yield* run.caughtUp
-      assert.deepStrictEqual(yield* mirror.differences(pg), [])
+      assert.strictEqual(mirror.tables.get("unwanted.kept")?.rows.size, 2)
+      assert.isUndefined(mirror.tables.get("unwanted.left_out"))
     }))
 
   it.effect("a lost connection in the copy or in the stream ends the run as unreachable, and the next one goes on", () =>

@@ -56,6 +56,16 @@ layer(Server.layer, { excludeTestServices: true })("Preflight", (it) => {
       assert.strictEqual(exitCode(error), 3)
     }))
 
+  it.effect("a database whose text has no encoding", () =>
+    Effect.gen(function*() {
+      const pg = yield* Server
+      yield* pg.query("CREATE DATABASE no_encoding TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'")
+      const url = new URL(pg.url)
+      url.pathname = "/no_encoding"
+      const error = yield* failure({ url: url.href }, "no_encoding", [])
+      expectError(error, "Misconfigured", /encoding is SQL_ASCII/, /UTF8/)
+    }))
+
   it.effect("a host name without an address, and a server that never answers", () =>
     Effect.gen(function*() {
       const unknown = yield* failure(

@@ -71,13 +71,15 @@ export interface StartOptions extends Options {
   readonly each?: (element: Element) => Effect.Effect<void>
   /** Default: what the mirror has applied. */
   readonly acknowledge?: () => bigint
+  /** Tables that transforms leave out; default none. */
+  readonly unwanted?: ReadonlySet<string>
 }
 
 /** Starts a run of the pipeline `name` (by default of all tables of the schema `name`), whose elements go to `mirror`. */
 export const start = (
   name: string,
   mirror: Mirror,
-  { acknowledge, each, ...options }: StartOptions = {}
+  { acknowledge, each, unwanted, ...options }: StartOptions = {}
 ): Effect.Effect<Run, ConnectorError, Scope.Scope | Server> =>
   Effect.gen(function*() {
     const pg = yield* Server
@@ -86,7 +88,11 @@ export const start = (
     const run = yield* Effect.gen(function*() {
       const source = yield* PostgresSource.make(settings({ url: pg.url, tables: [`${name}.*`], ...options }, name))
       yield* source.tables
-      const context = { positions: mirror.positions, acknowledged: acknowledge ?? (() => mirror.acknowledged) }
+      const context = {
+        positions: mirror.positions,
+        unwanted: unwanted ?? new Set<string>(),
+        acknowledged: acknowledge ?? (() => mirror.acknowledged)
+      }
       return yield* source.stream(context).pipe(
         Stream.runForEach((element) =>
           Effect.andThen(each?.(element) ?? Effect.void, Effect.sync(() => mirror.apply(element)))

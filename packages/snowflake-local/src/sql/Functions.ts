@@ -327,7 +327,7 @@ export const functions: Readonly<Record<string, Function>> = {
   RIGHT: fn(2, 2, ([x, n]) => `right(${x}, CAST(${n} AS BIGINT))`),
   LPAD: fn(2, 3, (args) => `lpad(sf_to_varchar(${args[0]}), CAST(${args[1]} AS INTEGER), ${arg(args, 2, "' '")})`),
   RPAD: fn(2, 3, (args) => `rpad(sf_to_varchar(${args[0]}), CAST(${args[1]} AS INTEGER), ${arg(args, 2, "' '")})`),
-  CONCAT: fn(1, many, (args) => `(${args.map((value) => `sf_to_varchar(${value})`).join(" || ")})`),
+  CONCAT: fn(1, many, (args) => `CAST(${args.map((value) => `sf_to_varchar(${value})`).join(" || ")} AS VARCHAR)`),
   CONCAT_WS: fn(
     2,
     many,

@@ -152,18 +152,23 @@ export const execute = (context: StatementContext): Run<Outcome> =>
 const merge = (context: StatementContext, plan: Plan): Run<ReadonlyMap<string, number>> =>
   Effect.gen(function*() {
     const computed = `"temp"."sf_merge_${context.queryId}"`
-    let source = plan.source
-    if (plan.query !== undefined) {
-      yield* Statement.run(context, `CREATE OR REPLACE TEMP TABLE ${computed} AS ${plan.query.sql}`)
-      source = `${computed} AS ${plan.query.alias}`
-    }
+    if (plan.query === undefined) return yield* mergeFrom(context, plan, plan.source)
+    yield* Statement.run(context, `CREATE OR REPLACE TEMP TABLE ${computed} AS ${plan.query.sql}`)
+    return yield* mergeFrom(context, plan, `${computed} AS ${plan.query.alias}`).pipe(
+      // Where DuckDB has aborted the transaction this fails, and its rollback takes the table away.
+      Effect.ensuring(Effect.ignore(Statement.run(context, `DROP TABLE IF EXISTS ${computed}`)))
+    )
+  })
+
+const mergeFrom = (context: StatementContext, plan: Plan, source: string): Run<ReadonlyMap<string, number>> =>
+  Effect.gen(function*() {
     yield* refuseDuplicates(context, plan, source)
     const branches: Array<string> = []
     for (const branch of plan.branches) branches.push(yield* branchSql(context, plan, source, branch))
     const sql = `MERGE INTO ${plan.table.duckdb} AS ${plan.alias} USING ${source} ON (${plan.on}) ${
       branches.join(" ")
     } RETURNING merge_action`
-    const counted = yield* Statement.streamed(context, sql, async (result) => {
+    return yield* Statement.streamed(context, sql, async (result) => {
       const counts = new Map<string, number>()
       for (;;) {
         const chunk = await result.fetchChunk()
@@ -171,6 +176,4 @@ const merge = (context: StatementContext, plan: Plan): Run<ReadonlyMap<string, n
         for (const action of chunk.getColumnValues(0)) counts.set(String(action), (counts.get(String(action)) ?? 0) + 1)
       }
     })
-    if (plan.query !== undefined) yield* Statement.run(context, `DROP TABLE IF EXISTS ${computed}`)
-    return counted
   })

@@ -49,11 +49,6 @@ export class WireReader {
     this.onReplyRequested = onReplyRequested
   }
 
-  /** Whether a pull is waiting for bytes. */
-  get isWaiting(): boolean {
-    return this.waiting !== undefined
-  }
-
   /** Calls back once when the server has begun the stream, refused to (`buffer` says which), or is gone. */
   start(started: () => void): void {
     this.starting = started
