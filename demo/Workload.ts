@@ -289,8 +289,8 @@ const choose = (random: Random): Transaction => {
   return placeOrder
 }
 
-/** Conflicts between clerks (deadlock, serialization, duplicate key, check): roll back and go on. */
-const conflicts: ReadonlySet<unknown> = new Set(["40P01", "40001", "23505", "23514"])
+/** Conflicts between clerks (deadlock, lock timeout, serialization, duplicate key, check): roll back and go on. */
+const conflicts: ReadonlySet<unknown> = new Set(["40P01", "55P03", "40001", "23505", "23514"])
 
 const isConflict = (error: unknown): boolean => error instanceof DatabaseError && conflicts.has(error.code)
 
@@ -326,6 +326,8 @@ export const start = (
               const made = new Client({ connectionString: options.url, application_name: `shop clerk ${number}` })
               made.on("error", () => {})
               await made.connect()
+              // As every application should: a truncate that has to wait would hold up everybody behind it.
+              await made.query("SET lock_timeout = '2s'")
               return made
             },
             catch: (cause) => new WorkloadError({ message: "a clerk can't reach PostgreSQL", cause })

@@ -19,6 +19,7 @@ import * as Zlib from "node:zlib"
 import * as ErrorPolicy from "./ErrorPolicy.ts"
 import type { NdjsonEncoder } from "./NdjsonEncoder.ts"
 import type { ChannelStatus, StreamingClient, StreamingFailure } from "./StreamingClient.ts"
+import { uncommittedData } from "./StreamingClient.ts"
 import type { TableLayout } from "./TableLayout.ts"
 import { Unwritable } from "./ValueWriter.ts"
 
@@ -36,8 +37,12 @@ const bytesPerMilli = 19_000
 const uncommittedPatience = Schedule.spaced("500 millis").pipe(
   Schedule.upTo({ duration: "3 minutes" }),
   Schedule.setInputType<StreamingFailure>(),
-  Schedule.while(({ input }) => input.code === "ERR_CHANNEL_HAS_UNCOMMITTED_DATA")
+  Schedule.while(({ input }) => input.code === uncommittedData)
 )
+
+/** What to do about rows that Snowflake skipped. */
+export const skippedHint =
+  "See which and why (SHOW CHANNELS, or ERROR_TABLE when ERROR_LOGGING is on), mend that, and have the table copied again: delete its row from the state table TABLES."
 
 interface Compressed {
   readonly body: Uint8Array
@@ -97,6 +102,11 @@ export class Channel {
     this.activity = activity
     this.writers = writers
     this.report = report
+  }
+
+  /** Rows that Snowflake skipped since the channel was created, as far as is known. */
+  get skipped(): number {
+    return this.errors
   }
 
   get name(): string {
@@ -162,6 +172,14 @@ export class Channel {
     )
   }
 
+  /** Forgets the channel, its count of skipped rows included, and opens it anew with the offset `from`. */
+  restart(from: Sequence.SequenceText): Effect.Effect<void, Failed> {
+    return this.client.drop(this.layout.journal, this.name).pipe(
+      Effect.mapError((failure) => this.failed(failure)),
+      Effect.andThen(this.open(from))
+    )
+  }
+
   private unhealthy(status: ChannelStatus): Failed {
     const policy = ErrorPolicy.channelStatus(status.code)
     return ErrorPolicy.failure(
@@ -187,7 +205,7 @@ export class Channel {
           `Snowflake skipped ${
             status.errors - this.errors
           } rows of ${this.layout.id} on their way into ${this.layout.journal.name}`,
-          `See which and why: SELECT * FROM ERROR_TABLE(...) when ERROR_LOGGING is on, or SHOW CHANNELS. They are not acknowledged to the source.`,
+          skippedHint,
           { table: this.layout.id }
         )
       }

@@ -22,12 +22,12 @@ import type { TableLayout } from "./TableLayout.ts"
 type Failed = ConnectorError.ConnectorError
 
 const Inspected = Schema.Struct({
-  rows: Schema.NumberFromString,
+  rows: Schema.FiniteFromString,
   upTo: Schema.NullOr(Schema.String),
   truncated: Schema.NullOr(Schema.String),
-  partial: Schema.NumberFromString,
-  moved: Schema.NumberFromString,
-  removes: Schema.NumberFromString
+  partial: Schema.FiniteFromString,
+  moved: Schema.FiniteFromString,
+  removes: Schema.FiniteFromString
 })
 const UnsentSet = Schema.Struct({ unsent: Schema.fromJsonString(Schema.Array(Schema.String)) })
 
@@ -46,6 +46,10 @@ export class Merger {
   /** Committed sequence up to which the journal is known to hold nothing unmerged. */
   private checked: SequenceText | undefined
   private waitingSince: number | undefined
+  /** Changes that are written and not merged: never too few. At a start it isn't known how many the journal holds. */
+  private waiting = Number.POSITIVE_INFINITY
+  private writtenInAll = 0
+  private lastWritten: SequenceText = ""
   private nextPruneMillis = 0
   private pruned: SequenceText | undefined
 
@@ -76,16 +80,29 @@ export class Merger {
     this.layout = layout
   }
 
+  /** Counts changes about to be written, so that it needs no query to know whether a merge is worth its while. */
+  written(changes: number, last: SequenceText): void {
+    this.waiting += changes
+    this.writtenInAll += changes
+    this.lastWritten = last
+  }
+
+  /** `rows` changes were merged, all up to `upTo`. */
+  private settle(rows: number, upTo: SequenceText): void {
+    if (upTo >= this.lastWritten) this.waiting = 0
+    else this.waiting = Number.isFinite(this.waiting) ? Math.max(0, this.waiting - rows) : this.writtenInAll
+  }
+
   /** Merges what is committed up to `committed`. `eager`: however little it is. */
   merge(committed: SequenceText | undefined, eager: boolean): Effect.Effect<void, Failed> {
     return this.lock.withPermits(1)(Effect.gen({ self: this }, function*() {
       const { merged } = this
       if (merged === undefined || committed === undefined || committed <= merged || committed === this.checked) return
-      yield* this.window(merged, committed, eager)
+      if (eager || (yield* this.due)) yield* this.window(merged, committed)
     }))
   }
 
-  private window(merged: SequenceText, committed: SequenceText, eager: boolean): Effect.Effect<void, Failed> {
+  private window(merged: SequenceText, committed: SequenceText): Effect.Effect<void, Failed> {
     return Effect.gen({ self: this }, function*() {
       const { layout } = this
       const table = layout.id
@@ -94,7 +111,6 @@ export class Merger {
         this.checked = committed
         return
       }
-      if (!eager && !(yield* this.due(contents.rows))) return
       const window = { after: merged, upTo: contents.upTo }
       const what = `Merging ${table}`
       const columns = contents.partial ? yield* this.unsentColumns(window) : new Set<string>()
@@ -117,6 +133,7 @@ export class Merger {
             () => {
               this.merged = window.upTo
               this.waitingSince = undefined
+              this.settle(contents.rows, window.upTo)
             }
           )
         })
@@ -127,10 +144,10 @@ export class Merger {
   }
 
   /** Whether enough has gathered, or it has waited long enough. */
-  private due(rows: number): Effect.Effect<boolean> {
+  private get due(): Effect.Effect<boolean> {
     return Effect.map(Clock.currentTimeMillis, (now) => {
       this.waitingSince ??= now
-      return rows >= this.config.merge.minRows ||
+      return this.waiting >= this.config.merge.minRows ||
         now - this.waitingSince >= 10 * Duration.toMillis(this.config.merge.every)
     })
   }

@@ -10,7 +10,7 @@ import type * as Arrow from "apache-arrow"
 import { ByteBuffer } from "./ByteBuffer.ts"
 import type { OutOfRange } from "./Config.ts"
 import * as RowKey from "./RowKey.ts"
-import type { TableLayout } from "./TableLayout.ts"
+import type { ColumnLayout, TableLayout } from "./TableLayout.ts"
 import { Metadata } from "./TableLayout.ts"
 import * as ValueWriter from "./ValueWriter.ts"
 
@@ -27,6 +27,7 @@ export interface Chunk {
 const bytesOf = (text: string): Uint8Array => Buffer.from(text)
 
 interface ColumnWriter {
+  readonly layout: ColumnLayout
   readonly prefix: Uint8Array
   readonly data: Arrow.Data
   readonly write: ValueWriter.ValueWriter
@@ -83,6 +84,7 @@ export class NdjsonEncoder {
     const columns = layout.columns.map((column, position): ColumnWriter => {
       const data = ChangeBatch.child(records, ChangeBatch.metadataColumns + column.index)
       return {
+        layout: column,
         prefix: this.prefixes[position] as Uint8Array, // made from the same columns
         data,
         write: ValueWriter.make(column, data, out, this.policy, layout.mode === "changelog" ? "raw" : "text")
@@ -108,7 +110,13 @@ export class NdjsonEncoder {
       }
       for (let i = 0; i < columns.length; i++) {
         const column = columns[i] as ColumnWriter // in range
-        if (ValueWriter.isNull(column.data, row)) continue
+        if (ValueWriter.isNull(column.data, row)) {
+          // A change that names no row can't be merged: better no change than one that is lost unseen.
+          if (column.layout.isKey) {
+            throw new ValueWriter.Unwritable(column.layout.name, "is part of the key and has no value in a change")
+          }
+          continue
+        }
         const start = out.length
         out.raw(column.prefix)
         if (!column.write(row)) out.length = start

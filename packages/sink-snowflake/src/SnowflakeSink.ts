@@ -12,6 +12,7 @@ import * as Sequence from "@etl-stream/core/Sequence"
 import type { Sink, TableElement, TablePosition, TableWriter } from "@etl-stream/core/Sink"
 import type { TableId, TableSchema } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
+import * as FiberMap from "effect/FiberMap"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Channel from "./Channel.ts"
@@ -54,6 +55,7 @@ interface Shared {
 }
 
 interface OpenTable {
+  readonly id: TableId
   readonly merger: Merger
   readonly committed: () => Sequence.SequenceText | undefined
 }
@@ -101,12 +103,23 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     }, durable)
   let channel = makeChannel(layout)
   yield* openChannel(shared, channel, created.journal)
+  if (known?.copied !== undefined && channel.skipped > 0) {
+    // An earlier run ended for this; what was skipped is committed past, so going on would lose it.
+    return yield* failure(
+      "Rejected",
+      `Snowflake has skipped ${channel.skipped} rows of ${layout.id}, which its target lacks`,
+      Channel.skippedHint,
+      {
+        table: layout.id
+      }
+    )
+  }
   watcher.add(channel)
   yield* Effect.addFinalizer(() => Effect.sync(() => watcher.remove(channel)))
 
   const merger = new Merger(sql, state, config, layout, layout.mode === "mirror" ? merged : undefined)
   const loader = new SnapshotLoader(sql, state, shared.stage, config.outOfRange, layout)
-  const open: OpenTable = { merger, committed: () => channel.committed }
+  const open: OpenTable = { id: layout.id, merger, committed: () => channel.committed }
   shared.tables.add(open)
   yield* Effect.addFinalizer(() => Effect.sync(() => shared.tables.delete(open)))
 
@@ -117,6 +130,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
   }
 
   const writeRows = Effect.fnUntraced(function*({ batch }: Element.Rows) {
+    merger.written(batch.rows, Sequence.format(batch.last))
     let from = 0
     for (;;) {
       const tooLarge = yield* channel.write(batch, from)
@@ -143,6 +157,8 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
       )
     }
     yield* channel.settled
+    // With the old columns: one that is dropped now may still have values to merge.
+    yield* merger.merge(channel.committed, true)
     yield* merger.lock.withPermits(1)(TableDdl.ensure(sql, changed))
     const last = channel.committed
     watcher.remove(channel)
@@ -170,7 +186,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
       merger.reset(layout, undefined)
       return loader.begin(layout, position)
     }))
-    yield* channel.open(StateTable.mergedByCopy(position))
+    yield* channel.restart(StateTable.mergedByCopy(position))
   })
 
   const write = (element: TableElement): Effect.Effect<void, Failed> => {
@@ -178,6 +194,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
       case "Rows":
         return writeRows(element)
       case "Truncate":
+        merger.written(1, Sequence.format(element.sequence))
         return channel.truncate(element.sequence, element.commitTime)
       case "Schema":
         return reshape(element.table)
@@ -222,17 +239,31 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
     states: new Map(yield* state.load),
     tables: new Set()
   }
-  const mergeAll = (eager: boolean): Effect.Effect<void, Failed> =>
-    Effect.suspend(() =>
-      Effect.forEach([...shared.tables], ({ committed, merger }) => merger.merge(committed(), eager), {
-        concurrency: config.connections,
-        discard: true
-      })
+  /** Each table merges at its own pace: a slow merge delays no other table. */
+  const merging = Effect.gen(function*() {
+    const running = yield* FiberMap.make<TableId, void, Failed>()
+    const start = Effect.suspend(() =>
+      Effect.forEach(
+        [...shared.tables],
+        ({ committed, id, merger }) =>
+          FiberMap.run(running, id, merger.merge(committed(), false), { onlyIfMissing: true }),
+        { discard: true }
+      )
     )
-  const merging = Effect.forever(Effect.andThen(Effect.sleep(config.merge.every), mergeAll(false)))
+    return yield* Effect.raceFirst(
+      Effect.forever(Effect.andThen(Effect.sleep(config.merge.every), start)),
+      Effect.andThen(FiberMap.join(running), Effect.never)
+    )
+  })
+  const mergeAll = Effect.suspend(() =>
+    Effect.forEach([...shared.tables], ({ committed, merger }) => merger.merge(committed(), true), {
+      concurrency: config.connections,
+      discard: true
+    })
+  )
   return {
     open: (table, durable) => openTable(shared, table, durable),
     run: Effect.raceFirst(shared.watcher.run, merging),
-    settle: mergeAll(true)
+    settle: mergeAll
   }
 })

@@ -227,7 +227,7 @@ export const make = Effect.fnUntraced(function*(
       session.execute(statement).pipe(
         Effect.catch((error) =>
           session.lost !== undefined && ErrorPolicy.isSessionGone(session.lost)
-            ? Effect.succeed(undefined)
+            ? Effect.void
             : Effect.fail(error)
         )
       )

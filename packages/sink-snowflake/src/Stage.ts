@@ -44,8 +44,9 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
     upload: (layout, folder, file, content) =>
       Effect.asVoid(sql.execute({
         what: `Uploading rows of ${layout.id}`,
+        // A bare name: the driver appends it to the stage's path as it is when it uploads from memory.
         // Parquet is compressed inside; the default would gzip it again and change its name.
-        sql: `PUT file:///${file} ${location(folder)} AUTO_COMPRESS = FALSE OVERWRITE = FALSE`,
+        sql: `PUT file://${file} ${location(folder)} AUTO_COMPRESS = FALSE OVERWRITE = FALSE`,
         file: content,
         table: layout.id
       })),

@@ -70,7 +70,7 @@ export interface StreamingClient {
   readonly drop: (table: ObjectName, channel: string) => Effect.Effect<void, StreamingFailure>
 }
 
-const count = Schema.optionalKey(Schema.NullOr(Schema.Number))
+const count = Schema.optionalKey(Schema.NullOr(Schema.Finite))
 const Status = Schema.Struct({
   channel_status_code: Schema.String,
   last_committed_offset_token: Schema.optionalKey(Schema.NullOr(Schema.String)),
@@ -83,7 +83,7 @@ const OpenAnswer = Schema.fromJsonString(
 )
 const AppendAnswer = Schema.fromJsonString(Schema.Struct({
   next_continuation_token: Schema.String,
-  status_code: Schema.optionalKey(Schema.NullOr(Schema.Union([Schema.Number, Schema.String])))
+  status_code: Schema.optionalKey(Schema.NullOr(Schema.Union([Schema.Finite, Schema.String])))
 }))
 const StatusAnswer = Schema.fromJsonString(Schema.Struct({ channel_statuses: Schema.Record(Schema.String, Status) }))
 const ErrorAnswer = Schema.fromJsonString(Schema.Union([
@@ -96,7 +96,7 @@ const TokenAnswer = Schema.fromJsonString(Schema.Union([
   Schema.Struct({ token: Schema.String }),
   Schema.Struct({ access_token: Schema.String })
 ]))
-const TokenClaims = Schema.fromJsonString(Schema.Struct({ exp: Schema.Number }))
+const TokenClaims = Schema.fromJsonString(Schema.Struct({ exp: Schema.Finite }))
 
 const statusOf = (status: typeof Status.Type): ChannelStatus => ({
   code: status.channel_status_code,
@@ -104,13 +104,16 @@ const statusOf = (status: typeof Status.Type): ChannelStatus => ({
   errors: status.rows_error_count ?? status.rows_errors ?? 0
 })
 
+/** Code of a refusal to open a channel while rows of an earlier writer are being committed. */
+export const uncommittedData = "ERR_CHANNEL_HAS_UNCOMMITTED_DATA"
+
 /** 250 ms to 5 s, for two minutes. */
 const patience = Schedule.min([Schedule.exponential("250 millis"), Schedule.spaced("5 seconds")]).pipe(
   Schedule.jittered,
   Schedule.upTo({ duration: "2 minutes" }),
   Schedule.setInputType<StreamingFailure>(),
   // Rows of an earlier writer take their own time; the channel waits for them.
-  Schedule.while(({ input }) => input.action === "retry" && input.code !== "ERR_CHANNEL_HAS_UNCOMMITTED_DATA")
+  Schedule.while(({ input }) => input.action === "retry" && input.code !== uncommittedData)
 )
 
 const requestTimeout = "60 seconds"
@@ -133,7 +136,7 @@ interface Request {
 }
 
 const codeOf = (body: string): string | undefined => {
-  const parsed = Option.getOrUndefined(Schema.decodeUnknownOption(ErrorAnswer)(body))
+  const parsed = Option.getOrUndefined(Schema.decodeOption(ErrorAnswer)(body))
   return typeof parsed === "string" ? parsed : parsed?.code ?? parsed?.error_code
 }
 
@@ -255,7 +258,7 @@ export const make = (config: Config, credentials: Credentials): StreamingClient 
       method: "GET",
       headers: authorization(yield* bearer)
     })
-    const answer = Option.getOrUndefined(Schema.decodeUnknownOption(HostAnswer)(text))?.hostname ?? text.trim()
+    const answer = Option.getOrUndefined(Schema.decodeOption(HostAnswer)(text))?.hostname ?? text.trim()
     if (!/^[\w.-]+(:\d+)?$/.test(answer)) return yield* unexpected("Asking for the ingest host")
     // Underscores in the host end in internal errors (documented); the token's scope has to name the same spelling.
     host = answer.replaceAll("_", "-")
@@ -279,9 +282,9 @@ export const make = (config: Config, credentials: Credentials): StreamingClient 
     ))
     const now = yield* Clock.currentTimeMillis
     if (text === undefined) return { ...credential, renewAtMillis: now + defaultTokenSeconds * 1000 }
-    const parsed = Option.getOrUndefined(Schema.decodeUnknownOption(TokenAnswer)(text)) ?? text.trim()
+    const parsed = Option.getOrUndefined(Schema.decodeOption(TokenAnswer)(text)) ?? text.trim()
     const value = typeof parsed === "string" ? parsed : "token" in parsed ? parsed.token : parsed.access_token
-    const claims = Schema.decodeUnknownOption(TokenClaims)(
+    const claims = Schema.decodeOption(TokenClaims)(
       Buffer.from(value.split(".")[1] ?? "", "base64url").toString()
     )
     const lifeMillis = Option.match(claims, {
@@ -314,7 +317,14 @@ export const make = (config: Config, credentials: Credentials): StreamingClient 
           )
         )
       })
-    return Effect.retry(Effect.suspend(() => once()), patience)
+    return Effect.suspend(() => once()).pipe(
+      Effect.tapError((failure) =>
+        failure.action === "retry" && failure.code !== uncommittedData
+          ? Effect.logWarning(`${failure.error.message}; trying again`)
+          : Effect.void
+      ),
+      Effect.retry(patience)
+    )
   }
 
   const pipePath = (table: ObjectName): string =>

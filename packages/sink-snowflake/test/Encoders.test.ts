@@ -1,3 +1,6 @@
+/**
+ * Encoders and layouts: every value is written exactly, hostile ones included, and refused by name where it can't be.
+ */
 import { assert, describe, it } from "@effect/vitest"
 import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
 import * as LogicalType from "@etl-stream/core/LogicalType"
@@ -5,7 +8,7 @@ import * as Sequence from "@etl-stream/core/Sequence"
 import * as Arrow from "apache-arrow"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import fc from "fast-check"
+import * as fc from "fast-check"
 import * as ArrayLiteral from "../src/ArrayLiteral.ts"
 import { ByteBuffer } from "../src/ByteBuffer.ts"
 import { Config } from "../src/Config.ts"
@@ -332,6 +335,11 @@ describe("NdjsonEncoder", () => {
     for (const outOfRange of ["null", "clamp"] as const) {
       assert.throws(() => new NdjsonEncoder(layoutOf(table), outOfRange).encode(batch, 0, 1000), Unwritable)
     }
+  })
+
+  it("refuses a change whose key has no value or was not sent", () => {
+    assert.throws(() => encodeRow([null]), Unwritable)
+    assert.throws(() => encodeRow([Batches.unsent], {}, ChangeBatch.Operation.Update), Unwritable)
   })
 
   it("cuts chunks at rows, never beyond the limit unless a single row is, and loses none", () => {

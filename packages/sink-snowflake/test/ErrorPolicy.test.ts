@@ -1,3 +1,6 @@
+/**
+ * The tables and small pure parts: errors, identifiers, keys and options.
+ */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"

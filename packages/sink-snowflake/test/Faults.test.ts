@@ -1,3 +1,6 @@
+/**
+ * The sink against a server that misbehaves, refuses or limits.
+ */
 import { assert, describe, it, layer } from "@effect/vitest"
 import { Operation } from "@etl-stream/core/ChangeBatch"
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
@@ -217,6 +220,42 @@ describe("Limits", () => {
       }).pipe(Effect.scoped),
     60_000
   )
+})
+
+describe("SqlClient", () => {
+  it.live(
+    "renews its session, and opens another one when that can't be renewed any more",
+    () =>
+      Effect.gen(function*() {
+        const local = yield* Local.start({ tokenValiditySeconds: 1, masterTokenValiditySeconds: 2 })
+        const session = (): Effect.Effect<unknown> =>
+          Effect.map(local.query(`SELECT CURRENT_SESSION() AS "s"`), ([row]) => row?.["s"])
+        const first = yield* session()
+        yield* Effect.sleep("1200 millis")
+        assert.strictEqual(yield* session(), first)
+        yield* Effect.sleep("3500 millis")
+        assert.notStrictEqual(yield* session(), first)
+      }).pipe(Effect.scoped),
+    60_000
+  )
+
+  it.live("rolls back what is interrupted, and a later merge does it once", () =>
+    Effect.gen(function*() {
+      const local = yield* Local.start()
+      const { running, table } = yield* opened(local, "interrupted")
+      yield* table.rows(inserts("interrupted", 0, 5))
+      yield* table.durable(at(4))
+      yield* local.fault("driver", {
+        endpoint: "query",
+        kind: "delay",
+        count: 1,
+        millis: 600,
+        match: "MERGE INTO .*INTERRUPTED"
+      })
+      yield* Effect.timeoutOption(running.sink.settle, "300 millis")
+      yield* running.sink.settle
+      yield* exactly(local, "interrupted", 5)
+    }).pipe(Effect.scoped), 60_000)
 })
 
 describe("plugin", () => {

@@ -12,6 +12,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
 import { generateKeyPairSync } from "node:crypto"
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
@@ -122,7 +123,7 @@ export interface Opened {
 
 export interface Running {
   readonly sink: Sink
-  readonly open: (table: TableSchema) => Effect.Effect<Opened, unknown, import("effect/Scope").Scope>
+  readonly open: (table: TableSchema) => Effect.Effect<Opened, unknown, Scope.Scope>
   /** How `run` failed, when it does. */
   readonly failure: Deferred.Deferred<never, unknown>
 }

@@ -1,3 +1,6 @@
+/**
+ * The sink as the engine uses it, against the local server.
+ */
 import { assert, layer } from "@effect/vitest"
 import { Operation } from "@etl-stream/core/ChangeBatch"
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
@@ -8,6 +11,7 @@ import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
 import { randomBytes } from "node:crypto"
 import * as Batches from "./Batches.ts"
 import * as Local from "./Local.ts"
@@ -274,6 +278,35 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("SnowflakeS
       assert.deepStrictEqual(own, [])
     }))
 
+  it.effect(
+    "waits with a merge until enough has gathered, and prunes what is past its retention",
+    () =>
+      Effect.gen(function*() {
+        const local = yield* Server
+        const few = table("few")
+        const more = { merge: { every: "50 millis", minRows: 100 }, journal: { retention: "0 seconds" } }
+        const running = yield* Local.run(local, more, "few")
+        const opened = yield* running.open(few)
+        yield* Local.copy(opened, few, 10n, [])
+        yield* opened.rows(inserts(few, 20, 0, 1))
+        yield* opened.durable(at(20, 0))
+        yield* running.sink.settle
+        assert.deepStrictEqual(yield* journal(local, "FEW"), { rows: 0, sequences: 0 })
+        yield* opened.rows(inserts(few, 20, 1, 51))
+        yield* opened.durable(at(20, 50))
+        yield* local.clearStatements
+        yield* Effect.sleep("200 millis")
+        assert.deepStrictEqual((yield* local.statements).filter(({ sql }) => sql.includes("FEW")), [])
+        yield* opened.rows(inserts(few, 20, 51, 101))
+        yield* opened.durable(at(20, 100))
+        yield* Effect.repeat(ids(local, "FEW"), {
+          until: (found) => found.length === 101,
+          schedule: Schedule.spaced("20 millis")
+        })
+      }),
+    20_000
+  )
+
   it.effect("truncates within the order of changes", () =>
     Effect.gen(function*() {
       const local = yield* Server
@@ -454,5 +487,17 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("SnowflakeS
       const error = (yield* Effect.flip(Deferred.await(running.failure))) as ConnectorError // the sink's only error type
       assert.strictEqual(error.reason, "Rejected")
       assert.deepStrictEqual(opened.reported, [])
+      // The next run must not go on after the gap; a new copy closes it.
+      const again = yield* Local.run(local, {}, "skipping")
+      const refused = (yield* Effect.flip(again.open(skipped))) as ConnectorError // the same
+      assert.strictEqual(refused.reason, "Rejected")
+      yield* local.query(`DELETE FROM RAW.ETL_STREAM.TABLES WHERE "PIPELINE" = 'skipping'`)
+      const mended = yield* Local.run(local, {}, "skipping")
+      const copied = yield* mended.open(skipped)
+      yield* Local.copy(copied, skipped, 30n, [])
+      yield* copied.rows(inserts(skipped, 40, 0, 3))
+      yield* copied.durable(at(40, 2))
+      const last = yield* Local.run(local, {}, "skipping")
+      assert.deepStrictEqual((yield* last.open(skipped)).writer.position.committed, at(40, 2))
     }))
 })

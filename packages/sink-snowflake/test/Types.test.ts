@@ -1,3 +1,6 @@
+/**
+ * Every type, through snapshot and stream, read back from the target.
+ */
 import { assert, describe, it } from "@effect/vitest"
 import { Operation } from "@etl-stream/core/ChangeBatch"
 import * as LogicalType from "@etl-stream/core/LogicalType"

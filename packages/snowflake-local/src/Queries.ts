@@ -23,7 +23,7 @@ import * as ResultRows from "./ResultRows.ts"
 import type { Session } from "./Session.ts"
 import { Sessions } from "./Sessions.ts"
 import * as SnowflakeError from "./SnowflakeError.ts"
-import * as Query from "./sql/Query.ts"
+import * as Environment from "./sql/Environment.ts"
 import type { Token } from "./sql/Token.ts"
 import { statements, tokenize } from "./sql/Token.ts"
 import * as Control from "./statement/ControlStatement.ts"
@@ -231,7 +231,7 @@ export class Queries extends Context.Service<Queries, {
                 queryId,
                 now,
                 binds,
-                findings: Query.noFindings(),
+                findings: Environment.noFindings(),
                 facts
               }
               const seconds = Number(session.parameters.get("STATEMENT_TIMEOUT_IN_SECONDS") ?? 0)

@@ -52,8 +52,15 @@ export interface Session {
   lastQueryId: string | undefined
 }
 
-/** Locks of UPDATE, DELETE, MERGE and TRUNCATE on tables, held to the end of the transaction. */
+/** Locks of UPDATE, DELETE, MERGE and TRUNCATE on tables, held to the end of the transaction; and who may change tables' definitions when. */
 export interface TableLocks {
+  /**
+   * Before a transaction's first write. DuckDB refuses to write to a table that was altered after a transaction's snapshot, which a Snowflake transaction
+   * may do; so definitions wait for transactions that have written, and new ones wait for definitions.
+   */
+  readonly enter: (session: Session) => Effect.Effect<void>
+  /** Runs the change of an existing object's definition while no other transaction has written. */
+  readonly defining: <A, E, R>(session: Session, use: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   readonly acquire: (session: Session, tableId: string) => Effect.Effect<void, SnowflakeError.SnowflakeError>
   readonly release: (session: Session) => Effect.Effect<void>
 }
@@ -63,14 +70,22 @@ interface Held {
   readonly released: Deferred.Deferred<void>
 }
 
+/** How often a wait looks again, and how long a definition waits at most for transactions that go on and on. */
+const pollMillis = "5 millis"
+const longestWaitMillis = 60_000
+
+const isAbandoned = (session: Session, afterMillis: number): boolean =>
+  !session.busy && Date.now() - session.lastUsedAt >= afterMillis
+
 /** Rolls back what an idle session has open; its next statement is refused. */
 const rollBackOpen = (session: Session): Effect.Effect<void> =>
-  Effect.gen(function*() {
-    yield* Effect.ignore(Storage.run(session.connection, "ROLLBACK"))
+  Effect.suspend(() => {
+    // Marked first: a statement that arrives meanwhile must be refused, and not run outside of any transaction.
     if (session.transaction !== undefined) {
       session.transaction.begun = false
       session.transaction.broken = true
     }
+    return Effect.ignore(Storage.run(session.connection, "ROLLBACK"))
   })
 
 /** Rolls back the transaction of an idle session and frees its locks. */
@@ -84,16 +99,52 @@ export const abandon = (session: Session, locks: TableLocks): Effect.Effect<void
 export const makeTableLocks = (abandonedAfterMillis: number): TableLocks => {
   const held = new Map<string, Held>()
   const waitsFor = new Map<Session, string>()
+  /** Sessions whose transaction has written. */
+  const writers = new Set<Session>()
+  /** Changes of definitions that wait or run. */
+  const definitions = { count: 0 }
+
+  const enter = (session: Session): Effect.Effect<void> =>
+    Effect.gen(function*() {
+      while (definitions.count > 0 && !writers.has(session)) yield* Effect.sleep(pollMillis)
+      writers.add(session)
+    })
+
+  const defining = <A, E, R>(session: Session, use: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.acquireUseRelease(
+      Effect.sync(() => {
+        definitions.count++
+      }),
+      () =>
+        Effect.gen(function*() {
+          const deadline = Date.now() + longestWaitMillis
+          for (;;) {
+            const others = [...writers].filter((writer) => writer !== session)
+            if (others.length === 0 || Date.now() >= deadline) return yield* use
+            for (const other of others) {
+              if (isAbandoned(other, abandonedAfterMillis)) yield* Effect.andThen(rollBackOpen(other), release(other))
+            }
+            yield* Effect.sleep(pollMillis)
+          }
+        }),
+      () =>
+        Effect.sync(() => {
+          definitions.count--
+        })
+    )
 
   const release = (session: Session): Effect.Effect<void> =>
-    Effect.forEach(
-      [...held].filter(([, lock]) => lock.session === session),
-      ([table, lock]) => {
-        held.delete(table)
-        return Deferred.succeed(lock.released, undefined)
-      },
-      { discard: true }
-    )
+    Effect.suspend(() => {
+      writers.delete(session)
+      return Effect.forEach(
+        [...held].filter(([, lock]) => lock.session === session),
+        ([table, lock]) => {
+          held.delete(table)
+          return Deferred.succeed(lock.released, undefined)
+        },
+        { discard: true }
+      )
+    })
 
   /** Whether waiting for the table would wait for oneself, along the chain of holders and what they wait for. */
   const deadlocks = (session: Session, tableId: string): boolean => {
@@ -122,14 +173,14 @@ export const makeTableLocks = (abandonedAfterMillis: number): TableLocks => {
           Effect.ensuring(Effect.sync(() => waitsFor.delete(session)))
         )
         const holder = lock.session
-        if (held.get(tableId) === lock && !holder.busy && Date.now() - holder.lastUsedAt >= abandonedAfterMillis) {
+        if (held.get(tableId) === lock && isAbandoned(holder, abandonedAfterMillis)) {
           yield* rollBackOpen(holder)
           yield* release(holder)
         }
       }
     })
 
-  return { acquire, release }
+  return { enter, defining, acquire, release }
 }
 
 const sql = (session: Session, text: string): Effect.Effect<void, SnowflakeError.SnowflakeError> =>
@@ -181,8 +232,9 @@ export const writing = <A, R>(
   use: Effect.Effect<A, SnowflakeError.SnowflakeError, R>
 ): Effect.Effect<A, SnowflakeError.SnowflakeError, R> =>
   Effect.gen(function*() {
-    if (lockedTable !== undefined) yield* locks.acquire(session, lockedTable)
     const transaction = session.transaction
+    if (transaction !== undefined) yield* locks.enter(session)
+    if (lockedTable !== undefined) yield* locks.acquire(session, lockedTable)
     if (transaction !== undefined) {
       const result = yield* inTransaction(session, transaction, use)
       transaction.wrote = true

@@ -184,7 +184,7 @@ export class Sessions extends Context.Service<Sessions, {
         // A client that was killed says no goodbye: its session goes when it can't be renewed any more, its transaction before.
         const sweep = Effect.gen(function*() {
           const now = yield* Clock.currentTimeMillis
-          for (const session of [...byMaster.values()]) {
+          for (const session of byMaster.values()) {
             if (session.busy) continue
             if (session.masterExpiresAt <= now) yield* remove(session)
             else if (session.transaction?.begun === true && now - session.lastUsedAt > idleTransactionMillis) {

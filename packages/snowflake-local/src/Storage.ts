@@ -32,10 +32,11 @@ export class StorageError
   }
 }
 
-/** DuckDB detects write-write conflicts optimistically; each of these means "nothing happened, try again". */
+/** DuckDB detects conflicts optimistically, at a statement or at COMMIT; each of these means "nothing happened, try again". */
 const isConflict = (message: string): boolean =>
-  /transaction conflict|conflict on (update|tuple deletion|append)|write-write conflict|altered by a different transaction|serialization conflict/i
-    .test(message)
+  (message.includes("TransactionContext Error") &&
+    !/is aborted|no transaction is active|within a transaction/i.test(message)) ||
+  /write-write conflict|serialization conflict/i.test(message)
 
 /** Runs SQL without parameters and returns its rows as arrays of JavaScript values. */
 export const rows = (

@@ -126,6 +126,32 @@ const changed = (table: string): ConnectorError =>
 const dropped = (error: ConnectorError): ConnectorError =>
   error.reason === "Missing" ? PostgresError.make("Fenced", error.message, again) : error
 
+/** The statement that keeps DDL and TRUNCATE away from the tables until the transaction ends. */
+const lockStatement = (tables: ReadonlyArray<Catalog.CatalogTable>): string =>
+  `LOCK TABLE ${
+    tables.map((table) => `${table.partitioned ? "" : "ONLY "}${Sql.table(table.schema.table)}`).join(", ")
+  } IN ACCESS SHARE MODE`
+
+/**
+ * Gives another connection of the copy the locks that the first one holds, before it needs them. Later it would wait behind
+ * a TRUNCATE or ALTER TABLE that itself waits for the first connection, which is a deadlock that the server can't see. Here, too, one may have
+ * come in between: then the copy gives way and starts again.
+ */
+const share = Effect.fn("PostgresSource.shareLocks")(function*(
+  client: Client,
+  tables: ReadonlyArray<Catalog.CatalogTable>
+) {
+  const locking = "locking the tables to copy"
+  yield* Connections.run(client, locking, "SET LOCAL lock_timeout = '3s'")
+  yield* Connections.run(client, locking, lockStatement(tables)).pipe(
+    Effect.mapError(() =>
+      PostgresError.make("Fenced", "a table is about to be altered or truncated just when its copy begins", again)
+    )
+  )
+  yield* Connections.run(client, locking, "SET LOCAL lock_timeout = 0")
+  return client
+})
+
 const Rewritten = Schema.Struct({ schema: Schema.String, name: Schema.String })
 
 /**
@@ -139,11 +165,7 @@ const hold = Effect.fn("PostgresSource.holdTables")(function*(
   tables: ReadonlyArray<Catalog.CatalogTable>,
   readTables: Effect.Effect<Catalog.Catalog, ConnectorError>
 ) {
-  const names = tables.map((table) => `${table.partitioned ? "" : "ONLY "}${Sql.table(table.schema.table)}`)
-  yield* Connections.run(client, "locking the tables to copy", `LOCK TABLE ${names.join(", ")} IN ACCESS SHARE MODE`)
-    .pipe(
-      Effect.mapError(dropped)
-    )
+  yield* Connections.run(client, "locking the tables to copy", lockStatement(tables)).pipe(Effect.mapError(dropped))
   const now = new Map((yield* readTables).tables.map((table) => [table.oid, table]))
   const current: Array<Catalog.CatalogTable> = []
   for (const table of tables) {
@@ -215,7 +237,9 @@ export const open = (
       for (const statement of sql) pieces.push({ table, sql: statement })
     }
     const clients = [first]
-    while (clients.length < Math.min(parallel, pieces.length)) clients.push(yield* enter(connections, snapshot))
+    while (clients.length < Math.min(parallel, pieces.length)) {
+      clients.push(yield* share(yield* enter(connections, snapshot), held))
+    }
     const readers = yield* Effect.forEach(clients, (client) => CopyReader.make(client, fetchRows))
     yield* Effect.logInfo("copying tables", {
       tables: held.length,

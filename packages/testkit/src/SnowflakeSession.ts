@@ -75,6 +75,10 @@ const execute = (connection: Connection, sql: string): Promise<RowStatement> =>
     })
   })
 
+/** As text, the driver spells a null out in columns that are not text: `NULL`. */
+const withNulls = (row: ReadonlyArray<string | null>, spelled: ReadonlyArray<boolean>): Row =>
+  row.map((value, column) => value === "NULL" && spelled[column] === true ? null : value)
+
 /** Logs in; the session ends with the scope. */
 export const open = (options: Options): Effect.Effect<SnowflakeSession, SnowflakeSessionError, Scope.Scope> =>
   Effect.gen(function*() {
@@ -98,7 +102,8 @@ export const open = (options: Options): Effect.Effect<SnowflakeSession, Snowflak
       Effect.tryPromise({
         try: async () => {
           const statement = await execute(connection, sql)
-          for await (const row of statement.streamRows()) visit(row)
+          const spelled = (statement.getColumns() ?? []).map((column) => !column.isString())
+          for await (const row of statement.streamRows()) visit(withNulls(row, spelled))
         },
         catch: (cause) => new SnowflakeSessionError({ message: `${textOf(cause)} in: ${sql.slice(0, 300)}`, cause })
       })

@@ -76,7 +76,9 @@ export const start = (options: Options): Effect.Effect<Warehouse, ChildProcess.C
       "public-key-file": publicKeyFile,
       role: names.role,
       warehouse: names.warehouse,
-      database: names.database
+      database: names.database,
+      // A killed client's open transaction gives way soon.
+      "abandoned-after-millis": "1000"
     }
     const commandLine = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value]).concat(
       options.args ?? []

@@ -5,36 +5,17 @@
  * operand (`::type`, `:path`, `[index]`) can wrap it; operators and keywords pass through when they are on the list of those that both know.
  */
 import * as SnowflakeError from "../SnowflakeError.ts"
+import { cast } from "./Cast.ts"
 import { Cursor, isGroup, isOp, isWord } from "./Cursor.ts"
+import * as FunctionCall from "./FunctionCall.ts"
 import * as Functions from "./Functions.ts"
 import * as Identifier from "./Identifier.ts"
 import * as Literal from "./Literal.ts"
+import type { Scope } from "./Scope.ts"
 import type { SnowflakeType } from "./SnowflakeType.ts"
 import * as Types from "./SnowflakeType.ts"
 import type { Token } from "./Token.ts"
 import { commas, unexpectedToken } from "./Token.ts"
-
-/** What an expression needs from around it. */
-export interface Scope {
-  /** The statement's text. */
-  readonly source: string
-  /** A query between brackets. */
-  readonly subquery: (tokens: ReadonlyArray<Token>) => string
-  /** The literal bound to a place or name; throws when nothing is. */
-  readonly bind: (name: string) => string
-  /** The literal of a session variable. */
-  readonly variable: (name: string) => string
-  /** CURRENT_DATABASE() and its like, as literals. */
-  readonly context: (name: string) => string | undefined
-  /** The schema that a name of `parts` (schema, or database and schema) means in DuckDB. */
-  readonly schemaName: (parts: ReadonlyArray<string>) => string
-  /** `$n:name` of a staged file, when the query reads one: native is typed as in the file. */
-  readonly staged?:
-    | ((place: number, path: ReadonlyArray<string> | undefined) => { readonly native: string } | undefined)
-    | undefined
-  /** Set inside VALUES, where Snowflake takes fewer functions. */
-  readonly values?: boolean | undefined
-}
 
 export interface Expression {
   readonly sql: string
@@ -130,48 +111,6 @@ const isQuery = (token: Token): boolean => {
   return isWord(first, "SELECT", "WITH", "VALUES")
 }
 
-/** A CAST to a Snowflake type, as Snowflake does it. */
-export const cast = (sql: string, type: SnowflakeType, attempt = false): string => {
-  const castTo = (duckdb: string) => attempt ? `TRY_CAST(${sql} AS ${duckdb})` : `CAST(sf_plain(${sql}) AS ${duckdb})`
-  switch (type.kind) {
-    case "TEXT":
-      return type.length >= Types.defaultTextLength
-        ? `sf_to_varchar(${sql})`
-        : `sf_check_text(sf_to_varchar(${sql}), ${type.length})`
-    case "FIXED":
-    case "REAL":
-    case "BOOLEAN":
-      return castTo(Types.duckdbType(type))
-    case "DATE":
-      return attempt ? `sf_check_date(TRY_CAST(sf_try_instant_text(${sql}) AS DATE))` : `sf_to_date(${sql})`
-    case "TIME":
-      return attempt ? `sf_check_time(${castTo("TIME")})` : `sf_to_time(${sql})`
-    case "TIMESTAMP_NTZ":
-      return attempt
-        ? `sf_check_ntz(TRY_CAST(sf_try_instant_text(${sql}) AS TIMESTAMP))`
-        : cut(`sf_to_ntz(${sql})`, "ntz", type.scale)
-    case "TIMESTAMP_LTZ":
-    case "TIMESTAMP_TZ":
-      return attempt
-        ? `sf_check_tz(TRY_CAST(sf_try_instant_text(${sql}) AS TIMESTAMPTZ))`
-        : cut(`sf_to_tz(${sql})`, "tz", type.scale)
-    case "BINARY":
-      return attempt
-        ? `sf_try_to_binary(${sql}, 'HEX')`
-        : `sf_check_binary(sf_to_binary(${sql}, 'HEX'), ${type.length})`
-    case "VARIANT":
-      return `sf_to_variant(${sql})`
-    case "ARRAY":
-      return `sf_check_array(sf_to_variant(${sql}))`
-    case "OBJECT":
-      return `sf_check_object(sf_to_variant(${sql}))`
-  }
-}
-
-/** Fractions of a second beyond a type's scale are cut off. */
-export const cut = (sql: string, kind: "ntz" | "tz", scale: number): string =>
-  scale >= 6 ? sql : `sf_cut_${kind}(${sql}, ${10 ** (6 - scale)})`
-
 export const write = (tokens: ReadonlyArray<Token>, scope: Scope): Expression => {
   const cursor = new Cursor(scope.source, tokens)
   if (cursor.done) throw cursor.unexpected()
@@ -213,7 +152,7 @@ export const write = (tokens: ReadonlyArray<Token>, scope: Scope): Expression =>
           if (last?.operand === true) {
             units.pop()
             push(Functions.functions["GET"]?.build([plain(last, scope), write(token.items, scope).sql]) ?? "", true)
-          } else push(call("ARRAY_CONSTRUCT", token.items, scope), true)
+          } else push(FunctionCall.call("ARRAY_CONSTRUCT", token.items, scope), true)
         } else if (token.text === "{") push(objectLiteral(token.items, scope), true)
         else if (isQuery(token)) push(`(${scope.subquery(token.items)})`, true)
         else push(`(${list(token.items, scope)})`, true)
@@ -337,7 +276,7 @@ const name = (token: Extract<Token, { kind: "word" | "quoted" }>, cursor: Cursor
     }
     if (isGroup(next) && !passing.has(word)) {
       cursor.next()
-      push(callWithSuffix(word, next.items, cursor, scope), true)
+      push(FunctionCall.callWithSuffix(word, next.items, cursor, scope), true)
       return
     }
     if (passing.has(word)) {
@@ -399,178 +338,4 @@ const caseOf = (cursor: Cursor, scope: Scope): string => {
     if (isWord(token, "END")) depth--
     part.push(token)
   }
-}
-
-/** A call's arguments: DISTINCT, the expressions, and IGNORE NULLS when it stands inside. */
-interface Arguments {
-  readonly distinct: boolean
-  readonly args: ReadonlyArray<string>
-  readonly nulls: string
-}
-
-const argumentsOf = (items: ReadonlyArray<Token>, scope: Scope): Arguments => {
-  let rest = items
-  let nulls = ""
-  const distinct = isWord(rest[0], "DISTINCT")
-  if (distinct) rest = rest.slice(1)
-  const [beforeLast, last] = rest.slice(-2)
-  if (isWord(beforeLast, "IGNORE", "RESPECT") && isWord(last, "NULLS")) {
-    nulls = isWord(beforeLast, "IGNORE") ? " IGNORE NULLS" : ""
-    rest = rest.slice(0, -2)
-  }
-  return { distinct, nulls, args: commas(rest).map((item) => write(item, scope).sql) }
-}
-
-/** A call without what may stand behind it. */
-const call = (functionName: string, items: ReadonlyArray<Token>, scope: Scope): string => {
-  const special = specialCall(functionName, items, scope)
-  if (special !== undefined) return special
-  return build(functionName, argumentsOf(items, scope), "", scope)
-}
-
-const build = (functionName: string, given: Arguments, order: string, scope: Scope): string => {
-  const { args } = given
-  if (scope.values === true && Functions.notInValues.has(functionName)) {
-    throw SnowflakeError.invalidValuesExpression(`${functionName}(...)`)
-  }
-  const distinct = given.distinct ? "DISTINCT " : ""
-  if (given.distinct && !Functions.aggregates.has(functionName)) {
-    throw SnowflakeError.syntax("syntax error: unexpected 'DISTINCT'.")
-  }
-  switch (functionName) {
-    case "ARRAY_AGG":
-      arity(functionName, args, 1, 1)
-      return `to_json(coalesce(list(${distinct}sf_to_variant(${args[0]})${order}) FILTER ((${
-        args[0]
-      }) IS NOT NULL), []))`
-    case "LISTAGG":
-      arity(functionName, args, 1, 2)
-      return `coalesce(string_agg(${distinct}sf_to_varchar(${args[0]}), ${args[1] ?? "''"}${order}), '')`
-    case "OBJECT_AGG":
-      arity(functionName, args, 2, 2)
-      return `json_group_object(${args[0]}, sf_to_variant(${args[1]}))`
-  }
-  const known = Functions.functions[functionName]
-  const context = args.length <= 1 ? scope.context(functionName) : undefined
-  if (context !== undefined) return context
-  if (known === undefined) throw SnowflakeError.unknownFunction(functionName)
-  arity(functionName, args, known.min, known.max)
-  if (order !== "") throw SnowflakeError.unsupported(`${functionName} WITHIN GROUP`)
-  return known.build(args.map((value, index) => index === 0 ? `${distinct}${value}` : value))
-}
-
-const arity = (functionName: string, args: ReadonlyArray<string>, min: number, max: number): void => {
-  if (args.length < min) {
-    throw SnowflakeError.argumentCount(
-      `not enough arguments for function [${functionName}], expected ${min}, got ${args.length}`
-    )
-  }
-  if (args.length > max) {
-    throw SnowflakeError.argumentCount(
-      `too many arguments for function [${functionName}] expected ${max}, got ${args.length}`
-    )
-  }
-}
-
-/** Calls whose arguments are not a list of expressions. */
-const specialCall = (functionName: string, items: ReadonlyArray<Token>, scope: Scope): string | undefined => {
-  const cursor = new Cursor(scope.source, items)
-  switch (functionName) {
-    case "CAST":
-    case "TRY_CAST": {
-      const value = cursor.until("AS")
-      cursor.expect("AS")
-      const type = cursor.type()
-      cursor.end()
-      const inner = stagedOnly(value, scope) ?? write(value, scope).sql
-      return cast(inner, type, functionName === "TRY_CAST")
-    }
-    case "EXTRACT": {
-      const part = cursor.next()
-      cursor.expect("FROM")
-      const named = part.kind === "string" || part.kind === "word" ? part.text : ""
-      return `CAST(floor(date_part('${Functions.datePart(named)}', ${write(cursor.rest(), scope).sql})) AS BIGINT)`
-    }
-    case "POSITION": {
-      const needle = cursor.until("IN")
-      if (cursor.done) return undefined
-      cursor.expect("IN")
-      return `strpos(${write(cursor.rest(), scope).sql}, ${write(needle, scope).sql})`
-    }
-    case "DATEADD":
-    case "TIMEADD":
-    case "TIMESTAMPADD":
-    case "DATEDIFF":
-    case "TIMEDIFF":
-    case "TIMESTAMPDIFF":
-    case "DATE_TRUNC":
-    case "DATE_PART": {
-      // The first argument is a part's name, not a column.
-      const [first, ...others] = commas(items)
-      const part = first?.[0]
-      if (part === undefined || (part.kind !== "word" && part.kind !== "string") || first?.length !== 1) {
-        return undefined
-      }
-      return build(
-        functionName,
-        {
-          distinct: false,
-          nulls: "",
-          args: [Literal.string(part.text), ...others.map((item) => write(item, scope).sql)]
-        },
-        "",
-        scope
-      )
-    }
-    case "COUNT":
-      return isOp(items[0], "*") && items.length === 1 ? "count(*)" : undefined
-    default:
-      return undefined
-  }
-}
-
-/** `$1:name` alone, typed as in the file. */
-const stagedOnly = (tokens: ReadonlyArray<Token>, scope: Scope): string | undefined => {
-  const [first, colon, key] = tokens
-  if (first?.kind !== "dollar" || !/^[0-9]+$/.test(first.text)) return undefined
-  if (tokens.length === 1) return scope.staged?.(Number(first.text), undefined)?.native
-  if (tokens.length !== 3 || !isOp(colon, ":") || (key?.kind !== "word" && key?.kind !== "quoted")) return undefined
-  const step = key.kind === "quoted" ? key.text : scope.source.slice(key.at, key.end)
-  return scope.staged?.(Number(first.text), [step])?.native
-}
-
-/** A call with WITHIN GROUP, IGNORE NULLS and OVER behind it. */
-const callWithSuffix = (functionName: string, items: ReadonlyArray<Token>, cursor: Cursor, scope: Scope): string => {
-  const special = specialCall(functionName, items, scope)
-  let order = ""
-  let given = special === undefined ? argumentsOf(items, scope) : undefined
-  if (cursor.accept("WITHIN", "GROUP")) {
-    const inner = new Cursor(scope.source, cursor.group().items)
-    inner.expect("ORDER", "BY")
-    order = ` ORDER BY ${list(inner.rest(), scope)}`
-  }
-  if (given !== undefined && isWord(cursor.peek(), "IGNORE", "RESPECT")) {
-    given = { ...given, nulls: isWord(cursor.next(), "IGNORE") ? " IGNORE NULLS" : "" }
-    cursor.expect("NULLS")
-  }
-  const text = special ?? (given === undefined ? "" : build(functionName, given, order, scope))
-  const withNulls = given === undefined || given.nulls === "" ? text : `${text.slice(0, -1)}${given.nulls})`
-  if (!isWord(cursor.peek(), "OVER")) return withNulls
-  cursor.next()
-  return over(functionName, withNulls, cursor.group().items, scope)
-}
-
-const over = (functionName: string, text: string, items: ReadonlyArray<Token>, scope: Scope): string => {
-  const cursor = new Cursor(scope.source, items)
-  const partition = cursor.accept("PARTITION", "BY") ? list(cursor.until("ORDER", "ROWS", "RANGE"), scope) : ""
-  const order = cursor.accept("ORDER", "BY") ? list(cursor.until("ROWS", "RANGE"), scope) : ""
-  const frameTokens = cursor.rest()
-  const frame = frameTokens.length > 0
-    ? write(frameTokens, scope).sql
-    : Functions.readsWholePartition.has(functionName)
-    ? "ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING"
-    : ""
-  const parts = [partition === "" ? "" : `PARTITION BY ${partition}`, order === "" ? "" : `ORDER BY ${order}`, frame]
-  // Only the aggregate or window function itself may carry OVER; a macro around it would hide it.
-  return `${text} OVER (${parts.filter((part) => part !== "").join(" ")})`
 }

@@ -206,7 +206,7 @@ const text: Build = (args) => {
     case "UTF8":
       return `decode(${x})`
     default:
-      return `strftime(${x}, ${timeFormat(format)})`
+      return `sf_format(${x}, ${timeFormat(format)})`
   }
 }
 

@@ -28,6 +28,11 @@ const macros: Readonly<Record<string, string>> = {
     WHEN 'TIME' THEN left(CAST(x AS VARCHAR), 8)
     WHEN 'DOUBLE' THEN regexp_replace(CAST(x AS VARCHAR), '\\.0$', '')
     ELSE CAST(x AS VARCHAR) END`,
+  // strftime knows no TIME, so it gets one on some day.
+  "sf_format(x, f)": `CASE typeof(x)
+    WHEN 'TIME' THEN strftime(CAST('1970-01-01 ' || CAST(x AS VARCHAR) AS TIMESTAMP), f)
+    WHEN 'TIMESTAMP WITH TIME ZONE' THEN strftime(CAST(CAST(x AS VARCHAR) AS TIMESTAMPTZ), f)
+    ELSE strftime(CAST(CAST(x AS VARCHAR) AS TIMESTAMP), f) END`,
   "sf_tz_text(t)":
     `strftime(t, '%Y-%m-%d %H:%M:%S.%g ') || regexp_replace(rpad(replace(strftime(t, '%z'), ':', ''), 5, '0'), '^$', '+0000')`,
   "sf_to_variant(x)": `CASE typeof(x)

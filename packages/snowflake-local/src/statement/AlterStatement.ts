@@ -12,10 +12,11 @@ import * as Types from "../sql/SnowflakeType.ts"
 import type { Token } from "../sql/Token.ts"
 import { commas } from "../sql/Token.ts"
 import * as Storage from "../Storage.ts"
-import * as Definition from "./DefinitionStatement.ts"
+import * as Definition from "./DefinitionChange.ts"
 import * as Dml from "./DmlStatement.ts"
 import type { Outcome, Run, StatementContext } from "./StatementContext.ts"
 import * as Statement from "./StatementContext.ts"
+import * as TableDefinition from "./TableDefinition.ts"
 
 type Failure = SnowflakeError.SnowflakeError | Storage.StorageError
 
@@ -143,7 +144,7 @@ const adds = (context: StatementContext, cursor: Cursor): ReadonlyArray<Change> 
     const part = new Cursor(context.source, tokens)
     if (index === 0 || isWord(part.peek(), "COLUMN")) part.accept("COLUMN")
     const ifNotExists = part.accept("IF", "NOT", "EXISTS")
-    return addColumn(Definition.columnDefinition(context, part).column, ifNotExists)
+    return addColumn(TableDefinition.columnDefinition(context, part).column, ifNotExists)
   })
 }
 
@@ -250,7 +251,7 @@ export const alter = (context: StatementContext): Run<Outcome> =>
 const alterTable = (context: StatementContext, table: Table, steps: ReadonlyArray<Change>): Run<void> =>
   Effect.gen(function*() {
     const temporary = table.lifetime === "TEMPORARY"
-    const altered = yield* Definition.change(context, (changes) =>
+    const altered = yield* Definition.changeExisting(context, (changes) =>
       Effect.gen(function*() {
         // The definition may have changed while this one waited.
         const current = temporary ? table : context.services.catalog.relation(table.database, table.schema, table.name)
@@ -275,7 +276,7 @@ const rename = (
     if (database !== table.database || schema !== table.schema) {
       return yield* SnowflakeError.unsupported("RENAME TO another schema")
     }
-    yield* Definition.change(context, (changes) =>
+    yield* Definition.changeExisting(context, (changes) =>
       Effect.gen(function*() {
         if (context.services.catalog.relation(database, schema, name) !== undefined) {
           return yield* SnowflakeError.alreadyExists(Statement.printPath([database, schema, name]))
@@ -296,7 +297,7 @@ const swap = (context: StatementContext, one: Table, other: Table): Run<void> =>
       return yield* SnowflakeError.unsupported("SWAP WITH a temporary table")
     }
     const between = Identifier.quote(`sf_swap_${CatalogRecords.newId()}`)
-    yield* Definition.change(context, (changes) =>
+    yield* Definition.changeExisting(context, (changes) =>
       Effect.gen(function*() {
         const schema = Identifier.quote(Identifier.schemaName(one.database, one.schema))
         yield* ddl(changes, one, `RENAME TO ${between}`)

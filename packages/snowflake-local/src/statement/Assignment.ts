@@ -9,7 +9,7 @@ import { DuckDBTypeId } from "@duckdb/node-api"
 import type { Column } from "../Catalog.ts"
 import * as ResultRows from "../ResultRows.ts"
 import * as SnowflakeError from "../SnowflakeError.ts"
-import * as Expression from "../sql/Expression.ts"
+import * as Cast from "../sql/Cast.ts"
 import { failure } from "../sql/Macros.ts"
 import type { SnowflakeType } from "../sql/SnowflakeType.ts"
 import * as Types from "../sql/SnowflakeType.ts"
@@ -68,6 +68,6 @@ const fit = (type: SnowflakeType, sql: string, given: SnowflakeType): string => 
     case "VARIANT":
       return sql
     default:
-      return Expression.cast(sql, type)
+      return Cast.cast(sql, type)
   }
 }

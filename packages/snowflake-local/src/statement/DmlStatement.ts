@@ -8,9 +8,11 @@ import * as Session from "../Session.ts"
 import * as SnowflakeError from "../SnowflakeError.ts"
 import { Cursor, isGroup, isOp, isWord } from "../sql/Cursor.ts"
 import * as Expression from "../sql/Expression.ts"
+import * as FromClause from "../sql/FromClause.ts"
 import * as Identifier from "../sql/Identifier.ts"
 import * as Literal from "../sql/Literal.ts"
 import * as Query from "../sql/Query.ts"
+import type { Scope } from "../sql/Scope.ts"
 import * as Types from "../sql/SnowflakeType.ts"
 import type { Token } from "../sql/Token.ts"
 import { commas, unexpectedToken } from "../sql/Token.ts"
@@ -139,7 +141,7 @@ export interface Setting {
 export const settings = (
   tokens: ReadonlyArray<Token>,
   table: Table,
-  scope: Expression.Scope
+  scope: Scope
 ): ReadonlyArray<Setting> => {
   const seen = new Set<string>()
   return commas(tokens).map((item) => {
@@ -183,7 +185,9 @@ export const update = (context: StatementContext): Run<Outcome> =>
       const scope = Query.scopeOf(environment)
       const set = settings(clauseUntil(cursor, "FROM", "WHERE"), table, scope)
       if (set.length === 0) throw cursor.unexpected()
-      const from = cursor.accept("FROM") ? Query.from(clauseUntil(cursor, "WHERE"), environment, scope, new Set()) : ""
+      const from = cursor.accept("FROM")
+        ? FromClause.from(clauseUntil(cursor, "WHERE"), environment, scope, new Set())
+        : ""
       const where = cursor.accept("WHERE") ? ` WHERE ${Expression.write(cursor.rest(), scope).sql}` : ""
       cursor.end()
       return { table, alias, set, from, where }
@@ -228,7 +232,7 @@ export const remove = (context: StatementContext): Run<Outcome> =>
       const environment = Statement.environment(context)
       const scope = Query.scopeOf(environment)
       const using = cursor.accept("USING")
-        ? ` USING ${Query.from(clauseUntil(cursor, "WHERE"), environment, scope, new Set())}`
+        ? ` USING ${FromClause.from(clauseUntil(cursor, "WHERE"), environment, scope, new Set())}`
         : ""
       const where = cursor.accept("WHERE") ? ` WHERE ${Expression.write(cursor.rest(), scope).sql}` : ""
       cursor.end()

@@ -3,9 +3,9 @@
  */
 import type { CatalogObject, Column, Table, View } from "../Catalog.ts"
 import * as SnowflakeError from "../SnowflakeError.ts"
+import type { Relation } from "../sql/Environment.ts"
 import * as Identifier from "../sql/Identifier.ts"
 import * as Literal from "../sql/Literal.ts"
-import type { Relation } from "../sql/Query.ts"
 import type { SnowflakeType } from "../sql/SnowflakeType.ts"
 import * as Types from "../sql/SnowflakeType.ts"
 import type { StatementContext } from "./StatementContext.ts"

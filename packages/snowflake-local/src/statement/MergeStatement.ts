@@ -10,8 +10,10 @@ import * as Session from "../Session.ts"
 import * as SnowflakeError from "../SnowflakeError.ts"
 import { Cursor, isGroup, isWord } from "../sql/Cursor.ts"
 import * as Expression from "../sql/Expression.ts"
+import * as FromClause from "../sql/FromClause.ts"
 import * as Identifier from "../sql/Identifier.ts"
 import * as Query from "../sql/Query.ts"
+import type { Scope } from "../sql/Scope.ts"
 import type { Token } from "../sql/Token.ts"
 import { commas } from "../sql/Token.ts"
 import * as Dml from "./DmlStatement.ts"
@@ -34,7 +36,7 @@ interface Plan {
   readonly branches: ReadonlyArray<Branch>
 }
 
-const branch = (cursor: Cursor, table: Table, scope: Expression.Scope): Branch => {
+const branch = (cursor: Cursor, table: Table, scope: Scope): Branch => {
   cursor.expect("WHEN")
   const matched = !cursor.accept("NOT")
   cursor.expect("MATCHED")
@@ -95,7 +97,7 @@ const parse = (context: StatementContext): Plan => {
     query = { sql: Query.write(first.items, environment), alias: name }
     source = `(${query.sql}) AS ${name}`
   } else {
-    source = Query.tableReference(sourceTokens, environment, scope, new Set())
+    source = FromClause.tableReference(sourceTokens, environment, scope, new Set())
     sourceTokens.end()
   }
   cursor.expect("ON")

@@ -4,6 +4,7 @@
 import * as Effect from "effect/Effect"
 import * as ResultRows from "../ResultRows.ts"
 import * as Session from "../Session.ts"
+import type * as Environment from "../sql/Environment.ts"
 import * as Identifier from "../sql/Identifier.ts"
 import * as Query from "../sql/Query.ts"
 import type { SnowflakeType } from "../sql/SnowflakeType.ts"
@@ -11,7 +12,7 @@ import type { Outcome, Run, StatementContext } from "./StatementContext.ts"
 import * as Statement from "./StatementContext.ts"
 
 /** The type that the query's own tables and casts give a column of this name; DuckDB's types alone can't tell LTZ from TZ, or ARRAY from VARIANT. */
-const refined = (findings: Query.Findings, name: string, type: SnowflakeType): SnowflakeType => {
+const refined = (findings: Environment.Findings, name: string, type: SnowflakeType): SnowflakeType => {
   const cast = findings.casts.get(name)
   if (cast !== undefined) return ResultRows.fits(cast, type) ? cast : type
   const guesses = findings.relations.flatMap((relation) => relation.columns.filter((column) => column.name === name))

@@ -11,9 +11,9 @@ import type { ResultSet } from "../ResultRows.ts"
 import type { Session, TableLocks } from "../Session.ts"
 import * as SnowflakeError from "../SnowflakeError.ts"
 import { Cursor } from "../sql/Cursor.ts"
+import type * as Environment from "../sql/Environment.ts"
 import * as Identifier from "../sql/Identifier.ts"
 import * as Literal from "../sql/Literal.ts"
-import * as Query from "../sql/Query.ts"
 import type { Token } from "../sql/Token.ts"
 import * as Storage from "../Storage.ts"
 import * as InformationSchema from "./InformationSchema.ts"
@@ -41,7 +41,7 @@ export interface StatementContext {
   readonly now: number
   /** Literals by bind name; for array binds one map per row. */
   readonly binds: ReadonlyArray<ReadonlyMap<string, string>>
-  readonly findings: Query.Findings
+  readonly findings: Environment.Findings
   /** Written to the statement log. */
   readonly facts: { needsWarehouse: boolean }
 }
@@ -204,7 +204,7 @@ const contextFunction = (context: StatementContext, name: string): string | unde
 }
 
 /** What Query needs to translate a statement of this session; `row` chooses among array binds. */
-export const environment = (context: StatementContext, row = 0): Query.Environment => ({
+export const environment = (context: StatementContext, row = 0): Environment.Environment => ({
   source: context.source,
   findings: context.findings,
   relation: (path) => {

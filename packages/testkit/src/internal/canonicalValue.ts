@@ -9,6 +9,7 @@ import { parseArray } from "./arrayLiteral.ts"
 /** How values of a PostgreSQL type are selected on both sides and compared. */
 export type Kind =
   | "plain"
+  | "boolean"
   | "float4"
   | "float8"
   | "bytea"
@@ -108,6 +109,8 @@ const canonicalArray = (literal: string, element: Element): string => {
 /** Canonical text of a value as PostgreSQL prints it (`bytea` as hex digits). */
 export const fromPostgres = (kind: Kind, text: string): string => {
   switch (kind) {
+    case "boolean":
+      return text === "t" ? "true" : "false"
     case "plain":
     case "bytea":
     case "date":
@@ -131,6 +134,7 @@ export const fromPostgres = (kind: Kind, text: string): string => {
 export const fromWarehouse = (kind: Kind, text: string): string => {
   switch (kind) {
     case "plain":
+    case "boolean":
     case "date":
       return text
     case "bytea":
@@ -153,6 +157,7 @@ export const fromWarehouse = (kind: Kind, text: string): string => {
 export const warehouseExpression = (kind: Kind, column: string): string => {
   switch (kind) {
     case "plain":
+    case "boolean":
       return `TO_VARCHAR(${column})`
     case "float4":
     case "float8":
@@ -173,11 +178,12 @@ export const warehouseExpression = (kind: Kind, column: string): string => {
   }
 }
 
-/** SQL that selects a column at PostgreSQL. */
+/** SQL that selects a column at PostgreSQL: the output function's text. A cast to text differs for some types (inet). */
 export const postgresExpression = (kind: Kind, column: string): string =>
-  kind === "bytea" ? `encode(${column}, 'hex')` : `${column}::text`
+  kind === "bytea" ? `encode(${column}, 'hex')` : column
 
 const scalarKinds: Readonly<Record<string, Kind>> = {
+  bool: "boolean",
   float4: "float4",
   float8: "float8",
   bytea: "bytea",

@@ -1,0 +1,184 @@
+/**
+ * The REST client against answers in every form that documentation and other clients know.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import { createServer } from "node:http"
+import { Config } from "../src/Config.ts"
+import * as KeyPair from "../src/KeyPair.ts"
+import * as StreamingClient from "../src/StreamingClient.ts"
+import { privateKeyPem } from "./Local.ts"
+
+interface Asked {
+  readonly path: string
+  readonly authorization: string
+  readonly type: string
+  readonly body: string
+}
+type Answer = readonly [status: number, body: string]
+
+/** A server that answers by path, and what it was asked. */
+const stub = Effect.fnUntraced(function*(answer: (path: string, host: string) => Answer) {
+  const asked: Array<Asked> = []
+  const server = createServer((request, response) => {
+    let body = ""
+    request.setEncoding("latin1").on("data", (part) => {
+      body += part
+    }).on("end", () => {
+      const path = request.url ?? ""
+      asked.push({
+        path,
+        authorization: request.headers.authorization ?? "",
+        type: String(request.headers["x-snowflake-authorization-token-type"]),
+        body
+      })
+      const [status, text] = answer(path, request.headers.host ?? "")
+      response.writeHead(status).end(text)
+    })
+  })
+  const port = yield* Effect.acquireRelease(
+    Effect.callback<number>((resume) => {
+      server.listen(0, "127.0.0.1", () => {
+        const address = server.address()
+        resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : 0))
+      })
+    }),
+    () =>
+      Effect.callback<void>((resume) => {
+        server.close(() => resume(Effect.void))
+        server.closeAllConnections()
+      })
+  )
+  return { asked, config: configOf(`http://127.0.0.1:${port}`) }
+})
+
+const configOf = (url: string): Config =>
+  Schema.decodeUnknownSync(Config)({
+    account: "MYORG-ACCT",
+    url,
+    user: "LOADER",
+    role: "loader",
+    auth: { privateKey: privateKeyPem },
+    warehouse: "WH",
+    database: "RAW"
+  })
+
+const journal = { database: "RAW", schema: "ETL_STREAM", name: "T__JOURNAL" }
+const status = { channel_status_code: "ACTIVE", last_committed_offset_token: null, rows_errors: 3 }
+const opening = JSON.stringify({ next_continuation_token: "c1", channel_status: status })
+const keyPair = KeyPair.parse(Redacted.make(privateKeyPem), undefined, "auth.privateKey")
+const open = (client: StreamingClient.StreamingClient) => client.open(journal, "c", { failOnUncommittedRows: true })
+
+describe("StreamingClient", () => {
+  it.live("takes host and token as JSON too, and asks for the token by host and role", () =>
+    Effect.gen(function*() {
+      const { asked, config } = yield* stub((path, host) =>
+        path === "/v2/streaming/hostname"
+          ? [200, JSON.stringify({ hostname: host })]
+          : path === "/oauth/token"
+          ? [200, JSON.stringify({ token: "opaque" })]
+          : [200, opening]
+      )
+      const opened = yield* open(StreamingClient.make(config, { _tag: "KeyPair", keyPair: yield* keyPair }))
+      assert.deepStrictEqual(opened, {
+        continuationToken: "c1",
+        status: { code: "ACTIVE", committed: undefined, errors: 3 }
+      })
+      assert.deepStrictEqual(asked.map(({ path, type }) => [path.split("?")[0], type]), [
+        ["/v2/streaming/hostname", "KEYPAIR_JWT"],
+        ["/oauth/token", "KEYPAIR_JWT"],
+        ["/v2/streaming/databases/RAW/schemas/ETL_STREAM/pipes/T__JOURNAL-STREAMING/channels/c", "OAUTH"]
+      ])
+      assert.strictEqual(
+        new URLSearchParams(asked[1]?.body).get("scope"),
+        `${new URL(config.url ?? "").host} session:role:LOADER`
+      )
+      assert.strictEqual(asked[2]?.authorization, "Bearer opaque")
+    }).pipe(Effect.scoped))
+
+  it.live("presents a token as it is when it can't be exchanged", () =>
+    Effect.gen(function*() {
+      const { asked, config } = yield* stub((path, host) =>
+        path === "/v2/streaming/hostname"
+          ? [200, `${host}\n`]
+          : path === "/oauth/token"
+          ? [400, "unsupported"]
+          : [200, opening]
+      )
+      yield* open(StreamingClient.make(config, { _tag: "Token", token: Redacted.make("pat") }))
+      assert.deepStrictEqual([asked[2]?.authorization, asked[2]?.type], ["Bearer pat", "PROGRAMMATIC_ACCESS_TOKEN"])
+    }).pipe(Effect.scoped))
+
+  it.live("gets a new token once when one is refused, and then gives up", () =>
+    Effect.gen(function*() {
+      const { asked, config } = yield* stub((path, host) =>
+        path === "/v2/streaming/hostname"
+          ? [200, host]
+          : path === "/oauth/token"
+          ? [200, "raw"]
+          : [401, ""]
+      )
+      const failure = yield* Effect.flip(
+        open(StreamingClient.make(config, { _tag: "KeyPair", keyPair: yield* keyPair }))
+      )
+      assert.strictEqual(failure.error.reason, "Unauthorized")
+      assert.strictEqual(asked.filter(({ path }) => path === "/oauth/token").length, 2)
+    }).pipe(Effect.scoped))
+
+  it.live("calls answers of another form a breach of protocol, and passes on nothing of them", () =>
+    Effect.gen(function*() {
+      for (const answer of ["", "null", "[]", "{\"next_continuation_token\":1}", "secret row"]) {
+        const { config } = yield* stub((path, host) =>
+          path === "/v2/streaming/hostname"
+            ? [200, host]
+            : path === "/oauth/token"
+            ? [200, "raw"]
+            : [200, answer]
+        )
+        const failure = yield* Effect.flip(
+          open(StreamingClient.make(config, { _tag: "KeyPair", keyPair: yield* keyPair }))
+        )
+        assert.strictEqual(failure.error.reason, "Protocol")
+        assert.notInclude(JSON.stringify(failure), "secret row")
+      }
+      const { config } = yield* stub(() => [200, "not a host / at all"])
+      const failure = yield* Effect.flip(
+        open(StreamingClient.make(config, { _tag: "KeyPair", keyPair: yield* keyPair }))
+      )
+      assert.strictEqual(failure.error.reason, "Protocol")
+    }).pipe(Effect.scoped))
+
+  it.live("reads codes of refusals in every form they come in", () =>
+    Effect.gen(function*() {
+      const stale = "STALE_CONTINUATION_TOKEN_SEQUENCER"
+      for (
+        const body of [
+          JSON.stringify({ code: stale, message: "row 'x'" }),
+          JSON.stringify({ error_code: stale }),
+          JSON.stringify(stale)
+        ]
+      ) {
+        const { config } = yield* stub((path, host) =>
+          path === "/v2/streaming/hostname"
+            ? [200, host]
+            : path === "/oauth/token"
+            ? [200, "raw"]
+            : [400, body]
+        )
+        const client = StreamingClient.make(config, { _tag: "KeyPair", keyPair: yield* keyPair })
+        const failure = yield* Effect.flip(
+          client.append(journal, "c", {
+            continuationToken: "c",
+            startOffset: "a",
+            endOffset: "b",
+            body: Buffer.from("{}"),
+            encoding: "zstd"
+          })
+        )
+        assert.deepStrictEqual([failure.action, failure.code, failure.error.reason], ["reopen", stale, "Fenced"])
+        assert.notInclude(failure.error.message, "row 'x'")
+      }
+    }).pipe(Effect.scoped))
+})

@@ -1,0 +1,74 @@
+/**
+ * Writers at the same time: nothing is lost or doubled while one session appends, another merges in transactions, and the server's own writer appends too.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Driver from "./driver/Driver.ts"
+
+describe("concurrent sessions", () => {
+  it.live(
+    "append to a journal while it is merged, moved and pruned in transactions, and while its table is altered",
+    () =>
+      Effect.gen(function*() {
+        const { url } = yield* Driver.server()
+        const [appender, second, merger, admin] = yield* Effect.all([
+          Driver.connect(url),
+          Driver.connect(url),
+          Driver.connect(url),
+          Driver.connect(url)
+        ])
+        yield* admin.script(
+          "create table journal (seq int, k int, v int)",
+          "create table target (k int, v int, n int)",
+          "create table moved (seq int)",
+          "create table state (name varchar, seq int)",
+          "insert into state values ('s', 0)"
+        )
+        const batches = 30
+        const appending = { done: false }
+        const append = (client: Driver.Client, offset: number) =>
+          Effect.forEach(Array.from({ length: batches }, (_, index) => index), (batch) =>
+            client.run(
+              `insert into journal (seq, k, v) select ${
+                batch * 20 + offset
+              } + column1 * 2, mod(column1, 5), 1 from values (1),(2),(3),(4),(5),(6),(7),(8),(9),(10)`
+            ), { discard: true })
+        const round = Effect.gen(function*() {
+          yield* merger.run("begin")
+          const [row] = yield* merger.rows("select count(*) as n from journal")
+          yield* merger.script(
+            "insert into moved select seq from journal",
+            "merge into target t using (select k, count(*) c from (select k from journal where seq in (select seq from moved)) group by k) s on t.k = s.k " +
+              "when matched then update set n = t.n + s.c when not matched then insert (k, v, n) values (s.k, 0, s.c)",
+            "update state set seq = seq + 1 where name = 's'",
+            "delete from journal where seq in (select seq from moved)",
+            "commit"
+          )
+          return Number(row?.["N"])
+        })
+        const merging = Effect.gen(function*() {
+          while (!appending.done) yield* round
+          yield* round
+        })
+        const altering = Effect.forEach(
+          [1, 2, 3],
+          (n) =>
+            Effect.andThen(Effect.sleep("60 millis"), admin.run(`alter table journal add column extra${n} varchar`)),
+          { discard: true }
+        )
+        yield* Effect.all([
+          Effect.all([append(appender, 0), append(second, 1), altering], { concurrency: 3 }).pipe(
+            Effect.ensuring(Effect.sync(() => {
+              appending.done = true
+            }))
+          ),
+          merging
+        ], { concurrency: 2 })
+        const [counted] = yield* admin.rows(
+          "select (select count(*) from moved) m, (select count(distinct seq) from moved) d, (select sum(n) from target) t, (select count(*) from journal) j"
+        )
+        assert.deepStrictEqual(counted, { M: "600", D: "600", T: "600", J: "0" })
+      }),
+    60_000
+  )
+})

@@ -1,0 +1,79 @@
+/**
+ * Names that are legal at PostgreSQL are names at the warehouse, and no name is mistaken for another.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as MirrorState from "@etl-stream/testkit/MirrorState"
+import * as RowComparison from "@etl-stream/testkit/RowComparison"
+import { quoted } from "@etl-stream/testkit/SnowflakeSession"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import * as Landscape from "./Landscape.ts"
+
+const names = ["select", "Mixed Case", "quote\"d", "ümlaut", "with.dot", "dollar$1", "semi;colon", "per%cent"]
+
+describe("identifiers", () => {
+  it.live("of every kind are mirrored as tables and as columns", () =>
+    Effect.gen(function*() {
+      const landscape = yield* Landscape.make()
+      const { postgres } = landscape
+      const columns = names.map((name) => `${quoted(name)} text`).join(", ")
+      for (const name of names) {
+        yield* postgres.query(`CREATE TABLE ${quoted(name)} ("Key Column" int PRIMARY KEY, ${columns})`)
+        yield* postgres.query(`INSERT INTO ${quoted(name)} ("Key Column", ${names.map(quoted).join(", ")})
+          VALUES (1, ${names.map((_unused, index) => `'${index}'`).join(", ")}), (2, ${
+          names.map(() => "NULL").join(", ")
+        })`)
+      }
+      yield* landscape.run(landscape.write(landscape.configuration()))
+      const mirror = yield* landscape.mirror
+      const copied = (): Effect.Effect<boolean, unknown> =>
+        Effect.map(
+          MirrorState.tables(mirror),
+          (states) => states.length === names.length && states.every((state) => state.copied !== null)
+        )
+      yield* Effect.repeat(Effect.suspend(copied), { schedule: Schedule.spaced("200 millis"), until: (done) => done })
+        .pipe(Effect.timeout("40 seconds"))
+      const same = RowComparison.compare({
+        postgres: postgres.url,
+        snowflake: mirror.session,
+        tables: names.map((name) => ({
+          source: { schema: "public", name },
+          target: { database: mirror.database, schema: Landscape.schema, name: RowComparison.warehouseName(name) }
+        }))
+      })
+      assert.deepStrictEqual((yield* same).filter((table) => !RowComparison.isSame(table)), [])
+      for (const name of names) {
+        yield* postgres.query(
+          `UPDATE ${quoted(name)} SET ${quoted(name)} = 'changed', "Key Column" = 7 WHERE "Key Column" = 1;
+          DELETE FROM ${quoted(name)} WHERE "Key Column" = 2; INSERT INTO ${quoted(name)} ("Key Column") VALUES (3)`
+        )
+      }
+      const found = yield* Effect.repeat(same, {
+        schedule: Schedule.spaced("500 millis"),
+        until: (tables) => tables.every(RowComparison.isSame)
+      }).pipe(Effect.timeout("40 seconds"))
+      assert.strictEqual(found.length, names.length)
+    }), 120_000)
+
+  it.live(
+    "that would meet at the warehouse stop the pipeline before anything is written",
+    () =>
+      Effect.gen(function*() {
+        const landscape = yield* Landscape.make()
+        yield* landscape.postgres.query(
+          `CREATE TABLE orders (id int PRIMARY KEY); CREATE TABLE "ORDERS" (id int PRIMARY KEY)`
+        )
+        const runner = yield* landscape.run(landscape.write(landscape.configuration()))
+        const { code } = yield* runner.ended(30_000)
+        assert.strictEqual(code, 1)
+        assert.match(runner.output(), /public\.orders/)
+        assert.match(runner.output(), /public\.ORDERS/)
+        const mirror = yield* landscape.mirror
+        const tables = yield* mirror.session.query(
+          `SELECT COUNT(*) FROM ${mirror.database}.INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = '${Landscape.schema}'`
+        )
+        assert.deepStrictEqual(tables, [["0"]])
+      }),
+    60_000
+  )
+})
