@@ -51,7 +51,7 @@ export const midSnapshot = (runner: ChildProcess, mirror: MirrorState.Mirror, ta
   until(
     runner,
     "for the copy to be under way",
-    10,
+    50,
     Effect.map(copies(mirror), (state) => state.copied > 0 && state.copied < tables ? state : undefined)
   )
 

@@ -33,14 +33,7 @@ describe("identifiers", () => {
         )
       yield* Effect.repeat(Effect.suspend(copied), { schedule: Schedule.spaced("200 millis"), until: (done) => done })
         .pipe(Effect.timeout("40 seconds"))
-      const same = RowComparison.compare({
-        postgres: postgres.url,
-        snowflake: mirror.session,
-        tables: names.map((name) => ({
-          source: { schema: "public", name },
-          target: { database: mirror.database, schema: Landscape.schema, name: RowComparison.warehouseName(name) }
-        }))
-      })
+      const same = Landscape.compare(landscape, mirror, names)
       assert.deepStrictEqual((yield* same).filter((table) => !RowComparison.isSame(table)), [])
       for (const name of names) {
         yield* postgres.query(

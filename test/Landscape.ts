@@ -151,29 +151,36 @@ export const caughtUp = (
   millis = 60_000
 ) => MirrorState.caughtUp({ postgres: landscape.postgres, slot: pipeline, mirror, tables, millis })
 
-/** Fails the test when a table is not the same on both sides, or a journal holds a change twice. */
-export const assertSame = (
+/** Compares tables of the schema `public` with their copies. */
+export const compare = (
   landscape: Landscape,
   mirror: MirrorState.Mirror,
   tables: ReadonlyArray<string>,
   rowsPerPass = 200_000
 ) =>
+  RowComparison.compare({
+    rowsPerPass,
+    postgres: landscape.postgres.url,
+    snowflake: mirror.session,
+    tables: tables.map((name) => ({
+      source: { schema: "public", name },
+      target: { database: mirror.database, schema, name: RowComparison.warehouseName(name) }
+    }))
+  })
+
+/** Fails the test when a table is not the same on both sides, or a journal holds a change twice. */
+export const assertSame = (
+  landscape: Landscape,
+  mirror: MirrorState.Mirror,
+  tables: ReadonlyArray<string>,
+  rowsPerPass?: number
+) =>
   Effect.gen(function*() {
-    const compared = yield* RowComparison.compare({
-      rowsPerPass,
-      postgres: landscape.postgres.url,
-      snowflake: mirror.session,
-      tables: tables.map((name) => ({
-        source: { schema: "public", name },
-        target: { database: mirror.database, schema, name: name.toUpperCase() }
-      }))
-    })
-    for (const comparison of compared) {
+    for (const comparison of yield* compare(landscape, mirror, tables, rowsPerPass)) {
       assert.isTrue(RowComparison.isSame(comparison), JSON.stringify(comparison, undefined, 2))
     }
     for (const table of tables) {
       const { duplicates } = yield* MirrorState.journalState(mirror, table)
       assert.strictEqual(duplicates, 0, `${table}'s journal holds ${duplicates} changes twice`)
     }
-    return compared
   })

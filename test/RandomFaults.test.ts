@@ -15,7 +15,7 @@ import * as Workload from "../demo/Workload.ts"
 import * as Landscape from "./Landscape.ts"
 
 const rows = 15_000
-const rounds = 8
+const rounds = 12
 
 /** Whole numbers from a seed. */
 const randomOf = (seed: number) => {

@@ -4,7 +4,7 @@
  * Each column is a type with its hardest values; a value that the default mapping refuses is not among them. Half of the rows is there before the
  * copy, the same values again come as inserts, and as updates of a row that held something else.
  */
-import { describe, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Landscape from "./Landscape.ts"
 
@@ -153,15 +153,29 @@ describe("values", () => {
         yield* postgres.query(insertAll("keyless", 200))
         yield* check
 
-        // Each row takes the next one's values.
+        // Each row takes the values of the one before it.
         const assignments = columns.map(({ name }) => `${name} = n.${name}`).join(", ")
         for (const table of ["keyed", "keyless"]) {
-          yield* postgres.query(`UPDATE ${table} t SET ${assignments} FROM ${table} n WHERE n.id = t.id + 1`)
+          yield* postgres.query(`UPDATE ${table} t SET ${assignments} FROM ${table} n WHERE n.id = t.id - 1`)
         }
         yield* check
 
         yield* postgres.query("DELETE FROM keyed WHERE id % 2 = 0; DELETE FROM keyless WHERE id % 2 = 0")
         yield* check
+
+        // The judge is judged: what is changed behind the mirror's back is seen, in every column.
+        const target = `${mirror.database}.${Landscape.schema}.KEYED`
+        yield* mirror.session.query(
+          `UPDATE ${target} SET ${columns.map(({ name }) => `${name} = NULL`).join(", ")} WHERE ID = 101`
+        )
+        yield* mirror.session.query(`DELETE FROM ${target} WHERE ID = 103`)
+        yield* mirror.session.query(`INSERT INTO ${target} (ID) VALUES (1)`)
+        const [found] = yield* Landscape.compare(landscape, mirror, ["keyed"])
+        assert.sameDeepMembers([...found?.examples ?? []], [
+          { kind: "different", key: "[\"101\"]", columns: columns.map(({ name }) => name) },
+          { kind: "missing", key: "[\"103\"]", columns: [] },
+          { kind: "extra", key: "[\"1\"]", columns: [] }
+        ])
       }),
     150_000
   )

@@ -40,8 +40,16 @@ export const handle = (
         : withFaults(found.endpoint, found.channel, found.run)
     ),
     Effect.catch((error) => Effect.succeed(refuse(error))),
-    Effect.catchDefect(() =>
-      Effect.succeed(refuse(StreamingError.internal("The request failed inside the server. Retry.")))
+    Effect.catchDefect((defect) =>
+      Effect.as(
+        // The stack says where; an error's message might hold a value.
+        Effect.logError("a streaming request failed", {
+          error: defect instanceof Error
+            ? defect.stack?.split("\n").filter((line) => /^\s+at /.test(line)).join("\n")
+            : typeof defect
+        }),
+        refuse(StreamingError.internal("The request failed inside the server. Retry."))
+      )
     )
   )
 }

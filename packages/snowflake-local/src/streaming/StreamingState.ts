@@ -257,7 +257,7 @@ const make = Effect.fnUntraced(function*(settings: Settings) {
           catch: (cause) =>
             cause instanceof StreamingError.StreamingError
               ? cause
-              : StreamingError.internal("The rows could not be buffered. Retry.")
+              : StreamingError.internal(`The rows could not be buffered (${kindOf(cause)}). Retry.`)
         }),
         schedule(channel)
       )
@@ -371,6 +371,10 @@ const make = Effect.fnUntraced(function*(settings: Settings) {
       }))
   })
 })
+
+/** What failed, without a value: the system's error code, or the error's class. */
+const kindOf = (cause: unknown): string =>
+  cause instanceof Error ? "code" in cause && typeof cause.code === "string" ? cause.code : cause.name : typeof cause
 
 /** Takes the first good row back out of the spool and counts it as rejected. */
 const withoutFirst = (

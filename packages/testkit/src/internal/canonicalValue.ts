@@ -63,7 +63,7 @@ const keepNumbers: Reviver = (_key, value, context) =>
   typeof value === "number" ? new JsonNumber(context?.source ?? String(value)) : value
 
 /** Parses JSON without rounding its numbers. */
-const parseJson = (text: string): unknown => JSON.parse(text, keepNumbers as Parameters<typeof JSON.parse>[1])
+const parseJson = (text: string): unknown => JSON.parse(text, keepNumbers)
 
 const canonicalJson = (value: unknown, number: (source: string) => string): string => {
   if (value instanceof JsonNumber) return number(value.source)
