@@ -42,7 +42,7 @@ describe("memory", () => {
       yield* alive(Landscape.caughtUp(landscape, mirror, tables, 200_000))
       yield* Landscape.assertSame(landscape, mirror, tables, 1_000_000)
 
-      const peak = runner.peakMemory(); console.log("PEAK", megabytes(peak))
+      const peak = runner.peakMemory()
       assert.isAbove(peak, 0)
       assert.isBelow(peak, limit, `the runner's peak was ${megabytes(peak)}`)
     }), 300_000)

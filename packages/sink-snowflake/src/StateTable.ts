@@ -136,6 +136,13 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
       })
       const [other] = yield* decode(OwnerRow, rows)
       if (other === undefined) return
+      // Rows that nothing was written for would refuse the corrected configuration, too.
+      yield* sql.execute({
+        what: `Forgetting ${layout.id}`,
+        sql: `DELETE FROM ${table} WHERE "PIPELINE" = ${literal(pipeline)} AND "TARGET" = ${literal(target)} ` +
+          `AND "COPYING" IS NULL AND "COPIED" IS NULL`,
+        table: layout.id
+      })
       return yield* failure(
         "Unsupported",
         `${layout.id} and ${other.SOURCE_TABLE} of the pipeline ${other.PIPELINE} would both be written to ${target}`,

@@ -13,7 +13,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { type ChildProcess, execFileSync, spawn } from "node:child_process"
 import { randomBytes } from "node:crypto"
-import { createWriteStream, readFileSync } from "node:fs"
+import { createWriteStream, readFileSync, rmSync } from "node:fs"
 import * as fs from "node:fs/promises"
 import * as os from "node:os"
 import * as path from "node:path"
@@ -99,8 +99,11 @@ interface Running {
 
 /** Servers of this Node process: its end, however it comes, is theirs. */
 const live = new Set<ChildProcess>()
+/** Folders of the scopes that are open. */
+const homes = new Set<string>()
 process.on("exit", () => {
-  for (const child of live) child.kill("SIGQUIT")
+  for (const child of live) child.kill("SIGKILL")
+  for (const home of homes) rmSync(home, { recursive: true, force: true, maxRetries: 3 })
 })
 
 const launch = async (
@@ -208,11 +211,16 @@ export const start = (
           const folder = await fs.mkdtemp(path.join(os.tmpdir(), "etl-stream-postgres-"))
           // The server's user walks through it; what is inside is its own and closed to others.
           await fs.chmod(folder, 0o711)
+          homes.add(folder)
           return folder
         },
         catch: failure("no temporary folder could be made")
       }),
-      (folder) => Effect.promise(() => fs.rm(folder, { recursive: true, force: true, maxRetries: 3 }))
+      (folder) =>
+        Effect.promise(async () => {
+          homes.delete(folder)
+          await fs.rm(folder, { recursive: true, force: true, maxRetries: 3 })
+        })
     )
     const dataDir = path.resolve(options.dataDir ?? path.join(home, "data"))
     const logFile = options.dataDir !== undefined ? `${dataDir}.log` : path.join(home, "postgres.log")
