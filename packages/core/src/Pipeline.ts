@@ -231,8 +231,13 @@ const start = Effect.fnUntraced(function*(options: Options) {
       }
     })
   const idle = () => {
-    for (const { worker } of routes.all()) if (worker !== undefined && !worker.idle()) return false
-    return acknowledgement.settled()
+    const unsettled = new Set(acknowledgement.unsettledTables())
+    for (const { copy, table, worker } of routes.all()) {
+      if (worker !== undefined && !worker.idle()) return false
+      // A copy that was cut off is void at the next start: nothing is to be waited for.
+      if (copy === undefined && unsettled.has(table)) return false
+    }
+    return true
   }
   const flush = Effect.sync(() => {
     for (const { worker } of routes.all()) worker?.flush()

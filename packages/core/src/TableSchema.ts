@@ -9,10 +9,15 @@ export interface TableName {
   readonly name: string
 }
 
-/** Text that identifies a table within a pipeline, for maps, logs and metrics: `schema.name`. Not an SQL identifier. */
+/**
+ * Text that identifies a table within a pipeline, for maps, logs and metrics: `schema.name`, a part with a dot or a double quote
+ * in double quotes, so that different tables never share one. Not an SQL identifier.
+ */
 export type TableId = string
 
-export const tableId = (name: TableName): TableId => `${name.schema}.${name.name}`
+const part = (name: string): string => /[."]/.test(name) ? `"${name.replaceAll("\"", "\"\"")}"` : name
+
+export const tableId = (name: TableName): TableId => `${part(name.schema)}.${part(name.name)}`
 
 export interface ColumnSchema {
   readonly name: string

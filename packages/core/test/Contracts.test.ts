@@ -17,6 +17,18 @@ import { batch, plain } from "./doubles/Tables.ts"
 const uint64 = fc.bigInt({ min: 0n, max: (1n << 64n) - 1n })
 const sequence = fc.record({ commit: uint64, ordinal: uint64 })
 
+describe("TableId", () => {
+  it("is different for different tables, whatever their names hold", () => {
+    const name = fc.string({ unit: fc.constantFrom("a", ".", "\""), minLength: 1, maxLength: 5 })
+    fc.assert(fc.property(name, name, name, name, (schema, table, otherSchema, otherTable) => {
+      const same = schema === otherSchema && table === otherTable
+      const [one, other] = [{ schema, name: table }, { schema: otherSchema, name: otherTable }]
+      assert.strictEqual(tableId(one) === tableId(other), same)
+    }))
+    assert.strictEqual(tableId({ schema: "public", name: "orders" }), "public.orders")
+  })
+})
+
 describe("Sequence", () => {
   it("has a text form that sorts as the sequence does and can be read back", () => {
     fc.assert(fc.property(sequence, sequence, (a, b) => {

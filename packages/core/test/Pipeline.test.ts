@@ -386,6 +386,33 @@ describe("Pipeline", () => {
       assert.strictEqual(progress.phase, "stopped")
     }))
 
+  it.live("stops in the middle of a copy without waiting for the rest of it", () =>
+    Effect.gen(function*() {
+      const { sink } = recorder()
+      let settles = 0
+      const stop = yield* Deferred.make<void>()
+      const progress = Progress.make("shop")
+      const fiber = yield* run({
+        source: list([
+          { _tag: "SnapshotBegin", table: a, position: 5n, estimatedRows: undefined, estimatedBytes: undefined },
+          {
+            _tag: "SnapshotRows",
+            batch: batch(a, [{ op: Operation.Read, commit: 5n, ordinal: 0n, values: [1, "x"] }]),
+            position: 5n,
+            part: 0
+          }
+        ], false),
+        sink: { ...sink, settle: Effect.sync(() => void settles++) },
+        progress,
+        stop: Deferred.await(stop),
+        drain: "1 hour"
+      }).pipe(Effect.forkChild)
+      yield* eventually(() => progress.table("public.a").snapshotRows === 1)
+      yield* Deferred.succeed(stop, undefined)
+      yield* Fiber.join(fiber)
+      assert.strictEqual(settles, 1)
+    }))
+
   it.live("stops in the middle of a busy stream: pulls no more, keeps the source open until what it took is durable", () =>
     Effect.gen(function*() {
       const stop = yield* Deferred.make<void>()
