@@ -19,6 +19,7 @@ import { Accounts } from "./Accounts.ts"
 import type { Bindings } from "./BindVariables.ts"
 import * as BindVariables from "./BindVariables.ts"
 import { Catalog } from "./Catalog.ts"
+import * as QueryAnswer from "./QueryAnswer.ts"
 import * as ResultRows from "./ResultRows.ts"
 import type { Session } from "./Session.ts"
 import { Sessions } from "./Sessions.ts"
@@ -26,7 +27,6 @@ import * as SnowflakeError from "./SnowflakeError.ts"
 import * as Environment from "./sql/Environment.ts"
 import type { Token } from "./sql/Token.ts"
 import { statements, tokenize } from "./sql/Token.ts"
-import * as Control from "./statement/ControlStatement.ts"
 import * as Dispatch from "./statement/Dispatch.ts"
 import * as StageStatement from "./statement/StageStatement.ts"
 import type { Outcome, StatementContext } from "./statement/StatementContext.ts"
@@ -44,14 +44,11 @@ export interface QueryRequest {
   readonly parameters: Readonly<Record<string, unknown>>
 }
 
-/** The driver's response body, as JSON text. */
-export type Answer = string
-
 interface Running {
   readonly queryId: string
   readonly requestId: string
   readonly session: Session
-  readonly answer: Deferred.Deferred<Answer>
+  readonly answer: Deferred.Deferred<QueryAnswer.Answer>
   fiber: Fiber.Fiber<void> | undefined
   status: "RUNNING" | "SUCCESS" | "FAILED_WITH_ERROR"
   /** Names of the files with the result's chunks. */
@@ -66,36 +63,6 @@ const keptCharacters = 16_000_000
 /** The statement log keeps this much of a statement's text. */
 const loggedCharacters = 10_000
 
-/** Boolean and numeric parameters travel as such. */
-const parameterValue = (text: string): string | number | boolean =>
-  text === "true" ? true : text === "false" ? false : /^\d+$/.test(text) ? Number(text) : text
-
-export const parametersOf = (
-  session: Session
-): ReadonlyArray<{ readonly name: string; readonly value: string | number | boolean }> =>
-  [...Control.parameterDefaults].map(([name, standard]) => ({
-    name,
-    value: parameterValue(session.parameters.get(name) ?? standard)
-  }))
-
-/** The body of an error; the driver needs `data.sqlState`. */
-export const failure = (error: SnowflakeError.SnowflakeError, queryId: string | null = null): Answer =>
-  JSON.stringify({
-    success: false,
-    code: error.code,
-    message: error.message,
-    headers: null,
-    data: {
-      sqlState: error.sqlState,
-      queryId,
-      errorCode: error.code,
-      internalError: false,
-      pos: -1,
-      line: -1,
-      type: "COMPILATION"
-    }
-  })
-
 export class Queries extends Context.Service<Queries, {
   readonly log: StatementLog
   readonly stageToken: string
@@ -103,9 +70,9 @@ export class Queries extends Context.Service<Queries, {
   /** Told once, when the server listens. */
   readonly setBaseUrl: (url: string) => void
   /** Starts a query, or finds the one of the same request id, and answers: with its result, or that it is still in progress. */
-  readonly submit: (session: Session, request: QueryRequest) => Effect.Effect<Answer>
+  readonly submit: (session: Session, request: QueryRequest) => Effect.Effect<QueryAnswer.Answer>
   /** The answer of an earlier query. */
-  readonly result: (session: Session, queryId: string) => Effect.Effect<Answer>
+  readonly result: (session: Session, queryId: string) => Effect.Effect<QueryAnswer.Answer>
   readonly monitor: (session: Session, queryId: string) => { readonly id: string; readonly status: string } | undefined
   /** Cancels by request id or query id. */
   readonly abort: (session: Session, id: string) => Effect.Effect<void>
@@ -147,49 +114,6 @@ export class Queries extends Context.Service<Queries, {
           baseUrl: () => baseUrl,
           stageToken,
           resultsFolder
-        }
-
-        const success = (session: Session, queryId: string, outcome: Outcome): Answer => {
-          const { result } = outcome
-          const state = {
-            queryId,
-            parameters: parametersOf(session),
-            finalDatabaseName: session.database ?? null,
-            finalSchemaName: session.schema ?? null,
-            finalWarehouseName: session.warehouse ?? null,
-            finalRoleName: session.role,
-            statementTypeId: outcome.typeId,
-            version: 1,
-            numberOfBinds: 0,
-            databaseProvider: null
-          }
-          if (outcome.extra !== undefined) {
-            return JSON.stringify({
-              success: true,
-              code: null,
-              message: null,
-              data: { ...outcome.extra, ...state, statementTypeId: null }
-            })
-          }
-          const head = JSON.stringify({
-            ...state,
-            rowtype: result.columns.map(ResultRows.rowType),
-            total: result.total,
-            returned: result.total,
-            arrayBindSupported: false,
-            queryResultFormat: "json",
-            ...(result.chunks.length === 0 ? {} : {
-              chunks: result.chunks.map((chunk) => ({
-                url: `${baseUrl}/results/${chunk.path}`,
-                rowCount: chunk.rows,
-                uncompressedSize: chunk.bytes,
-                compressedSize: chunk.bytes
-              })),
-              chunkHeaders: {},
-              qrmk: null
-            })
-          })
-          return `{"success":true,"code":null,"message":null,"data":{"rowset":[${result.inline}],${head.slice(1)}}`
         }
 
         /** One statement, logged; `tokens` is undefined when the text must not be split (PUT). */
@@ -262,12 +186,17 @@ export class Queries extends Context.Service<Queries, {
             )
           })
 
-        const execute = (session: Session, request: QueryRequest, running: Running): Effect.Effect<Answer> =>
+        const execute = (
+          session: Session,
+          request: QueryRequest,
+          running: Running
+        ): Effect.Effect<QueryAnswer.Answer> =>
           Effect.gen(function*() {
             session.busy = true
             const source = request.sqlText
             if (StageStatement.isPut(source)) {
-              return success(session, running.queryId, yield* statement(session, request, running.queryId, source, []))
+              const outcome = yield* statement(session, request, running.queryId, source, [])
+              return QueryAnswer.success(session, running.queryId, outcome, baseUrl)
             }
             const parts = yield* Statement.parse(() => statements(tokenize(source)))
             const single = parts[0]
@@ -278,7 +207,7 @@ export class Queries extends Context.Service<Queries, {
             if (parts.length === 1) {
               const outcome = yield* statement(session, request, running.queryId, source, single)
               running.chunks = outcome.result.chunks.map((chunk) => chunk.path)
-              return success(session, running.queryId, outcome)
+              return QueryAnswer.success(session, running.queryId, outcome, baseUrl)
             }
             const ids: Array<string> = []
             const types: Array<number> = []
@@ -288,11 +217,11 @@ export class Queries extends Context.Service<Queries, {
               const child = makeRunning(session, `${request.requestId}/${ids.length}`, queryId)
               child.status = "SUCCESS"
               child.chunks = outcome.result.chunks.map((chunk) => chunk.path)
-              yield* Deferred.succeed(child.answer, success(session, queryId, outcome))
+              yield* Deferred.succeed(child.answer, QueryAnswer.success(session, queryId, outcome, baseUrl))
               ids.push(queryId)
               types.push(outcome.typeId)
             }
-            return success(session, running.queryId, {
+            return QueryAnswer.success(session, running.queryId, {
               kind: "MULTI_STATEMENT",
               typeId: 0xa000,
               result: ResultRows.status("Multiple statements executed successfully."),
@@ -304,16 +233,16 @@ export class Queries extends Context.Service<Queries, {
                 resultIds: ids.join(","),
                 resultTypes: types.join(",")
               }
-            })
+            }, baseUrl)
           }).pipe(
             Effect.catch((error) => {
               running.status = "FAILED_WITH_ERROR"
-              return Effect.succeed(failure(error, running.queryId))
+              return Effect.succeed(QueryAnswer.failure(error, running.queryId))
             }),
             Effect.catchDefect((defect) => {
               running.status = "FAILED_WITH_ERROR"
               const message = defect instanceof Error ? defect.message : String(defect)
-              return Effect.succeed(failure(SnowflakeError.internal(message), running.queryId))
+              return Effect.succeed(QueryAnswer.failure(SnowflakeError.internal(message), running.queryId))
             }),
             Effect.onInterrupt(() =>
               Effect.sync(() => {
@@ -345,7 +274,7 @@ export class Queries extends Context.Service<Queries, {
             queryId,
             requestId,
             session,
-            answer: Deferred.makeUnsafe<Answer>(),
+            answer: Deferred.makeUnsafe<QueryAnswer.Answer>(),
             fiber: undefined,
             status: "RUNNING",
             chunks: [],
@@ -387,7 +316,7 @@ export class Queries extends Context.Service<Queries, {
                 return Deferred.succeed(running.answer, answer)
               }),
               Effect.onInterrupt(() =>
-                Deferred.succeed(running.answer, failure(SnowflakeError.cancelled(), running.queryId))
+                Deferred.succeed(running.answer, QueryAnswer.failure(SnowflakeError.cancelled(), running.queryId))
               ),
               Effect.asVoid,
               Effect.forkIn(scope, { startImmediately: true })
@@ -395,27 +324,11 @@ export class Queries extends Context.Service<Queries, {
             return running
           })
 
-        const inProgress = (running: Running, asynchronous: boolean): Answer =>
-          JSON.stringify({
-            success: true,
-            code: asynchronous ? "333334" : "333333",
-            message: asynchronous
-              ? "Asynchronous execution in progress. Use provided query id to perform query monitoring and management."
-              : "Query execution in progress.",
-            data: {
-              queryId: running.queryId,
-              getResultUrl: `/queries/${running.queryId}/result`,
-              queryAbortsAfterSecs: 300,
-              progressDesc: null,
-              parameters: parametersOf(running.session)
-            }
-          })
-
-        const wait = (running: Running): Effect.Effect<Answer> =>
+        const wait = (running: Running): Effect.Effect<QueryAnswer.Answer> =>
           Deferred.await(running.answer).pipe(
             Effect.timeoutOrElse({
               duration: `${inProgressAfter} millis`,
-              orElse: () => Effect.succeed(inProgress(running, false))
+              orElse: () => Effect.succeed(QueryAnswer.inProgress(running.session, running.queryId, false))
             })
           )
 
@@ -429,13 +342,16 @@ export class Queries extends Context.Service<Queries, {
           submit: (session, request) =>
             Effect.flatMap(
               start(session, request),
-              (running) => request.asynchronous ? Effect.succeed(inProgress(running, true)) : wait(running)
+              (running) =>
+                request.asynchronous
+                  ? Effect.succeed(QueryAnswer.inProgress(running.session, running.queryId, true))
+                  : wait(running)
             ),
           result: (session, queryId) =>
             Effect.suspend(() => {
               const running = byQueryId(session, queryId)
               return running === undefined
-                ? Effect.succeed(failure(SnowflakeError.resultNotFound(), queryId))
+                ? Effect.succeed(QueryAnswer.failure(SnowflakeError.resultNotFound(), queryId))
                 : wait(running)
             }),
           monitor: (session, queryId) => {

@@ -4,6 +4,7 @@
 import * as SnowflakeError from "../SnowflakeError.ts"
 import { cast } from "./Cast.ts"
 import { Cursor, isOp, isWord } from "./Cursor.ts"
+import * as DateFormat from "./DateFormat.ts"
 import * as Functions from "./Functions.ts"
 import * as Literal from "./Literal.ts"
 import type { Scope } from "./Scope.ts"
@@ -102,7 +103,7 @@ const specialCall = (functionName: string, items: ReadonlyArray<Token>, scope: S
       const part = cursor.next()
       cursor.expect("FROM")
       const named = part.kind === "string" || part.kind === "word" ? part.text : ""
-      return `CAST(floor(date_part('${Functions.datePart(named)}', ${scope.expression(cursor.rest())})) AS BIGINT)`
+      return `CAST(floor(date_part('${DateFormat.datePart(named)}', ${scope.expression(cursor.rest())})) AS BIGINT)`
     }
     case "POSITION": {
       const needle = cursor.until("IN")
