@@ -41,6 +41,13 @@ once("tools", tools.join(), () => {
   mkdirSync(toolchain, { recursive: true })
   writeFileSync(join(toolchain, "package.json"), "{ \"private\": true }\n")
   run(npm, ["install", "--prefix", toolchain, "--no-audit", "--no-fund", "--loglevel=error", "--save-exact", ...tools])
+  if (spawnSync(join(bin, "node"), ["--version"]).status !== 0) {
+    console.error(
+      "npm installed the package `node` without running its install script, which fetches the binary. " +
+        "Allow install scripts (npm config set ignore-scripts false), delete .toolchain and try again."
+    )
+    process.exit(3)
+  }
 })
 once("dependencies", readFileSync(join(root, "pnpm-lock.yaml")), () => {
   console.error("Installing dependencies (once per lock file) ...")
