@@ -185,6 +185,7 @@ export const lines = Plugin.sink({
           }
         })
       return {
+        begin: () => Effect.void,
         open: (_, durable) =>
           Effect.sync(() => {
             const last = held().findLast(({ kind }) => kind === "change")?.sequence

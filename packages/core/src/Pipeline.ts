@@ -178,6 +178,7 @@ const start = Effect.fnUntraced(function*(options: Options) {
 
   const prepare = Effect.gen(function*() {
     const tables = yield* Effect.tapCause(source.tables, failedAt("source"))
+    yield* Effect.tapCause(routes.begin(tables), failedAt("sink"))
     yield* Effect.forEach(tables, (table) => Effect.tapCause(routes.resolve(table), failedAt("sink")), {
       concurrency: openConcurrency,
       discard: true
@@ -189,7 +190,9 @@ const start = Effect.fnUntraced(function*(options: Options) {
   // stays open after its end and after a stop: its feedback still has to tell the server what becomes durable.
   const handoff = yield* Queue.make<Element, Cause.Done>({ capacity: 0 })
   const pulling = Effect.gen(function*() {
-    const pull = yield* Stream.toPull(source.stream({ positions: routes.positions, unwanted: routes.unwanted, acknowledged }))
+    const pull = yield* Stream.toPull(
+      source.stream({ positions: routes.positions, unwanted: routes.unwanted, acknowledged })
+    )
     while (true) {
       const elements = yield* pull
       for (const element of elements) {

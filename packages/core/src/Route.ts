@@ -41,6 +41,8 @@ export interface Route {
 }
 
 export interface Routes {
+  /** Tells the sink which tables the run begins with. Comes before the first `resolve`. */
+  readonly begin: (schemas: ReadonlyArray<TableSchema>) => Effect.Effect<void, ConnectorError>
   /** The route for a table as it is now; asks transforms about a new schema version, opens a new table at the sink. */
   readonly resolve: (schema: TableSchema) => Effect.Effect<Route, ConnectorError>
   /** All routes so far. */
@@ -71,6 +73,8 @@ export const make = (options: Options): Routes => {
   const unwanted = new Set<TableId>()
   /** Target table to the source table that owns it. */
   const targets = new Map<TableId, TableId>()
+  /** What transforms make of the tables that the run begins with: they are asked only once. */
+  const planned = new Map<TableSchema, TableSchema | undefined>()
 
   const transformed = Effect.fnUntraced(function*(schema: TableSchema) {
     let target: TableSchema | undefined = schema
@@ -79,6 +83,11 @@ export const make = (options: Options): Routes => {
       if (target === undefined) return undefined
     }
     return target
+  })
+
+  const begin = Effect.fnUntraced(function*(schemas: ReadonlyArray<TableSchema>) {
+    for (const schema of schemas) planned.set(schema, yield* transformed(schema))
+    yield* sink.begin([...planned.values()].filter((target) => target !== undefined))
   })
 
   const durable = (route: Route) => (sequence: Sequence.Sequence): Effect.Effect<void> =>
@@ -116,7 +125,7 @@ export const make = (options: Options): Routes => {
     const table = tableId(schema.table)
     const known = routes.get(table)
     if (known !== undefined && (known.schema === schema || known.schema.version === schema.version)) return known
-    const target = yield* transformed(schema)
+    const target = planned.has(schema) ? planned.get(schema) : yield* transformed(schema)
     const route: Route = known ?? {
       table,
       schema,
@@ -135,5 +144,5 @@ export const make = (options: Options): Routes => {
     return route
   })
 
-  return { resolve, all: () => routes.values(), positions, unwanted }
+  return { begin, resolve, all: () => routes.values(), positions, unwanted }
 }

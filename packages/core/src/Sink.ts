@@ -20,6 +20,8 @@ export interface TablePosition {
   readonly copied: bigint | undefined
   /** Sequence of the last durable change; undefined when there is none. The engine does not write changes up to it again. */
   readonly committed: Sequence | undefined
+  /** `TableSchema.origin` of the copy, or of the `Schema` element that came last; undefined when none was given. */
+  readonly origin?: string | undefined
 }
 
 /** What a table's writer is given. Truncates and schema changes come in order with the rows. */
@@ -35,6 +37,12 @@ export interface TableWriter {
 }
 
 export interface Sink {
+  /**
+   * Called once per run before the first `open`, with all tables that the run begins with (as transforms leave them). What the
+   * sink holds of this pipeline's other tables stops counting as a complete copy, because their changes aren't read from now on; it
+   * is not deleted.
+   */
+  readonly begin: (tables: ReadonlyArray<TableSchema>) => Effect.Effect<void, ConnectorError>
   /**
    * Opens a table, creating what is missing, and fences an older writer. `durable` is to be called with the sequence of the
    * last change (rows or truncate) that can't be lost any more; calls may skip sequences but never go back.

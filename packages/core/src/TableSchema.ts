@@ -44,4 +44,9 @@ export interface TableSchema {
   readonly version: number
   readonly columns: ReadonlyArray<ColumnSchema>
   readonly identity: Identity
+  /**
+   * Opaque text by which the source recognises the table's history: whether what was copied once is still the beginning of
+   * what the table holds. A sink keeps it with the copy and gives it back in its position, and never interprets it.
+   */
+  readonly origin?: string
 }

@@ -67,6 +67,7 @@ const list = (elements: ReadonlyArray<Element>, ends = true, tables_: ReadonlyAr
 const recorder = (position: { copied?: bigint; committed?: Sequence.Sequence } = {}) => {
   const written: Array<readonly [string, TableElement]> = []
   const sink: Sink = {
+    begin: () => Effect.void,
     open: (table, durable) =>
       Effect.succeed({
         position: { copied: position.copied, committed: position.committed },
@@ -289,6 +290,7 @@ describe("Pipeline", () => {
       }
       const written = { a: 0, b: 0 }
       const sink: Sink = {
+        begin: () => Effect.void,
         open: (table, durable) =>
           Effect.succeed({
             position: { copied: 0n, committed: undefined },
@@ -616,6 +618,54 @@ describe("Pipeline", () => {
       assert.strictEqual(end?._tag === "SnapshotEnd" ? end.rows : undefined, 3)
       assert.strictEqual(progress.acknowledgedPosition, 13n)
       assert.strictEqual(progress.snapshot(0).tables.find(({ table }) => table === "public.b")?.dropped, 2)
+    }))
+
+  it.live("tells the sink which tables a run begins with, before it opens the first, and asks transforms only once", () =>
+    Effect.gen(function*() {
+      const calls: Array<string> = []
+      const asked: Array<string> = []
+      const recording = recorder({ copied: 0n })
+      const sink: Sink = {
+        ...recording.sink,
+        begin: (begun) =>
+          Effect.sync(() => calls.push(`begin ${begun.map(({ origin, table }) => `${table.name}:${origin}`).join()}`)),
+        open: (table, durable) =>
+          Effect.andThen(
+            Effect.sync(() => calls.push(`open ${table.table.name}`)),
+            recording.sink.open(table, durable)
+          )
+      }
+      const transform: Transform = {
+        schema: (table) => {
+          asked.push(`${table.table.name} ${table.version}`)
+          return Effect.succeed(
+            table.table.name === "b"
+              ? undefined
+              : { ...table, table: { ...table.table, name: `${table.table.name}_x` } }
+          )
+        },
+        apply: Effect.succeed
+      }
+      const later = { ...plain("a", 2), origin: "second" }
+      yield* run({
+        source: list(
+          [{ _tag: "Schema", table: later, sequence: Sequence.zero }, mark(5)],
+          true,
+          tables.map((table) => ({ ...table, origin: `first ${table.table.name}` }))
+        ),
+        sink,
+        transforms: [transform]
+      })
+      assert.strictEqual(calls[0], "begin a_x:first a,c_x:first c")
+      assert.deepStrictEqual(calls.slice(1).sort(), ["open a_x", "open c_x"])
+      assert.deepStrictEqual(asked, ["a 1", "b 1", "c 1", "a 2"])
+      const [element] = recording.written.map(([, written]) => written)
+      assert.strictEqual(element?._tag === "Schema" ? element.table.origin : undefined, "second")
+
+      const broke = yield* Effect.exit(
+        run({ source: list([]), sink: { ...sink, begin: () => Effect.fail(broken("begin")) } })
+      )
+      assert.strictEqual(failure(broke)?.message, "begin")
     }))
 
   it.live("refuses two tables with one target", () =>

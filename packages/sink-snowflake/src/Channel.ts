@@ -5,6 +5,7 @@
  * and compressed. Chunks grow or shrink with the compression that is achieved, so that requests stay below the limit; requests are paced so
  * that the channel's rates can't be exceeded. When it is not known whether an append was taken, it is repeated with the same
  * continuation token: had it been taken, that token is stale, and the run ends (`Fenced`) to resume after what is committed.
+ * A request that is refused as too large is sent again in halves, down to single rows.
  */
 import type * as ChangeBatch from "@etl-stream/core/ChangeBatch"
 import { sequenceAt } from "@etl-stream/core/ChangeBatch"
@@ -80,6 +81,8 @@ export class Channel {
   private continuationToken = ""
   private errors = 0
   private chunkBytes = 3_500_000
+  /** Most bytes per request: less after one was refused as too large, and then slowly more again. */
+  private requestBytes = maxRequestBytes
   private nextRequestMillis = 0
   /** Last offset token that Snowflake accepted, and the last that it committed; undefined when there is none. */
   accepted: Sequence.SequenceText | undefined
@@ -120,6 +123,15 @@ export class Channel {
   private failed(failure: StreamingFailure): Failed {
     const { error } = failure
     return ErrorPolicy.failure(error.reason, error.message, error.hint, { table: this.layout.id })
+  }
+
+  private skippedRows(rows: number): Failed {
+    return ErrorPolicy.failure(
+      "Rejected",
+      `Snowflake skipped ${rows} rows of ${this.layout.id} on their way into ${this.layout.journal.name}`,
+      skippedHint,
+      { table: this.layout.id }
+    )
   }
 
   private fenced(message: string): Failed {
@@ -172,12 +184,36 @@ export class Channel {
     )
   }
 
+  /**
+   * Opens the channel again, which must be where this runner left it with nothing in flight: a runner that took over in the meantime
+   * is ahead, and nothing may be decided for it.
+   */
+  get reopen(): Effect.Effect<void, Failed> {
+    return Effect.suspend(() => {
+      const { committed, errors } = this
+      return Effect.andThen(
+        this.open(),
+        Effect.suspend(() => {
+          if (this.errors > errors) return Effect.fail(this.skippedRows(this.errors - errors))
+          return this.committed === committed ? Effect.void : Effect.fail(
+            this.fenced(`The channel ${this.name} of ${this.layout.journal.name} was written to by somebody else`)
+          )
+        })
+      )
+    })
+  }
+
+  /** Moves the committed offset to `to`, after rows that came by another way. */
+  advance(to: Sequence.SequenceText): Effect.Effect<void, Failed> {
+    return Effect.andThen(this.reopen, this.open(to))
+  }
+
   /** Forgets the channel, its count of skipped rows included, and opens it anew with the offset `from`. */
   restart(from: Sequence.SequenceText): Effect.Effect<void, Failed> {
-    return this.client.drop(this.layout.journal, this.name).pipe(
-      Effect.mapError((failure) => this.failed(failure)),
-      Effect.andThen(this.open(from))
+    const drop = Effect.suspend(() => this.client.drop(this.layout.journal, this.name)).pipe(
+      Effect.mapError((failure) => this.failed(failure))
     )
+    return this.reopen.pipe(Effect.andThen(drop), Effect.andThen(this.open(from)))
   }
 
   private unhealthy(status: ChannelStatus): Failed {
@@ -200,14 +236,7 @@ export class Channel {
       }
       if (!ErrorPolicy.isHealthy(status.code)) return yield* this.unhealthy(status)
       if (status.errors > this.errors) {
-        return yield* ErrorPolicy.failure(
-          "Rejected",
-          `Snowflake skipped ${
-            status.errors - this.errors
-          } rows of ${this.layout.id} on their way into ${this.layout.journal.name}`,
-          skippedHint,
-          { table: this.layout.id }
-        )
+        return yield* this.skippedRows(status.errors - this.errors)
       }
       const { committed } = status
       if (committed === undefined || committed === this.committed) return
@@ -241,7 +270,7 @@ export class Channel {
       while (next !== undefined) {
         if ("row" in next) return next
         const chunk: Compressed = next
-        const [, following] = yield* Effect.all([
+        const [taken, following] = yield* Effect.all([
           this.send(
             chunk.body,
             chunk.rawBytes,
@@ -250,7 +279,9 @@ export class Channel {
           ),
           this.prepare(batch, chunk.to)
         ], { concurrency: 2 })
-        next = following
+        if (taken) next = following
+        else if (chunk.to === chunk.from + 1) return { _tag: "TooLarge", row: chunk.from } as const
+        else next = yield* this.prepare(batch, chunk.from, Math.ceil(chunk.rawBytes / 2))
       }
       return undefined
     })).pipe(Effect.ensuring(Effect.sync(() => this.encoder.release())))
@@ -261,18 +292,28 @@ export class Channel {
     return Effect.gen({ self: this }, function*() {
       const bytes = this.encoder.truncate(sequence, commitTime)
       const text = Sequence.format(sequence)
-      yield* this.send(yield* compress(bytes), bytes.length, text, text)
+      const taken = yield* this.send(yield* compress(bytes), bytes.length, text, text)
+      if (!taken) {
+        const { hint, reason } = ErrorPolicy.streaming(413, undefined)
+        return yield* ErrorPolicy.failure(
+          reason,
+          `A truncate of ${this.layout.id} was refused as too large, which no request is smaller than`,
+          hint,
+          { table: this.layout.id }
+        )
+      }
     })
   }
 
-  /** Encodes and compresses the rows from `from` on that fit into a request. */
+  /** Encodes and compresses the rows from `from` on that fit into a request, and into `atMost` bytes before compression. */
   private prepare(
     batch: ChangeBatch.ChangeBatch,
-    from: number
+    from: number,
+    atMost = Number.POSITIVE_INFINITY
   ): Effect.Effect<Compressed | TooLarge | undefined, Failed> {
     return Effect.gen({ self: this }, function*() {
       if (from >= batch.rows) return undefined
-      let limit = this.chunkBytes
+      let limit = Math.min(this.chunkBytes, atMost)
       for (;;) {
         const target = limit
         const chunk = yield* Effect.try({
@@ -283,9 +324,9 @@ export class Channel {
         if (single && chunk.bytes.length > maxRowBytes) return { _tag: "TooLarge", row: from } as const
         const body = yield* compress(chunk.bytes)
         const rawBytes = chunk.bytes.length
-        if (body.length <= maxRequestBytes) {
+        if (body.length <= (single ? maxRequestBytes : this.requestBytes)) {
           // Aim at nine tenths of the limit by the ratio just seen, growing at most twofold per request.
-          const fitting = 0.9 * maxRequestBytes * rawBytes / Math.max(body.length, 1)
+          const fitting = 0.9 * this.requestBytes * rawBytes / Math.max(body.length, 1)
           this.chunkBytes = Math.max(65_536, Math.min(fitting, maxChunkBytes, Math.max(this.chunkBytes * 2, 65_536)))
           return { body, rawBytes, from, to: chunk.to }
         }
@@ -300,12 +341,13 @@ export class Channel {
     return unwritable(this.layout, cause)
   }
 
+  /** Sends a request; false when Snowflake refused it as too large, and then nothing of it was taken. */
   private send(
     body: Uint8Array,
     rawBytes: number,
     startOffset: string,
     endOffset: string
-  ): Effect.Effect<void, Failed> {
+  ): Effect.Effect<boolean, Failed> {
     return Effect.gen({ self: this }, function*() {
       const now = yield* Clock.currentTimeMillis
       const wait = this.nextRequestMillis - now
@@ -313,18 +355,29 @@ export class Channel {
       this.nextRequestMillis = Math.max(now, this.nextRequestMillis) +
         Math.max(minRequestMillis, rawBytes / bytesPerMilli)
       this.sent = endOffset
-      this.continuationToken = yield* this.client.append(this.layout.journal, this.name, {
+      const next = yield* this.client.append(this.layout.journal, this.name, {
         continuationToken: this.continuationToken,
         startOffset,
         endOffset,
         body,
         encoding
-      }).pipe(Effect.mapError((failure) => this.failed(failure)))
+      }).pipe(
+        Effect.catch((failure) =>
+          failure.action === "split" ? Effect.succeed(undefined) : Effect.fail(this.failed(failure))
+        )
+      )
+      if (next === undefined) {
+        this.requestBytes = Math.max(1, Math.min(this.requestBytes, body.length) >> 1)
+        return false
+      }
+      this.continuationToken = next
+      this.requestBytes = Math.min(maxRequestBytes, Math.ceil(this.requestBytes * 1.1))
       if (!this.inFlight) this.progressMillis = yield* Clock.currentTimeMillis
       this.accepted = endOffset
-      if (!this.inFlight) return
+      if (!this.inFlight) return true
       yield* this.idle.close
       yield* this.activity.open
+      return true
     })
   }
 }

@@ -56,7 +56,9 @@ const Journal = Schema.Struct({
 
 export const Config = Schema.Struct({
   account: Schema.NonEmptyString.annotate({ description: "Account identifier, ORGANIZATION-ACCOUNT" }),
-  url: Schema.optionalKey(Schema.String.check(Schema.isPattern(/^https?:\/\/[^/]+\/?$/))).annotate({
+  url: Schema.optionalKey(Schema.String.check(Schema.isPattern(/^https?:\/\/[^/]+\/?$/, {
+    expected: "a URL of http or https without a path"
+  }))).annotate({
     description: "Base URL instead of https://ACCOUNT.snowflakecomputing.com (private link, local server)"
   }),
   user: Schema.NonEmptyString.annotate({ description: "User to log in as" }),

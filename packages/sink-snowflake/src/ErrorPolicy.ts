@@ -111,13 +111,14 @@ const streamingCodes: Readonly<Record<string, Policy>> = {
 
 /** What to do about an answer of the streaming API. `code` is undefined when the body named none. */
 export const streaming = (status: number, code: string | undefined): Policy => {
+  // Whatever the code says: the same request would be as large again.
+  if (status === 413) return split
   const known = code === undefined ? undefined : streamingCodes[code]
   if (known !== undefined) return known
   if (status === 401) return refresh
   if (status === 403) return forbidden
   if (status === 404) return missing
   if (status === 410) return reopen
-  if (status === 413) return split
   if (status === 429) return throttled
   if (status === 408 || status >= 500) return retry
   return refused
@@ -129,6 +130,9 @@ export const isHealthy = (channelStatusCode: string): boolean =>
 
 /** What to do about a channel whose status is not healthy. */
 export const channelStatus = (channelStatusCode: string): Policy => streamingCodes[channelStatusCode] ?? reopen
+
+/** Code for uploads to the stage that failed, which the driver reports without one. */
+export const uploadFailed = "upload"
 
 const credentials: Policy = { ...refresh, action: "stop" }
 
@@ -151,6 +155,15 @@ const sqlCodes: Readonly<Record<string, Policy>> = {
   "390112": retry,
   "390114": retry,
   "407002": retry,
+  // 002002: CREATE of something that DESCRIBE says isn't there.
+  "002002": {
+    ...forbidden,
+    hint: "It is there already, but the sink's role may not see it: grant the role ownership of it (or drop it)."
+  },
+  "000603": retry,
+  // A staged file isn't there: its upload didn't come to an end.
+  "091016": retry,
+  [uploadFailed]: { ...retry, hint: "Check the network between here and the stage's cloud storage." },
   "000606": { ...missing, hint: "Name a warehouse in `warehouse` that exists and that the role may use." },
   "000604": retry,
   "000605": retry,
@@ -160,6 +173,14 @@ const sqlCodes: Readonly<Record<string, Policy>> = {
   "003001": forbidden
 }
 
+/**
+ * Whether a code is Node's or the HTTP client's for a connection that failed or an answer of 5xx. Others of theirs (ERR_BAD_REQUEST: an
+ * answer of 4xx) would be the same again.
+ */
+const isNetwork = (code: string): boolean =>
+  /^(EAI_[A-Z]+|E(CONN|HOST|NET|TIMEDOUT|NOTFOUND|PIPE|PROTO)[A-Z]*|ERR_(NETWORK|BAD_RESPONSE|SOCKET_[A-Z_]+|STREAM_PREMATURE_CLOSE))$/
+    .test(code)
+
 /** What to do about an error of the driver: its code (numbers or digits), SQLSTATE and name. */
 export const sql = (code: string, sqlState: string | undefined): Policy => {
   const padded = /^\d+$/.test(code) ? code.padStart(6, "0") : code
@@ -167,9 +188,10 @@ export const sql = (code: string, sqlState: string | undefined): Policy => {
   if (known !== undefined) return known
   if (sqlState === "42501") return forbidden
   if (sqlState === "42S02" || sqlState === "02000") return missing
+  if (sqlState === "XX000") return retry
   if (sqlState === "57P03") return sqlCodes["000606"] ?? missing
   // The driver's own codes: 401xxx network, 402xxx unexpected answers, 404xxx options, 405xxx and 407xxx connection states.
-  if (/^40[157]\d{3}$/.test(padded) || code.startsWith("E")) {
+  if (/^40[157]\d{3}$/.test(padded) || isNetwork(code)) {
     return { ...retry, hint: "Check the account name (or `url`) and the network between here and Snowflake." }
   }
   if (/^402\d{3}$/.test(padded)) return retry

@@ -3,7 +3,8 @@
  *
  * Everything before it is waited for; then the row is staged as a file named by its sequence and copied into the journal, unless it is
  * there already; then the channel is reopened with the row's sequence as its offset. A crash between two steps repeats them
- * without effect: the journal is asked for the sequence, and the file's name is the same.
+ * without effect: the journal is asked for the sequence, before the COPY and after it. Before the COPY and before the offset is set, the
+ * channel must still be where this runner left it.
  */
 import type * as ChangeBatch from "@etl-stream/core/ChangeBatch"
 import { sequenceAt } from "@etl-stream/core/ChangeBatch"
@@ -13,6 +14,7 @@ import * as Effect from "effect/Effect"
 import type { Channel } from "./Channel.ts"
 import { unwritable } from "./Channel.ts"
 import type { OutOfRange } from "./Config.ts"
+import { failure } from "./ErrorPolicy.ts"
 import { literal, quote } from "./Identifier.ts"
 import * as ParquetEncoder from "./ParquetEncoder.ts"
 import type { SqlClient } from "./SqlClient.ts"
@@ -38,24 +40,34 @@ export const write = Effect.fn("LargeRow.write")(function*(
     Effect.mapError((error) => unwritable(layout, error))
   )
   yield* stage.upload(layout, folder, "row.parquet", content)
+  const counting = {
+    what: `Looking for a large row of ${layout.id}`,
+    sql: `SELECT COUNT(*) AS "rows" FROM ${sqlName(layout.journal)} WHERE ${quote(Metadata.sequence)} = ${
+      literal(text)
+    } AND ${quote(Metadata.op)} <> 'read'`,
+    table: layout.id
+  }
+  yield* channel.reopen
   yield* sql.use((session) =>
     session.transaction(
       `Copying a large row of ${layout.id}`,
       Effect.gen(function*() {
-        const { rows } = yield* session.execute({
-          what: `Looking for a large row of ${layout.id}`,
-          sql:
-            `SELECT COUNT(*) AS "rows" FROM ${sqlName(layout.journal)} WHERE ${quote(Metadata.sequence)} = ${
-              literal(text)
-            }` +
-            ` AND ${quote(Metadata.op)} <> 'read'`,
-          table: layout.id
-        })
-        if (Number(rows[0]?.["rows"]) === 0) yield* stage.copy(session, layout, "journal", folder, ["row.parquet"], [])
+        const counted = Effect.map(session.execute(counting), ({ rows }) => rows[0]?.["rows"])
+        if ((yield* counted) === "1") return
+        yield* stage.copy(session, layout, "journal", folder, ["row.parquet"], [])
+        if ((yield* counted) === "1") return
+        return yield* failure(
+          "Rejected",
+          `A row of ${layout.id} is too large for streaming, and COPY did not bring it into ${
+            sqlName(layout.journal)
+          } exactly once`,
+          "Look at COPY_HISTORY of the journal table. The row isn't reported as durable; have the table copied again (delete its row from the state table TABLES).",
+          { table: layout.id }
+        )
       })
     )
   )
-  yield* channel.open(text)
+  yield* channel.advance(text)
   yield* Effect.ignore(stage.remove(layout, folder))
   return sequence
 })

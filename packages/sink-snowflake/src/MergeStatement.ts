@@ -25,6 +25,8 @@ export interface Window {
 /** What a window holds, as found by `inspect` and `unsent`. */
 export interface Contents {
   readonly rows: number
+  /** The last change; before the window's end when Snowflake doesn't show all of it yet. */
+  readonly last: string | undefined
   /** The window's end: the last change, but never the first half of a change of key. Undefined when there is nothing. */
   readonly upTo: string | undefined
   /** Sequence of the last truncate. */
@@ -61,11 +63,13 @@ const within = (window: Window): string =>
 /** One row that says what the window holds (columns as in `Contents`). */
 export const inspect = (layout: TableLayout, window: Window): string =>
   `SELECT COUNT(*) AS "rows", ` +
+  `MAX(${sequence}) AS "last", ` +
   `MAX(IFF(${op} <> 'key_old', ${sequence}, NULL)) AS "upTo", ` +
   `MAX(IFF(${op} = 'truncate', ${sequence}, NULL)) AS "truncated", ` +
   `COUNT(${unsentColumn}) AS "partial", ` +
-  `COUNT_IF(${op} = 'key_new' AND ${unsentColumn} IS NOT NULL) AS "moved", ` +
-  `COUNT_IF(${op} IN ${deaths}) AS "removes" ` +
+  // Not COUNT_IF, which is NULL when it counts nothing.
+  `COUNT(IFF(${op} = 'key_new' AND ${unsentColumn} IS NOT NULL, 1, NULL)) AS "moved", ` +
+  `COUNT(IFF(${op} IN ${deaths}, 1, NULL)) AS "removes" ` +
   `FROM ${sqlName(layout.journal)} WHERE ${within(window)}`
 
 /** The different sets of unsent columns in the window. */

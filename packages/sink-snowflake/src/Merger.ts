@@ -10,6 +10,7 @@ import type { SequenceText } from "@etl-stream/core/Sequence"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
 import type { Config } from "./Config.ts"
@@ -23,6 +24,7 @@ type Failed = ConnectorError.ConnectorError
 
 const Inspected = Schema.Struct({
   rows: Schema.FiniteFromString,
+  last: Schema.NullOr(Schema.String),
   upTo: Schema.NullOr(Schema.String),
   truncated: Schema.NullOr(Schema.String),
   partial: Schema.FiniteFromString,
@@ -30,6 +32,9 @@ const Inspected = Schema.Struct({
   removes: Schema.FiniteFromString
 })
 const UnsentSet = Schema.Struct({ unsent: Schema.fromJsonString(Schema.Array(Schema.String)) })
+
+/** How long committed rows may take to be visible to SELECT: some ten seconds. */
+const visibility = Schedule.max([Schedule.exponential("100 millis"), Schedule.recurs(7)])
 
 /** Rounds of doubling reach 2^32 links. */
 const maxRounds = 32
@@ -43,8 +48,6 @@ export class Merger {
   readonly lock = Semaphore.makeUnsafe(1)
   /** The last sequence merged; undefined until the table's copy is complete. */
   private merged: SequenceText | undefined
-  /** Committed sequence up to which the journal is known to hold nothing unmerged. */
-  private checked: SequenceText | undefined
   private waitingSince: number | undefined
   /** Changes that are written and not merged: never too few. At a start it isn't known how many the journal holds. */
   private waiting = Number.POSITIVE_INFINITY
@@ -71,7 +74,6 @@ export class Merger {
   reset(layout: TableLayout, merged: SequenceText | undefined): void {
     this.layout = layout
     this.merged = merged
-    this.checked = undefined
     this.waitingSince = undefined
   }
 
@@ -97,7 +99,7 @@ export class Merger {
   merge(committed: SequenceText | undefined, eager: boolean): Effect.Effect<void, Failed> {
     return this.lock.withPermits(1)(Effect.gen({ self: this }, function*() {
       const { merged } = this
-      if (merged === undefined || committed === undefined || committed <= merged || committed === this.checked) return
+      if (merged === undefined || committed === undefined || committed <= merged) return
       if (eager || (yield* this.due)) yield* this.window(merged, committed)
     }))
   }
@@ -106,11 +108,9 @@ export class Merger {
     return Effect.gen({ self: this }, function*() {
       const { layout } = this
       const table = layout.id
-      const contents = yield* this.inspect({ after: merged, upTo: committed })
-      if (contents.upTo === undefined) {
-        this.checked = committed
-        return
-      }
+      const contents = yield* this.visible({ after: merged, upTo: committed })
+      // The first half of a change of key alone: the other half comes.
+      if (contents.upTo === undefined) return
       const window = { after: merged, upTo: contents.upTo }
       const what = `Merging ${table}`
       const columns = contents.partial ? yield* this.unsentColumns(window) : new Set<string>()
@@ -152,6 +152,24 @@ export class Merger {
     })
   }
 
+  /**
+   * What the window holds. Its end was committed, so it is the sequence of a row: while Snowflake doesn't show that row yet, it is
+   * looked for again. It must not be passed over, nor must rows around it.
+   */
+  private visible(window: MergeStatement.Window): Effect.Effect<MergeStatement.Contents, Failed> {
+    return this.inspect(window).pipe(
+      Effect.repeat({ schedule: visibility, until: ({ last }) => last === window.upTo }),
+      Effect.flatMap((contents) =>
+        contents.last === window.upTo ? Effect.succeed(contents) : Effect.fail(failure(
+          "Unreachable",
+          `The journal of ${this.layout.id} doesn't show rows that Snowflake reported as committed`,
+          "The pipeline looks again. If it happens again and again, rows were removed from the journal by something else: have the table copied again (delete its row from the state table TABLES).",
+          { table: this.layout.id }
+        ))
+      )
+    )
+  }
+
   private inspect(window: MergeStatement.Window): Effect.Effect<MergeStatement.Contents, Failed> {
     return Effect.gen({ self: this }, function*() {
       const table = this.layout.id
@@ -163,6 +181,7 @@ export class Merger {
       const found = yield* this.decode(Inspected, rows[0])
       return {
         rows: found.rows,
+        last: found.last ?? undefined,
         upTo: found.upTo ?? undefined,
         truncated: found.truncated ?? undefined,
         partial: found.partial > 0,

@@ -12,6 +12,7 @@ import type { OutOfRange } from "./Config.ts"
 import * as RowKey from "./RowKey.ts"
 import type { ColumnLayout, TableLayout } from "./TableLayout.ts"
 import { Metadata } from "./TableLayout.ts"
+import * as UnsentMask from "./UnsentMask.ts"
 import * as ValueWriter from "./ValueWriter.ts"
 
 /** Names of operations in the journal, by `ChangeBatch.Operation`. */
@@ -39,17 +40,16 @@ export class NdjsonEncoder {
   private readonly out = new ByteBuffer(64 << 10)
   private readonly heads = operations.map((name) => bytesOf(`{"${Metadata.op}":"${name}","${Metadata.sequence}":"`))
   private readonly time = bytesOf(`","${Metadata.commitTime}":"`)
-  private readonly unsent = bytesOf(`,"${Metadata.unsent}":"[`)
+  private readonly unsent = bytesOf(`,"${Metadata.unsent}":"`)
   private readonly rowKey = bytesOf(`,"${Metadata.rowKey}":"`)
   private readonly prefixes: ReadonlyArray<Uint8Array>
-  /** A column's name as it stands in the array text inside the string. */
-  private readonly unsentNames: ReadonlyArray<Uint8Array>
+  private readonly unsentNames: UnsentMask.Names
 
   constructor(layout: TableLayout, policy: OutOfRange) {
     this.layout = layout
     this.policy = policy
     this.prefixes = layout.columns.map(({ name }) => bytesOf(`,${JSON.stringify(name)}:`))
-    this.unsentNames = layout.columns.map(({ name }) => bytesOf(JSON.stringify(JSON.stringify(name)).slice(1, -1)))
+    this.unsentNames = UnsentMask.names(layout, true)
   }
 
   /** Lets go of the buffer: there is one encoder per table, and most tables are quiet. */
@@ -102,7 +102,11 @@ export class NdjsonEncoder {
       out.timestamp(times[row * 2 + 1] as number, times[row * 2] as number) // in range
       out.byte(0x5a)
       out.byte(0x22)
-      if (!ValueWriter.isNull(masks, row)) this.writeUnsent(masks, row)
+      if (!ValueWriter.isNull(masks, row)) {
+        out.raw(this.unsent)
+        UnsentMask.write(out, this.unsentNames, masks, row)
+        out.byte(0x22)
+      }
       if (rowKey !== undefined) {
         out.raw(this.rowKey)
         out.ascii(rowKey(row))
@@ -129,22 +133,5 @@ export class NdjsonEncoder {
       }
     }
     return { bytes: out.view(), from, to: row }
-  }
-
-  private writeUnsent(masks: Arrow.Data, row: number): void {
-    const { out } = this
-    const bits = masks.values as Uint8Array // a binary column
-    const start = masks.valueOffsets[row] as number // in range
-    out.raw(this.unsent)
-    let first = true
-    for (let i = 0; i < this.layout.columns.length; i++) {
-      const index = this.layout.columns[i]?.index ?? 0
-      if (((bits[start + (index >> 3)] as number) & (1 << (index & 7))) === 0) continue // the mask covers every column
-      if (!first) out.byte(0x2c)
-      first = false
-      out.raw(this.unsentNames[i] as Uint8Array) // one per column
-    }
-    out.byte(0x5d)
-    out.byte(0x22)
   }
 }

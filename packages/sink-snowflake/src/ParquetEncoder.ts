@@ -16,6 +16,7 @@ import { operations } from "./NdjsonEncoder.ts"
 import * as RowKey from "./RowKey.ts"
 import type { ColumnLayout, ColumnType, TableLayout } from "./TableLayout.ts"
 import * as Layout from "./TableLayout.ts"
+import * as UnsentMask from "./UnsentMask.ts"
 import * as ValueWriter from "./ValueWriter.ts"
 
 /** What a file is for: rows of the target itself, or of the journal. */
@@ -88,6 +89,7 @@ const table = (
     const ops = ChangeBatch.child(records, ChangeBatch.MetadataColumns.op).values as Uint8Array // uint8 by the batch's layout
     const times = ValueWriter.halvesOf(ChangeBatch.child(records, ChangeBatch.MetadataColumns.commitTime))
     const masks = ChangeBatch.child(records, ChangeBatch.MetadataColumns.unsent)
+    const names = UnsentMask.names(layout, false)
     const ascii = (text: (row: number) => string) => (row: number): boolean => {
       out.ascii(text(row))
       return true
@@ -106,12 +108,7 @@ const table = (
       "m3",
       textColumn(rows, out, (row) => {
         if (ValueWriter.isNull(masks, row)) return false
-        const start = masks.valueOffsets[row] as number // in range
-        const bits = masks.values as Uint8Array // a binary column
-        const names = layout.columns.filter(({ index }) =>
-          ((bits[start + (index >> 3)] as number) & (1 << (index & 7))) !== 0
-        ) // in range
-        out.raw(Buffer.from(JSON.stringify(names.map(({ name }) => name))))
+        UnsentMask.write(out, names, masks, row)
         return true
       })
     )
@@ -131,7 +128,7 @@ const table = (
   }
   layout.columns.forEach((column, position) => {
     const data = ChangeBatch.child(records, ChangeBatch.metadataColumns + column.index)
-    add(`c${position}`, carrier(column, data, rows, out, policy))
+    add(`c${position}`, carrier(column, data, rows, out, policy, layout.mode))
   })
   const schema = new Arrow.Schema(fields)
   const struct = Arrow.makeData({ type: new Arrow.Struct(fields), length: rows, nullCount: 0, children })
@@ -143,7 +140,8 @@ const carrier = (
   data: Arrow.Data,
   rows: number,
   out: ByteBuffer,
-  policy: OutOfRange
+  policy: OutOfRange,
+  mode: TableLayout["mode"]
 ): Arrow.Data => {
   switch (column.form) {
     case "int16":
@@ -153,7 +151,9 @@ const carrier = (
     case "float":
       return doubles(data, rows)
     default: {
-      const write = ValueWriter.make(column, data, out, policy, undefined)
+      // JSON in a changelog is the same whether it is streamed or copied.
+      const json = mode === "changelog" && column.form === "json" ? "raw" : undefined
+      const write = ValueWriter.make(column, data, out, policy, json)
       return textColumn(rows, out, (row) => !ValueWriter.isNull(data, row) && write(row))
     }
   }

@@ -11,6 +11,7 @@ import type { PluginContext } from "@etl-stream/core/Plugin"
 import * as Sequence from "@etl-stream/core/Sequence"
 import type { Sink, TableElement, TablePosition, TableWriter } from "@etl-stream/core/Sink"
 import type { TableId, TableSchema } from "@etl-stream/core/TableSchema"
+import { tableId } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
 import * as FiberMap from "effect/FiberMap"
 import type * as Scope from "effect/Scope"
@@ -66,6 +67,14 @@ const later = (
   b: Sequence.SequenceText | undefined
 ): Sequence.SequenceText | undefined => a === undefined ? b : b === undefined || a >= b ? a : b
 
+const keyChanged = (table: TableId): Failed =>
+  failure(
+    "Unsupported",
+    `The key of ${table} has changed`,
+    "Drop the target table in Snowflake, so that the table is copied again with its new key.",
+    { table }
+  )
+
 /** Opens the channel; for one that Snowflake has forgotten (it does after 30 idle days), the journal itself says how far it is. */
 const openChannel = Effect.fnUntraced(function*(shared: Shared, channel: Channel.Channel, fresh: boolean) {
   yield* channel.open()
@@ -78,6 +87,23 @@ const openChannel = Effect.fnUntraced(function*(shared: Shared, channel: Channel
   })
   const last = rows[0]?.["last"]
   if (typeof last === "string" && Sequence.parse(last) !== undefined) yield* channel.open(last)
+})
+
+/** Whether nothing but the table's version or origin differs. */
+const sameColumns = (a: TableSchema, b: TableSchema): boolean =>
+  JSON.stringify([a.columns, a.identity]) === JSON.stringify([b.columns, b.identity])
+
+/** Tables that the pipeline copied once and that aren't among `tables`: their copies no longer count. */
+const begin = Effect.fn("SnowflakeSink.begin")(function*(shared: Shared, tables: ReadonlyArray<TableSchema>) {
+  const present = new Set(tables.map((table) => tableId(table.table)))
+  const left = [...shared.states].filter(([id, { copied }]) => copied !== undefined && !present.has(id))
+    .map(([id]) => id)
+  if (left.length === 0) return
+  yield* shared.state.abandon(left)
+  for (const id of left) shared.states.delete(id)
+  yield* Effect.logInfo("Tables left the pipeline; should they come back, they are copied again").pipe(
+    Effect.annotateLogs({ tables: left })
+  )
 })
 
 const openTable = Effect.fn("SnowflakeSink.open")(function*(
@@ -117,7 +143,15 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
   watcher.add(channel)
   yield* Effect.addFinalizer(() => Effect.sync(() => watcher.remove(channel)))
 
-  const merger = new Merger(sql, state, config, layout, layout.mode === "mirror" ? merged : undefined)
+  /** While the target has another key than the source, its journal can't be merged and nothing but a copy may follow. */
+  let { otherKey } = created
+  if (otherKey !== undefined && known?.copied !== undefined) {
+    yield* Effect.logWarning("the table's key has changed: it has to be copied again").pipe(
+      Effect.annotateLogs({ table: layout.id })
+    )
+  }
+  const mergeable = layout.mode === "mirror" && otherKey === undefined
+  const merger = new Merger(sql, state, config, layout, mergeable ? merged : undefined)
   const loader = new SnapshotLoader(sql, state, shared.stage, config.outOfRange, layout)
   const open: OpenTable = { id: layout.id, merger, committed: () => channel.committed }
   shared.tables.add(open)
@@ -126,7 +160,8 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
   const committed = later(channel.committed, merged)
   const position: TablePosition = {
     copied: known?.copied,
-    committed: known?.copied === undefined || committed === undefined ? undefined : Sequence.parse(committed)
+    committed: known?.copied === undefined || committed === undefined ? undefined : Sequence.parse(committed),
+    ...(known?.copied === undefined || known.origin === undefined ? {} : { origin: known.origin })
   }
 
   const writeRows = Effect.fnUntraced(function*({ batch }: Element.Rows) {
@@ -145,20 +180,14 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
   /** Everything of the old shape is committed first; then the tables are altered and the channel, whose pipe depends on them, is opened anew. */
   const reshape = Effect.fnUntraced(function*(next: TableSchema) {
     const changed = yield* Layout.make(config, pipeline, next)
+    if (sameColumns(next, layout.table)) return yield* state.keepOrigin(changed)
+    yield* channel.settled
+    // With the old columns and key: one that is dropped now may still have values to merge.
+    yield* merger.merge(channel.committed, true)
     if (
       changed.keyless !== layout.keyless ||
       changed.keys.map(({ name }) => name).join() !== layout.keys.map(({ name }) => name).join()
-    ) {
-      return yield* failure(
-        "Unsupported",
-        `The key of ${layout.id} has changed`,
-        "Drop the target table in Snowflake, so that the table is copied again with its new key.",
-        { table: layout.id }
-      )
-    }
-    yield* channel.settled
-    // With the old columns: one that is dropped now may still have values to merge.
-    yield* merger.merge(channel.committed, true)
+    ) return yield* keyChanged(layout.id)
     yield* merger.lock.withPermits(1)(TableDdl.ensure(sql, changed))
     const last = channel.committed
     watcher.remove(channel)
@@ -177,19 +206,25 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     }
     watcher.add(channel)
     merger.reshape(changed)
+    yield* state.keepOrigin(changed)
   })
 
   /** Whatever came before is void, in the journal too; its channel begins anew at the copy's position, which may be lower than its offset. */
   const beginCopy = Effect.fnUntraced(function*(position: bigint) {
     yield* channel.settled
+    // A runner that took over must not lose what it has copied.
+    yield* channel.reopen
     yield* merger.lock.withPermits(1)(Effect.suspend(() => {
       merger.reset(layout, undefined)
       return loader.begin(layout, position)
     }))
+    if (otherKey !== undefined) yield* TableDdl.rekey(sql, layout, otherKey)
+    otherKey = undefined
     yield* channel.restart(StateTable.mergedByCopy(position))
   })
 
   const write = (element: TableElement): Effect.Effect<void, Failed> => {
+    if (otherKey !== undefined && element._tag !== "SnapshotBegin") return Effect.fail(keyChanged(layout.id))
     switch (element._tag) {
       case "Rows":
         return writeRows(element)
@@ -262,6 +297,7 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
     })
   )
   return {
+    begin: (tables) => begin(shared, tables),
     open: (table, durable) => openTable(shared, table, durable),
     run: Effect.raceFirst(shared.watcher.run, merging),
     settle: mergeAll

@@ -2,9 +2,10 @@
  * SQL sessions over the npm driver: a small pool, statements one after the other in each session, transactions, uploads from memory.
  *
  * Errors come out as `ConnectorError`s by `ErrorPolicy`. A session that was lost is replaced; a statement whose session had
- * expired before it ran is tried once more, unless it is part of a transaction.
+ * expired before it ran is tried once more, unless it is part of a transaction. No statement is waited for without a limit.
  */
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Pool from "effect/Pool"
@@ -31,6 +32,8 @@ export interface Statement {
   readonly sql: string
   /** For PUT: the file's content. */
   readonly file?: Buffer
+  /** A statement that Snowflake answers at once, such as COMMIT: silence soon means that the connection is lost. */
+  readonly control?: boolean
   readonly table?: string
 }
 
@@ -57,9 +60,13 @@ export interface SqlClient {
 /** Codes after which server messages hold no values of rows: names of objects, privileges, logins, syntax. */
 const speaks = (code: string): boolean => /^(00[0-3]\d{3}|39\d{4}|40\d{4})$/.test(code)
 
-const errorOf = (error: SnowflakeError, statement: Pick<Statement, "what" | "table">): Failed => {
+/** The driver gives failed uploads no code: the file didn't get through to the stage. */
+const codeOf = (error: SnowflakeError, statement: Pick<Statement, "file">): string =>
+  String(error.code ?? (statement.file === undefined ? "unknown" : ErrorPolicy.uploadFailed))
+
+const errorOf = (error: SnowflakeError, statement: Omit<Statement, "sql">): Failed => {
   const { cause } = error
-  const code = String(error.code ?? "unknown")
+  const code = codeOf(error, statement)
   const padded = /^\d+$/.test(code) ? code.padStart(6, "0") : code
   const policy = ErrorPolicy.sql(code, error.sqlState)
   // A network failure's own code (ECONNREFUSED, ENOTFOUND …) says more than the driver's.
@@ -80,6 +87,48 @@ interface Open extends Session {
   lost: string | undefined
 }
 
+/**
+ * How long to wait for an answer before the connection counts as lost: the driver itself asks again for hours. Whether the statement
+ * was done is then unknown; the next run reads it from the state table.
+ */
+export interface Limits {
+  readonly login: Duration.Input
+  /** COMMIT and other statements that take no time of their own. */
+  readonly control: Duration.Input
+  /** PUT of a file. */
+  readonly upload: Duration.Input
+  /** Anything else: merges and copies take their time. */
+  readonly statement: Duration.Input
+}
+
+const defaultLimits: Limits = {
+  login: "2 minutes",
+  control: "60 seconds",
+  upload: "5 minutes",
+  statement: "1 hour"
+}
+
+/** Ends `effect` as `Unreachable` when it takes longer than `limit`. */
+const within = <A, R>(
+  effect: Effect.Effect<A, Failed, R>,
+  limit: Duration.Input,
+  statement: Pick<Statement, "what" | "table">,
+  onLimit: () => void = () => {}
+): Effect.Effect<A, Failed, R> =>
+  Effect.timeoutOrElse(effect, {
+    duration: limit,
+    orElse: () =>
+      Effect.suspend(() => {
+        onLimit()
+        return Effect.fail(ErrorPolicy.failure(
+          "Unreachable",
+          `${statement.what} got no answer in ${Duration.format(Duration.fromInputUnsafe(limit))}`,
+          "Check the network between here and Snowflake, and Snowflake's status page. The pipeline goes on from its last durable position.",
+          { table: statement.table }
+        ))
+      })
+  })
+
 const run = (
   connection: Connection,
   statement: Statement,
@@ -92,7 +141,7 @@ const run = (
       ...(statement.file === undefined ? {} : { fileStream: statement.file }),
       complete: (error, done, rows) => {
         if (error !== undefined && error !== null) {
-          onCode(String(error.code ?? ""))
+          onCode(codeOf(error, statement))
           return resume(Effect.fail(errorOf(error, statement)))
         }
         resume(
@@ -115,6 +164,8 @@ const connectionOptions = (config: Config, credentials: Credentials, pipeline: s
     database: config.database,
     application: "etl-stream",
     clientSessionKeepAlive: true,
+    // Per request; Snowflake answers a statement that takes longer after 45 seconds, saying that it is running.
+    timeout: 60_000,
     queryTag: `etl-stream ${pipeline}`,
     ...(config.role === undefined ? {} : { role: config.role }),
     ...(config.url === undefined ? {} : { accessUrl: config.url.replace(/\/$/, "") }),
@@ -136,18 +187,23 @@ const connectionOptions = (config: Config, credentials: Credentials, pipeline: s
 const connect = (
   config: Config,
   credentials: Credentials,
-  pipeline: string
+  pipeline: string,
+  limits: Limits
 ): Effect.Effect<Open, Failed, Scope.Scope> =>
   Effect.gen(function*() {
     const snowflake = yield* Driver.load
     const login = { what: `Logging in to Snowflake as ${config.user}` }
     const connection = yield* Effect.acquireRelease(
-      Effect.callback<Connection, Failed>((resume) => {
-        const created = snowflake.createConnection(connectionOptions(config, credentials, pipeline))
-        created.connect((error) => {
-          resume(error === undefined || error === null ? Effect.succeed(created) : Effect.fail(errorOf(error, login)))
-        })
-      }),
+      within(
+        Effect.callback<Connection, Failed>((resume) => {
+          const created = snowflake.createConnection(connectionOptions(config, credentials, pipeline))
+          created.connect((error) => {
+            resume(error === undefined || error === null ? Effect.succeed(created) : Effect.fail(errorOf(error, login)))
+          })
+        }),
+        limits.login,
+        login
+      ),
       (created) =>
         Effect.callback<void>((resume) => created.destroy(() => resume(Effect.void))).pipe(
           Effect.timeoutOption("5 seconds")
@@ -156,17 +212,32 @@ const connect = (
     const session: Open = {
       lost: undefined,
       execute: (statement) =>
-        run(connection, statement, (code) => {
-          if (ErrorPolicy.sql(code, undefined).reason === "Unreachable") session.lost = code
-        }),
+        within(
+          run(connection, statement, (code) => {
+            if (ErrorPolicy.sql(code, undefined).reason === "Unreachable") session.lost = code
+          }),
+          statement.file !== undefined
+            ? limits.upload
+            : statement.control === true
+            ? limits.control
+            : limits.statement,
+          statement,
+          () => {
+            session.lost = "timeout"
+          }
+        ),
       transaction: (what, body, committed) =>
         Effect.uninterruptibleMask((restore) =>
-          restore(Effect.andThen(session.execute({ what, sql: "BEGIN" }), body)).pipe(
-            Effect.andThen(session.execute({ what, sql: "COMMIT" })),
+          restore(Effect.andThen(session.execute({ what, sql: "BEGIN", control: true }), body)).pipe(
+            Effect.andThen(session.execute({ what, sql: "COMMIT", control: true })),
             Effect.andThen(Effect.sync(() => committed?.())),
             Effect.onExit((exit) =>
-              Exit.isSuccess(exit) ? Effect.void : session.execute({ what, sql: "ROLLBACK" }).pipe(
-                Effect.timeout("30 seconds"),
+              // A lost session is closed, which rolls back as well.
+              Exit.isSuccess(exit) || session.lost !== undefined ? Effect.void : session.execute({
+                what,
+                sql: "ROLLBACK"
+              }).pipe(
+                Effect.timeout("10 seconds"),
                 // A session in an unknown state must not serve the next one.
                 Effect.catchCause(() =>
                   Effect.sync(() => {
@@ -180,10 +251,14 @@ const connect = (
     }
     yield* session.execute({
       what: "Setting session parameters",
-      sql: "ALTER SESSION SET TIMEZONE = 'UTC', AUTOCOMMIT = TRUE"
+      // Everything that an account, a user or a client could have set otherwise and that changes what our statements mean.
+      sql: "ALTER SESSION SET TIMEZONE = 'UTC', AUTOCOMMIT = TRUE, QUOTED_IDENTIFIERS_IGNORE_CASE = FALSE, " +
+        "DATE_INPUT_FORMAT = 'AUTO', TIME_INPUT_FORMAT = 'AUTO', TIMESTAMP_INPUT_FORMAT = 'AUTO'",
+      control: true
     })
     const { rows } = yield* session.execute({
       what: "Looking at the session",
+      control: true,
       sql: `SELECT CURRENT_WAREHOUSE() AS "warehouse", CURRENT_DATABASE() AS "database", CURRENT_ROLE() AS "role"`
     })
     const [current] = rows
@@ -206,10 +281,11 @@ const connect = (
 export const make = Effect.fnUntraced(function*(
   config: Config,
   credentials: Credentials,
-  pipeline: string
+  pipeline: string,
+  limits: Limits = defaultLimits
 ): Effect.fn.Return<SqlClient, never, Scope.Scope> {
   const pool = yield* Pool.makeWithTTL({
-    acquire: connect(config, credentials, pipeline),
+    acquire: connect(config, credentials, pipeline, limits),
     min: 0,
     max: config.connections,
     timeToLive: "10 minutes"

@@ -1,11 +1,12 @@
 /**
  * The internal stage: uploads of Parquet files from memory, COPY INTO, and removal.
  *
- * A file's name says what it holds and is never used for anything else, and an upload never replaces a file: so a COPY that is
- * repeated finds its files loaded already and does nothing.
+ * A file of a copy has a name of its own; a large row's file is named by its sequence and replaces an earlier attempt's, whose layout
+ * may have been another. An upload that fails is repeated a few times.
  */
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import * as Identifier from "./Identifier.ts"
 import { literal, qualified, quote } from "./Identifier.ts"
 import * as ParquetEncoder from "./ParquetEncoder.ts"
@@ -15,6 +16,12 @@ import type { TableLayout } from "./TableLayout.ts"
 import { plainName, sqlName } from "./TableLayout.ts"
 
 type Failed = ConnectorError.ConnectorError
+
+/** The cloud storage behind a stage has troubles of its own. The same content goes to the same name, so that repeating is safe. */
+const patience = Schedule.max([Schedule.exponential("500 millis"), Schedule.recurs(3)]).pipe(
+  Schedule.setInputType<Failed>(),
+  Schedule.while(({ input }) => input.reason === "Unreachable")
+)
 
 export interface Stage {
   /** Folder of a table's files: `<stage>/<pipeline>/<table>/<part>`. */
@@ -42,14 +49,16 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
   return {
     folder: (layout, part) => `${stage}/${plainName(pipeline)}/${plainName(layout.id)}/${part}`,
     upload: (layout, folder, file, content) =>
-      Effect.asVoid(sql.execute({
-        what: `Uploading rows of ${layout.id}`,
-        // A bare name: the driver appends it to the stage's path as it is when it uploads from memory.
-        // Parquet is compressed inside; the default would gzip it again and change its name.
-        sql: `PUT file://${file} ${location(folder)} AUTO_COMPRESS = FALSE OVERWRITE = FALSE`,
-        file: content,
-        table: layout.id
-      })),
+      Effect.asVoid(
+        sql.execute({
+          what: `Uploading rows of ${layout.id}`,
+          // A bare name: the driver appends it to the stage's path as it is when it uploads from memory.
+          // Parquet is compressed inside; the default would gzip it again and change its name.
+          sql: `PUT file://${file} ${location(folder)} AUTO_COMPRESS = FALSE OVERWRITE = TRUE`,
+          file: content,
+          table: layout.id
+        }).pipe(Effect.retry(patience))
+      ),
     copy: (session, layout, purpose, folder, files, constants) => {
       const columns = [...ParquetEncoder.copyColumns(layout, purpose), ...constants]
       return Effect.asVoid(session.execute({

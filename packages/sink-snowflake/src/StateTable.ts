@@ -2,8 +2,8 @@
  * The state table: what Snowflake itself knows of each table of each pipeline. One row per pipeline and source table.
  *
  * `COPYING` names the copy that is under way, `COPIED` the position of the finished one, `MERGED` the sequence up to which the journal
- * is merged. Every change is conditional on what the writer believes, so two runners of one pipeline can't both go on: the slower one changes
- * no row and ends with `Fenced`. It is changed last in a transaction, because a change locks the table for others.
+ * is merged, `ORIGIN` what the source recognises the copied table's history by. Every change is conditional on what the writer
+ * believes, so two runners of one pipeline can't both go on: the slower one changes no row and ends with `Fenced`. It is changed last in a transaction, because a change locks the table for others.
  */
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import * as Sequence from "@etl-stream/core/Sequence"
@@ -23,13 +23,16 @@ export interface TableState {
   readonly copied: bigint | undefined
   /** Sequence up to which the journal is merged; in mode changelog where the copy ends. */
   readonly merged: Sequence.SequenceText | undefined
+  /** The source's text about the history that the copy belongs to. */
+  readonly origin: string | undefined
 }
 
 const Row = Schema.Struct({
   SOURCE_TABLE: Schema.String,
   TARGET: Schema.String,
   COPIED: Schema.NullOr(Schema.String),
-  MERGED: Schema.NullOr(Schema.String)
+  MERGED: Schema.NullOr(Schema.String),
+  ORIGIN: Schema.NullOr(Schema.String)
 })
 const OwnerRow = Schema.Struct({ PIPELINE: Schema.String, SOURCE_TABLE: Schema.String })
 
@@ -44,6 +47,10 @@ export interface StateTable {
   readonly load: Effect.Effect<ReadonlyMap<TableId, TableState>, Failed>
   /** Makes sure that the table has a row, and that no other table or pipeline has the same target. */
   readonly register: (layout: TableLayout) => Effect.Effect<void, Failed>
+  /** Forgets the copies of tables that left the pipeline: their changes aren't read any more. */
+  readonly abandon: (tables: ReadonlyArray<TableId>) => Effect.Effect<void, Failed>
+  /** Keeps the origin of the table's shape, when it has one. */
+  readonly keepOrigin: (layout: TableLayout) => Effect.Effect<void, Failed>
   /** Forgets an earlier copy: the table has to be copied again. */
   readonly forget: (layout: TableLayout) => Effect.Effect<void, Failed>
   readonly beginCopy: (session: Session, layout: TableLayout, copy: string) => Effect.Effect<void, Failed>
@@ -63,11 +70,19 @@ export interface StateTable {
   ) => Effect.Effect<void, Failed>
 }
 
+const originColumn = `"ORIGIN"`
+
+const originOf = ({ table }: TableLayout): string => table.origin === undefined ? "NULL" : literal(table.origin)
+
 /** The SQL that creates the state table in `schema`. */
 export const create = (database: string, schema: string): string =>
   `CREATE TABLE IF NOT EXISTS ${qualified(database, schema, "TABLES")} (` +
   `"PIPELINE" VARCHAR, "SOURCE_TABLE" VARCHAR, "TARGET" VARCHAR, "JOURNAL" VARCHAR, "COPYING" VARCHAR, ` +
-  `"COPIED" VARCHAR, "MERGED" ${sequenceType}, "UPDATED_AT" TIMESTAMP_TZ(6))`
+  `"COPIED" VARCHAR, "MERGED" ${sequenceType}, ${originColumn} VARCHAR, "UPDATED_AT" TIMESTAMP_TZ(6))`
+
+/** The SQL that adds what a state table of an earlier version lacks. */
+export const addOrigin = (database: string, schema: string): string =>
+  `ALTER TABLE ${qualified(database, schema, "TABLES")} ADD COLUMN ${originColumn} VARCHAR`
 
 const decode = <A>(
   schema: Schema.ConstraintDecoder<A>,
@@ -109,12 +124,15 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
     load: Effect.gen(function*() {
       const { rows } = yield* sql.execute({
         what: "Reading the state table",
-        sql: `SELECT "SOURCE_TABLE", "TARGET", "COPIED", "MERGED" FROM ${table} WHERE "PIPELINE" = ${literal(pipeline)}`
+        sql: `SELECT "SOURCE_TABLE", "TARGET", "COPIED", "MERGED", ${originColumn} FROM ${table} WHERE "PIPELINE" = ${
+          literal(pipeline)
+        }`
       })
       const states = yield* decode(Row, rows)
       return new Map(states.map((row) => [row.SOURCE_TABLE, {
         copied: row.COPIED === null ? undefined : BigInt(row.COPIED),
-        merged: row.MERGED ?? undefined
+        merged: row.MERGED ?? undefined,
+        origin: row.ORIGIN ?? undefined
       }]))
     }),
     register: Effect.fnUntraced(function*(layout) {
@@ -129,9 +147,9 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
       })
       const { rows } = yield* sql.execute({
         what: `Looking for other owners of ${target}`,
-        sql: `SELECT "PIPELINE", "SOURCE_TABLE" FROM ${table} WHERE "TARGET" = ${literal(target)} AND NOT (${
-          rowOf(layout)
-        })`,
+        sql: `SELECT "PIPELINE", "SOURCE_TABLE" FROM ${table} WHERE ("TARGET" = ${literal(target)} OR "JOURNAL" = ${
+          literal(sqlName(layout.journal))
+        }) AND NOT (${rowOf(layout)})`,
         table: layout.id
       })
       const [other] = yield* decode(OwnerRow, rows)
@@ -150,6 +168,16 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
         { table: layout.id }
       )
     }),
+    abandon: (tables) =>
+      Effect.asVoid(sql.execute({
+        what: `Forgetting the copies of tables that left the pipeline`,
+        sql: `UPDATE ${table} SET "COPYING" = NULL, "COPIED" = NULL, "MERGED" = NULL, "UPDATED_AT" = ${now} ` +
+          `WHERE "PIPELINE" = ${literal(pipeline)} AND "SOURCE_TABLE" IN (${tables.map(literal).join(", ")})`
+      })),
+    keepOrigin: (layout) =>
+      layout.table.origin === undefined
+        ? Effect.void
+        : sql.use((session) => change(session, layout, `${originColumn} = ${originOf(layout)}`, "")),
     forget: (layout) =>
       sql.use((session) => change(session, layout, `"COPYING" = NULL, "COPIED" = NULL, "MERGED" = NULL`, "")),
     beginCopy: (session, layout, copy) =>
@@ -160,7 +188,8 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
       change(
         session,
         layout,
-        `"COPYING" = NULL, "COPIED" = ${literal(String(position))}, "MERGED" = ${literal(mergedByCopy(position))}`,
+        `"COPYING" = NULL, "COPIED" = ${literal(String(position))}, "MERGED" = ${literal(mergedByCopy(position))}, ` +
+          `${originColumn} = ${originOf(layout)}`,
         `"COPYING" = ${literal(copy)}`
       ),
     advance: (session, layout, from, to) =>

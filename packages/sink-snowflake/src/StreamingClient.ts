@@ -278,7 +278,9 @@ export const make = (config: Config, credentials: Credentials): StreamingClient 
       body: new URLSearchParams({ grant_type: "urn:ietf:params:oauth:grant-type:jwt-bearer", scope }).toString()
     }).pipe(Effect.catch((failure) =>
       // Only key-pair tokens are documented for the exchange; the others may have to be presented as they are.
-      credentials._tag !== "KeyPair" && failure.action === "stop" ? Effect.succeed(undefined) : Effect.fail(failure)
+      credentials._tag !== "KeyPair" && (failure.action === "stop" || failure.action === "refresh")
+        ? Effect.succeed(undefined)
+        : Effect.fail(failure)
     ))
     const now = yield* Clock.currentTimeMillis
     if (text === undefined) return { ...credential, renewAtMillis: now + defaultTokenSeconds * 1000 }

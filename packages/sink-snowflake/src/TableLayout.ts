@@ -72,6 +72,16 @@ export const plainName = (text: string): string => {
     : `${plain.slice(0, 180)}_${shortHash(text)}`
 }
 
+/** Schema and table with two underscores between; with a hash where those could also stand for another schema and table. */
+const journalName = (target: ObjectName): string => {
+  const schema = plainName(target.schema)
+  const name = plainName(target.name)
+  const journal = `${schema}__${name}__JOURNAL`
+  return `${schema}_`.includes("__") || `_${name}`.includes("__")
+    ? `${journal}_${shortHash(JSON.stringify([target.schema, target.name]))}`
+    : journal
+}
+
 /** Lays out `table`, or fails when two of its names meet or its identity can't be served. */
 export const make = (
   config: Config,
@@ -99,7 +109,7 @@ export const make = (
         "Leave one of them out, or rename it by a transform."
       )
     }
-    if (name.startsWith("_ETL_")) {
+    if (name.toUpperCase().startsWith("_ETL_")) {
       return unsupported(
         `The column ${JSON.stringify(sourceName)} of ${id} begins with _ETL_, as metadata columns do`,
         "Leave it out, or rename it by a transform."
@@ -123,7 +133,7 @@ export const make = (
     journal: config.mode === "changelog" ? target : {
       database,
       schema: Identifier.fromConfig(config.journalSchema),
-      name: `${plainName(target.schema)}__${plainName(target.name)}__JOURNAL`
+      name: journalName(target)
     },
     columns,
     keys: keyIndexes.flatMap((index) => columns[index] ?? []),

@@ -46,7 +46,8 @@ const daySeconds = 86_400
 
 /**
  * Writes the value of a row that isn't null; false when it has to become NULL. `json: "text"` writes JSON values with VARIANTs as strings
- * (journals), `"raw"` with VARIANTs as they are (changelogs); `undefined` writes bare text.
+ * (journals), `"raw"` with VARIANTs as they are (changelogs), except for those that can only be told as text (`isOnlyText`); `undefined`
+ * writes bare text. After false, what was written of the value has to be taken back.
  */
 export type ValueWriter = (row: number) => boolean
 
@@ -207,6 +208,12 @@ export const make = (
         if (end - start > maxTextBytes) return tooLong(column, policy, maxTextBytes)
         if (json === undefined) out.raw(bytes, start, end)
         else if (json === "raw") {
+          if (isOnlyText(bytes, start, end)) {
+            out.byte(0x22)
+            out.jsonText(bytes, start, end)
+            out.byte(0x22)
+            return true
+          }
           const from = out.length
           out.raw(bytes, start, end)
           // Line ends between JSON tokens would end the record.
@@ -225,10 +232,14 @@ export const make = (
         const start = offsets[row] as number // in range
         const end = offsets[row + 1] as number // in range
         try {
-          if (json !== "text") ArrayLiteral.toJson(bytes, start, end, column.element, out)
-          else {
+          if (json !== "text") {
+            const from = out.length
+            ArrayLiteral.toJson(bytes, start, end, column.element, out)
+            if (out.length - from > maxTextBytes) return tooLong(column, policy, maxTextBytes)
+          } else {
             scratch.length = 0
             ArrayLiteral.toJson(bytes, start, end, column.element, scratch)
+            if (scratch.length > maxTextBytes) return tooLong(column, policy, maxTextBytes)
             out.byte(0x22)
             out.jsonText(scratch.bytes, 0, scratch.length)
             out.byte(0x22)
@@ -242,6 +253,33 @@ export const make = (
         return true
       }
   }
+}
+
+/** Whether the escape of a surrogate (D800 to DFFF) stands at `at`: `low` for the second half of a pair, otherwise the first. */
+const isSurrogate = (bytes: Uint8Array, at: number, end: number, low: boolean): boolean => {
+  if (at + 6 > end || bytes[at] !== 0x5c || bytes[at + 1] !== 0x75) return false
+  // Digits have the bit that makes letters lower case already.
+  if (((bytes[at + 2] as number) | 0x20) !== 0x64) return false // in range
+  const digit = (bytes[at + 3] as number) | 0x20 // the same
+  return low ? digit >= 0x63 : digit === 0x38 || digit === 0x39 || digit === 0x61 || digit === 0x62
+}
+
+/**
+ * Whether JSON text has to go into a VARIANT as a string that holds it: `null` by itself, which streaming can't tell from no value
+ * (SQL NULL), and text with the escape of half a surrogate pair (PostgreSQL's `json` takes them), for which the row would be skipped.
+ */
+const isOnlyText = (bytes: Uint8Array, start: number, end: number): boolean => {
+  let at = start
+  while (at < end && (bytes[at] as number) <= 0x20) at++ // in range
+  // Only `null` begins so.
+  if (bytes[at] === 0x6e) return true
+  while (at < end) {
+    if (bytes[at] !== 0x5c) at++
+    else if (isSurrogate(bytes, at, end, false) && isSurrogate(bytes, at + 6, end, true)) at += 12
+    else if (isSurrogate(bytes, at, end, false) || isSurrogate(bytes, at, end, true)) return true
+    else at += 2
+  }
+  return false
 }
 
 /** A text or bytea can't be shortened, so it becomes NULL only where that was asked for. */

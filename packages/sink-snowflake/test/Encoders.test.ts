@@ -300,6 +300,34 @@ describe("NdjsonEncoder", () => {
     assert.deepStrictEqual(row["LIST"], [1, 2])
   })
 
+  it("tells JSON's null from no value in a changelog, and keeps JSON that isn't Unicode text as a string", () => {
+    const doc = (text: string) =>
+      encodeRow([1n, ...Array.from({ length: 13 }, () => null), text], { mode: "changelog" })["DOC"]
+    for (
+      const text of [
+        "null",
+        " null\n",
+        `"\\ud800"`,
+        `{"a":"\\uDFFF"}`,
+        `"\\udc00\\ud800"`,
+        `"\\ud83d\\ud83d\\ude00"`,
+        `"\\ud83d x"`
+      ]
+    ) assert.strictEqual(doc(text), text)
+    for (const text of [`"null"`, `[null]`, `"\\ud83d\\uDE00"`, `"\\\\ud800"`, `"\\u00d8"`, `"\\u0064800"`, "true"]) {
+      assert.deepStrictEqual(doc(text), JSON.parse(text), text)
+    }
+  })
+
+  it("measures arrays as they are written", () => {
+    const list = `{${"\u0001".repeat(3_000_000)}}`
+    const values = [1n, ...Array.from({ length: 14 }, () => null), list]
+    for (const mode of ["mirror", "changelog"]) {
+      assert.throws(() => encodeRow(values, { mode }), Unwritable)
+      assert.notProperty(encodeRow(values, { mode, outOfRange: "null" }), "LIST")
+    }
+  })
+
   it("fails, nulls or clamps what Snowflake can't hold, and never names the value", () => {
     const cases = [
       { index: 6, value: "NaN", column: "AMOUNT", clamped: undefined },
@@ -477,6 +505,24 @@ describe("TableLayout", () => {
 })
 
 describe("ParquetEncoder", () => {
+  it.live("writes JSON of a changelog as it is streamed", () =>
+    Effect.gen(function*() {
+      const parquet = yield* Effect.promise(() => import("parquet-wasm"))
+      const table = Batches.table("t", { doc: { _tag: "Json" } }, { _tag: "None" })
+      const layout = layoutOf(table, { mode: "changelog" })
+      const docs = ["null", `{"a":"\\ud800"}`, `{"a":null}`]
+      const batch = Batches.batch(
+        table,
+        docs.map((doc) => ({ op: ChangeBatch.Operation.Read, sequence, values: [doc] }))
+      )
+      const bytes = yield* ParquetEncoder.encode(layout, batch, "journal", "fail")
+      const rows = Arrow.tableFromIPC(parquet.readParquet(bytes).intoIPCStream()).toArray()
+      assert.deepStrictEqual(
+        rows.map((row: { toJSON: () => Record<string, unknown> }) => row.toJSON()["c0"]),
+        [`"null"`, JSON.stringify(docs[1]), docs[2]]
+      )
+    }))
+
   it.live("writes a file that gives every value back", () =>
     Effect.gen(function*() {
       const parquet = yield* Effect.promise(() => import("parquet-wasm"))

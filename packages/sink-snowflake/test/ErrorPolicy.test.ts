@@ -10,6 +10,8 @@ import { Config } from "../src/Config.ts"
 import * as ErrorPolicy from "../src/ErrorPolicy.ts"
 import * as Identifier from "../src/Identifier.ts"
 import * as KeyPair from "../src/KeyPair.ts"
+import * as TableLayout from "../src/TableLayout.ts"
+import * as Batches from "./Batches.ts"
 
 describe("ErrorPolicy", () => {
   it("tells what to do about each answer of the streaming API", () => {
@@ -33,6 +35,21 @@ describe("ErrorPolicy", () => {
     assert.strictEqual(reason("390189"), "Forbidden")
     assert.strictEqual(reason("401001"), "Unreachable")
     assert.strictEqual(reason("100038", "22018"), "Rejected")
+    assert.strictEqual(reason("2002", "42710"), "Forbidden")
+    for (const code of ["603", "91016", ErrorPolicy.uploadFailed]) assert.strictEqual(reason(code), "Unreachable")
+    assert.strictEqual(reason("370001", "XX000"), "Unreachable")
+  })
+
+  it("repeats what failed on the way, not what storage refused", () => {
+    const reason = (code: string) => ErrorPolicy.sql(code, undefined).reason
+    for (
+      const code of ["ECONNRESET", "ENOTFOUND", "EAI_AGAIN", "ETIMEDOUT", "EPIPE", "ERR_NETWORK", "ERR_BAD_RESPONSE"]
+    ) {
+      assert.strictEqual(reason(code), "Unreachable", code)
+    }
+    for (const code of ["ERR_BAD_REQUEST", "EACCES", "ENOENT", "EXXX"]) {
+      assert.strictEqual(reason(code), "Rejected", code)
+    }
   })
 })
 
@@ -51,6 +68,38 @@ describe("Identifier", () => {
     assert.strictEqual(Identifier.pathSegment("RAW"), "RAW")
     assert.strictEqual(Identifier.pathSegment("raw/x"), "%22raw%2Fx%22")
   })
+})
+
+describe("TableLayout", () => {
+  const config = Schema.decodeUnknownSync(Config)({
+    account: "MYORG-ACCT",
+    user: "LOADER",
+    auth: { token: "t" },
+    warehouse: "WH",
+    database: "RAW"
+  })
+  const layoutOf = (schema: string, name: string, column = "id") =>
+    TableLayout.make(config, "shop", Batches.table(name, { [column]: { _tag: "Int32" } }, { _tag: "None" }, schema))
+
+  it.effect("gives tables of resembling names journals of their own", () =>
+    Effect.gen(function*() {
+      const names = [["a__b", "c"], ["a", "b__c"], ["a_", "b"], ["a", "_b"], ["a-", "b"], ["A", "b"], [
+        "a",
+        "b"
+      ]] as const
+      const layouts = yield* Effect.forEach(names, ([schema, name]) => layoutOf(schema, name))
+      assert.strictEqual(new Set(layouts.map(({ journal }) => journal.name)).size, names.length - 1)
+      assert.strictEqual((yield* layoutOf("shop", "orders")).journal.name, "SHOP__ORDERS__JOURNAL")
+    }))
+
+  it.effect("refuses columns that begin like metadata columns, in any case", () =>
+    Effect.gen(function*() {
+      for (const column of ["_etl_op", "_Etl_Op", "_ETL_x"]) {
+        const error = yield* Effect.flip(layoutOf("shop", "orders", column))
+        assert.strictEqual(error.reason, "Unsupported")
+        assert.include(error.message, column)
+      }
+    }))
 })
 
 describe("KeyPair", () => {
@@ -117,6 +166,12 @@ describe("Config", () => {
       }
       const config = yield* decode({ ...base, auth: { password: "hunter2" } })
       assert.notInclude(JSON.stringify(config), "hunter2")
+    }))
+
+  it.effect("says in words what the URL has to be", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(decode({ ...base, auth: { token: "t" }, url: "snowflake.example/path" }))
+      assert.include(String(error), "a URL of http or https without a path")
     }))
 
   it.effect("names a wrong option", () =>

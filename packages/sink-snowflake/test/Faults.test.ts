@@ -12,7 +12,9 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import { generateKeyPairSync } from "node:crypto"
 import { Config } from "../src/Config.ts"
+import * as Credentials from "../src/Credentials.ts"
 import { plugin } from "../src/index.ts"
+import * as SqlClient from "../src/SqlClient.ts"
 import * as Batches from "./Batches.ts"
 import * as Local from "./Local.ts"
 
@@ -145,6 +147,71 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("Faults", (
       )
     }), 120_000)
 
+  it.effect("sends a request in halves when it is refused as too large, and single rows another way", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const { running, table } = yield* opened(local, "halved")
+      yield* local.fault("streaming", { kind: "status", endpoint: "append", status: 413, count: 2 })
+      yield* table.rows(inserts("halved", 0, 20))
+      yield* table.durable(at(19))
+      yield* local.clearStatements
+      // Twenty rows are halved five times: the first one is alone then, and refused as well.
+      yield* local.fault("streaming", { kind: "status", endpoint: "append", status: 413, count: 6 })
+      yield* table.rows(inserts("halved", 20, 40))
+      yield* table.durable(at(39))
+      assert.isTrue((yield* local.statements).some(({ sql }) => sql.startsWith("COPY INTO")))
+      yield* running.sink.settle
+      yield* exactly(local, "halved", 40)
+    }))
+
+  it.effect(
+    "repeats uploads that the stage's storage refuses, and ends the run as unreachable when it goes on",
+    () =>
+      Effect.gen(function*() {
+        const local = yield* Server
+        const { table } = yield* opened(local, "uploads")
+        const read = Batches.batch(named("uploads"), [{
+          op: Operation.Read,
+          sequence: Sequence.make(30n, 0n),
+          values: [1n, "copied"]
+        }])
+        // The driver itself gives up at a broken connection.
+        yield* local.fault("driver", { endpoint: "upload", kind: "dropBefore", count: 2 })
+        yield* Local.copy(table, named("uploads"), 30n, [read])
+        yield* local.clearFaults
+        yield* local.fault("driver", { endpoint: "upload", kind: "status", count: 1000, status: 403 })
+        const error = (yield* Effect.flip(Local.copy(table, named("uploads"), 40n, [read]))) as ConnectorError // the sink's only error type
+        yield* local.clearFaults
+        assert.strictEqual(error.reason, "Unreachable")
+        assert.isTrue(isRetryable(error))
+      }),
+    120_000
+  )
+
+  it.effect("doesn't take a table that it may not see for one that is gone", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      yield* Effect.scoped(opened(local, "unseen"))
+      yield* local.fault("driver", {
+        endpoint: "query",
+        kind: "error",
+        count: 2,
+        match: "DESCRIBE TABLE .*SHOP.*UNSEEN",
+        code: "002003",
+        sqlState: "42S02",
+        message: "Table does not exist or not authorized."
+      })
+      yield* Effect.scoped(Effect.gen(function*() {
+        const running = yield* Local.run(local, {}, "unseen")
+        const error = (yield* Effect.flip(running.open(named("unseen")))) as ConnectorError // the sink's only error type
+        assert.strictEqual(error.reason, "Forbidden")
+        assert.include(error.hint, "grant")
+      }))
+      yield* local.clearFaults
+      const again = yield* (yield* Local.run(local, {}, "unseen")).open(named("unseen"))
+      assert.strictEqual(again.writer.position.copied, 10n)
+    }))
+
   it.effect(
     "says what is wrong with the login, the role, the warehouse and the database",
     () =>
@@ -235,6 +302,50 @@ describe("SqlClient", () => {
         assert.strictEqual(yield* session(), first)
         yield* Effect.sleep("3500 millis")
         assert.notStrictEqual(yield* session(), first)
+      }).pipe(Effect.scoped),
+    60_000
+  )
+
+  it.live(
+    "doesn't wait for ever for an answer, not even to COMMIT, and goes on in another session",
+    () =>
+      Effect.gen(function*() {
+        const local = yield* Local.start()
+        const config = local.config()
+        const sql = yield* SqlClient.make(config, yield* Credentials.make(config.auth, local.directory), "limits", {
+          login: "20 seconds",
+          control: "500 millis",
+          upload: "500 millis",
+          statement: "20 seconds"
+        })
+        const session = sql.execute({ what: "test", sql: `SELECT CURRENT_SESSION() AS "s"` }).pipe(
+          Effect.map(({ rows }) => rows[0]?.["s"])
+        )
+        const before = yield* session
+        yield* local.query("CREATE SCHEMA RAW.SHOP")
+        yield* local.query("CREATE TABLE RAW.SHOP.T (ID NUMBER)")
+        yield* local.query("CREATE STAGE RAW.SHOP.S")
+        const hang = (match: string) =>
+          local.fault("driver", { endpoint: "query", kind: "delay", count: 1, millis: 3000, match })
+        let told = false
+        const commit = sql.use((lent) =>
+          lent.transaction(
+            "Testing",
+            Effect.asVoid(lent.execute({ what: "test", sql: "INSERT INTO RAW.SHOP.T VALUES (1)" })),
+            () => {
+              told = true
+            }
+          )
+        )
+        const upload = sql.execute({ what: "Testing", sql: "PUT file://f @RAW.SHOP.S", file: Buffer.from("x") })
+        for (const [hung, match] of [[commit, "COMMIT"], [upload, "PUT"]] as const) {
+          yield* hang(match)
+          const error = yield* Effect.flip(hung)
+          assert.strictEqual(error.reason, "Unreachable", match)
+          assert.include(error.message, "no answer")
+        }
+        assert.isFalse(told)
+        assert.notStrictEqual(yield* session, before)
       }).pipe(Effect.scoped),
     60_000
   )

@@ -3,6 +3,7 @@
  */
 import { assert, layer } from "@effect/vitest"
 import { Operation } from "@etl-stream/core/ChangeBatch"
+import { isRetryable } from "@etl-stream/core/ConnectorError"
 import * as Sequence from "@etl-stream/core/Sequence"
 import type { TableSchema } from "@etl-stream/core/TableSchema"
 import * as Context from "effect/Context"
@@ -11,6 +12,7 @@ import * as Layer from "effect/Layer"
 import { literal, quote } from "../src/Identifier.ts"
 import { Merger } from "../src/Merger.ts"
 import { NdjsonEncoder } from "../src/NdjsonEncoder.ts"
+import type * as SqlClient from "../src/SqlClient.ts"
 import * as StateTable from "../src/StateTable.ts"
 import * as TableDdl from "../src/TableDdl.ts"
 import type { TableLayout } from "../src/TableLayout.ts"
@@ -164,9 +166,54 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("Merge", (i
         layout,
         begin
       )
-      const error = yield* Effect.flip(stale.merge(Sequence.format(Sequence.make(1n << 40n, 0n)), true))
+      const [last] = yield* local.query(`SELECT MAX("_ETL_SEQ") AS "S" FROM ${Layout.sqlName(layout.journal)}`)
+      const error = yield* Effect.flip(stale.merge(String(last?.["S"]), true))
       assert.strictEqual(error.reason, "Fenced")
       assert.deepStrictEqual(yield* targetRows(local, layout), rows)
+    }))
+
+  it.effect("looks again for rows that are committed and not visible yet, and never passes over them", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const insert = (ordinal: number) => {
+        const sequence = Sequence.make(80n, BigInt(ordinal))
+        return {
+          changes: [{ op: Operation.Insert, sequence, values: ["same", 1, "{}"] }],
+          sequence,
+          rows: Array.from({ length: ordinal }, () => Model.print(["same", 1, "{}"]))
+        }
+      }
+      const table: TableSchema = {
+        ...Model.keyless,
+        table: { schema: "public", name: "late" },
+        identity: { _tag: "None" }
+      }
+      const layout = yield* replay(local, table, [insert(1)], 701)
+      const state = StateTable.make(local.sql, "model701", "RAW", "ETL_STREAM")
+      const [merged, late, lost] = [1, 2, 3].map((ordinal) => Sequence.format(Sequence.make(80n, BigInt(ordinal))))
+      let looks = 0
+      /** The row becomes visible when it has been looked for twice. */
+      const delayed: SqlClient.SqlClient = {
+        ...local.sql,
+        execute: (statement) =>
+          Effect.gen(function*() {
+            if (statement.what.startsWith("Looking for changes") && ++looks === 3) {
+              yield* local.query(
+                `INSERT INTO ${
+                  Layout.sqlName(layout.journal)
+                } ("_ETL_OP", "_ETL_SEQ", "_ETL_COMMIT_TIME") VALUES ('insert', '${late}', '2026-01-01T00:00:00Z')`
+              )
+            }
+            return yield* local.sql.execute(statement)
+          })
+      }
+      const merger = new Merger(delayed, state, local.config(), layout, merged)
+      yield* merger.merge(late, true)
+      assert.strictEqual(looks, 3)
+      assert.strictEqual((yield* targetRows(local, layout)).length, 2)
+      const error = yield* Effect.flip(merger.merge(lost, true))
+      assert.strictEqual(error.reason, "Unreachable")
+      assert.isTrue(isRetryable(error))
     }))
 
   it.effect("says so when changes remove rows that a keyless target doesn't hold", () =>

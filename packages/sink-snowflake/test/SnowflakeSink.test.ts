@@ -219,7 +219,7 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("SnowflakeS
       const running = yield* Local.run(local, {}, "large")
       const opened = yield* running.open(large)
       yield* Local.copy(opened, large, 10n, [])
-      const note = randomBytes(3_750_000).toString("base64")
+      const note = randomBytes(4_125_000).toString("base64")
       yield* opened.rows(Batches.batch(large, [
         insert(20, 1, 1n, "before"),
         insert(20, 3, 2n, note),
@@ -234,9 +234,9 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("SnowflakeS
       )
       assert.deepStrictEqual(found.map((one) => [one["ID"], one["LENGTH"], one["SAME"]]), [["1", "6", false], [
         "2",
-        "5000000",
+        "5500000",
         true
-      ], ["3", "5000000", false]])
+      ], ["3", "5500000", false]])
       assert.deepStrictEqual(yield* journal(local, "LARGE"), { rows: 5, sequences: 5 })
       // Once more after a restart: the channel remembers the large row.
       const again = yield* Local.run(local, {}, "large")
@@ -361,6 +361,106 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("SnowflakeS
       )
       assert.strictEqual(error.reason, "Unsupported")
       assert.include(error.message, "NOTE")
+    }))
+
+  it.effect("keeps the origin of a copy and of later shapes, and gives it back with the position", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const before: TableSchema = { ...table("rooted"), origin: "{\"it's\":\"1 \\\\ é\"}" }
+      const position = Effect.scoped(Effect.gen(function*() {
+        const running = yield* Local.run(local, {}, "origin")
+        return (yield* running.open(before)).writer.position
+      }))
+      yield* Effect.scoped(Effect.gen(function*() {
+        const running = yield* Local.run(local, {}, "origin")
+        const opened = yield* running.open(before)
+        assert.deepStrictEqual(opened.writer.position, { copied: undefined, committed: undefined })
+        yield* Local.copy(opened, before, 10n, [])
+      }))
+      const first = yield* position
+      assert.strictEqual(first.copied, 10n)
+      assert.strictEqual(first.origin, before.origin)
+      yield* Effect.scoped(Effect.gen(function*() {
+        const running = yield* Local.run(local, {}, "origin")
+        const opened = yield* running.open(before)
+        const next: TableSchema = { ...before, version: 2, origin: "second" }
+        yield* opened.writer.write({ _tag: "Schema", table: next, sequence: Sequence.zero })
+        yield* opened.rows(inserts(next, 20, 1, 3))
+        yield* opened.durable(at(20, 2))
+        yield* running.sink.settle
+      }))
+      assert.strictEqual((yield* position).origin, "second")
+      assert.deepStrictEqual(yield* ids(local, "ROOTED"), [1, 2])
+      const wider = table("rooted", { id: { _tag: "Int64" }, note: text, added: text })
+      yield* Effect.scoped(Effect.gen(function*() {
+        const running = yield* Local.run(local, {}, "origin")
+        const opened = yield* running.open(before)
+        const next: TableSchema = { ...wider, version: 3, origin: "third" }
+        yield* opened.writer.write({ _tag: "Schema", table: next, sequence: at(30, 0) })
+        // A shape without an origin takes nothing away.
+        yield* opened.writer.write({ _tag: "Schema", table: { ...table("rooted"), version: 4 }, sequence: at(30, 2) })
+      }))
+      assert.strictEqual((yield* position).origin, "third")
+      // A copy of another table of this name comes with its own.
+      yield* Effect.scoped(Effect.gen(function*() {
+        const running = yield* Local.run(local, {}, "origin")
+        const next: TableSchema = { ...wider, origin: "fourth" }
+        yield* Local.copy(yield* running.open(next), next, 40n, [])
+      }))
+      const last = yield* position
+      assert.deepStrictEqual([last.copied, last.origin], [40n, "fourth"])
+      assert.deepStrictEqual(yield* ids(local, "ROOTED"), [])
+    }))
+
+  it.effect("takes a table that left the pipeline for a while as not copied, and deletes nothing of it", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const [kept, left] = [table("stays"), table("leaves")] as const
+      const open = (tables: ReadonlyArray<TableSchema>, pipeline = "absence") =>
+        Effect.scoped(Effect.gen(function*() {
+          const running = yield* Local.run(local, { schema: pipeline }, pipeline)
+          yield* local.clearStatements
+          yield* running.sink.begin(tables)
+          const statements = (yield* local.statements).length
+          const positions: Array<bigint | undefined> = []
+          for (const of of tables) {
+            const opened = yield* running.open(of)
+            positions.push(opened.writer.position.copied)
+            if (opened.writer.position.copied === undefined) {
+              yield* Local.copy(opened, of, 10n, [Batches.batch(of, [row(Operation.Read, 10, 0, 1n, "copied")])])
+            }
+          }
+          return { positions, statements }
+        }))
+      assert.deepStrictEqual(yield* open([kept, left]), { positions: [undefined, undefined], statements: 0 })
+      assert.deepStrictEqual((yield* open([kept, left], "other")).positions, [undefined, undefined])
+      assert.deepStrictEqual(yield* open([left, kept]), { positions: [10n, 10n], statements: 0 })
+      assert.deepStrictEqual(yield* open([kept]), { positions: [10n], statements: 1 })
+      assert.deepStrictEqual(yield* open([kept]), { positions: [10n], statements: 0 })
+      const rows = yield* local.query("SELECT COUNT(*) AS \"n\" FROM RAW.ABSENCE.LEAVES")
+      assert.strictEqual(Number(rows[0]?.["n"]), 1)
+      assert.deepStrictEqual(yield* open([kept, left]), { positions: [10n, undefined], statements: 0 })
+      // Another pipeline's tables are none of its business.
+      assert.deepStrictEqual((yield* open([kept, left], "other")).positions, [10n, 10n])
+    }))
+
+  it.effect("adds the column of origins to a state table of an earlier version", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const more = { journalSchema: "OLDER" }
+      yield* local.query("CREATE SCHEMA RAW.OLDER")
+      yield* local.query(
+        `CREATE TABLE RAW.OLDER.TABLES ("PIPELINE" VARCHAR, "SOURCE_TABLE" VARCHAR, "TARGET" VARCHAR, "JOURNAL" VARCHAR, ` +
+          `"COPYING" VARCHAR, "COPIED" VARCHAR, "MERGED" VARCHAR(33), "UPDATED_AT" TIMESTAMP_TZ(6))`
+      )
+      const old: TableSchema = { ...table("older"), origin: "now" }
+      for (const expected of [undefined, "now"]) {
+        yield* Effect.scoped(Effect.gen(function*() {
+          const opened = yield* (yield* Local.run(local, more, "older")).open(old)
+          assert.strictEqual(opened.writer.position.origin, expected)
+          if (expected === undefined) yield* Local.copy(opened, old, 10n, [])
+        }))
+      }
     }))
 
   it.effect("keeps a changelog with every change, copied rows included", () =>

@@ -100,15 +100,17 @@ describe("StreamingClient", () => {
 
   it.live("presents a token as it is when it can't be exchanged", () =>
     Effect.gen(function*() {
-      const { asked, config } = yield* stub((path, host) =>
-        path === "/v2/streaming/hostname"
-          ? [200, `${host}\n`]
-          : path === "/oauth/token"
-          ? [400, "unsupported"]
-          : [200, opening]
-      )
-      yield* open(StreamingClient.make(config, { _tag: "Token", token: Redacted.make("pat") }))
-      assert.deepStrictEqual([asked[2]?.authorization, asked[2]?.type], ["Bearer pat", "PROGRAMMATIC_ACCESS_TOKEN"])
+      for (const refusal of [400, 401, 403]) {
+        const { asked, config } = yield* stub((path, host) =>
+          path === "/v2/streaming/hostname"
+            ? [200, `${host}\n`]
+            : path === "/oauth/token"
+            ? [refusal, "unsupported"]
+            : [200, opening]
+        )
+        yield* open(StreamingClient.make(config, { _tag: "Token", token: Redacted.make("pat") }))
+        assert.deepStrictEqual([asked[2]?.authorization, asked[2]?.type], ["Bearer pat", "PROGRAMMATIC_ACCESS_TOKEN"])
+      }
     }).pipe(Effect.scoped))
 
   it.live("gets a new token once when one is refused, and then gives up", () =>

@@ -302,18 +302,21 @@ export class Catalog extends Context.Service<Catalog, {
           Effect.sync(() => Option.map(table(database, schema, name), (found) => found.columns)),
         pipeOf: (database, schema, name) => Effect.sync(() => Option.fromNullishOr(pipe(database, schema, name))),
         change: (change) =>
-          oneAtATime.withPermit(Effect.gen(function*() {
-            const now = yield* Clock.currentTimeMillis
-            let after: Array<() => void> = []
-            const result = yield* storage.write((connection) =>
-              Effect.suspend(() => {
-                after = []
-                return change(changesOn(connection, now, after))
-              })
-            )
-            for (const apply of after) apply()
-            return result
-          }))
+          // Once COMMIT is on its way the records must follow, or they would no longer say what DuckDB holds.
+          oneAtATime.withPermit(Effect.uninterruptibleMask((restore) =>
+            Effect.gen(function*() {
+              const now = yield* Clock.currentTimeMillis
+              let after: Array<() => void> = []
+              const result = yield* storage.write((connection) =>
+                restore(Effect.suspend(() => {
+                  after = []
+                  return change(changesOn(connection, now, after))
+                }))
+              )
+              for (const apply of after) apply()
+              return result
+            })
+          ))
       })
     })
   )

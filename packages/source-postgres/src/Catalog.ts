@@ -10,12 +10,17 @@ import { type Identity, tableId, type TableName, type TableSchema } from "@etl-s
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { Connections } from "./Connections.ts"
+import * as Lsn from "./Lsn.ts"
+import * as PostgresError from "./PostgresError.ts"
 import * as PostgresType from "./PostgresType.ts"
 import type { PublicationState } from "./Publication.ts"
+import * as TableOrigin from "./TableOrigin.ts"
 import type { TablePattern } from "./TablePattern.ts"
 
 /** A column that is published, in the order of the table's schema. */
 export interface CatalogColumn {
+  /** `attnum`. */
+  readonly number: number
   readonly name: string
   readonly typeOid: number
   readonly typmod: number
@@ -38,6 +43,7 @@ export interface Heap {
 export interface CatalogTable {
   readonly oid: number
   readonly schema: TableSchema
+  readonly origin: TableOrigin.Origin
   readonly columns: ReadonlyArray<CatalogColumn>
   readonly partitioned: boolean
   readonly replicaIdentity: string
@@ -58,6 +64,8 @@ export interface CatalogTable {
 }
 
 export interface Catalog {
+  /** End of the log just before the catalog was read: what committed before it is in the catalog. */
+  readonly position: Lsn.Lsn
   readonly tables: ReadonlyArray<CatalogTable>
   readonly types: PostgresType.TypeCatalog
   /** Patterns that no table matches. */
@@ -84,15 +92,23 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
 ORDER BY n.nspname, c.relname`
 
+/** Only what is flushed: that is visible a moment later, sooner than the next query comes. */
+const positionQuery =
+  `SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END::text AS position`
+
+const Position = Schema.Struct({ position: Schema.NullOr(Schema.String) })
+
 const Detail = Schema.Struct({
   oid: Schema.Number,
+  lastNumber: Schema.Number,
   replicaIdentity: Schema.String,
   owned: Schema.Boolean,
   usable: Schema.Boolean,
   rowsHidden: Schema.Boolean
 })
 
-const detailQuery = `SELECT c.oid, c.relreplident::text AS "replicaIdentity", pg_has_role(c.relowner, 'USAGE') AS owned,
+const detailQuery = `SELECT c.oid, c.relnatts::int4 AS "lastNumber", c.relreplident::text AS "replicaIdentity",
+  pg_has_role(c.relowner, 'USAGE') AS owned,
   has_schema_privilege(c.relnamespace, 'USAGE') AS usable,
   c.relrowsecurity AND row_security_active(c.oid) AS "rowsHidden"
 FROM pg_class c WHERE c.oid = ANY($1::oid[])`
@@ -105,15 +121,34 @@ const Column = Schema.Struct({
   typmod: Schema.Number,
   notNull: Schema.Boolean,
   generated: Schema.String,
+  altered: Schema.String,
   readable: Schema.Boolean
 })
 type Column = typeof Column.Type
 
 const columnQuery = `SELECT a.attrelid AS table, a.attnum AS number, a.attname AS name, a.atttypid AS "typeOid",
   a.atttypmod AS typmod, a.attnotnull AS "notNull", a.attgenerated::text AS generated,
-  has_column_privilege(a.attrelid, a.attnum, 'SELECT') AS readable
+  a.xmin::text AS altered, has_column_privilege(a.attrelid, a.attnum, 'SELECT') AS readable
 FROM pg_attribute a WHERE a.attrelid = ANY($1::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attrelid, a.attnum`
+
+const History = Schema.Struct({
+  table: Schema.Number,
+  missing: Schema.Array(Schema.String),
+  files: Schema.Array(Schema.String)
+})
+
+/**
+ * Columns whose value in older rows is the default that they were added with, in the table or in any of its partitions; and
+ * the files of its heaps, once more.
+ */
+const historyQuery = `SELECT r.root AS table,
+  coalesce(array_agg(DISTINCT a.attname::text) FILTER (WHERE a.atthasmissing), '{}') AS missing,
+  coalesce(array_agg(DISTINCT c.oid || ' ' || c.relfilenode) FILTER (WHERE c.relkind = 'r'), '{}') AS files
+FROM unnest($1::oid[]) AS r(root)
+CROSS JOIN LATERAL (SELECT t.relid::oid FROM pg_partition_tree(r.root) t UNION SELECT r.root) l
+JOIN pg_class c ON c.oid = l.relid LEFT JOIN pg_attribute a ON a.attrelid = l.relid AND a.atthasmissing
+GROUP BY r.root`
 
 const Key = Schema.Struct({
   table: Schema.Number,
@@ -136,6 +171,7 @@ const HeapRow = Schema.Struct({
   name: Schema.String,
   kind: Schema.String,
   replicaIdentity: Schema.String,
+  file: Schema.Number,
   pages: Schema.Number,
   bytes: Schema.Number,
   rows: Schema.Number,
@@ -144,7 +180,7 @@ const HeapRow = Schema.Struct({
 type HeapRow = typeof HeapRow.Type
 
 const heapQuery = `SELECT r.root, c.oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
-  c.relreplident::text AS "replicaIdentity",
+  c.relreplident::text AS "replicaIdentity", c.relfilenode AS file,
   coalesce(pg_relation_size(c.oid) / current_setting('block_size')::int8, 0)::float8 AS pages,
   coalesce(pg_table_size(c.oid), 0)::float8 AS bytes, c.reltuples::float8 AS rows,
   has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable
@@ -241,6 +277,9 @@ const heapOf = (row: HeapRow): Heap => ({
   foreign: row.kind === "f"
 })
 
+const filesOf = (heaps: ReadonlyArray<HeapRow>): ReadonlyArray<readonly [oid: number, file: number]> =>
+  heaps.filter(({ kind }) => kind === "r").map(({ file, oid }) => [oid, file] as const)
+
 /** Reads the tables that match `patterns`, as `publication` (when it exists) publishes them. */
 export const read = Effect.fn("PostgresSource.catalog")(function*(
   connections: Connections,
@@ -248,12 +287,29 @@ export const read = Effect.fn("PostgresSource.catalog")(function*(
   publication: PublicationState | undefined
 ) {
   const doing = "reading the catalog"
+  const [now] = yield* connections.query(doing, Position, positionQuery)
   const { chosen, excluded, unmatched } = choose(yield* connections.query(doing, Relation, relationQuery), patterns)
   const oids = chosen.map((relation) => relation.oid)
+  // Sizes need a lock of each table for a moment, and so wait for DDL that is just about to commit.
+  const heaps = group(yield* connections.query(doing, HeapRow, heapQuery, [oids]), (row) => row.root)
   const details = new Map((yield* connections.query(doing, Detail, detailQuery, [oids])).map((row) => [row.oid, row]))
   const columns = group(yield* connections.query(doing, Column, columnQuery, [oids]), (row) => row.table)
   const keys = group(yield* connections.query(doing, Key, keyQuery, [oids]), (row) => row.table)
-  const heaps = group(yield* connections.query(doing, HeapRow, heapQuery, [oids]), (row) => row.root)
+  const histories = new Map(
+    (yield* connections.query(doing, History, historyQuery, [oids])).map((row) => [row.table, row])
+  )
+  for (const relation of chosen) {
+    const files = histories.get(relation.oid)?.files ?? []
+    const before = filesOf(heaps.get(relation.oid) ?? []).map((pair) => pair.join(" "))
+    if (details.has(relation.oid) && files.toSorted().join() !== before.toSorted().join()) {
+      return yield* PostgresError.make(
+        "Fenced",
+        `table ${tableId(relation)} was altered, rewritten or truncated while the catalog was read`,
+        "The pipeline starts again by itself with the tables as they are now.",
+        tableId(relation)
+      )
+    }
+  }
   const typeCatalog = yield* types(connections)
 
   const withoutColumns: Array<string> = []
@@ -269,8 +325,23 @@ export const read = Effect.fn("PostgresSource.catalog")(function*(
       return []
     }
     const held = (heaps.get(relation.oid) ?? []).filter((row) => row.kind === "r")
+    const origin: TableOrigin.Origin = {
+      oid: relation.oid,
+      columns: sent.map(({ altered, name, number, typeOid, typmod }) => ({
+        number,
+        name,
+        typeOid,
+        typmod,
+        hasMissing: histories.get(relation.oid)?.missing.includes(name) === true,
+        altered
+      })),
+      lastNumber: detail.lastNumber,
+      files: filesOf(held),
+      gone: []
+    }
     return [{
       oid: relation.oid,
+      origin,
       schema: {
         table: { schema: relation.schema, name: relation.name },
         version: 1,
@@ -278,9 +349,10 @@ export const read = Effect.fn("PostgresSource.catalog")(function*(
           const { sourceType, type } = PostgresType.resolve(typeCatalog, column.typeOid, column.typmod)
           return { name: column.name, type, sourceType, nullable: !column.notNull }
         }),
-        identity: identityOf(detail.replicaIdentity, keys.get(relation.oid) ?? [], sent)
+        identity: identityOf(detail.replicaIdentity, keys.get(relation.oid) ?? [], sent),
+        origin: TableOrigin.format(origin)
       },
-      columns: sent.map(({ name, readable, typeOid, typmod }) => ({ name, readable, typeOid, typmod })),
+      columns: sent.map(({ name, number, readable, typeOid, typmod }) => ({ name, number, readable, typeOid, typmod })),
       partitioned: relation.kind === "p",
       replicaIdentity: detail.replicaIdentity,
       readable: detail.usable && sent.every((column) => column.readable),
@@ -295,12 +367,18 @@ export const read = Effect.fn("PostgresSource.catalog")(function*(
       estimatedBytes: held.reduce((sum, row) => sum + row.bytes, 0)
     }]
   })
-  return { tables, types: typeCatalog, unmatched, excluded: [...excluded, ...withoutColumns] } satisfies Catalog
+  return {
+    position: Lsn.parse(now?.position ?? "") ?? 0n,
+    tables,
+    types: typeCatalog,
+    unmatched,
+    excluded: [...excluded, ...withoutColumns]
+  } satisfies Catalog
 })
 
-/** Whether two readings of a table have the same columns, identity and row filter. */
+/** Whether two readings of a table have the same columns, identity and row filter. Snapshots look after files themselves. */
 export const sameShape = (a: CatalogTable, b: CatalogTable): boolean => {
   const shape = ({ columns, partitioned, replicaIdentity, rowFilter, schema }: CatalogTable) =>
-    JSON.stringify([schema, columns, partitioned, replicaIdentity, rowFilter ?? null])
+    JSON.stringify([{ ...schema, origin: "" }, columns, partitioned, replicaIdentity, rowFilter ?? null])
   return shape(a) === shape(b)
 }

@@ -41,7 +41,8 @@ const Publication = Schema.Struct({
   }),
   manage: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(true))).annotateKey({
     description:
-      "Whether the publication is created, and missing tables are added to it. Needs ownership of the tables."
+      "Whether the publication is created, and missing tables are added to it, which needs ownership of the tables. From a " +
+      "publication that this pipeline created, tables that left the pipeline are removed; from any other nothing ever is."
   })
 })
 
@@ -133,6 +134,8 @@ export type Config = typeof Config.Type
 
 /** Options with everything decided. */
 export interface Settings {
+  /** The pipeline's name, as configured. */
+  readonly pipeline: string
   readonly endpoint: Endpoint.Endpoint
   readonly tls: {
     readonly mode: Endpoint.TlsMode
@@ -180,6 +183,7 @@ export const resolve = (config: Config, context: PluginContext): Settings => {
   const endpoint = endpointOf(config)
   const derived = objectName(context.pipeline)
   return {
+    pipeline: context.pipeline,
     endpoint,
     tls: {
       mode: config.tls.mode ?? endpoint.tlsMode ?? (Endpoint.isLocal(endpoint.host) ? "disable" : "verify-full"),

@@ -243,11 +243,7 @@ export class CopyReader {
         resume(Effect.succeed(outcome))
       } catch (cause) {
         stop()
-        resume(Effect.fail(
-          cause instanceof RangeError
-            ? protocolError(this.copy?.target.schema, cause.message)
-            : PostgresError.fromCause(cause, "copying", this.tableId)
-        ))
+        resume(Effect.fail(PostgresError.fromCause(cause, "copying", this.tableId)))
       }
     }
     this.wake = attempt

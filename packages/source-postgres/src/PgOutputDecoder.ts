@@ -24,9 +24,10 @@ export interface Options {
   readonly tables: ReadonlyArray<TableSchema>
   /**
    * The shape of a relation's table, or undefined when it isn't replicated: its changes are then skipped, but counted.
-   * Called for every Relation message, also for one that repeats an earlier. Its columns must be among the relation's.
+   * Called for every Relation message, also for one that repeats an earlier, with the commit LSN of the transaction that it
+   * comes in. Its columns must be among the relation's.
    */
-  readonly resolveRelation: (relation: Relation) => TableSchema | undefined
+  readonly resolveRelation: (relation: Relation, commit: Lsn.Lsn) => TableSchema | undefined
   /** Types by OID, only needed for values in binary format. Default: the built-in ones. */
   readonly types?: PostgresType.TypeCatalog
   /**

@@ -66,6 +66,11 @@ const lacking: Meaning = {
 /** Longest prefix wins. */
 const sqlStates: Readonly<Record<string, Meaning>> = {
   "08": interrupted,
+  "25006": {
+    reason: "Unreachable",
+    hint:
+      "The server is read-only, as after a failover: connect to the primary server. The pipeline tries again by itself."
+  },
   "28": credentials,
   "3D000": { reason: "Missing", hint: "Check the database's name in the source's options." },
   "3F": { reason: "Missing", hint: "Check the schema's name in the source's options." },
@@ -151,6 +156,10 @@ const serverMessages: ReadonlyArray<readonly [pattern: RegExp, meaning: Meaning]
       hint: "The server has removed log that this slot still needed. Drop the slot and copy the tables again."
     }
   ],
+  [/recovery is in progress|while in recovery/, {
+    reason: "Unreachable",
+    hint: "The server is a standby: connect to the primary server. The pipeline tries again by itself."
+  }],
   [/unsupported startup parameter/, {
     reason: "Misconfigured",
     hint: "Connect to the server itself: connection poolers don't pass replication on."
@@ -171,6 +180,17 @@ const sqlStateMeaning = (code: string): Meaning =>
 const serverText = (code: string, message: string): string =>
   quotable(code) ? `${message.split("\n")[0]} (SQLSTATE ${code})` : `SQLSTATE ${code}`
 
+/** Errors of the language and its library: a defect of a program, which no new attempt mends. Their messages may quote values. */
+const isDefect = (cause: unknown): cause is Error =>
+  cause instanceof TypeError || cause instanceof ReferenceError || cause instanceof RangeError ||
+  cause instanceof SyntaxError
+
+/** File and line where a defect showed, for a report. */
+const placeOf = (cause: Error): string => {
+  const place = /[\w.-]+\.[cm]?[jt]s:\d+:\d+(?=\)?$)/m.exec((cause.stack ?? "").replace(cause.message, ""))
+  return place === null ? "" : ` at ${place[0]}`
+}
+
 /**
  * The error for `cause`, met while `doing` (`connecting to db:5432`): the message reads "doing: what".
  */
@@ -186,6 +206,14 @@ export const fromCause = (cause: unknown, doing: string, table?: string): Connec
   if (code !== undefined && isTlsCode(code)) return make(tls.reason, `${doing}: TLS: ${code}`, tls.hint, table)
   const known = code === undefined ? undefined : nodeCodes[code]
   if (code !== undefined && known !== undefined) return make(known.reason, `${doing}: ${code}`, known.hint, table)
+  if (isDefect(cause)) {
+    return make(
+      "Protocol",
+      `${doing}: internal error, ${cause.name}${code === undefined ? "" : ` ${code}`}${placeOf(cause)}`,
+      "This is a defect of the program: please report it with this message and the server's version.",
+      table
+    )
+  }
   for (const [pattern, meaning] of clientMessages) {
     if (pattern.test(message)) return make(meaning.reason, `${doing}: ${message.split("\n")[0]}`, meaning.hint, table)
   }

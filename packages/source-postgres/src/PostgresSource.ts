@@ -8,6 +8,7 @@
  */
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import type { Element } from "@etl-stream/core/Element"
+import * as Sequence from "@etl-stream/core/Sequence"
 import type { Source, SourceContext } from "@etl-stream/core/Source"
 import { type TableId, tableId } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
@@ -28,6 +29,7 @@ import * as ReplicationConnection from "./ReplicationConnection.ts"
 import * as Slot from "./Slot.ts"
 import * as Snapshot from "./Snapshot.ts"
 import * as Sql from "./Sql.ts"
+import * as TableOrigin from "./TableOrigin.ts"
 
 /**
  * Refuses a slot that can't be streamed from. One that is gone may be made anew only when the sink holds nothing: otherwise
@@ -110,7 +112,7 @@ const replicate = (
       acknowledged: context.acknowledged
     })
     yield* Effect.logInfo("streaming changes", { slot: settings.slot.name })
-    const resolver = new RelationResolver(catalog.tables, catalog.types, (oid) => vanishedTypes.has(`${server} ${oid}`))
+    const resolver = new RelationResolver(catalog, (oid) => vanishedTypes.has(`${server} ${oid}`))
     const decoder = PgOutputDecoder.make({
       tables: catalog.tables.map((table) => table.schema),
       resolveRelation: resolver.resolve,
@@ -156,6 +158,42 @@ const snapshot = (
     }))
   })
 
+/** The highest position that the sink holds of any table; 0 when it holds nothing. */
+const highest = (positions: SourceContext["positions"]): Lsn.Lsn =>
+  [...positions.values()].flatMap(({ committed, copied }) => [copied ?? 0n, committed?.commit ?? 0n])
+    .reduce((most, position) => position > most ? position : most, 0n)
+
+/** Version of a table's schema that is the first one with the origin that the sink is to keep from now on. */
+const followedVersion = 2
+
+/** The element by which the sink gets to know the origin of a table whose copy stays good. */
+const followed = ({ schema }: Catalog.CatalogTable): ReadonlyArray<Element> =>
+  schema.version === followedVersion ? [{ _tag: "Schema", table: schema, sequence: Sequence.zero }] : []
+
+/**
+ * Compares the origins that the sink gave back with the catalog: which copies are void, and why, and the tables to replicate,
+ * those with a new origin in a new version.
+ */
+const judge = (catalog: Catalog.Catalog, { positions, unwanted }: SourceContext) => {
+  const voided = new Map<TableId, string>()
+  const tables = catalog.tables.flatMap((table): ReadonlyArray<Catalog.CatalogTable> => {
+    const id = tableId(table.schema.table)
+    if (unwanted.has(id)) return []
+    const held = positions.get(id)
+    if (held?.copied === undefined) return [table]
+    const why = TableOrigin.conflict(held.origin, table.origin)
+    if (why !== undefined) {
+      voided.set(id, why)
+      return [table]
+    }
+    const origin = TableOrigin.format(TableOrigin.follow(held.origin, table.origin))
+    return origin === held.origin
+      ? [table]
+      : [{ ...table, schema: { ...table.schema, version: followedVersion, origin } }]
+  })
+  return { catalog: { ...catalog, tables }, void: voided }
+}
+
 /** Elements from the sink's positions on. */
 const stream = (
   connections: Connections.Connections,
@@ -164,12 +202,22 @@ const stream = (
 ): Stream.Stream<Element, ConnectorError, Scope.Scope> =>
   Stream.unwrap(Effect.gen(function*() {
     const { server } = report
-    const catalog = {
-      ...report.catalog,
-      tables: report.catalog.tables.filter((table) => !context.unwanted.has(tableId(table.schema.table)))
+    const { catalog, void: voided } = judge(report.catalog, context)
+    for (const [table, why] of voided) {
+      yield* Effect.logWarning(`table ${table} is copied again: ${why}`, { table })
     }
+    if (catalog.tables.length === 0) {
+      return yield* PostgresError.make(
+        "Misconfigured",
+        `transforms leave out every table of the source (${report.catalog.tables.length}): there is nothing to replicate`,
+        "Correct the pipeline's transforms, or tables in the source's options."
+      )
+    }
+    yield* Preflight.checkLog(connections, highest(context.positions))
     const positions = new Map(
-      [...context.positions].flatMap(([id, { copied }]) => copied === undefined ? [] : [[id, copied] as const])
+      [...context.positions].flatMap(([id, { copied }]) =>
+        copied === undefined || voided.has(id) ? [] : [[id, copied] as const]
+      )
     )
     const copied = catalog.tables.map((table) => tableId(table.schema.table)).filter((id) => positions.has(id))
     const uncopied = catalog.tables.filter((table) => !positions.has(tableId(table.schema.table)))
@@ -190,7 +238,8 @@ const stream = (
         )))
       )
     })))
-    return copy.pipe(
+    return Stream.fromIterable(catalog.tables.flatMap(followed)).pipe(
+      Stream.concat(copy),
       Stream.concat(Stream.suspend(() => replicate(connections, catalog, positions, context)))
     )
   }))

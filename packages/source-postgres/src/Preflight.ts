@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Catalog from "./Catalog.ts"
 import * as Connections from "./Connections.ts"
+import * as Lsn from "./Lsn.ts"
 import * as PostgresError from "./PostgresError.ts"
 import * as Publication from "./Publication.ts"
 import * as Slot from "./Slot.ts"
@@ -83,7 +84,8 @@ function* serverFindings(server: Server): Generator<Finding> {
     )
   }
   if (server.standby) {
-    yield critical("Misconfigured", "the server is a standby", "Connect to the primary server.")
+    // A failover that is going on ends: worth another attempt.
+    yield critical("Unreachable", "the server is a standby", "Connect to the primary server.")
   }
   if (server.encoding === "SQL_ASCII") {
     yield critical(
@@ -121,8 +123,13 @@ function* identityFindings(table: Catalog.CatalogTable, changes: boolean): Gener
   }
   for (const heap of table.partitioned ? table.heaps : []) {
     const name = tableId(heap.table)
-    if (heap.foreign) yield warning(`partition ${name} is a foreign table: its rows are not replicated`, "", id)
-    else if (changes && identity._tag !== "None" && !fitting(table, heap)) {
+    if (heap.foreign) {
+      yield warning(
+        `partition ${name} is a foreign table: its rows are not replicated`,
+        "Replicate them from the server that holds them when they are needed.",
+        id
+      )
+    } else if (changes && identity._tag !== "None" && !fitting(table, heap)) {
       yield critical(
         "Misconfigured",
         `partition ${name} has another replica identity than its table ${id}`,
@@ -151,6 +158,20 @@ function* tableFindings(table: Catalog.CatalogTable, role: string, changes: bool
       `Run GRANT USAGE ON SCHEMA ${
         Sql.identifier(table.schema.table.schema)
       } TO ${user}; GRANT SELECT ON ${name} TO ${user}.`,
+      id
+    )
+  }
+  // A table with foreign partitions is copied partition by partition, see Snapshot.
+  for (const heap of table.partitioned && table.heaps.some(({ foreign }) => foreign) ? table.heaps : []) {
+    if (heap.foreign || heap.readable) continue
+    yield critical(
+      "Forbidden",
+      `role ${role} may not read partition ${
+        tableId(heap.table)
+      }, which has to be copied by itself because table ${id} ` +
+        "has foreign partitions, too",
+      `Run GRANT USAGE ON SCHEMA ${Sql.identifier(heap.table.schema)} TO ${user}; ` +
+        `GRANT SELECT ON ${Sql.table(heap.table)} TO ${user}.`,
       id
     )
   }
@@ -256,8 +277,10 @@ function* catalogFindings(catalog: Catalog.Catalog): Generator<Finding> {
   const partitioned = catalog.tables.filter((table) => table.partitioned).map((table) => tableId(table.schema.table))
   if (partitioned.length > 0) {
     yield warning(
-      `truncating, detaching or dropping a single partition is not published by the server: ${partitioned.join(", ")}`,
-      "Delete the rows of such a partition first when they are to go at the destination, too."
+      `the server publishes neither that a single partition is truncated, detached or dropped, nor the rows of one that is ` +
+        `attached: ${partitioned.join(", ")}`,
+      "Delete the rows of a partition before it goes when they are to go at the destination, too, and attach partitions " +
+        "empty, inserting their rows afterwards."
     )
   }
   if (catalog.excluded.length > 0) {
@@ -296,6 +319,29 @@ const replicationPrivilege = Effect.fn("PostgresSource.replicationPrivilege")(fu
         )
         : error
     )
+  )
+})
+
+const Log = Schema.Struct({ end: Schema.String })
+
+/**
+ * Refuses a server whose log ends before a position that the sink holds: it can't be the one that was read. Its positions say
+ * nothing about the sink's, so changes would be skipped as known ones until its log has grown that far.
+ */
+export const checkLog = Effect.fn("PostgresSource.checkLog")(function*(
+  connections: Connections.Connections,
+  held: Lsn.Lsn
+) {
+  const doing = "reading the end of the server's log"
+  const [row] = yield* connections.query(doing, Log, "SELECT pg_current_wal_insert_lsn()::text AS end")
+  const end = row === undefined ? undefined : Lsn.parse(row.end)
+  if (end === undefined || held <= end) return
+  return yield* PostgresError.make(
+    "Lost",
+    `the server's log ends at ${Lsn.format(end)}, behind ${Lsn.format(held)}, which the sink holds: ` +
+      "this is another server, or one that was restored to an earlier state",
+    "Connect to the server that was replicated. When this one takes its place, drop its slot if there is one, and remove the " +
+      "tables from the sink so that they are copied again."
   )
 })
 

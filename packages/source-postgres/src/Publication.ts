@@ -1,9 +1,10 @@
 /**
  * The publication: what the server sends to this pipeline.
  *
- * A managed publication belongs to its pipeline: it is created when missing and kept to the pipeline's tables. A table that
- * leaves the pipeline leaves it, too, so that its return is noticed: what happened in between was never read. Partitioned
- * tables are published as themselves (`publish_via_partition_root`).
+ * A managed publication is created when missing, and gets the tables that it lacks. One that this pipeline created bears its
+ * mark, a comment, and is kept to exactly the pipeline's tables: a table that leaves the pipeline leaves it, too, so that
+ * its return is noticed, for what happened in between was never read. Nothing is ever removed from any other publication,
+ * which may have other readers. Partitioned tables are published as themselves (`publish_via_partition_root`).
  */
 import { ConnectorError } from "@etl-stream/core/ConnectorError"
 import { type TableId, tableId, type TableName } from "@etl-stream/core/TableSchema"
@@ -31,6 +32,8 @@ export interface PublicationState {
   readonly truncates: boolean
   /** The role may add tables to it. */
   readonly owned: boolean
+  /** The pipeline that created it, by its mark; undefined when somebody else did. */
+  readonly pipeline: string | undefined
   readonly tables: ReadonlyMap<TableId, PublishedTable>
   /** Tables that were added by name (rather than by schema or as all tables). */
   readonly members: ReadonlyArray<TableName>
@@ -44,7 +47,8 @@ const Row = Schema.Struct({
   updates: Schema.Boolean,
   deletes: Schema.Boolean,
   truncates: Schema.Boolean,
-  owned: Schema.Boolean
+  owned: Schema.Boolean,
+  comment: Schema.NullOr(Schema.String)
 })
 
 const TableRow = Schema.Struct({
@@ -56,7 +60,8 @@ const TableRow = Schema.Struct({
 
 const publicationQuery =
   `SELECT pubname AS name, puballtables AS "allTables", pubviaroot AS "viaRoot", pubinsert AS inserts,
-  pubupdate AS updates, pubdelete AS deletes, pubtruncate AS truncates, pg_has_role(pubowner, 'USAGE') AS owned
+  pubupdate AS updates, pubdelete AS deletes, pubtruncate AS truncates, pg_has_role(pubowner, 'USAGE') AS owned,
+  obj_description(oid, 'pg_publication') AS comment
 FROM pg_publication WHERE pubname = $1`
 
 /** Column lists and row filters came with PostgreSQL 15. */
@@ -73,6 +78,9 @@ const memberQuery = `SELECT n.nspname AS schema, c.relname AS name
 FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid JOIN pg_class c ON c.oid = r.prrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace WHERE p.pubname = $1`
 
+/** What the comment on a publication begins with; the name of the pipeline that created it follows. */
+const mark = "etl-stream pipeline "
+
 /** The publication as it is, or undefined when there is none of that name. */
 export const read = Effect.fn("PostgresSource.publication")(function*(
   connections: Connections,
@@ -83,8 +91,10 @@ export const read = Effect.fn("PostgresSource.publication")(function*(
   const [row] = yield* connections.query(doing, Row, publicationQuery, [name])
   if (row === undefined) return undefined
   const tables = yield* connections.query(doing, TableRow, tableQuery(serverVersion), [name])
+  const { comment, ...state } = row
   return {
-    ...row,
+    ...state,
+    pipeline: comment?.startsWith(mark) === true ? comment.slice(mark.length) : undefined,
     members: yield* connections.query(doing, MemberRow, memberQuery, [name]),
     tables: new Map(
       tables.map((table) => [tableId(table), {
@@ -115,7 +125,7 @@ export const createStatement = (name: string, tables: ReadonlyArray<CatalogTable
 export const addStatement = (name: string, tables: ReadonlyArray<CatalogTable>): string =>
   `ALTER PUBLICATION ${Sql.identifier(name)} ADD TABLE ${tables.map(member).join(", ")}`
 
-/** Removes tables that left the pipeline from a managed publication. */
+/** Removes tables that left the pipeline from the publication that it created. */
 const shrink = Effect.fn("PostgresSource.shrinkPublication")(function*(
   connections: Connections,
   publication: PublicationState,
@@ -133,8 +143,9 @@ const shrink = Effect.fn("PostgresSource.shrinkPublication")(function*(
 })
 
 /**
- * Creates a managed publication, or adds the tables that it lacks and removes those that left the pipeline. A table in `copied` (those that the sink holds) may not be
- * missing: its changes since it left the publication are gone, and no later start could tell.
+ * Creates a managed publication, or adds the tables that it lacks; from one that this pipeline created it removes those that
+ * left the pipeline. A table in `copied` (those that the sink holds) may not be missing: its changes since it left the
+ * publication are gone, and no later start could tell.
  *
  * @returns whether the publication was created.
  */
@@ -144,7 +155,7 @@ export const ensure = Effect.fn("PostgresSource.ensurePublication")(function*(
   tables: ReadonlyArray<CatalogTable>,
   copied: (table: TableId) => boolean
 ) {
-  const { manage, name } = connections.settings.publication
+  const { pipeline, publication: { manage, name } } = connections.settings
   const absent = missing(publication, tables)
   const lost = absent.filter((table) => copied(tableId(table.schema.table))).map((table) => tableId(table.schema.table))
   if (lost.length > 0) {
@@ -156,7 +167,7 @@ export const ensure = Effect.fn("PostgresSource.ensurePublication")(function*(
       "Changes made in between are missing and can't be had any more. Remove these tables from the sink so that they are copied again."
     )
   }
-  if (manage && publication !== undefined) yield* shrink(connections, publication, tables)
+  if (manage && publication?.pipeline === pipeline) yield* shrink(connections, publication, tables)
   if (absent.length === 0) return false
   if (!manage) {
     return yield* PostgresError.make(
@@ -168,7 +179,11 @@ export const ensure = Effect.fn("PostgresSource.ensurePublication")(function*(
     )
   }
   const statement = publication === undefined ? createStatement(name, absent) : addStatement(name, absent)
-  yield* connections.execute(`changing publication ${name}`, statement).pipe(
+  // Both statements are one transaction: a publication of ours never goes without its mark.
+  const marking = publication === undefined
+    ? `; COMMENT ON PUBLICATION ${Sql.identifier(name)} IS ${Sql.literal(mark + pipeline)}`
+    : ""
+  yield* connections.execute(`changing publication ${name}`, statement + marking).pipe(
     Effect.mapError((error) =>
       error.reason === "Forbidden"
         ? new ConnectorError({

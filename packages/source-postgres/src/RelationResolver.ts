@@ -2,11 +2,15 @@
  * Which table, in which shape, a Relation message of the replication stream is about.
  *
  * A message tells columns, types and the columns of the replica identity as they were at its place in the log; the catalog,
- * read at the start, tells the rest. A table renamed meanwhile is found by its OID.
+ * read at the start, tells the rest. Before the position at which the catalog was read, the log may hold shapes that are history:
+ * the start has judged by the tables' origins whether the copies at the sink are still good, so they are taken as they come. From that position on, a
+ * shape other than the catalog's is news and ends the run; the next one reads the catalog, and judges, again.
  */
+import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import { type Identity, type TableId, tableId, type TableName, type TableSchema } from "@etl-stream/core/TableSchema"
-import type { CatalogTable } from "./Catalog.ts"
+import type { Catalog, CatalogTable } from "./Catalog.ts"
 import { sameShape } from "./internal/relation.ts"
+import type * as Lsn from "./Lsn.ts"
 import type { Relation } from "./PgOutputDecoder.ts"
 import * as PostgresError from "./PostgresError.ts"
 import * as PostgresType from "./PostgresType.ts"
@@ -18,18 +22,16 @@ export class RelationResolver {
   /** The type that made `resolve` fail because the catalog was read before it was created. */
   unknownType: number | undefined
   private readonly types: PostgresType.TypeCatalog
+  private readonly position: Lsn.Lsn
   private readonly vanished: (oid: number) => boolean
   private readonly byOid: ReadonlyMap<number, CatalogTable>
   private readonly byName: ReadonlyMap<TableId, CatalogTable>
   private readonly latest = new Map<TableId, TableSchema>()
 
-  /** `vanished` says of a type that isn't in `types` that it isn't in the database any more either. */
-  constructor(
-    tables: ReadonlyArray<CatalogTable>,
-    types: PostgresType.TypeCatalog,
-    vanished: (oid: number) => boolean
-  ) {
+  /** `vanished` says of a type that isn't in the catalog that it isn't in the database any more either. */
+  constructor({ position, tables, types }: Catalog, vanished: (oid: number) => boolean) {
     this.types = types
+    this.position = position
     this.vanished = vanished
     this.byOid = new Map(tables.map((table) => [table.oid, table]))
     this.byName = new Map(tables.map((table) => [tableId(table.schema.table), table]))
@@ -37,11 +39,18 @@ export class RelationResolver {
   }
 
   /**
-   * The table's shape, undefined for a table that isn't replicated. Throws a `ConnectorError` with reason `Fenced` for a type
-   * that was created after the catalog was read: the next run knows it.
+   * The table's shape, undefined for a table that isn't replicated. Throws a `ConnectorError` with reason `Fenced` for a shape,
+   * or a type, that is newer than the catalog: the next run knows it.
    */
-  readonly resolve = (relation: Relation): TableSchema | undefined => {
-    const table = this.byOid.get(relation.oid) ?? this.byName.get(tableId(relation))
+  readonly resolve = (relation: Relation, commit: Lsn.Lsn): TableSchema | undefined => {
+    const table = this.byOid.get(relation.oid)
+    const named = this.byName.get(tableId(relation))
+    if (commit >= this.position) {
+      // Copies that begin later than here were made of the catalog's shape, so this is never about changes that they hold.
+      const affected = table ?? named
+      if (affected !== undefined && (table !== named || !isShapeOf(affected, relation))) throw changed(affected)
+    }
+    // Another table that had this one's name for a while: its changes were never this one's.
     if (table === undefined) return undefined
     const { schema } = table
     const id = tableId(schema.table)
@@ -55,7 +64,8 @@ export class RelationResolver {
         const known = schema.columns.find(({ name }) => name === column.name)
         return { name: column.name, type, sourceType, nullable: known?.nullable ?? true }
       }),
-      identity: identityOf(relation, table)
+      identity: identityOf(relation, table),
+      ...(schema.origin === undefined ? {} : { origin: schema.origin })
     }
     if (sameShape(before, shape)) return before
     this.latest.set(id, shape)
@@ -73,6 +83,22 @@ export class RelationResolver {
     )
   }
 }
+
+/** Whether the relation has the columns that the catalog knows. */
+const isShapeOf = (table: CatalogTable, relation: Relation): boolean =>
+  table.columns.length === relation.columns.length &&
+  table.columns.every((column, index) => {
+    const other = relation.columns[index]
+    return other?.name === column.name && other.typeOid === column.typeOid && other.typmod === column.typmod
+  })
+
+const changed = ({ schema }: CatalogTable): ConnectorError =>
+  PostgresError.make(
+    "Fenced",
+    `the shape of table ${tableId(schema.table)} changed`,
+    "The pipeline starts again by itself, reads the catalog anew, and copies the table again if that is needed.",
+    tableId(schema.table)
+  )
 
 const identityOf = (relation: Relation, table: CatalogTable): Identity => {
   if (relation.replicaIdentity === "n") return { _tag: "None" }

@@ -19,6 +19,7 @@ import { refusedError, streamError } from "./internal/streamError.ts"
 import { type StreamEnd, WireReader } from "./internal/wireReader.ts"
 import * as Lsn from "./Lsn.ts"
 import * as PostgresError from "./PostgresError.ts"
+import * as Sql from "./Sql.ts"
 
 export type { Frames } from "./internal/frameBuffer.ts"
 
@@ -30,8 +31,6 @@ export interface StartOptions {
    * itself, and neither is a position below it: servers before 17 would move the slot back.
    */
   readonly from?: bigint
-  /** pgoutput's protocol version; the decoder understands 1. */
-  readonly protocolVersion?: 1
   /** Values in binary format where the server has one. Default false: text is as fast and has a decoder for every type. */
   readonly binary?: boolean
   /** Also messages of `pg_logical_emit_message`. */
@@ -167,19 +166,19 @@ export const connect = Effect.fn("ReplicationConnection.connect")(function*(
   return { client, start: (options) => start(client, intake, options) }
 })
 
-const quoteIdentifier = (name: string): string => `"${name.replaceAll("\"", "\"\"")}"`
-const quoteLiteral = (text: string): string => `'${text.replaceAll("'", "''")}'`
+/** The version of pgoutput's protocol that the decoder understands. */
+const protocolVersion = "1"
 
 const startCommand = (options: StartOptions): string => {
   const plugin: Array<readonly [string, string]> = [
-    ["proto_version", String(options.protocolVersion ?? 1)],
-    ["publication_names", options.publications.map(quoteIdentifier).join(",")]
+    ["proto_version", protocolVersion],
+    ["publication_names", options.publications.map(Sql.identifier).join(",")]
   ]
   if (options.binary === true) plugin.push(["binary", "true"])
   if (options.messages === true) plugin.push(["messages", "true"])
   if (options.origin !== undefined) plugin.push(["origin", options.origin])
-  const list = plugin.map(([name, value]) => `${name} ${quoteLiteral(value)}`).join(", ")
-  return `START_REPLICATION SLOT ${quoteIdentifier(options.slot)} LOGICAL ${Lsn.format(options.from ?? 0n)} (${list})`
+  const list = plugin.map(([name, value]) => `${name} ${Sql.literal(value)}`).join(", ")
+  return `START_REPLICATION SLOT ${Sql.identifier(options.slot)} LOGICAL ${Lsn.format(options.from ?? 0n)} (${list})`
 }
 
 const queryMessage = (sql: string): Uint8Array => {
@@ -235,7 +234,7 @@ const slotHolder = (client: Client, slot: string): Effect.Effect<string | undefi
     const { rows } = await client.query<{ pid: number; name: string | null; address: string | null }>(
       "SELECT s.active_pid AS pid, a.application_name AS name, host(a.client_addr) AS address " +
         "FROM pg_catalog.pg_replication_slots s LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = s.active_pid " +
-        `WHERE s.slot_name = ${quoteLiteral(slot)} AND s.active_pid IS NOT NULL`
+        `WHERE s.slot_name = ${Sql.literal(slot)} AND s.active_pid IS NOT NULL`
     )
     const row = rows[0]
     if (row === undefined) return undefined

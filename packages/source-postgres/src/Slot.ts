@@ -22,6 +22,8 @@ export interface SlotState {
   readonly plugin: string | undefined
   readonly database: string | undefined
   readonly temporary: boolean
+  /** Transactions are sent when they are prepared rather than when they are committed. */
+  readonly twoPhase: boolean
   /** Process id of the walsender that reads it now. */
   readonly activePid: number | undefined
   /** Everything before was confirmed; streaming begins here. */
@@ -37,6 +39,7 @@ const Row = Schema.Struct({
   plugin: Schema.NullOr(Schema.String),
   database: Schema.NullOr(Schema.String),
   temporary: Schema.Boolean,
+  twoPhase: Schema.Boolean,
   activePid: Schema.NullOr(Schema.Number),
   confirmed: Schema.NullOr(Schema.String),
   walStatus: Schema.NullOr(Schema.String),
@@ -44,7 +47,8 @@ const Row = Schema.Struct({
 })
 
 const query = (version: number): string =>
-  `SELECT slot_name AS name, plugin, database, temporary, active_pid AS "activePid", confirmed_flush_lsn::text AS confirmed,
+  `SELECT slot_name AS name, plugin, database, temporary, two_phase AS "twoPhase",
+  active_pid AS "activePid", confirmed_flush_lsn::text AS confirmed,
   wal_status AS "walStatus", ${version >= 170000 ? "invalidation_reason" : "NULL::text"} AS invalidation
 FROM pg_replication_slots WHERE slot_name = $1`
 
@@ -61,6 +65,7 @@ export const read = Effect.fn("PostgresSource.slot")(function*(
     plugin: row.plugin ?? undefined,
     database: row.database ?? undefined,
     temporary: row.temporary,
+    twoPhase: row.twoPhase,
     activePid: row.activePid ?? undefined,
     confirmed: row.confirmed === null ? undefined : Lsn.parse(row.confirmed),
     walStatus: row.walStatus ?? undefined,
@@ -98,6 +103,14 @@ export const problem = (connections: Connections.Connections, slot: SlotState): 
     )
   }
   if (slot.temporary) return PostgresError.make("Misconfigured", `replication slot ${name} is temporary`, own)
+  if (slot.twoPhase) {
+    return PostgresError.make(
+      "Misconfigured",
+      `replication slot ${name} was made with two_phase: it sends transactions before they are committed`,
+      "Give this pipeline a slot of its own (slot.name; it is created when missing), or drop this one when nothing else " +
+        "needs it and let the pipeline make it anew."
+    )
+  }
   if (slot.database !== endpoint.database) {
     return PostgresError.make("Misconfigured", `replication slot ${name} belongs to another database`, own)
   }

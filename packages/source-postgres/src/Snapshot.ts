@@ -74,9 +74,12 @@ const copyStatement = (expressions: string, from: string, conditions: ReadonlyAr
   return `COPY (SELECT ${expressions} FROM ${from}${where}) TO STDOUT (FORMAT binary)`
 }
 
-/** Conditions for ranges of pages. The last one is open: rows may lie beyond the size that was read. */
-const pageRanges = (pages: number): ReadonlyArray<string | undefined> => {
-  const count = Math.max(1, Math.ceil(pages / pagesPerRange))
+/**
+ * Conditions for ranges of pages, where the whole table may be read: rights to single columns don't cover `ctid`. The last
+ * one is open: rows may lie beyond the size that was read.
+ */
+const pageRanges = ({ pages, readable }: Catalog.Heap): ReadonlyArray<string | undefined> => {
+  const count = readable ? Math.max(1, Math.ceil(pages / pagesPerRange)) : 1
   if (count === 1) return [undefined]
   return Array.from({ length: count }, (_, index) => {
     const from = `ctid >= '(${index * pagesPerRange},0)'`
@@ -84,22 +87,26 @@ const pageRanges = (pages: number): ReadonlyArray<string | undefined> => {
   })
 }
 
-/** The statements that copy a table. Partitions that may not be read directly are read by way of their root. */
+/**
+ * The statements that copy a table. Partitions that may not be read directly are read by way of their root, unless others
+ * are foreign tables: those are not replicated, and the root would give their rows, too.
+ */
 const statements = (table: Catalog.CatalogTable, expressions: string): ReadonlyArray<string> => {
   const filter = table.rowFilter === undefined ? [] : [table.rowFilter]
   const heaps = table.heaps.filter((heap) => !heap.foreign)
-  // Rights to single columns are enough for the root, so they are for an ordinary table, its own heap.
-  if (table.partitioned && !(heaps.length === table.heaps.length && heaps.every((heap) => heap.readable))) {
+  const root = table.partitioned && heaps.length === table.heaps.length
+  if (root && !heaps.every((heap) => heap.readable)) {
     return [copyStatement(expressions, Sql.table(table.schema.table), filter)]
   }
   return heaps.flatMap((heap) =>
-    pageRanges(heap.pages).map((range) =>
+    pageRanges(heap).map((range) =>
       copyStatement(expressions, `ONLY ${Sql.table(heap.table)}`, range === undefined ? filter : [range, ...filter])
     )
   )
 }
 
 const doing = "beginning the copy"
+const locking = "locking the tables to copy"
 
 /** A connection inside the snapshot. */
 const enter = Effect.fn("PostgresSource.enterSnapshot")(function*(
@@ -117,20 +124,27 @@ const again = "The pipeline starts again by itself with the tables as they are n
 const changed = (table: string): ConnectorError =>
   PostgresError.make(
     "Fenced",
-    `table ${table} was altered, rewritten or truncated just when its copy began`,
+    `table ${table} was altered, rewritten, truncated or dropped just when its copy began`,
     again,
     table
   )
 
-/** A table that was to be locked is gone. */
-const dropped = (error: ConnectorError): ConnectorError =>
-  error.reason === "Missing" ? PostgresError.make("Fenced", error.message, again) : error
-
-/** The statement that keeps DDL and TRUNCATE away from the tables until the transaction ends. */
-const lockStatement = (tables: ReadonlyArray<Catalog.CatalogTable>): string =>
-  `LOCK TABLE ${
-    tables.map((table) => `${table.partitioned ? "" : "ONLY "}${Sql.table(table.schema.table)}`).join(", ")
-  } IN ACCESS SHARE MODE`
+/**
+ * Keeps DDL and TRUNCATE away from a table, and from its partitions, until the transaction ends. A SELECT takes the lock of
+ * LOCK TABLE … IN ACCESS SHARE MODE, and is content with rights to the published columns. As in the copy, foreign
+ * partitions are left alone.
+ */
+const lock = Effect.fnUntraced(function*(client: Client, table: Catalog.CatalogTable) {
+  const columns = table.columns.map((column) => Sql.identifier(column.name)).join(", ")
+  const root = Sql.table(table.schema.table)
+  const local = table.heaps.filter((heap) => !heap.foreign)
+  const names = !table.partitioned
+    ? [`ONLY ${root}`]
+    : local.length === table.heaps.length
+    ? [root]
+    : [root, ...local.map((heap) => Sql.table(heap.table))].map((name) => `ONLY ${name}`)
+  for (const name of names) yield* Connections.run(client, locking, `SELECT ${columns} FROM ${name} LIMIT 0`)
+})
 
 /**
  * Gives another connection of the copy the locks that the first one holds, before it needs them. Later it would wait behind
@@ -141,9 +155,8 @@ const share = Effect.fn("PostgresSource.shareLocks")(function*(
   client: Client,
   tables: ReadonlyArray<Catalog.CatalogTable>
 ) {
-  const locking = "locking the tables to copy"
   yield* Connections.run(client, locking, "SET LOCAL lock_timeout = '3s'")
-  yield* Connections.run(client, locking, lockStatement(tables)).pipe(
+  yield* Effect.forEach(tables, (table) => lock(client, table), { discard: true }).pipe(
     Effect.mapError(() =>
       PostgresError.make("Fenced", "a table is about to be altered or truncated just when its copy begins", again)
     )
@@ -165,7 +178,11 @@ const hold = Effect.fn("PostgresSource.holdTables")(function*(
   tables: ReadonlyArray<Catalog.CatalogTable>,
   readTables: Effect.Effect<Catalog.Catalog, ConnectorError>
 ) {
-  yield* Connections.run(client, "locking the tables to copy", lockStatement(tables)).pipe(Effect.mapError(dropped))
+  for (const table of tables) {
+    yield* lock(client, table).pipe(
+      Effect.mapError((error) => error.reason === "Missing" ? changed(tableId(table.schema.table)) : error)
+    )
+  }
   const now = new Map((yield* readTables).tables.map((table) => [table.oid, table]))
   const current: Array<Catalog.CatalogTable> = []
   for (const table of tables) {
@@ -229,10 +246,10 @@ export const open = (
         parts: 0,
         rows: 0
       }
-      // A partitioned table may have no partition: an empty copy is a copy, too.
+      // A partitioned table may have no partition, or only foreign ones: an empty copy is a copy, too.
       if (sql.length === 0) {
         table.piecesLeft = 1
-        pieces.push({ table, sql: copyStatement(expressions, Sql.table(catalog.schema.table), []) })
+        pieces.push({ table, sql: copyStatement(expressions, `ONLY ${Sql.table(catalog.schema.table)}`, []) })
       }
       for (const statement of sql) pieces.push({ table, sql: statement })
     }

@@ -11,8 +11,6 @@ export interface TablePattern {
   /** The pattern as it was written. */
   readonly text: string
   readonly matches: (table: TableName) => boolean
-  /** Whether it names one table rather than a set. */
-  readonly exact: boolean
 }
 
 const quotedPart = /^"((?:[^"]|"")+)"/
@@ -22,7 +20,6 @@ const escape = (literal: string): string => literal.replace(/[\\^$.*+?()[\]{}|]/
 
 interface Part {
   readonly matcher: RegExp
-  readonly exact: boolean
   readonly length: number
 }
 
@@ -30,14 +27,13 @@ const part = (text: string): Part | undefined => {
   const quoted = quotedPart.exec(text)
   if (quoted !== null) {
     const name = (quoted[1] ?? "").replaceAll("\"\"", "\"")
-    return { matcher: new RegExp(`^${escape(name)}$`), exact: true, length: quoted[0].length }
+    return { matcher: new RegExp(`^${escape(name)}$`), length: quoted[0].length }
   }
   const plain = plainPart.exec(text)
   if (plain === null) return undefined
   const pieces = plain[0].split("*")
   return {
     matcher: new RegExp(`^${pieces.map(escape).join(".*")}$`, "s"),
-    exact: pieces.length === 1,
     length: plain[0].length
   }
 }
@@ -51,7 +47,6 @@ export const parse = (text: string): TablePattern | undefined => {
   if (name === undefined || name.length !== rest.length) return undefined
   return {
     text,
-    exact: schema.exact && name.exact,
     matches: (table) => schema.matcher.test(table.schema) && name.matcher.test(table.name)
   }
 }

@@ -68,11 +68,11 @@ const rowsOf = (count: number): Buffer =>
     })
   ])
 
-const open = (fetchRows = 1000): { readonly reader: CopyReader; readonly server: Duplex } => {
+const open = (fetchRows = 1000, of = target): { readonly reader: CopyReader; readonly server: Duplex } => {
   const [client, server] = duplexPair()
   server.resume()
   const reader = new CopyReader(client, fetchRows)
-  reader.start("COPY …", target, stamp)
+  reader.start("COPY …", of, stamp)
   return { reader, server }
 }
 
@@ -156,6 +156,30 @@ describe("CopyReader", () => {
       const data = yield* failure(error("22021", "invalid byte sequence: secret"))
       assert.strictEqual(data.reason, "Rejected")
       assert.notInclude(JSON.stringify(data), "secret")
+    }))
+
+  it.live("a defect of ours is no trouble of the network, and its message is not shown", () =>
+    Effect.gen(function*() {
+      const defects: ReadonlyArray<() => void> = [
+        () => {
+          throw new TypeError("secret is not a function\n  at secret.ts:1:1")
+        },
+        () => {
+          BigInt("secret")
+        },
+        () => {
+          Buffer.alloc(1).readInt32BE(8)
+        }
+      ]
+      for (const defect of defects) {
+        const { reader, server } = open(1000, { schema, decoders: [defect, defect] })
+        server.write(rowsOf(1))
+        const error = yield* Effect.flip(drain(reader))
+        assert.strictEqual(error.reason, "Protocol")
+        assert.match(error.message, /internal error, (Type|Syntax|Range)Error.* at \w+\.test\.ts:\d+/)
+        assert.match(error.hint, /report/)
+        assert.notInclude(`${JSON.stringify(error)} ${error.stack}`, "secret")
+      }
     }))
 
   it.live("a lost connection is no end", () =>

@@ -98,11 +98,15 @@ const canonical = (name: string, type: LogicalType): string => {
 
 interface Table {
   schema: TableSchema
+  /** Columns of the target, by which rows are ordered. As at a real sink, a column that the source drops stays, with its values. */
+  names: Array<string>
   rows: Map<string, { row: Row; count: number }>
   copying: boolean
   copied: bigint | undefined
   committed: Sequence.Sequence | undefined
   copiedRows: number
+  /** Origin of the copy, or of the shape that came last. */
+  origin: string | undefined
 }
 
 export class Mirror {
@@ -119,15 +123,30 @@ export class Mirror {
   get positions(): ReadonlyMap<TableId, TablePosition> {
     return new Map(
       [...this.tables].map((
-        [id, { committed, copied }]
-      ) => [id, { copied, committed: copied === undefined ? undefined : committed }])
+        [id, { committed, copied, origin }]
+      ) => [
+        id,
+        copied === undefined ? { copied, committed: undefined } : { copied, committed, origin }
+      ])
     )
   }
 
   /** The identity of a row within its table. */
   private keyOf(table: Table, row: Row): string {
-    const { identity } = table.schema
-    return JSON.stringify(identity._tag === "Key" ? identity.columns.map((index) => row[index]) : row)
+    const { columns, identity } = table.schema
+    const indexes = identity._tag === "Key" ? identity.columns : columns.keys()
+    return JSON.stringify([...indexes].map((index) => row[this.place(table, columns[index]?.name ?? "")] ?? null))
+  }
+
+  private place(table: Table, name: string): number {
+    return table.names.indexOf(name)
+  }
+
+  private reshape(table: Table, schema: TableSchema): void {
+    table.schema = schema
+    for (const { name } of schema.columns) if (!table.names.includes(name)) table.names.push(name)
+    const rows = [...table.rows.values()]
+    table.rows = new Map(rows.map((held) => [this.keyOf(table, held.row), held]))
   }
 
   private table(schema: TableSchema): Table {
@@ -136,14 +155,22 @@ export class Mirror {
     if (known !== undefined) return known
     const made: Table = {
       schema,
+      names: schema.columns.map(({ name }) => name),
       rows: new Map(),
       copying: false,
+      origin: undefined,
       copied: undefined,
       committed: undefined,
       copiedRows: 0
     }
     this.tables.set(id, made)
     return made
+  }
+
+  /** The tables of a run are known: copies of others don't count any more. */
+  begin(schemas: ReadonlyArray<TableSchema>): void {
+    const ids = new Set(schemas.map(({ table }) => tableId(table)))
+    for (const [id, table] of this.tables) if (!ids.has(id)) table.copied = undefined
   }
 
   /** A new run begins: what it emits first may have been emitted before. */
@@ -156,9 +183,11 @@ export class Mirror {
     switch (element._tag) {
       case "SnapshotBegin": {
         const table = this.table(element.table)
-        if (table.copied !== undefined) this.problem(`${element.table.table.name}: copied twice`)
-        Object.assign(table, { schema: element.table, rows: new Map(), copying: true, copiedRows: 0 })
-        return
+        if (table.copied !== undefined && table.origin === element.table.origin) {
+          this.problem(`${element.table.table.name}: copied twice`)
+        }
+        Object.assign(table, { rows: new Map(), names: [], copying: true, copied: undefined, copiedRows: 0 })
+        return this.reshape(table, element.table)
       }
       case "SnapshotRows": {
         const table = this.table(element.batch.table)
@@ -172,7 +201,7 @@ export class Mirror {
         if (table.copiedRows !== element.rows) {
           this.problem(`${element.table.table.name}: ${table.copiedRows} of ${element.rows} rows`)
         }
-        Object.assign(table, { copying: false, copied: element.position })
+        Object.assign(table, { copying: false, copied: element.position, origin: element.table.origin })
         return
       }
       case "Rows":
@@ -183,9 +212,11 @@ export class Mirror {
         table.rows.clear()
         return
       }
-      case "Schema":
-        this.table(element.table).schema = element.table
-        return
+      case "Schema": {
+        const table = this.table(element.table)
+        table.origin = element.table.origin ?? table.origin
+        return this.reshape(table, element.table)
+      }
       case "Watermark":
         if (element.position < (this.watermarks.at(-1) ?? 0n)) this.problem("watermarks go back")
         this.watermarks.push(element.position)
@@ -215,12 +246,18 @@ export class Mirror {
     const { records } = batch
     const operations = ChangeBatch.child(records, ChangeBatch.MetadataColumns.op)
     const unsent = ChangeBatch.child(records, ChangeBatch.MetadataColumns.unsent)
+    const places = batch.table.columns.map(({ name }) => this.place(table, name))
     let oldRow: Row | undefined
     for (let index = 0; index < batch.rows; index++) {
       const operation = raw(operations, index)
-      const row = batch.table.columns.map((column, at) =>
-        cell(column.type, ChangeBatch.child(records, ChangeBatch.metadataColumns + at), index)
-      )
+      const row: Array<Cell> = table.names.map(() => null)
+      batch.table.columns.forEach((column, at) => {
+        row[places[at] ?? -1] = cell(
+          column.type,
+          ChangeBatch.child(records, ChangeBatch.metadataColumns + at),
+          index
+        )
+      })
       const sequence = ChangeBatch.sequenceAt(records, index)
       if (operation === ChangeBatch.Operation.Read) {
         if (sequence.commit !== position || sequence.ordinal !== 0n) this.problem("a copied row has another position")
@@ -230,10 +267,12 @@ export class Mirror {
       if (!this.isNew(table, sequence, String(operation))) continue
       const mask = isNull(unsent, index) ? undefined : bytesOf(unsent, index)
       const complete = (from: Row | undefined): Row =>
-        row.map((value, at) => {
+        row.map((value, place) => {
+          const at = places.indexOf(place)
+          if (at === -1) return from?.[place] ?? null
           if (mask === undefined || ((mask[at >> 3] ?? 0) & (1 << (at & 7))) === 0) return value
           this.unsentCells++
-          return from?.[at] ?? null
+          return from?.[place] ?? null
         })
       switch (operation) {
         case ChangeBatch.Operation.Insert:
@@ -294,7 +333,10 @@ export class Mirror {
           JSON.stringify(columns.map(({ type }, index) => canonicalText(type, row[`c${index}`])))
         ).sort()
         const actual = [...table.rows.values()].flatMap(({ count, row }) =>
-          Array.from({ length: count }, () => JSON.stringify(row))
+          Array.from(
+            { length: count },
+            () => JSON.stringify(columns.map((column) => row[this.place(table, column.name)] ?? null))
+          )
         ).sort()
         if (expected.length !== actual.length) found.push(`${id}: ${actual.length} rows instead of ${expected.length}`)
         for (let index = 0; index < Math.max(expected.length, actual.length); index++) {

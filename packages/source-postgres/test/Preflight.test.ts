@@ -3,9 +3,12 @@ import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import { exitCode, isRetryable } from "@etl-stream/core/ConnectorError"
 import * as EmbeddedPostgres from "@etl-stream/testkit/EmbeddedPostgres"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as References from "effect/References"
 import * as Schedule from "effect/Schedule"
+import * as fs from "node:fs/promises"
 import * as net from "node:net"
+import * as path from "node:path"
 import * as Connections from "../src/Connections.ts"
 import * as PostgresSource from "../src/PostgresSource.ts"
 import * as Preflight from "../src/Preflight.ts"
@@ -246,7 +249,20 @@ layer(Server.layer, { excludeTestServices: true })("Preflight", (it) => {
       )
       const text = yield* warnings(options, "published")
       assert.include(text, "publication readonly leaves out updates, deletes, truncates")
-      assert.include(text, "dropping a single partition is not published by the server: published.part")
+      assert.match(text, /truncated, detached or dropped, nor the rows of one that is attached: published\.part/)
+    }))
+
+  it.effect("a server that is read-only for now is worth another attempt", () =>
+    Effect.gen(function*() {
+      const pg = yield* Server
+      yield* SourceRun.schema("demoted", "CREATE TABLE t (id int PRIMARY KEY)")
+      yield* pg.query(
+        `CREATE ROLE reading SUPERUSER LOGIN PASSWORD '${password}'; ALTER ROLE reading SET default_transaction_read_only = on`
+      )
+      const url = pg.urlOf({ user: "reading", password })
+      const error = yield* Effect.flatMap(SourceRun.start("demoted", new Mirror(), { url }), (run) => run.failure)
+      expectError(error, "Unreachable", /read-only transaction \(SQLSTATE 25006\)/, /primary server/)
+      assert.isTrue(isRetryable(error))
     }))
 
   it.effect("a slot of another kind, and a slot that is in use", () =>
@@ -266,6 +282,13 @@ layer(Server.layer, { excludeTestServices: true })("Preflight", (it) => {
         yield* failure({ ...options, slot: { name: "physical" } }, "slots", []),
         "Misconfigured",
         /slot physical is physical/,
+        /slot\.name/
+      )
+      yield* pg.query("SELECT pg_create_logical_replication_slot('early', 'pgoutput', false, true)")
+      expectError(
+        yield* failure({ ...options, slot: { name: "early" } }, "slots", []),
+        "Misconfigured",
+        /slot early was made with two_phase/,
         /slot\.name/
       )
       const running = yield* SourceRun.start("slots", new Mirror())
@@ -290,6 +313,33 @@ describe("Preflight of servers with other settings", () => {
       const error = yield* failure({ url: pg.url }, "x", [pg.password])
       expectError(error, "Misconfigured", /wal_level is replica/, /ALTER SYSTEM SET wal_level = logical/)
       assert.strictEqual(exitCode(error), 3)
+    }).pipe(Effect.scoped))
+
+  it.live("a standby, until it is promoted", () =>
+    Effect.gen(function*() {
+      const pg = yield* starting({})
+      yield* pg.stop
+      const signal = path.join(pg.dataDir, "standby.signal")
+      yield* Effect.promise(() => fs.writeFile(signal, ""))
+      yield* Effect.promise(() => fs.chmod(signal, 0o666))
+      // It counts as started when it accepts writes.
+      const restarting = yield* Effect.forkChild(pg.restart())
+      yield* pg.query("SELECT").pipe(
+        Effect.retry(Schedule.spaced("20 millis").pipe(Schedule.upTo({ duration: "10 seconds" })))
+      )
+      const error = yield* failure({ url: pg.url }, "x", [pg.password])
+      expectError(error, "Unreachable", /the server is a standby/, /primary server/)
+      assert.isTrue(isRetryable(error))
+      assert.strictEqual(exitCode(error), 3)
+      const late = yield* Effect.gen(function*() {
+        const connections = yield* Connections.make(SourceRun.settings({ url: pg.url }, "x"))
+        return yield* Effect.flip(Preflight.checkLog(connections, 1n))
+      }).pipe(Effect.scoped)
+      expectError(late, "Unreachable", /recovery is in progress/, /standby/)
+
+      yield* pg.query("SELECT pg_promote()")
+      yield* Fiber.join(restarting)
+      assert.include(yield* warnings({ url: pg.url }, "x"), "max_slot_wal_keep_size")
     }).pipe(Effect.scoped))
 
   it.live("no room for a slot or a walsender, and a slot whose log was removed", () =>

@@ -71,6 +71,8 @@ export interface StartOptions extends Options {
   readonly each?: (element: Element) => Effect.Effect<void>
   /** Default: what the mirror has applied. */
   readonly acknowledge?: () => bigint
+  /** Whether the sink is told the tables of the run; default true. */
+  readonly begin?: boolean
   /** Tables that transforms leave out; default none. */
   readonly unwanted?: ReadonlySet<string>
 }
@@ -79,7 +81,7 @@ export interface StartOptions extends Options {
 export const start = (
   name: string,
   mirror: Mirror,
-  { acknowledge, each, unwanted, ...options }: StartOptions = {}
+  { acknowledge, begin, each, unwanted, ...options }: StartOptions = {}
 ): Effect.Effect<Run, ConnectorError, Scope.Scope | Server> =>
   Effect.gen(function*() {
     const pg = yield* Server
@@ -87,7 +89,8 @@ export const start = (
     mirror.restart()
     const run = yield* Effect.gen(function*() {
       const source = yield* PostgresSource.make(settings({ url: pg.url, tables: [`${name}.*`], ...options }, name))
-      yield* source.tables
+      const tables = yield* source.tables
+      if (begin !== false) mirror.begin(tables)
       const context = {
         positions: mirror.positions,
         unwanted: unwanted ?? new Set<string>(),

@@ -122,6 +122,11 @@ export class PrefixSink {
   })
 
   readonly sink: Sink = {
+    begin: (tables) =>
+      Effect.sync(() => {
+        const ids = new Set(tables.map(({ table }) => tableId(table)))
+        for (const [table, held] of this.tables) if (!ids.has(table)) held.copied = undefined
+      }),
     open: (schema, durable) =>
       Effect.gen({ self: this }, function*() {
         const table = tableId(schema.table)

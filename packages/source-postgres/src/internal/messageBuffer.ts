@@ -4,6 +4,7 @@
  * Chunks are appended behind what isn't consumed yet; room for a large message is made once, when its length is known.
  */
 import { Buffer } from "node:buffer"
+import * as PostgresError from "../PostgresError.ts"
 
 const initialSize = 256 << 10
 /** A larger buffer, left by a large message, is not kept. */
@@ -29,7 +30,13 @@ export class MessageBuffer {
     const { position } = this
     if (this.filled - position < 5) return false
     const length = this.bytes.readInt32BE(position + 1)
-    if (length < 4) throw new RangeError("A message with a negative length")
+    if (length < 4) {
+      throw PostgresError.make(
+        "Protocol",
+        "the server sent a message with an impossible length",
+        "Please report this with the server's version."
+      )
+    }
     const end = position + 1 + length
     if (end > this.filled) return false
     this.type = this.bytes[position] as number // position < filled

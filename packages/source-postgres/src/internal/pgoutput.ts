@@ -22,7 +22,7 @@ export interface Options {
   /** The tables in the shapes that the sink knows. */
   readonly tables: ReadonlyArray<TableSchema>
   /** The shape of a relation's table, undefined for one that isn't replicated. Called for every Relation message. */
-  readonly resolveRelation: (relation: Relation.Relation) => TableSchema | undefined
+  readonly resolveRelation: (relation: Relation.Relation, commit: bigint) => TableSchema | undefined
   /** Types by OID, for values in binary format. */
   readonly types: TypeCatalog
   /** Snapshot positions: a table's changes whose commit LSN is below its own are in the copy and are left out. */
@@ -200,7 +200,7 @@ export class Decoder {
 
   private relation(bytes: Uint8Array, at: number, limit: number): void {
     const relation = Relation.parse(bytes, at, limit)
-    const schema = this.options.resolveRelation(relation)
+    const schema = this.options.resolveRelation(relation, bigintOf(this.commitHigh, this.commitLow))
     if (schema === undefined) {
       this.targets.set(relation.oid, undefined)
       return

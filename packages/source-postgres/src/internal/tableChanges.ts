@@ -64,11 +64,6 @@ export class TableChanges {
     return this.shape
   }
 
-  /** Whether a builder's memory is held. */
-  get isHeld(): boolean {
-    return this.builder !== undefined
-  }
-
   release(): void {
     if (this.rows === 0) this.builder = undefined
   }
