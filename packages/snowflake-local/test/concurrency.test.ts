@@ -71,4 +71,27 @@ describe("concurrent sessions", () => {
       }),
     60_000
   )
+
+  it.live(
+    "a definition that is cancelled at any moment is either there or not, for the records and for DuckDB",
+    () =>
+      Effect.gen(function*() {
+        const { url } = yield* Driver.server()
+        const client = yield* Driver.connect(url)
+        for (let round = 0; round < 40; round++) {
+          yield* Effect.callback<void>((resume) => {
+            const running = client.connection.execute({
+              sqlText: `create table cancelled_${round} (id int)`,
+              complete: () => resume(Effect.void)
+            })
+            // The moment moves over the statement's few milliseconds from round to round.
+            setTimeout(() => running.cancel(() => undefined), round / 4)
+          })
+          yield* client.run(`create table if not exists cancelled_${round} (id int)`)
+          yield* client.run(`insert into cancelled_${round} values (1)`)
+          yield* client.run(`drop table cancelled_${round}`)
+        }
+      }),
+    60_000
+  )
 })
