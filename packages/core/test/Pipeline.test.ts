@@ -312,6 +312,7 @@ describe("Pipeline", () => {
       )
       yield* eventually(() => budget.waiting() > 0 && written.b > 0)
       const stalled = pulled
+      // That nothing happens can only be seen by waiting.
       yield* Effect.sleep(20)
       assert.strictEqual(pulled, stalled)
       assert.isBelow(pulled, 200)
@@ -450,6 +451,7 @@ describe("Pipeline", () => {
       yield* Deferred.succeed(stop, undefined)
       yield* eventually(() => progress.phase === "draining" && progress.memory === 0)
       const last = pulled
+      // As above: nothing more is pulled.
       yield* Effect.sleep(10)
       assert.strictEqual(pulled, last)
       assert.isTrue(open)

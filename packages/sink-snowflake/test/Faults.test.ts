@@ -298,6 +298,7 @@ describe("SqlClient", () => {
         const session = (): Effect.Effect<unknown> =>
           Effect.map(local.query(`SELECT CURRENT_SESSION() AS "s"`), ([row]) => row?.["s"])
         const first = yield* session()
+        // The server's tokens expire by its own clock: first the session's, then the master token.
         yield* Effect.sleep("1200 millis")
         assert.strictEqual(yield* session(), first)
         yield* Effect.sleep("3500 millis")
