@@ -220,9 +220,7 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
     acknowledgement.watermark(element.position, element.commitTime)
     progress.receivedPosition = acknowledgement.receivedWatermark()
     if (element.commitTime !== undefined) progress.receivedCommitTime = element.commitTime
-    if (progress.phase === "starting" || (progress.phase === "snapshot" && !progress.copying())) {
-      progress.phase = "streaming"
-    }
+    progress.proceed()
     options.watermarked()
     return Effect.succeed(true)
   }

@@ -121,6 +121,7 @@ const start = Effect.fnUntraced(function*(options: Options) {
         yield* Metric.update(metrics.writeDuration, seconds)
       } else if (element._tag === "SnapshotEnd") {
         counters.phase = "streaming"
+        progress.proceed()
         counters.copiedAt = clock.currentTimeMillisUnsafe()
         acknowledgement.durable(route.table, Intake.coveredBy(element.position))
         yield* Effect.logInfo("The copy of a table is complete").pipe(

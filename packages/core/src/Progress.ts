@@ -127,10 +127,13 @@ export class Progress {
     return counters
   }
 
-  /** Whether the copy of any table is under way. */
-  copying(): boolean {
-    for (const { phase } of this.tables.values()) if (phase === "copying") return true
-    return false
+  /** A copy ended, or a position came: the run streams once it has begun and no table is waiting for its copy or being copied. */
+  proceed(): void {
+    if (this.phase !== "starting" && this.phase !== "snapshot") return
+    if (this.phase === "snapshot") {
+      for (const { phase } of this.tables.values()) if (phase === "copying" || phase === "waiting") return
+    }
+    this.phase = "streaming"
   }
 
   /** Whether everything received is durable. */

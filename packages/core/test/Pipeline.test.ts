@@ -622,6 +622,34 @@ describe("Pipeline", () => {
       assert.strictEqual(progress.snapshot(0).tables.find(({ table }) => table === "public.b")?.dropped, 2)
     }))
 
+  it.live("says that it streams once the last copy is complete, though nothing was changed yet", () =>
+    Effect.gen(function*() {
+      const { sink } = recorder()
+      const stop = yield* Deferred.make<void>()
+      const progress = Progress.make("shop")
+      const more = yield* Deferred.make<void>()
+      const copy = (table: TableSchema): ReadonlyArray<Element> => [
+        { _tag: "SnapshotBegin", table, position: 5n, estimatedRows: undefined, estimatedBytes: undefined },
+        { _tag: "SnapshotEnd", table, position: 5n, rows: 0 }
+      ]
+      const source: Source = {
+        tables: Effect.succeed([a, b]),
+        stream: () =>
+          Stream.fromIterable(copy(a)).pipe(
+            Stream.concat(Stream.fromEffectDrain(Deferred.await(more))),
+            Stream.concat(Stream.fromIterable(copy(b))),
+            Stream.concat(Stream.never)
+          )
+      }
+      const fiber = yield* run({ source, sink, progress, stop: Deferred.await(stop) }).pipe(Effect.forkChild)
+      yield* eventually(() => progress.table("public.a").phase === "streaming")
+      assert.strictEqual(progress.phase, "snapshot")
+      yield* Deferred.succeed(more, undefined)
+      yield* eventually(() => progress.phase === "streaming")
+      yield* Deferred.succeed(stop, undefined)
+      yield* Fiber.join(fiber)
+    }))
+
   it.live("tells the sink which tables a run begins with, before it opens the first, and asks transforms only once", () =>
     Effect.gen(function*() {
       const calls: Array<string> = []
