@@ -215,8 +215,7 @@ export const find = Effect.fn("PluginLoader.find")(
 /** `loaded.plugin` if it is of `kind`. */
 export const expectKind = <K extends Kind>(loaded: Loaded, kind: K): Effect.Effect<Plugin<K, unknown>, PluginError> =>
   loaded.plugin.kind === kind
-    // The plugin's kind is its discriminant.
-    ? Effect.succeed(loaded.plugin as unknown as Plugin<K, unknown>)
+    ? Effect.succeed(loaded.plugin as unknown as Plugin<K, unknown>) // the kind, just compared, is its discriminant
     : Effect.fail(
       new PluginError({
         message: `The plugin ${loaded.name} is ${article(loaded.plugin.kind)}; ${article(kind)} is needed here.`,

@@ -68,11 +68,10 @@ export const load = (connection: DuckDBConnection): Effect.Effect<ReadonlyArray<
     Storage.rows(connection, `SELECT ${names} FROM "_local".streaming_channels ORDER BY id`),
     (rows) =>
       rows.map((row) =>
-        // `columns` names every field of a record exactly once, with its type.
         Object.fromEntries(columns.map(([name], index) => {
           const value = row[index]
           return [name, typeof value === "bigint" ? Number(value) : value]
-        })) as unknown as ChannelRecord
+        })) as unknown as ChannelRecord // `columns` names every field of a record exactly once, with its type
       )
   )
 

@@ -4,7 +4,7 @@
  * Rows go to a file rather than the heap, so a client that is ahead of the commits costs disk. The file's name says which appends it holds; a file
  * that is left after a crash tells that accepted rows were lost.
  */
-import { closeSync, ftruncateSync, openSync, rmSync, writeSync } from "node:fs"
+import { closeSync, ftruncateSync, mkdirSync, openSync, readdirSync, rmSync, writeSync } from "node:fs"
 import { join } from "node:path"
 import type { Column, Table } from "../Catalog.ts"
 import * as ColumnConversion from "./ColumnConversion.ts"
@@ -136,10 +136,23 @@ export class Segment {
 }
 
 /** Which appends a left-over spool file held; undefined for a file of another kind. */
-export const parseFile = (
+const parseFile = (
   name: string
 ): { readonly channelId: number; readonly clientSequencer: number; readonly rowSequencer: number } | undefined => {
   const [, channelId, clientSequencer, rowSequencer] = /^(\d+)-(\d+)-(\d+)\.ndjson$/.exec(name) ?? []
   if (channelId === undefined || clientSequencer === undefined || rowSequencer === undefined) return undefined
   return { channelId: Number(channelId), clientSequencer: Number(clientSequencer), rowSequencer: Number(rowSequencer) }
+}
+
+type LeftOver = NonNullable<ReturnType<typeof parseFile>>
+
+/** The appends whose spool files were left in `folder` by a crash, by channel id; makes the folder when there is none. */
+export const lostAppends = (folder: string): ReadonlyMap<number, ReadonlyArray<LeftOver>> => {
+  mkdirSync(folder, { recursive: true })
+  const found = new Map<number, Array<LeftOver>>()
+  for (const name of readdirSync(folder)) {
+    const file = parseFile(name)
+    if (file !== undefined) found.set(file.channelId, [...(found.get(file.channelId) ?? []), file])
+  }
+  return found
 }

@@ -11,7 +11,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Semaphore from "effect/Semaphore"
-import { mkdirSync, readdirSync, rmSync } from "node:fs"
+import { mkdirSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import * as Catalog from "../Catalog.ts"
 import * as Storage from "../Storage.ts"
@@ -22,7 +22,7 @@ import { Faults } from "./Faults.ts"
 import * as IngestToken from "./IngestToken.ts"
 import * as NdjsonRows from "./NdjsonRows.ts"
 import { RateLimit } from "./RateLimit.ts"
-import { parseFile, Segment } from "./Segment.ts"
+import { lostAppends, Segment } from "./Segment.ts"
 import * as StreamingError from "./StreamingError.ts"
 import type { Options, Settings } from "./StreamingOptions.ts"
 import { settings as settingsOf } from "./StreamingOptions.ts"
@@ -390,16 +390,4 @@ const withoutFirst = (
     ...encoded,
     rejected: [...encoded.rejected, { row, message: "The row was skipped by an injected fault", start: 0, end: 0 }]
   }
-}
-
-type LeftOver = NonNullable<ReturnType<typeof parseFile>>
-
-const lostAppends = (folder: string): ReadonlyMap<number, ReadonlyArray<LeftOver>> => {
-  mkdirSync(folder, { recursive: true })
-  const found = new Map<number, Array<LeftOver>>()
-  for (const name of readdirSync(folder)) {
-    const file = parseFile(name)
-    if (file !== undefined) found.set(file.channelId, [...(found.get(file.channelId) ?? []), file])
-  }
-  return found
 }
