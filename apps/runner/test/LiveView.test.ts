@@ -35,6 +35,7 @@ const view = (fields: Partial<View> = {}): View => ({
   tables: [],
   receivedPosition: 0n,
   acknowledgedPosition: 0n,
+  conditions: [],
   receivedCommitTime: undefined,
   durableCommitTime: undefined,
   receivedAt: undefined,

@@ -21,6 +21,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Acknowledgement } from "./Acknowledgement.ts"
 import * as Checkpoint from "./Checkpoint.ts"
+import * as Condition from "./Condition.ts"
 import type { ConnectorError } from "./ConnectorError.ts"
 import type { Element } from "./Element.ts"
 import * as Intake from "./Intake.ts"
@@ -101,6 +102,8 @@ const start = Effect.fnUntraced(function*(options: Options) {
     progress.durableCommitTime = acknowledgement.acknowledgedTime() ?? progress.durableCommitTime
     changed.openUnsafe()
   }
+
+  const conditions = Condition.make(name, progress)
 
   const accepted = (route: Route.Route) =>
     Effect.fnUntraced(function*(element: TableElement, seconds: number) {
@@ -192,7 +195,7 @@ const start = Effect.fnUntraced(function*(options: Options) {
   const handoff = yield* Queue.make<Element, Cause.Done>({ capacity: 0 })
   const pulling = Effect.gen(function*() {
     const pull = yield* Stream.toPull(
-      source.stream({ positions: routes.positions, unwanted: routes.unwanted, acknowledged })
+      source.stream({ positions: routes.positions, unwanted: routes.unwanted, acknowledged, conditions })
     )
     while (true) {
       const elements = yield* pull

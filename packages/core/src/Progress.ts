@@ -4,6 +4,7 @@
  * The engine updates plain counters, once per batch; `snapshot` copies them into an immutable view. Counters of a table start
  * anew with each run (`begin`), the run's number and the last error stay.
  */
+import type { Raised } from "./Condition.ts"
 import type { ConnectorError } from "./ConnectorError.ts"
 import type { Sequence } from "./Sequence.ts"
 import type { TableId } from "./TableSchema.ts"
@@ -63,6 +64,8 @@ export interface View {
   readonly messages: number
   /** Memory held for batches on their way. */
   readonly memory: number
+  /** What needs somebody while the pipeline goes on, in the order in which it came up. */
+  readonly conditions: ReadonlyArray<Raised>
   /** Error that ended the last run. */
   readonly lastError: ConnectorError | undefined
 }
@@ -100,6 +103,8 @@ export class Progress {
   messages = 0
   memory = 0
   lastError: ConnectorError | undefined
+  /** Kept by `Condition.make`, by name and table. They outlive runs: whoever raised one clears it. */
+  readonly conditions = new Map<string, Raised>()
   private run = 0
   private startedAt: number | undefined
   private tables = new Map<TableId, TableCounters>()
@@ -164,6 +169,7 @@ export class Progress {
       freshness: this.freshness(now),
       messages: this.messages,
       memory: this.memory,
+      conditions: [...this.conditions.values()],
       lastError: this.lastError
     }
   }

@@ -8,6 +8,7 @@
 import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
+import type { Conditions } from "./Condition.ts"
 import type { ConnectorError } from "./ConnectorError.ts"
 import type { Element } from "./Element.ts"
 import type { TablePosition } from "./Sink.ts"
@@ -23,6 +24,8 @@ export interface SourceContext {
    * feedback reads it on its own timer, however slow its consumers are. Only this may be confirmed to the server.
    */
   readonly acknowledged: () => bigint
+  /** Where the source raises what needs somebody while the pipeline goes on. */
+  readonly conditions: Conditions
 }
 
 export interface Source {

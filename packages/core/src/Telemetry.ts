@@ -23,7 +23,8 @@ export const Names = {
   freshness: "etl_stream.freshness",
   snapshotRows: "etl_stream.snapshot.rows",
   memoryUsed: "etl_stream.memory.used",
-  tableStatus: "etl_stream.table.status"
+  tableStatus: "etl_stream.table.status",
+  condition: "etl_stream.condition"
 } as const
 
 /** Span names. */
@@ -42,6 +43,7 @@ export const Attributes = {
   element: "etl_stream.element",
   errorType: "error.type",
   stage: "etl_stream.stage",
+  condition: "etl_stream.condition.name",
   state: "state",
   rows: "etl_stream.rows",
   bytes: "etl_stream.bytes"
@@ -86,6 +88,17 @@ export const freshness = gauge(Names.freshness, "s", "Age of the newest durable 
 export const snapshotRows = gauge(Names.snapshotRows, "{row}", "Rows of the copy of a table")
 /** Memory held by batches between intake and acceptance. */
 export const memoryUsed = gauge(Names.memoryUsed, "By", "Memory held by batches on their way")
+
+/** Whether something needs somebody: 1 while a condition is raised, 0 after it was cleared. */
+export const condition = gauge(Names.condition, "1", "Conditions that need somebody while the pipeline goes on")
+
+/** The gauge of one condition of a pipeline, or of one of its tables. */
+export const conditionOf = (pipeline: string, name: string, table: string | undefined) =>
+  Metric.withAttributes(condition, {
+    [Attributes.pipeline]: pipeline,
+    [Attributes.condition]: name,
+    ...(table === undefined ? {} : { [Attributes.table]: table })
+  })
 
 /** The metrics of a pipeline that aren't per table. */
 export const forPipeline = (pipeline: string) => {

@@ -1,8 +1,10 @@
 /**
  * Runs the source against a server and a `Mirror`, as the engine would, until the test is satisfied.
  */
+import * as Condition from "@etl-stream/core/Condition"
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import type { Element } from "@etl-stream/core/Element"
+import * as Progress from "@etl-stream/core/Progress"
 import * as EmbeddedPostgres from "@etl-stream/testkit/EmbeddedPostgres"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -73,6 +75,8 @@ export interface StartOptions extends Options {
   readonly acknowledge?: () => bigint
   /** Whether the sink is told the tables of the run; default true. */
   readonly begin?: boolean
+  /** Where the source's conditions are kept; default: nowhere that is looked at. */
+  readonly progress?: Progress.Progress
   /** Tables that transforms leave out; default none. */
   readonly unwanted?: ReadonlySet<string>
 }
@@ -81,12 +85,13 @@ export interface StartOptions extends Options {
 export const start = (
   name: string,
   mirror: Mirror,
-  { acknowledge, begin, each, unwanted, ...options }: StartOptions = {}
+  { acknowledge, begin, each, progress, unwanted, ...options }: StartOptions = {}
 ): Effect.Effect<Run, ConnectorError, Scope.Scope | Server> =>
   Effect.gen(function*() {
     const pg = yield* Server
     const scope = yield* Scope.fork(yield* Effect.scope)
     mirror.restart()
+    const seen = progress ?? Progress.make(name)
     const run = yield* Effect.gen(function*() {
       const source = yield* PostgresSource.make(settings({ url: pg.url, tables: [`${name}.*`], ...options }, name))
       const tables = yield* source.tables
@@ -94,7 +99,8 @@ export const start = (
       const context = {
         positions: mirror.positions,
         unwanted: unwanted ?? new Set<string>(),
-        acknowledged: acknowledge ?? (() => mirror.acknowledged)
+        acknowledged: acknowledge ?? (() => mirror.acknowledged),
+        conditions: Condition.make(name, seen)
       }
       return yield* source.stream(context).pipe(
         Stream.runForEach((element) =>
