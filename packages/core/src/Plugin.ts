@@ -8,6 +8,7 @@ import type * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { ConnectorError } from "./ConnectorError.ts"
+import type { Finding } from "./Finding.ts"
 import type { Notifier } from "./Notifier.ts"
 import type { Sink } from "./Sink.ts"
 import type { Source } from "./Source.ts"
@@ -52,6 +53,14 @@ export interface Plugin<K extends Kind, A> {
   /** Options with descriptions and defaults. Excess keys are errors. Secrets are `Schema.Redacted`. */
   readonly config: ConfigSchema<A>
   readonly make: (config: A, context: PluginContext) => Effect.Effect<Made[K], ConnectorError, Scope.Scope>
+  /**
+   * Looks at everything that a run would need and tells what it found, for `etl-stream doctor`. Changes nothing on the other side. Fails only when the
+   * other side can't be asked (unreachable, too busy); what it refuses is a finding.
+   */
+  readonly check?: (
+    config: A,
+    context: PluginContext
+  ) => Effect.Effect<ReadonlyArray<Finding>, ConnectorError, Scope.Scope>
 }
 
 type Definition<K extends Kind, A> = Omit<Plugin<K, A>, typeof PluginTypeId | "kind" | "apiVersion">

@@ -251,9 +251,13 @@ export const make = (settings: Settings): Effect.Effect<Source, never, Scope.Sco
     let latest: Preflight.Report | undefined
     const checked = Effect.gen(function*() {
       const report = yield* Preflight.check(connections)
-      for (const { hint, message, severity, table } of report.findings) {
+      for (const finding of report.findings) {
+        const { message, severity, table } = finding
         if (severity === "warning") {
-          yield* Effect.logWarning(message, { hint, ...(table === undefined ? {} : { table }) })
+          yield* Effect.logWarning(message, {
+            hint: Preflight.hintOf(finding),
+            ...(table === undefined ? {} : { table })
+          })
         }
       }
       const error = Preflight.errorOf(report.findings)
