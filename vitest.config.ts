@@ -1,11 +1,47 @@
-import { defineConfig } from "vitest/config"
+import { defineConfig, type TestProjectInlineConfiguration } from "vitest/config"
+
+const all = ["packages/*/test/**/*.test.ts", "apps/*/test/**/*.test.ts", "test/**/*.test.ts"]
+
+/** What depends on the version of PostgreSQL: the source, and the faults of the server that only a whole pipeline can show. */
+const source = [
+  "packages/source-postgres/test/**/*.test.ts",
+  "packages/testkit/test/EmbeddedPostgres.test.ts",
+  "test/{PostgresCrash,RandomFaults,Types}.test.ts"
+]
+
+const onPostgres = (
+  version: string,
+  include: ReadonlyArray<string>,
+  order: number
+): TestProjectInlineConfiguration => ({
+  extends: true,
+  test: {
+    name: `postgres ${version}`,
+    include: [...include],
+    env: { ETL_STREAM_POSTGRES_VERSION: version },
+    // One version after another: two servers at a time are enough, and what fails is together.
+    sequence: { groupOrder: order }
+  }
+})
+
+/**
+ * Everything runs on one version of PostgreSQL, `ETL_STREAM_POSTGRES_VERSION` or the newest. `ETL_STREAM_SOURCE_ON` names
+ * versions, separated by commas, on which the source's tests run as well (`npm test`), or alone (`npm run test:matrix`).
+ */
+const main = process.env["ETL_STREAM_POSTGRES_VERSION"] ?? "18"
+const more = (process.env["ETL_STREAM_SOURCE_ON"] ?? "").split(",").filter((version) => version !== "")
+const sourceOnly = more.includes(main)
 
 export default defineConfig({
   test: {
-    include: ["packages/*/test/**/*.test.ts", "apps/*/test/**/*.test.ts", "test/**/*.test.ts"],
     // Real servers start inside tests; two at a time is what a two-core machine carries.
     maxWorkers: 2,
     testTimeout: 60_000,
-    hookTimeout: 120_000
+    hookTimeout: 120_000,
+    env: { ETL_STREAM_POSTGRES_PACKAGES: new URL("test/postgres-versions", import.meta.url).pathname },
+    projects: [
+      ...(sourceOnly ? [] : [onPostgres(main, all, 0)]),
+      ...more.map((version, index) => onPostgres(version, source, index + 1))
+    ]
   }
 })

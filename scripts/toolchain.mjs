@@ -51,7 +51,9 @@ once("tools", tools.join(), () => {
 })
 once("dependencies", readFileSync(join(root, "pnpm-lock.yaml")), () => {
   console.error("Installing dependencies (once per lock file) ...")
-  run(join(bin, "pnpm"), ["install", "--frozen-lockfile", "--reporter=append-only"], { env })
+  // Older versions of PostgreSQL are installed by the tests that run on them (scripts/test.ts): nothing else needs them.
+  const filter = "--filter=!@etl-stream/postgres-versions"
+  run(join(bin, "pnpm"), ["install", "--frozen-lockfile", filter, "--reporter=append-only"], { env })
 })
 
 const [command, ...args] = process.argv.slice(2)

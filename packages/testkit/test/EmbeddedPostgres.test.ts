@@ -36,6 +36,16 @@ describe("EmbeddedPostgres", () => {
       assert.isTrue(refused)
     }))
 
+  it.live("starts the version that was asked for, by default the one chosen for all tests", () =>
+    Effect.gen(function*() {
+      const server = yield* EmbeddedPostgres.start()
+      const [row] = yield* server.query("SELECT current_setting('server_version_num')::int / 10000 AS major")
+      assert.deepStrictEqual(row, { major: EmbeddedPostgres.version })
+      assert.strictEqual(server.version, EmbeddedPostgres.version)
+      const error = yield* Effect.flip(EmbeddedPostgres.start({ version: 9 }))
+      assert.match(error.message, /^PostgreSQL 9 is not installed/)
+    }))
+
   it.live("keeps committed rows when it is killed and restarted, with other settings", () =>
     Effect.gen(function*() {
       const server = yield* EmbeddedPostgres.start()

