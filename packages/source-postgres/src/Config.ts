@@ -55,6 +55,32 @@ const Slot = Schema.Struct({
   ).annotateKey({
     description:
       "How long to wait for a slot that is in use: after a crash the server notices the old connection's end late."
+  }),
+  onLost: Schema.Literals(["halt", "resnapshot"]).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed("halt" as const))
+  ).annotateKey({
+    description:
+      "What happens when changes are missing: the slot was dropped, invalidated, or moved by somebody else. halt: the pipeline ends " +
+      "and says what to do; resnapshot: it drops a slot that is of no use any more, makes a new one, and copies the tables again."
+  }),
+  failover: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(false))).annotateKey({
+    description:
+      "Creates the slot as one that standbys keep a copy of (PostgreSQL 17), so that the pipeline goes on after a failover."
+  })
+})
+
+const Heartbeat = Schema.Struct({
+  enabled: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(true))).annotateKey({
+    description:
+      "Whether the pipeline writes small messages into the server's log (pg_logical_emit_message, a few hundred bytes each) and " +
+      "reads them back. Without them, a slot that somebody else moved can't be told from one's own."
+  }),
+  every: Schema.DurationFromString.pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed("10 seconds"))
+  ).annotateKey({
+    description:
+      "How often a message is written while tables are idle, which is also how often the slot advances then. While tables " +
+      "change it is once a second."
   })
 })
 
@@ -111,6 +137,9 @@ export const Config = Schema.Struct({
   slot: Slot.pipe(Schema.withDecodingDefaultKey(Effect.succeed(empty))).annotateKey({
     description: "The server's memory of how far this pipeline has read."
   }),
+  heartbeat: Heartbeat.pipe(Schema.withDecodingDefaultKey(Effect.succeed(empty))).annotateKey({
+    description: "Proof that the stream is alive and that the slot is where the pipeline left it."
+  }),
   tables: Schema.Array(Pattern).check(Schema.isMinLength(1)).pipe(
     Schema.withDecodingDefaultKey(Effect.succeed(["public.*"]))
   ).annotateKey({
@@ -146,7 +175,13 @@ export interface Settings {
   readonly connectTimeout: Duration.Duration
   readonly applicationName: string
   readonly publication: { readonly name: string; readonly manage: boolean }
-  readonly slot: { readonly name: string; readonly wait: Duration.Duration }
+  readonly slot: {
+    readonly name: string
+    readonly wait: Duration.Duration
+    readonly onLost: "halt" | "resnapshot"
+    readonly failover: boolean
+  }
+  readonly heartbeat: { readonly enabled: boolean; readonly every: Duration.Duration }
   readonly tables: ReadonlyArray<TablePattern.TablePattern>
   readonly snapshot: { readonly parallel: number; readonly fetchRows: number }
 }
@@ -194,7 +229,8 @@ export const resolve = (config: Config, context: PluginContext): Settings => {
     connectTimeout: config.connectTimeout,
     applicationName: `etl-stream ${derived}`.slice(0, 63),
     publication: { name: config.publication.name ?? derived, manage: config.publication.manage },
-    slot: { name: config.slot.name ?? derived, wait: config.slot.wait },
+    slot: { ...config.slot, name: config.slot.name ?? derived },
+    heartbeat: config.heartbeat,
     tables: config.tables.flatMap((text) => TablePattern.parse(text) ?? []),
     snapshot: config.snapshot
   }

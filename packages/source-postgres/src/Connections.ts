@@ -124,6 +124,21 @@ export const connect = Effect.fn("PostgresSource.connect")(function*(settings: S
   return client
 })
 
+/** Whether the server takes no connections because it shuts down or is down. */
+export const isDown = (settings: Settings): Effect.Effect<boolean> =>
+  Effect.promise(async () => {
+    const client = new Client(clientConfig(settings, "query"))
+    client.on("error", () => {})
+    try {
+      await client.connect()
+      await client.end()
+      return false
+    } catch (cause) {
+      const code = PostgresError.codeOf(cause)
+      return code === "57P03" || code === "ECONNREFUSED"
+    }
+  })
+
 /** Runs a statement on a client; an error names what was being done. */
 export const run = (client: Client, doing: string, sql: string): Effect.Effect<ReadonlyArray<Row>, ConnectorError> =>
   Effect.tryPromise({

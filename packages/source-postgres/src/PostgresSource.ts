@@ -4,7 +4,7 @@
  * The first copy is read in the snapshot of the pipeline's own slot, so the stream begins exactly where the copy ends. Tables
  * that still need a copy later (after a crash in mid-copy, or added to the pipeline) are read in the snapshot of a temporary
  * slot; the stream then leaves out what their copies already hold. What was confirmed to the server lives in the slot
- * itself; nothing else is kept.
+ * itself, and in the records that the heartbeat writes into the server's log.
  */
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import type { Element } from "@etl-stream/core/Element"
@@ -19,6 +19,7 @@ import * as Catalog from "./Catalog.ts"
 import type { Settings } from "./Config.ts"
 import * as Connections from "./Connections.ts"
 import * as Endpoint from "./Endpoint.ts"
+import * as Heartbeat from "./Heartbeat.ts"
 import * as Lsn from "./Lsn.ts"
 import * as PgOutputDecoder from "./PgOutputDecoder.ts"
 import * as PostgresError from "./PostgresError.ts"
@@ -27,33 +28,10 @@ import * as Publication from "./Publication.ts"
 import { RelationResolver } from "./RelationResolver.ts"
 import * as ReplicationConnection from "./ReplicationConnection.ts"
 import * as Slot from "./Slot.ts"
+import * as SlotContinuity from "./SlotContinuity.ts"
 import * as Snapshot from "./Snapshot.ts"
 import * as Sql from "./Sql.ts"
 import * as TableOrigin from "./TableOrigin.ts"
-
-/**
- * Refuses a slot that can't be streamed from. One that is gone may be made anew only when the sink holds nothing: otherwise
- * the changes between its end and a new slot's beginning would be missing without anybody noticing.
- */
-const checkSlot = Effect.fnUntraced(function*(
-  connections: Connections.Connections,
-  slot: Slot.SlotState | undefined,
-  copied: ReadonlyArray<TableId>
-) {
-  if (slot !== undefined) {
-    const problem = Slot.problem(connections, slot)
-    if (problem !== undefined) return yield* problem
-  } else if (copied.length > 0) {
-    const more = copied.length > 5 ? ` and ${copied.length - 5} more tables` : ""
-    return yield* PostgresError.make(
-      "Lost",
-      `replication slot ${connections.settings.slot.name} is gone while the sink holds copies of ` +
-        `${copied.slice(0, 5).join(", ")}${more}`,
-      "Changes made since are missing and can't be had any more. Remove the tables from the sink so that they are copied again; " +
-        "if the slot's name was changed in the options, change it back."
-    )
-  }
-})
 
 /** Where the snapshot for missing copies comes from, `none` when there is nothing to copy. */
 type SnapshotOrigin = "new slot" | "temporary slot" | "none"
@@ -100,17 +78,27 @@ const replicate = (
   connections: Connections.Connections,
   catalog: Catalog.Catalog,
   copied: ReadonlyMap<TableId, bigint>,
-  context: SourceContext
+  context: SourceContext,
+  serverVersion: number
 ): Stream.Stream<Element, ConnectorError, Scope.Scope> =>
   Stream.unwrap(Effect.gen(function*() {
     const { settings } = connections
     const server = Endpoint.describe(settings.endpoint)
     const connection = yield* ReplicationConnection.connect(Connections.clientConfig(settings, "replication"))
+    const heartbeat = yield* Heartbeat.make({
+      connections,
+      serverVersion,
+      conditions: context.conditions,
+      acknowledged: context.acknowledged
+    })
     const wal = yield* connection.start({
       slot: settings.slot.name,
       publications: [settings.publication.name],
-      acknowledged: context.acknowledged
+      messages: true,
+      acknowledged: heartbeat.confirmable
     })
+    yield* Effect.forkScoped(heartbeat.run(wal))
+    yield* Effect.addFinalizer(() => heartbeat.finish(wal))
     yield* Effect.logInfo("streaming changes", { slot: settings.slot.name })
     const resolver = new RelationResolver(catalog, (oid) => vanishedTypes.has(`${server} ${oid}`))
     const decoder = PgOutputDecoder.make({
@@ -119,7 +107,9 @@ const replicate = (
       types: catalog.types,
       copied
     })
-    const decoded = Effect.flatMap(wal.pull, decoder.decode).pipe(
+    const pull = Effect.mapError(wal.pull, (error) => heartbeat.failure() ?? error)
+    const decoded = Effect.flatMap(pull, decoder.decode).pipe(
+      Effect.map(heartbeat.observe),
       Effect.tapError(() =>
         resolver.unknownType === undefined
           ? Effect.void
@@ -127,7 +117,7 @@ const replicate = (
       )
     )
     return Stream.fromEffectRepeat(decoded).pipe(Stream.flattenIterable)
-  }))
+  })).pipe(Stream.mapError((error) => SlotContinuity.runAgain(connections, error)))
 
 /** Reads the catalog as the publication publishes it now. */
 const readCatalog = Effect.fnUntraced(function*(connections: Connections.Connections, server: Preflight.Server) {
@@ -203,9 +193,6 @@ const stream = (
   Stream.unwrap(Effect.gen(function*() {
     const { server } = report
     const { catalog, void: voided } = judge(report.catalog, context)
-    for (const [table, why] of voided) {
-      yield* Effect.logWarning(`table ${table} is copied again: ${why}`, { table })
-    }
     if (catalog.tables.length === 0) {
       return yield* PostgresError.make(
         "Misconfigured",
@@ -213,7 +200,17 @@ const stream = (
         "Correct the pipeline's transforms, or tables in the source's options."
       )
     }
+    const counted = new Set(catalog.tables.map((table) => tableId(table.schema.table)))
     yield* Preflight.checkLog(connections, highest(context.positions))
+    const { lost, slot } = yield* SlotContinuity.settle(
+      connections,
+      server.version,
+      SlotContinuity.held(context.positions, (id) => counted.has(id) && !voided.has(id))
+    )
+    for (const [table, why] of lost) voided.set(table, why)
+    for (const [table, why] of voided) {
+      yield* Effect.logWarning(`table ${table} is copied again: ${why}`, { table })
+    }
     const positions = new Map(
       [...context.positions].flatMap(([id, { copied }]) =>
         copied === undefined || voided.has(id) ? [] : [[id, copied] as const]
@@ -222,8 +219,6 @@ const stream = (
     const copied = catalog.tables.map((table) => tableId(table.schema.table)).filter((id) => positions.has(id))
     const uncopied = catalog.tables.filter((table) => !positions.has(tableId(table.schema.table)))
     const publication = yield* Publication.read(connections, connections.settings.publication.name, server.version)
-    const slot = yield* Slot.settled(connections, server.version)
-    yield* checkSlot(connections, slot, copied)
     const created = yield* Publication.ensure(connections, publication, catalog.tables, (id) => positions.has(id))
     const origin = yield* begin(connections, slot, created, copied.length, uncopied.length)
     // The copy's connections close with this scope, before the stream of changes begins.
@@ -240,7 +235,7 @@ const stream = (
     })))
     return Stream.fromIterable(catalog.tables.flatMap(followed)).pipe(
       Stream.concat(copy),
-      Stream.concat(Stream.suspend(() => replicate(connections, catalog, positions, context)))
+      Stream.concat(Stream.suspend(() => replicate(connections, catalog, positions, context, server.version)))
     )
   }))
 

@@ -15,7 +15,7 @@ import type * as Scope from "effect/Scope"
 import * as net from "node:net"
 import { Client, type ClientConfig } from "pg"
 import type { Frames } from "./internal/frameBuffer.ts"
-import { refusedError, streamError } from "./internal/streamError.ts"
+import { refusedError, shuttingDown, streamError } from "./internal/streamError.ts"
 import { type StreamEnd, WireReader } from "./internal/wireReader.ts"
 import * as Lsn from "./Lsn.ts"
 import * as PostgresError from "./PostgresError.ts"
@@ -57,6 +57,11 @@ export interface WalStream {
   readonly confirmed: () => bigint
   /** Tells the server now how far we are, for example before a stop. */
   readonly sendStatus: Effect.Effect<void>
+  /**
+   * Hangs up because the server shuts down, which it can't do before everything was read and confirmed: a stalled reader would keep it
+   * from that. The next pull fails as for a lost connection.
+   */
+  readonly hangUp: Effect.Effect<void>
 }
 
 export interface ReplicationConnection {
@@ -336,5 +341,15 @@ const start = Effect.fn("ReplicationConnection.start")(function*(
     reader.pull((exit) => resume(Exit.mapError(exit, failed)))
     return Effect.sync(() => reader.cancel())
   })
-  return { pull, received, confirmed: () => confirmed, sendStatus: Effect.sync(() => sendStatus(false)) }
+  return {
+    pull,
+    received,
+    confirmed: () => confirmed,
+    sendStatus: Effect.sync(() => sendStatus(false)),
+    hangUp: Effect.sync(() => {
+      sendStatus(false)
+      reader.lost(shuttingDown)
+      socket.destroy()
+    })
+  }
 })

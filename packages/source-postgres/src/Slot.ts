@@ -30,6 +30,8 @@ export interface SlotState {
   readonly confirmed: Lsn.Lsn | undefined
   /** `reserved`, `extended`, `unreserved` or `lost`; undefined when the slot reserves nothing. */
   readonly walStatus: string | undefined
+  /** Bytes of log that may still be written before the slot is in danger of being lost; undefined without a limit. */
+  readonly safeBytes: number | undefined
   /** Why the server gave the slot up (PostgreSQL 17), such as `wal_removed` or `idle_timeout`. */
   readonly invalidation: string | undefined
 }
@@ -43,13 +45,16 @@ const Row = Schema.Struct({
   activePid: Schema.NullOr(Schema.Number),
   confirmed: Schema.NullOr(Schema.String),
   walStatus: Schema.NullOr(Schema.String),
+  safeBytes: Schema.NullOr(Schema.Number),
   invalidation: Schema.NullOr(Schema.String)
 })
 
 const query = (version: number): string =>
   `SELECT slot_name AS name, plugin, database, temporary, two_phase AS "twoPhase",
   active_pid AS "activePid", confirmed_flush_lsn::text AS confirmed,
-  wal_status AS "walStatus", ${version >= 170000 ? "invalidation_reason" : "NULL::text"} AS invalidation
+  wal_status AS "walStatus", safe_wal_size::float8 AS "safeBytes", ${
+    version >= 170000 ? "invalidation_reason" : "NULL::text"
+  } AS invalidation
 FROM pg_replication_slots WHERE slot_name = $1`
 
 /** The slot as it is now, or undefined when there is none of that name. */
@@ -69,6 +74,7 @@ export const read = Effect.fn("PostgresSource.slot")(function*(
     activePid: row.activePid ?? undefined,
     confirmed: row.confirmed === null ? undefined : Lsn.parse(row.confirmed),
     walStatus: row.walStatus ?? undefined,
+    safeBytes: row.safeBytes ?? undefined,
     invalidation: row.invalidation ?? undefined
   } satisfies SlotState
 })
@@ -89,7 +95,13 @@ export const settled = (
     Effect.flatMap(() => read(connections, serverVersion))
   )
 
-/** What prevents this pipeline from streaming from `slot`, if anything does. */
+/** Why the server can't give the slot's changes any more, if that is so. */
+export const invalidated = (slot: SlotState): string | undefined =>
+  slot.walStatus === "lost" || slot.invalidation !== undefined
+    ? `replication slot ${slot.name} was invalidated by the server (${slot.invalidation ?? "required log was removed"})`
+    : undefined
+
+/** What prevents this pipeline from using `slot` at all, if anything does. */
 export const problem = (connections: Connections.Connections, slot: SlotState): ConnectorError | undefined => {
   const { endpoint, slot: { name, wait } } = connections.settings
   const own = "Give this pipeline a slot of its own (slot.name), or drop this one when nothing else needs it."
@@ -114,15 +126,6 @@ export const problem = (connections: Connections.Connections, slot: SlotState): 
   if (slot.database !== endpoint.database) {
     return PostgresError.make("Misconfigured", `replication slot ${name} belongs to another database`, own)
   }
-  if (slot.walStatus === "lost" || slot.invalidation !== undefined) {
-    return PostgresError.make(
-      "Lost",
-      `replication slot ${name} was invalidated by the server (${slot.invalidation ?? "required log was removed"})`,
-      `Changes are missing that can't be had any more. Drop the slot (SELECT pg_drop_replication_slot(${
-        Sql.literal(name)
-      })), remove the tables from the sink so that they are copied again, and see max_slot_wal_keep_size.`
-    )
-  }
   if (slot.activePid !== undefined) {
     return PostgresError.make(
       "Fenced",
@@ -131,6 +134,15 @@ export const problem = (connections: Connections.Connections, slot: SlotState): 
     )
   }
   return undefined
+}
+
+/** Drops the slot, which must not be in use. */
+export const drop = (connections: Connections.Connections): Effect.Effect<void, ConnectorError> => {
+  const { name } = connections.settings.slot
+  return connections.execute(
+    `dropping replication slot ${name}`,
+    `SELECT pg_drop_replication_slot(${Sql.literal(name)})`
+  )
 }
 
 /** A snapshot that other sessions can import as long as its scope is open. */

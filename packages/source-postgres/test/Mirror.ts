@@ -117,6 +117,8 @@ export class Mirror {
   readonly seen: Array<string> = []
   readonly problems: Array<string> = []
   unsentCells = 0
+  /** Tables may be copied again though nothing is known to have happened to them. */
+  recopies = false
   acknowledged = 0n
 
   /** What a real sink would know after a crash: complete copies, and committed changes. */
@@ -183,7 +185,7 @@ export class Mirror {
     switch (element._tag) {
       case "SnapshotBegin": {
         const table = this.table(element.table)
-        if (table.copied !== undefined && table.origin === element.table.origin) {
+        if (table.copied !== undefined && table.origin === element.table.origin && !this.recopies) {
           this.problem(`${element.table.table.name}: copied twice`)
         }
         Object.assign(table, { rows: new Map(), names: [], copying: true, copied: undefined, copiedRows: 0 })

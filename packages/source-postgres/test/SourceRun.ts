@@ -93,7 +93,11 @@ export const start = (
     mirror.restart()
     const seen = progress ?? Progress.make(name)
     const run = yield* Effect.gen(function*() {
-      const source = yield* PostgresSource.make(settings({ url: pg.url, tables: [`${name}.*`], ...options }, name))
+      const source = yield* PostgresSource.make(settings(
+        // Idle slots advance while a test waits.
+        { url: pg.url, tables: [`${name}.*`], heartbeat: { every: "500 millis" }, ...options },
+        name
+      ))
       const tables = yield* source.tables
       if (begin !== false) mirror.begin(tables)
       const context = {

@@ -13,6 +13,9 @@ const asCause = (fields: ReadonlyMap<string, string>): Error & { readonly code: 
 
 const recopy = "Changes since its last confirmed position are gone: drop the slot and have the tables copied again."
 
+/** Code of a connection that was given up because the server shuts down (SQLSTATE `cannot_connect_now`). */
+export const shuttingDown = "57P03"
+
 /** START_REPLICATION was refused. `holder` says who holds a slot that is in use, if that is known. */
 export const refusedError = (
   fields: ReadonlyMap<string, string>,
@@ -55,6 +58,8 @@ export const streamError = (end: StreamEnd, slot: string): ConnectorError => {
         `${doing}: ${
           end.code === "ETIMEDOUT"
             ? "the server is silent"
+            : end.code === shuttingDown
+            ? "the server shuts down"
             : `the connection was lost${end.code === undefined ? "" : ` (${end.code})`}`
         }`,
         "The pipeline tries again by itself. If it goes on, look in the server's log and at the network in between."

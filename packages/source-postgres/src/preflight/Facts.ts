@@ -22,7 +22,8 @@ const Server = Schema.Struct({
   usedSlots: Schema.Number,
   keepSize: Schema.String,
   encoding: Schema.String,
-  mayCreate: Schema.Boolean
+  mayCreate: Schema.Boolean,
+  mayEmit: Schema.Boolean
 })
 /** The server's version (as `server_version_num`: 140005 = 14.5) and settings. */
 export type Server = typeof Server.Type
@@ -34,7 +35,9 @@ const serverQuery =
   current_setting('max_replication_slots')::int4 AS "maxSlots",
   (SELECT count(*)::int4 FROM pg_replication_slots) AS "usedSlots",
   current_setting('max_slot_wal_keep_size') AS "keepSize", current_setting('server_encoding') AS encoding,
-  has_database_privilege(current_database(), 'CREATE') AS "mayCreate"`
+  has_database_privilege(current_database(), 'CREATE') AS "mayCreate",
+  (SELECT bool_and(has_function_privilege(oid, 'EXECUTE')) FROM pg_proc WHERE proname = 'pg_logical_emit_message'
+    AND proargtypes[2] = 'text'::regtype) AS "mayEmit"`
 
 export interface Facts {
   readonly settings: Settings

@@ -3,8 +3,13 @@
  */
 import type { Check } from "@etl-stream/core/Check"
 import { critical, warning } from "@etl-stream/core/Finding"
+import * as Slot from "../Slot.ts"
 import * as Sql from "../Sql.ts"
 import type { Facts } from "./Facts.ts"
+
+/** The function that writes logical messages; it got a parameter with PostgreSQL 17. */
+const emit = (version: number): string =>
+  `pg_catalog.pg_logical_emit_message(boolean, text, text${version >= 170000 ? ", boolean" : ""})`
 
 const slot: Check<Facts> = {
   name: "slot",
@@ -16,6 +21,40 @@ const slot: Check<Facts> = {
     // Dropping a slot that is in use is refused, and a slot that isn't lost may be somebody's: the hint says when.
     const sql = reason === "Fenced" ? [] : [`SELECT pg_drop_replication_slot(${Sql.literal(settings.slot.name)});`]
     yield critical(reason, message, hint, { sql })
+  }
+}
+
+const slotKept: Check<Facts> = {
+  name: "slot-kept",
+  looksAt: "the server has kept the slot's log",
+  severities: ["critical", "warning"],
+  *find({ settings, slot }) {
+    const lost = slot === undefined ? undefined : Slot.invalidated(slot)
+    if (lost === undefined) return
+    yield settings.slot.onLost === "halt"
+      ? critical(
+        "Lost",
+        lost,
+        "Changes are missing that can't be had any more. Set slot.onLost to resnapshot and start again: the slot is dropped and made " +
+          "anew, and the tables are copied again. See also max_slot_wal_keep_size and idle_replication_slot_timeout.",
+        { sql: [`SELECT pg_drop_replication_slot(${Sql.literal(settings.slot.name)});`] }
+      )
+      : warning(lost, "It is dropped and made anew at the next start, and the tables are copied again.")
+  }
+}
+
+const heartbeat: Check<Facts> = {
+  name: "heartbeat",
+  looksAt: "the role may write heartbeats into the server's log",
+  severities: ["critical"],
+  *find({ server, settings }) {
+    if (!settings.heartbeat.enabled || server.mayEmit) return
+    yield critical(
+      "Forbidden",
+      `role ${server.role} may not write heartbeats into the server's log`,
+      "Grant it, or set heartbeat.enabled to false: a slot that somebody else moved can't be told from one's own then.",
+      { sql: [`GRANT EXECUTE ON FUNCTION ${emit(server.version)} TO ${Sql.identifier(server.role)};`] }
+    )
   }
 }
 
@@ -44,4 +83,4 @@ const freeSlots: Check<Facts> = {
 }
 
 /** In the order in which they are told. */
-export const checks: ReadonlyArray<Check<Facts>> = [slot, freeSlots]
+export const checks: ReadonlyArray<Check<Facts>> = [slot, slotKept, heartbeat, freeSlots]
