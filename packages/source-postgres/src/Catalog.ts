@@ -11,9 +11,11 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { Connections } from "./Connections.ts"
 import * as Lsn from "./Lsn.ts"
+import * as Partition from "./Partition.ts"
 import * as PostgresError from "./PostgresError.ts"
 import * as PostgresType from "./PostgresType.ts"
 import type { PublicationState } from "./Publication.ts"
+import * as Publication from "./Publication.ts"
 import * as TableOrigin from "./TableOrigin.ts"
 import type { TablePattern } from "./TablePattern.ts"
 
@@ -38,6 +40,9 @@ export interface Heap {
   /** `relreplident`: `d` primary key, `i` index, `f` full, `n` nothing. */
   readonly replicaIdentity: string
   readonly foreign: boolean
+  readonly unlogged: boolean
+  /** Condition of the publication for its rows, where partitions are published under their own names. */
+  readonly rowFilter: string | undefined
 }
 
 export interface CatalogTable {
@@ -46,6 +51,8 @@ export interface CatalogTable {
   readonly origin: TableOrigin.Origin
   readonly columns: ReadonlyArray<CatalogColumn>
   readonly partitioned: boolean
+  /** The tables that it is a partition of, the nearest first. */
+  readonly ancestors: ReadonlyArray<TableName>
   readonly replicaIdentity: string
   /** Every published column may be read. */
   readonly readable: boolean
@@ -56,8 +63,16 @@ export interface CatalogTable {
   /** Generated columns, which the server doesn't publish. */
   readonly omittedColumns: ReadonlyArray<string>
   readonly heaps: ReadonlyArray<Heap>
-  /** Condition of the publication for this table's rows, an SQL expression. */
+  /** Condition of the publication for this table's rows, an SQL expression; none where partitions are published (`Heap.rowFilter`). */
   readonly rowFilter: string | undefined
+  /** The publication publishes its partitions under their own names. */
+  readonly byPartition: boolean
+  /** Partitions whose published columns are not those of the others. */
+  readonly unlikePartitions: ReadonlyArray<TableName>
+  /** Tables whose changes are this one's: itself and its partitions, also former ones that the sink's copy has rows of. */
+  readonly parts: ReadonlySet<number>
+  /** Of the table's key only some columns are published: what identifies a row isn't known. */
+  readonly partialKey: boolean
   /** Planner's estimates; undefined when never analysed. */
   readonly estimatedRows: number | undefined
   readonly estimatedBytes: number
@@ -72,6 +87,8 @@ export interface Catalog {
   readonly unmatched: ReadonlyArray<TablePattern>
   /** Things with a matching name that can't be replicated, and why: `public.v (a view)`. */
   readonly excluded: ReadonlyArray<string>
+  /** OIDs of all tables that there are. */
+  readonly relations: ReadonlySet<number>
 }
 
 const Relation = Schema.Struct({
@@ -170,6 +187,7 @@ const HeapRow = Schema.Struct({
   schema: Schema.String,
   name: Schema.String,
   kind: Schema.String,
+  persistence: Schema.String,
   replicaIdentity: Schema.String,
   file: Schema.Number,
   pages: Schema.Number,
@@ -180,7 +198,7 @@ const HeapRow = Schema.Struct({
 type HeapRow = typeof HeapRow.Type
 
 const heapQuery = `SELECT r.root, c.oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
-  c.relreplident::text AS "replicaIdentity", c.relfilenode AS file,
+  c.relpersistence::text AS persistence, c.relreplident::text AS "replicaIdentity", c.relfilenode AS file,
   coalesce(pg_relation_size(c.oid) / current_setting('block_size')::int8, 0)::float8 AS pages,
   coalesce(pg_table_size(c.oid), 0)::float8 AS bytes, c.reltuples::float8 AS rows,
   has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable
@@ -226,17 +244,25 @@ const whyNot = (relation: Relation): string | undefined => {
     : undefined
 }
 
+const isPartial = (indexes: ReadonlyArray<number>): boolean => indexes.includes(-1)
+
+const keyOf = (replicaIdentity: string, keys: ReadonlyArray<Key>): Key | undefined =>
+  replicaIdentity === "i" ? keys.find((key) => key.replica) : keys.find((key) => key.primary)
+
+const indexesOf = (key: Key, columns: ReadonlyArray<Column>): Array<number> =>
+  key.columns.map((number) => columns.findIndex((column) => column.number === number))
+
 const identityOf = (
   replicaIdentity: string,
   keys: ReadonlyArray<Key>,
   columns: ReadonlyArray<Column>
 ): Identity => {
-  const wanted = replicaIdentity === "i" ? keys.find((key) => key.replica) : keys.find((key) => key.primary)
+  const wanted = keyOf(replicaIdentity, keys)
   if (wanted !== undefined && replicaIdentity !== "n") {
-    const indexes = wanted.columns.map((number) => columns.findIndex((column) => column.number === number))
+    const indexes = indexesOf(wanted, columns)
     // A column list of the publication can leave out a key column only when it publishes neither updates nor deletes.
     // In the table's order, not the index's: Relation messages know no other.
-    return indexes.includes(-1) ? { _tag: "None" } : { _tag: "Key", columns: indexes.sort((a, b) => a - b) }
+    return isPartial(indexes) ? { _tag: "None" } : { _tag: "Key", columns: indexes.sort((a, b) => a - b) }
   }
   return replicaIdentity === "f" ? { _tag: "Full" } : { _tag: "None" }
 }
@@ -268,13 +294,15 @@ const published = (columns: ReadonlyArray<Column>, listed: ReadonlyArray<string>
     ? columns.filter((column) => column.generated === "")
     : columns.filter((column) => listed.includes(column.name))
 
-const heapOf = (row: HeapRow): Heap => ({
+const heapOf = (row: HeapRow, rowFilter: string | undefined): Heap => ({
   oid: row.oid,
   table: { schema: row.schema, name: row.name },
   pages: row.pages,
   readable: row.readable,
   replicaIdentity: row.replicaIdentity,
-  foreign: row.kind === "f"
+  foreign: row.kind === "f",
+  unlogged: row.persistence === "u",
+  rowFilter
 })
 
 const filesOf = (heaps: ReadonlyArray<HeapRow>): ReadonlyArray<readonly [oid: number, file: number]> =>
@@ -284,17 +312,28 @@ const filesOf = (heaps: ReadonlyArray<HeapRow>): ReadonlyArray<readonly [oid: nu
 export const read = Effect.fn("PostgresSource.catalog")(function*(
   connections: Connections,
   patterns: ReadonlyArray<TablePattern>,
-  publication: PublicationState | undefined
+  publication: PublicationState | undefined,
+  serverVersion: number
 ) {
   const doing = "reading the catalog"
   const [now] = yield* connections.query(doing, Position, positionQuery)
-  const { chosen, excluded, unmatched } = choose(yield* connections.query(doing, Relation, relationQuery), patterns)
+  const relations = yield* connections.query(doing, Relation, relationQuery)
+  const { chosen, excluded, unmatched } = choose(relations, patterns)
+  const nameOf = new Map(relations.map(({ name, oid, schema }) => [oid, { schema, name }]))
   const oids = chosen.map((relation) => relation.oid)
   // Sizes need a lock of each table for a moment, and so wait for DDL that is just about to commit.
   const heaps = group(yield* connections.query(doing, HeapRow, heapQuery, [oids]), (row) => row.root)
   const details = new Map((yield* connections.query(doing, Detail, detailQuery, [oids])).map((row) => [row.oid, row]))
   const columns = group(yield* connections.query(doing, Column, columnQuery, [oids]), (row) => row.table)
   const keys = group(yield* connections.query(doing, Key, keyQuery, [oids]), (row) => row.table)
+  const roots = chosen.filter(({ kind }) => kind === "p").map(({ oid }) => oid)
+  const links = group(yield* Partition.links(connections, roots), (row) => row.root)
+  const entries = publication === undefined
+    ? new Map<number, ReadonlyArray<number>>()
+    : yield* Publication.entries(connections, publication.name, serverVersion, [
+      ...oids,
+      ...publication.viaRoot ? [] : [...links.values()].flatMap((rows) => rows.map((row) => row.oid))
+    ])
   const histories = new Map(
     (yield* connections.query(doing, History, historyQuery, [oids])).map((row) => [row.table, row])
   )
@@ -317,14 +356,27 @@ export const read = Effect.fn("PostgresSource.catalog")(function*(
     const detail = details.get(relation.oid)
     // Dropped between two queries.
     if (detail === undefined) return []
-    const entry = publication?.tables.get(tableId(relation))
+    const ownHeaps = heaps.get(relation.oid) ?? []
+    const byPartition = relation.kind === "p" && publication?.viaRoot === false
+    const parts = byPartition
+      ? ownHeaps.flatMap((heap) => {
+        const entry = publication.tables.get(tableId(heap))
+        return entry === undefined ? [] : [{ ...entry, heap }]
+      })
+      : []
+    const entry = byPartition ? parts[0] : publication?.tables.get(tableId(relation))
     const all = columns.get(relation.oid) ?? []
     const sent = published(all, entry?.columns)
+    const listed = (names: ReadonlyArray<string> | undefined) => names?.toSorted().join("\0")
+    const tableKeys = keys.get(relation.oid) ?? []
+    const key = keyOf(detail.replicaIdentity, tableKeys)
     if (sent.length === 0) {
       withoutColumns.push(`${tableId(relation)} (no published columns)`)
       return []
     }
-    const held = (heaps.get(relation.oid) ?? []).filter((row) => row.kind === "r")
+    const held = ownHeaps.filter((row) => row.kind === "r")
+    const filterOf = new Map(parts.map(({ heap, rowFilter }) => [heap.oid, rowFilter]))
+    const heapNames = new Map(held.map((heap) => [heap.oid, tableId(heap)]))
     const origin: TableOrigin.Origin = {
       oid: relation.oid,
       columns: sent.map(({ altered, name, number, typeOid, typmod }) => ({
@@ -337,7 +389,19 @@ export const read = Effect.fn("PostgresSource.catalog")(function*(
       })),
       lastNumber: detail.lastNumber,
       files: filesOf(held),
-      gone: []
+      gone: [],
+      entries: byPartition ? [] : entries.get(relation.oid) ?? [],
+      filter: byPartition ? undefined : entry?.rowFilter,
+      key: detail.replicaIdentity === "n" ? [] : (key?.columns ?? []).toSorted((a, b) => a - b),
+      partitions: relation.kind !== "p" ? undefined : (links.get(relation.oid) ?? []).map(({ born, link, oid }) => ({
+        oid,
+        name: heapNames.get(oid) ?? String(oid),
+        link,
+        born,
+        entries: byPartition ? entries.get(oid) ?? [] : [],
+        filter: filterOf.get(oid)
+      })),
+      byPartition
     }
     return [{
       oid: relation.oid,
@@ -349,11 +413,12 @@ export const read = Effect.fn("PostgresSource.catalog")(function*(
           const { sourceType, type } = PostgresType.resolve(typeCatalog, column.typeOid, column.typmod)
           return { name: column.name, type, sourceType, nullable: !column.notNull }
         }),
-        identity: identityOf(detail.replicaIdentity, keys.get(relation.oid) ?? [], sent),
+        identity: identityOf(detail.replicaIdentity, tableKeys, sent),
         origin: TableOrigin.format(origin)
       },
       columns: sent.map(({ name, number, readable, typeOid, typmod }) => ({ name, number, readable, typeOid, typmod })),
       partitioned: relation.kind === "p",
+      ancestors: relation.ancestors.flatMap((oid) => nameOf.get(oid) ?? []),
       replicaIdentity: detail.replicaIdentity,
       readable: detail.usable && sent.every((column) => column.readable),
       rowsHidden: detail.rowsHidden,
@@ -361,8 +426,15 @@ export const read = Effect.fn("PostgresSource.catalog")(function*(
       omittedColumns: all.filter((column) => column.generated !== "" && !sent.includes(column)).map((column) =>
         column.name
       ),
-      heaps: (heaps.get(relation.oid) ?? []).map(heapOf),
-      rowFilter: entry?.rowFilter,
+      heaps: ownHeaps.map((heap) => heapOf(heap, filterOf.get(heap.oid))),
+      rowFilter: byPartition ? undefined : entry?.rowFilter,
+      byPartition,
+      unlikePartitions: parts.filter(({ columns }) => listed(columns) !== listed(entry?.columns)).map(({ heap }) => ({
+        schema: heap.schema,
+        name: heap.name
+      })),
+      parts: new Set([relation.oid, ...ownHeaps.map(({ oid }) => oid)]),
+      partialKey: key !== undefined && isPartial(indexesOf(key, sent)),
       estimatedRows: held.every((row) => row.rows >= 0) ? held.reduce((sum, row) => sum + row.rows, 0) : undefined,
       estimatedBytes: held.reduce((sum, row) => sum + row.bytes, 0)
     }]
@@ -372,13 +444,22 @@ export const read = Effect.fn("PostgresSource.catalog")(function*(
     tables,
     types: typeCatalog,
     unmatched,
-    excluded: [...excluded, ...withoutColumns]
+    excluded: [...excluded, ...withoutColumns],
+    relations: new Set(relations.map(({ oid }) => oid))
   } satisfies Catalog
 })
 
 /** Whether two readings of a table have the same columns, identity and row filter. Snapshots look after files themselves. */
 export const sameShape = (a: CatalogTable, b: CatalogTable): boolean => {
-  const shape = ({ columns, partitioned, replicaIdentity, rowFilter, schema }: CatalogTable) =>
-    JSON.stringify([{ ...schema, origin: "" }, columns, partitioned, replicaIdentity, rowFilter ?? null])
+  const shape = ({ byPartition, columns, heaps, partitioned, replicaIdentity, rowFilter, schema }: CatalogTable) =>
+    JSON.stringify([
+      { ...schema, origin: "" },
+      columns,
+      partitioned,
+      replicaIdentity,
+      rowFilter ?? null,
+      byPartition,
+      heaps.map((heap) => [heap.oid, heap.rowFilter ?? null])
+    ])
   return shape(a) === shape(b)
 }

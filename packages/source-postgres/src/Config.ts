@@ -14,9 +14,20 @@ import { createHash } from "node:crypto"
 import * as Endpoint from "./Endpoint.ts"
 import * as TablePattern from "./TablePattern.ts"
 
-/** Replication slots allow these characters only; publications are held to the same so that one rule is to be learned. */
-const ObjectName = Schema.String.check(
+/** Replication slots allow these characters only. */
+const SlotName = Schema.String.check(
   Schema.isPattern(/^[a-z0-9_]{1,63}$/, { expected: "1 to 63 characters of a-z, 0-9 and _" })
+)
+
+/** The server cuts longer names off without a word. */
+const maxNameBytes = 63
+
+const PublicationName = Schema.String.check(
+  Schema.makeFilter((name: string) =>
+    name !== "" && Buffer.byteLength(name) <= maxNameBytes && !name.includes("\0")
+      ? undefined
+      : `expected 1 to ${maxNameBytes} bytes`
+  )
 )
 
 const Tls = Schema.Struct({
@@ -36,18 +47,25 @@ const Tls = Schema.Struct({
 })
 
 const Publication = Schema.Struct({
-  name: Schema.optionalKey(ObjectName).annotateKey({
-    description: "Name of the publication. Default: the pipeline's name."
+  name: Schema.optionalKey(PublicationName).annotateKey({
+    description: "Name of the publication, exactly as it is stored. Default: the pipeline's name."
   }),
   manage: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(true))).annotateKey({
     description:
       "Whether the publication is created, and missing tables are added to it, which needs ownership of the tables. From a " +
       "publication that this pipeline created, tables that left the pipeline are removed; from any other nothing ever is."
+  }),
+  check: Schema.DurationFromString.pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed("1 minute"))
+  ).annotateKey({
+    description:
+      "How often, while changes are read, the catalog is asked whether the publication still publishes the same rows of the same tables, " +
+      "partitions included: the log doesn't tell."
   })
 })
 
 const Slot = Schema.Struct({
-  name: Schema.optionalKey(ObjectName).annotateKey({
+  name: Schema.optionalKey(SlotName).annotateKey({
     description: "Name of the replication slot, created when missing. Default: the pipeline's name."
   }),
   wait: Schema.DurationFromString.pipe(
@@ -149,6 +167,26 @@ export const Config = Schema.Struct({
   }),
   snapshot: Snapshot.pipe(Schema.withDecodingDefaultKey(Effect.succeed(empty))).annotateKey({
     description: "The first copy of each table."
+  }),
+  removedPartitions: Schema.Literals(["copy", "keep"]).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed("copy" as const))
+  ).annotateKey({
+    description:
+      "What happens when a partition is detached, dropped or truncated, of which the log says nothing. copy: its table is copied again, so that " +
+      "the copy is exact; keep: the partition's rows stay at the destination, and a warning tells so (for tables whose old partitions are dropped)."
+  }),
+  messages: Schema.Array(Schema.NonEmptyString).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed([]))
+  ).annotateKey({
+    description:
+      "Prefixes of the logical messages (pg_logical_emit_message) to read; a * at the end stands for anything. Default: none."
+  }),
+  origin: Schema.Literals(["any", "none"]).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed("any" as const))
+  ).annotateKey({
+    description:
+      "any: all changes; none: without those that were themselves replicated to this server (PostgreSQL 16 and later). The first copy of a table " +
+      "has all its rows in any case."
   })
 }).check(Schema.makeFilter((options) => {
   const separate = (["host", "port", "user", "password", "database"] as const).filter((key) =>
@@ -174,7 +212,7 @@ export interface Settings {
   }
   readonly connectTimeout: Duration.Duration
   readonly applicationName: string
-  readonly publication: { readonly name: string; readonly manage: boolean }
+  readonly publication: { readonly name: string; readonly manage: boolean; readonly check: Duration.Duration }
   readonly slot: {
     readonly name: string
     readonly wait: Duration.Duration
@@ -184,6 +222,10 @@ export interface Settings {
   readonly heartbeat: { readonly enabled: boolean; readonly every: Duration.Duration }
   readonly tables: ReadonlyArray<TablePattern.TablePattern>
   readonly snapshot: { readonly parallel: number; readonly fetchRows: number }
+  readonly removedPartitions: "copy" | "keep"
+  /** Prefixes of messages to read, `*` at an end standing for anything. */
+  readonly messages: ReadonlyArray<string>
+  readonly origin: "any" | "none"
 }
 
 /**
@@ -228,10 +270,17 @@ export const resolve = (config: Config, context: PluginContext): Settings => {
     },
     connectTimeout: config.connectTimeout,
     applicationName: `etl-stream ${derived}`.slice(0, 63),
-    publication: { name: config.publication.name ?? derived, manage: config.publication.manage },
+    publication: { ...config.publication, name: config.publication.name ?? derived },
     slot: { ...config.slot, name: config.slot.name ?? derived },
     heartbeat: config.heartbeat,
     tables: config.tables.flatMap((text) => TablePattern.parse(text) ?? []),
-    snapshot: config.snapshot
+    snapshot: config.snapshot,
+    removedPartitions: config.removedPartitions,
+    messages: config.messages,
+    origin: config.origin
   }
 }
+
+/** Whether a message's prefix is one of the wanted. */
+export const takesMessage = (wanted: ReadonlyArray<string>) => (prefix: string): boolean =>
+  wanted.some((one) => one.endsWith("*") ? prefix.startsWith(one.slice(0, -1)) : prefix === one)

@@ -28,6 +28,13 @@ export interface Options {
    * comes in. Its columns must be among the relation's.
    */
   readonly resolveRelation: (relation: Relation, commit: Lsn.Lsn) => TableSchema | undefined
+  /**
+   * Whether the truncation of these relations, all of them resolved to one table, empties it; otherwise nothing is emitted. Called with the
+   * commit LSN of the transaction. Default: it does.
+   */
+  readonly truncates?: (relations: ReadonlyArray<number>, commit: Lsn.Lsn) => boolean
+  /** Whether messages with this prefix become elements. Default: all do. */
+  readonly takesMessage?: (prefix: string) => boolean
   /** Types by OID, only needed for values in binary format. Default: the built-in ones. */
   readonly types?: PostgresType.TypeCatalog
   /**
@@ -102,6 +109,8 @@ export const make = (options: Options): PgOutputDecoder => {
   const decoder = new Decoder({
     tables: options.tables,
     resolveRelation: options.resolveRelation,
+    truncates: options.truncates ?? (() => true),
+    takesMessage: options.takesMessage ?? (() => true),
     types: options.types ?? PostgresType.emptyCatalog,
     copied: options.copied,
     maxRows: options.maxRows ?? defaultMaxRows,

@@ -17,14 +17,17 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Catalog from "./Catalog.ts"
 import type { Settings } from "./Config.ts"
+import * as Config from "./Config.ts"
 import * as Connections from "./Connections.ts"
 import * as Endpoint from "./Endpoint.ts"
 import * as Heartbeat from "./Heartbeat.ts"
+import * as HeartbeatRecord from "./HeartbeatRecord.ts"
 import * as Lsn from "./Lsn.ts"
 import * as PgOutputDecoder from "./PgOutputDecoder.ts"
 import * as PostgresError from "./PostgresError.ts"
 import * as Preflight from "./Preflight.ts"
 import * as Publication from "./Publication.ts"
+import * as PublicationWatch from "./PublicationWatch.ts"
 import { RelationResolver } from "./RelationResolver.ts"
 import * as ReplicationConnection from "./ReplicationConnection.ts"
 import * as Slot from "./Slot.ts"
@@ -76,18 +79,18 @@ const noteUnknownType = Effect.fnUntraced(function*(connections: Connections.Con
 /** The replication stream from what the slot has confirmed. */
 const replicate = (
   connections: Connections.Connections,
+  server: Preflight.Server,
   catalog: Catalog.Catalog,
   copied: ReadonlyMap<TableId, bigint>,
-  context: SourceContext,
-  serverVersion: number
+  context: SourceContext
 ): Stream.Stream<Element, ConnectorError, Scope.Scope> =>
   Stream.unwrap(Effect.gen(function*() {
     const { settings } = connections
-    const server = Endpoint.describe(settings.endpoint)
+    const place = Endpoint.describe(settings.endpoint)
     const connection = yield* ReplicationConnection.connect(Connections.clientConfig(settings, "replication"))
     const heartbeat = yield* Heartbeat.make({
       connections,
-      serverVersion,
+      serverVersion: server.version,
       conditions: context.conditions,
       acknowledged: context.acknowledged
     })
@@ -95,15 +98,23 @@ const replicate = (
       slot: settings.slot.name,
       publications: [settings.publication.name],
       messages: true,
+      ...(settings.origin === "any" ? {} : { origin: settings.origin }),
       acknowledged: heartbeat.confirmable
     })
     yield* Effect.forkScoped(heartbeat.run(wal))
     yield* Effect.addFinalizer(() => heartbeat.finish(wal))
     yield* Effect.logInfo("streaming changes", { slot: settings.slot.name })
-    const resolver = new RelationResolver(catalog, (oid) => vanishedTypes.has(`${server} ${oid}`))
+    const takesMessage = Config.takesMessage(settings.messages)
+    const resolver = new RelationResolver(
+      catalog,
+      (oid) => vanishedTypes.has(`${place} ${oid}`),
+      settings.removedPartitions === "keep"
+    )
     const decoder = PgOutputDecoder.make({
       tables: catalog.tables.map((table) => table.schema),
       resolveRelation: resolver.resolve,
+      truncates: resolver.truncates,
+      takesMessage: (prefix) => prefix === HeartbeatRecord.prefix || takesMessage(prefix),
       types: catalog.types,
       copied
     })
@@ -116,7 +127,14 @@ const replicate = (
           : Effect.ignore(noteUnknownType(connections, resolver.unknownType))
       )
     )
-    return Stream.fromEffectRepeat(decoded).pipe(Stream.flattenIterable)
+    const watching = PublicationWatch.watch(
+      connections,
+      catalog,
+      server.version,
+      context.conditions,
+      () => resolver.repeated
+    )
+    return Stream.fromEffectRepeat(decoded).pipe(Stream.flattenIterable, Stream.interruptWhen(watching))
   })).pipe(Stream.mapError((error) => SlotContinuity.runAgain(connections, error)))
 
 /** Reads the catalog as the publication publishes it now. */
@@ -125,7 +143,8 @@ const readCatalog = Effect.fnUntraced(function*(connections: Connections.Connect
   return yield* Catalog.read(
     connections,
     tables,
-    yield* Publication.read(connections, publication.name, server.version)
+    yield* Publication.read(connections, publication.name, server.version),
+    server.version
   )
 })
 
@@ -164,25 +183,46 @@ const followed = ({ schema }: Catalog.CatalogTable): ReadonlyArray<Element> =>
  * Compares the origins that the sink gave back with the catalog: which copies are void, and why, and the tables to replicate,
  * those with a new origin in a new version.
  */
-const judge = (catalog: Catalog.Catalog, { positions, unwanted }: SourceContext) => {
+const judge = Effect.fnUntraced(function*(
+  connections: Connections.Connections,
+  catalog: Catalog.Catalog,
+  { conditions, positions, unwanted }: SourceContext
+) {
+  const keepRows = connections.settings.removedPartitions === "keep"
   const voided = new Map<TableId, string>()
-  const tables = catalog.tables.flatMap((table): ReadonlyArray<Catalog.CatalogTable> => {
+  const tables: Array<Catalog.CatalogTable> = []
+  for (const table of catalog.tables) {
     const id = tableId(table.schema.table)
-    if (unwanted.has(id)) return []
+    if (unwanted.has(id)) continue
     const held = positions.get(id)
-    if (held?.copied === undefined) return [table]
-    const why = TableOrigin.conflict(held.origin, table.origin)
+    const stored = held?.origin === undefined ? undefined : TableOrigin.parse(held.origin)
+    if (held?.copied === undefined) {
+      tables.push(table)
+      continue
+    }
+    const now = stored === undefined
+      ? table.origin
+      : yield* PublicationWatch.examined(connections, stored, table.origin, table.heaps)
+    const why = TableOrigin.conflict(held.origin, now, keepRows)
     if (why !== undefined) {
       voided.set(id, why)
-      return [table]
+      yield* conditions.clear(PublicationWatch.partitionCondition, id)
+      tables.push(table)
+      continue
     }
+    const kept = stored === undefined ? undefined : TableOrigin.lostRows(stored, now)
+    if (kept !== undefined) yield* PublicationWatch.noteKeptRows(conditions, table, kept)
     const origin = TableOrigin.format(TableOrigin.follow(held.origin, table.origin))
-    return origin === held.origin
-      ? [table]
-      : [{ ...table, schema: { ...table.schema, version: followedVersion, origin } }]
-  })
+    // The log may still have changes of partitions that are gone.
+    const parts = new Set([...table.parts, ...(stored?.files ?? []).map(([oid]) => oid)])
+    tables.push(
+      origin === held.origin
+        ? { ...table, parts }
+        : { ...table, parts, schema: { ...table.schema, version: followedVersion, origin } }
+    )
+  }
   return { catalog: { ...catalog, tables }, void: voided }
-}
+})
 
 /** Elements from the sink's positions on. */
 const stream = (
@@ -192,7 +232,7 @@ const stream = (
 ): Stream.Stream<Element, ConnectorError, Scope.Scope> =>
   Stream.unwrap(Effect.gen(function*() {
     const { server } = report
-    const { catalog, void: voided } = judge(report.catalog, context)
+    const { catalog, void: voided } = yield* judge(connections, report.catalog, context)
     if (catalog.tables.length === 0) {
       return yield* PostgresError.make(
         "Misconfigured",
@@ -235,7 +275,7 @@ const stream = (
     })))
     return Stream.fromIterable(catalog.tables.flatMap(followed)).pipe(
       Stream.concat(copy),
-      Stream.concat(Stream.suspend(() => replicate(connections, catalog, positions, context, server.version)))
+      Stream.concat(Stream.suspend(() => replicate(connections, server, catalog, positions, context)))
     )
   }))
 

@@ -4,7 +4,8 @@
  * A managed publication is created when missing, and gets the tables that it lacks. One that this pipeline created bears its
  * mark, a comment, and is kept to exactly the pipeline's tables: a table that leaves the pipeline leaves it, too, so that
  * its return is noticed, for what happened in between was never read. Nothing is ever removed from any other publication,
- * which may have other readers. Partitioned tables are published as themselves (`publish_via_partition_root`).
+ * which may have other readers. Partitioned tables are published as themselves by a publication that is created here
+ * (`publish_via_partition_root`); another one may publish their partitions, each with rows and columns of its own choice.
  */
 import { ConnectorError } from "@etl-stream/core/ConnectorError"
 import { type TableId, tableId, type TableName } from "@etl-stream/core/TableSchema"
@@ -37,6 +38,8 @@ export interface PublicationState {
   readonly tables: ReadonlyMap<TableId, PublishedTable>
   /** Tables that were added by name (rather than by schema or as all tables). */
   readonly members: ReadonlyArray<TableName>
+  /** Schemas all of whose tables it publishes. */
+  readonly schemas: ReadonlyArray<string>
 }
 
 const Row = Schema.Struct({
@@ -72,6 +75,39 @@ const tableQuery = (version: number): string =>
   } AS "rowFilter"
 FROM pg_publication_tables WHERE pubname = $1`
 
+const SchemaRow = Schema.Struct({ name: Schema.String })
+
+/** Whole schemas came with PostgreSQL 15. */
+const schemaQuery = `SELECT n.nspname AS name FROM pg_publication_namespace s JOIN pg_publication p ON p.oid = s.pnpubid
+JOIN pg_namespace n ON n.oid = s.pnnspid WHERE p.pubname = $1`
+
+const EntryRow = Schema.Struct({ oid: Schema.Number, entries: Schema.Array(Schema.Number) })
+
+const entryQuery = (version: number): string =>
+  `SELECT u.oid, coalesce(array_agg(DISTINCT e.entry ORDER BY e.entry) FILTER (WHERE e.entry IS NOT NULL), '{}') AS entries
+FROM unnest($2::oid[]) AS u(oid) JOIN pg_publication p ON p.pubname = $1
+CROSS JOIN LATERAL (SELECT a.relid::oid FROM pg_partition_ancestors(u.oid) a UNION SELECT u.oid) l
+LEFT JOIN LATERAL (
+  SELECT p.oid WHERE p.puballtables
+  UNION ALL SELECT r.oid FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = l.relid
+  ${
+    version >= 150000
+      ? `UNION ALL SELECT s.oid FROM pg_publication_namespace s JOIN pg_class c ON c.relnamespace = s.pnnspid
+  WHERE s.pnpubid = p.oid AND c.oid = l.relid`
+      : ""
+  }
+) e(entry) ON true GROUP BY u.oid`
+
+/**
+ * OIDs of what makes the publication publish each table: its entry for the table or one above it, or for their schemas; its own when it is for all
+ * tables. An entry that is removed and made anew has another OID.
+ */
+export const entries = (connections: Connections, name: string, serverVersion: number, oids: ReadonlyArray<number>) =>
+  Effect.map(
+    connections.query(`reading publication ${name}`, EntryRow, entryQuery(serverVersion), [name, oids]),
+    (rows) => new Map(rows.map((row) => [row.oid, row.entries]))
+  )
+
 const MemberRow = Schema.Struct({ schema: Schema.String, name: Schema.String })
 
 const memberQuery = `SELECT n.nspname AS schema, c.relname AS name
@@ -96,6 +132,9 @@ export const read = Effect.fn("PostgresSource.publication")(function*(
     ...state,
     pipeline: comment?.startsWith(mark) === true ? comment.slice(mark.length) : undefined,
     members: yield* connections.query(doing, MemberRow, memberQuery, [name]),
+    schemas: serverVersion < 150000
+      ? []
+      : (yield* connections.query(doing, SchemaRow, schemaQuery, [name])).map((schema) => schema.name),
     tables: new Map(
       tables.map((table) => [tableId(table), {
         columns: table.columns ?? undefined,
@@ -105,12 +144,20 @@ export const read = Effect.fn("PostgresSource.publication")(function*(
   } satisfies PublicationState
 })
 
-/** Tables that `publication` doesn't publish. */
+const publishes = (publication: PublicationState, { heaps, partitioned, schema: { table } }: CatalogTable): boolean => {
+  if (!partitioned || publication.viaRoot) return publication.tables.has(tableId(table))
+  const local = heaps.filter(({ foreign }) => !foreign)
+  if (local.length > 0) return local.every((heap) => publication.tables.has(tableId(heap.table)))
+  // Without partitions it isn't listed, but its first one will be published.
+  return publication.allTables || publication.schemas.includes(table.schema) ||
+    publication.members.some((one) => tableId(one) === tableId(table))
+}
+
+/** Tables that `publication` doesn't publish, or, of a partitioned one, not every partition. */
 export const missing = (
   publication: PublicationState | undefined,
   tables: ReadonlyArray<CatalogTable>
-): ReadonlyArray<CatalogTable> =>
-  tables.filter((table) => publication?.tables.has(tableId(table.schema.table)) !== true)
+): ReadonlyArray<CatalogTable> => tables.filter((table) => publication === undefined || !publishes(publication, table))
 
 /** ONLY leaves out children by inheritance, whose rows are not the parent's here; a partitioned table always means all of it. */
 const member = (table: CatalogTable): string =>

@@ -5,13 +5,15 @@
  * read at the start, tells the rest. Before the position at which the catalog was read, the log may hold shapes that are history:
  * the start has judged by the tables' origins whether the copies at the sink are still good, so they are taken as they come. From that position on, a
  * shape other than the catalog's is news and ends the run; the next one reads the catalog, and judges, again.
+ *
+ * A publication may publish a table's partitions under their own names: their changes are the table's, with its columns in its order.
  */
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import { type Identity, type TableId, tableId, type TableName, type TableSchema } from "@etl-stream/core/TableSchema"
 import type { Catalog, CatalogTable } from "./Catalog.ts"
 import { sameShape } from "./internal/relation.ts"
 import type * as Lsn from "./Lsn.ts"
-import type { Relation } from "./PgOutputDecoder.ts"
+import type { Relation, RelationColumn } from "./PgOutputDecoder.ts"
 import * as PostgresError from "./PostgresError.ts"
 import * as PostgresType from "./PostgresType.ts"
 
@@ -21,6 +23,12 @@ const firstUserOid = 16384
 export class RelationResolver {
   /** The type that made `resolve` fail because the catalog was read before it was created. */
   unknownType: number | undefined
+  /** How often a relation was announced again: the server does so when it, or the publication, may have changed. */
+  repeated = 0
+  private readonly announced = new Set<number>()
+  private readonly relations: ReadonlySet<number>
+  private readonly byPartition: CatalogTable | undefined
+  private readonly keepRows: boolean
   private readonly types: PostgresType.TypeCatalog
   private readonly position: Lsn.Lsn
   private readonly vanished: (oid: number) => boolean
@@ -28,12 +36,22 @@ export class RelationResolver {
   private readonly byName: ReadonlyMap<TableId, CatalogTable>
   private readonly latest = new Map<TableId, TableSchema>()
 
-  /** `vanished` says of a type that isn't in the catalog that it isn't in the database any more either. */
-  constructor({ position, tables, types }: Catalog, vanished: (oid: number) => boolean) {
+  /**
+   * `vanished` says of a type that isn't in the catalog that it isn't in the database any more either; `keepRows` whether rows of a partition that
+   * is truncated may stay.
+   */
+  constructor(
+    { position, relations, tables, types }: Catalog,
+    vanished: (oid: number) => boolean,
+    keepRows = false
+  ) {
     this.types = types
     this.position = position
+    this.relations = relations
     this.vanished = vanished
-    this.byOid = new Map(tables.map((table) => [table.oid, table]))
+    this.keepRows = keepRows
+    this.byPartition = tables.find((table) => table.byPartition)
+    this.byOid = new Map(tables.flatMap((table) => [...table.parts].map((oid) => [oid, table] as const)))
     this.byName = new Map(tables.map((table) => [tableId(table.schema.table), table]))
     for (const { schema } of tables) this.latest.set(tableId(schema.table), schema)
   }
@@ -43,33 +61,61 @@ export class RelationResolver {
    * or a type, that is newer than the catalog: the next run knows it.
    */
   readonly resolve = (relation: Relation, commit: Lsn.Lsn): TableSchema | undefined => {
+    if (this.announced.has(relation.oid)) this.repeated++
+    else this.announced.add(relation.oid)
     const table = this.byOid.get(relation.oid)
     const named = this.byName.get(tableId(relation))
     if (commit >= this.position) {
       // Copies that begin later than here were made of the catalog's shape, so this is never about changes that they hold.
       const affected = table ?? named
-      if (affected !== undefined && (table !== named || !isShapeOf(affected, relation))) throw changed(affected)
+      const own = table === undefined || table.oid === relation.oid
+      if (affected !== undefined && ((own && table !== named) || !isShapeOf(affected, relation))) {
+        throw changed(affected)
+      }
+      if (table === undefined && this.byPartition !== undefined && !this.relations.has(relation.oid)) {
+        throw perhapsPartition(this.byPartition, relation)
+      }
     }
     // Another table that had this one's name for a while: its changes were never this one's.
     if (table === undefined) return undefined
     const { schema } = table
     const id = tableId(schema.table)
     const before = this.latest.get(id) ?? schema
+    const columns = table.oid === relation.oid ? relation.columns : inOrder(relation, before)
     const shape: TableSchema = {
       table: schema.table,
       version: before.version + 1,
-      columns: relation.columns.map((column) => {
+      columns: columns.map((column) => {
         this.checkType(column.typeOid, schema.table)
         const { sourceType, type } = PostgresType.resolve(this.types, column.typeOid, column.typmod)
         const known = schema.columns.find(({ name }) => name === column.name)
         return { name: column.name, type, sourceType, nullable: known?.nullable ?? true }
       }),
-      identity: identityOf(relation, table),
+      identity: identityOf(relation, columns, table),
       ...(schema.origin === undefined ? {} : { origin: schema.origin })
     }
+    if (commit >= this.position && table.oid === relation.oid && !sameIdentity(shape, schema)) throw changed(table)
     if (sameShape(before, shape)) return before
     this.latest.set(id, shape)
     return shape
+  }
+
+  /**
+   * Whether the truncation of these relations, all of one table, empties it. Only of some partitions: then their rows stay, if they may, or else
+   * the run ends, for they can't be told from others at the sink. In the past that has been judged by the table's origin.
+   */
+  readonly truncates = (relations: ReadonlyArray<number>, commit: Lsn.Lsn): boolean => {
+    const table = this.byOid.get(relations[0] ?? 0)
+    if (table === undefined || relations.includes(table.oid)) return true
+    const emptied = new Set(relations)
+    if (table.heaps.every(({ foreign, oid }) => foreign || emptied.has(oid))) return true
+    if (commit < this.position || this.keepRows) return false
+    throw PostgresError.make(
+      "Fenced",
+      `a partition of table ${tableId(table.schema.table)} was truncated`,
+      "The pipeline starts again by itself and copies the table again.",
+      tableId(table.schema.table)
+    )
   }
 
   private checkType(oid: number, table: TableName): void {
@@ -84,13 +130,28 @@ export class RelationResolver {
   }
 }
 
-/** Whether the relation has the columns that the catalog knows. */
+/** Whether the relation has the columns that the catalog knows; those of a partition may stand in any order. */
 const isShapeOf = (table: CatalogTable, relation: Relation): boolean =>
   table.columns.length === relation.columns.length &&
   table.columns.every((column, index) => {
-    const other = relation.columns[index]
+    const other = table.oid === relation.oid
+      ? relation.columns[index]
+      : relation.columns.find(({ name }) => name === column.name)
     return other?.name === column.name && other.typeOid === column.typeOid && other.typmod === column.typmod
   })
+
+/** A partition's columns in the order of its table. */
+const inOrder = (relation: Relation, { columns }: TableSchema): ReadonlyArray<RelationColumn> => {
+  const places = new Map(columns.map(({ name }, index) => [name, index]))
+  const place = ({ name }: RelationColumn) => places.get(name) ?? columns.length
+  return relation.columns.toSorted((a, b) => place(a) - place(b))
+}
+
+const sameIdentity = (a: TableSchema, b: TableSchema): boolean => {
+  const text = ({ columns, identity }: TableSchema) =>
+    identity._tag === "Key" ? JSON.stringify(identity.columns.map((index) => columns[index]?.name)) : identity._tag
+  return text(a) === text(b)
+}
 
 const changed = ({ schema }: CatalogTable): ConnectorError =>
   PostgresError.make(
@@ -100,15 +161,27 @@ const changed = ({ schema }: CatalogTable): ConnectorError =>
     tableId(schema.table)
   )
 
-const identityOf = (relation: Relation, table: CatalogTable): Identity => {
-  if (relation.replicaIdentity === "n") return { _tag: "None" }
+const perhapsPartition = ({ schema }: CatalogTable, relation: Relation): ConnectorError =>
+  PostgresError.make(
+    "Fenced",
+    `table ${tableId(relation)} is new, and may be a partition of ${tableId(schema.table)}`,
+    "The pipeline starts again by itself and reads the catalog anew.",
+    tableId(schema.table)
+  )
+
+const identityOf = (
+  relation: Relation,
+  columns: ReadonlyArray<RelationColumn>,
+  table: CatalogTable
+): Identity => {
+  if (relation.replicaIdentity === "n" || table.partialKey) return { _tag: "None" }
   if (relation.replicaIdentity === "f") {
     // Every column is flagged then; a primary key is known from the catalog only.
-    const { columns, identity } = table.schema
-    const names = identity._tag === "Key" ? identity.columns.map((index) => columns[index]?.name) : []
-    const indexes = names.map((name) => relation.columns.findIndex((column) => column.name === name))
+    const { identity } = table.schema
+    const names = identity._tag === "Key" ? identity.columns.map((index) => table.schema.columns[index]?.name) : []
+    const indexes = names.map((name) => columns.findIndex((column) => column.name === name)).sort((a, b) => a - b)
     return indexes.length > 0 && !indexes.includes(-1) ? { _tag: "Key", columns: indexes } : { _tag: "Full" }
   }
-  const flagged = relation.columns.flatMap((column, index) => column.key ? [index] : [])
+  const flagged = columns.flatMap((column, index) => column.key ? [index] : [])
   return flagged.length === 0 ? { _tag: "None" } : { _tag: "Key", columns: flagged }
 }

@@ -182,7 +182,7 @@ const startCommand = (options: StartOptions): string => {
   if (options.binary === true) plugin.push(["binary", "true"])
   if (options.messages === true) plugin.push(["messages", "true"])
   if (options.origin !== undefined) plugin.push(["origin", options.origin])
-  const list = plugin.map(([name, value]) => `${name} ${Sql.literal(value)}`).join(", ")
+  const list = plugin.map(([name, value]) => `${name} ${Sql.replicationLiteral(value)}`).join(", ")
   return `START_REPLICATION SLOT ${Sql.identifier(options.slot)} LOGICAL ${Lsn.format(options.from ?? 0n)} (${list})`
 }
 

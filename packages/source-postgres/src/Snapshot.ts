@@ -22,6 +22,7 @@ import * as Catalog from "./Catalog.ts"
 import * as Connections from "./Connections.ts"
 import * as CopyReader from "./CopyReader.ts"
 import * as Lsn from "./Lsn.ts"
+import * as Partition from "./Partition.ts"
 import * as PostgresError from "./PostgresError.ts"
 import * as PostgresType from "./PostgresType.ts"
 import type { ExportedSnapshot } from "./Slot.ts"
@@ -94,13 +95,18 @@ const pageRanges = ({ pages, readable }: Catalog.Heap): ReadonlyArray<string | u
 const statements = (table: Catalog.CatalogTable, expressions: string): ReadonlyArray<string> => {
   const filter = table.rowFilter === undefined ? [] : [table.rowFilter]
   const heaps = table.heaps.filter((heap) => !heap.foreign)
-  const root = table.partitioned && heaps.length === table.heaps.length
+  const root = table.partitioned && heaps.length === table.heaps.length &&
+    heaps.every(({ rowFilter }) => rowFilter === undefined)
   if (root && !heaps.every((heap) => heap.readable)) {
     return [copyStatement(expressions, Sql.table(table.schema.table), filter)]
   }
   return heaps.flatMap((heap) =>
     pageRanges(heap).map((range) =>
-      copyStatement(expressions, `ONLY ${Sql.table(heap.table)}`, range === undefined ? filter : [range, ...filter])
+      copyStatement(
+        expressions,
+        `ONLY ${Sql.table(heap.table)}`,
+        [range, heap.rowFilter].flatMap((condition) => condition ?? []).concat(filter)
+      )
     )
   )
 }
@@ -201,6 +207,16 @@ const hold = Effect.fn("PostgresSource.holdTables")(function*(
   )
   const [first] = yield* Connections.decodeRows(doing, Rewritten, rewritten)
   if (first !== undefined) return yield* changed(tableId(first))
+  // A partition that was attached after the snapshot was taken may hold rows that are neither in it nor in the log; a lock doesn't keep it away.
+  const links = yield* Connections.decodeRows(
+    doing,
+    Partition.Link,
+    yield* Connections.run(client, doing, Partition.linksQuery(current.map(({ oid }) => oid)))
+  )
+  for (const { oid, origin, schema } of current) {
+    const seen = links.filter(({ root }) => root === oid)
+    if (!Partition.sameLinks(seen, origin.partitions ?? [])) return yield* changed(tableId(schema.table))
+  }
   return current
 })
 

@@ -12,3 +12,6 @@ export const table = (name: TableName): string => `${identifier(name.schema)}.${
 /** Text as a string literal (`standard_conforming_strings` or not). */
 export const literal = (text: string): string =>
   text.includes("\\") ? `E'${text.replaceAll("\\", "\\\\").replaceAll("'", "''")}'` : `'${text.replaceAll("'", "''")}'`
+
+/** Text as a string literal of a replication command, whose grammar knows no escapes. */
+export const replicationLiteral = (text: string): string => `'${text.replaceAll("'", "''")}'`

@@ -3,7 +3,8 @@
  *
  * PostgreSQL sends changes of rows and never the effect of DDL on rows that are there already. So a table is recognised by
  * its OID, its columns by their numbers, and a rewrite by the files of its heaps: whatever may have changed rows without a change in the
- * log makes the copy void. A plain added column (existing rows have NULL) and a dropped column change nothing.
+ * log makes the copy void. A plain added column (existing rows have NULL) and a dropped column change nothing. So does a change of what is
+ * published (row filter, partitions, an absence from the publication), which leaves no trace in the log either.
  */
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
@@ -21,6 +22,20 @@ const Column = Schema.Struct({
 })
 export type Column = typeof Column.Type
 
+/** A physical table with the rows of a partitioned one. */
+const Partition = Schema.Struct({
+  oid: Schema.Number,
+  name: Schema.String,
+  /** The transactions that attached it, see `Partition.ts`: other ones mean that it was away. */
+  link: Schema.String,
+  /** It never held rows that the log doesn't have as the table's. Known of the present only. */
+  born: Schema.Boolean,
+  /** As `Origin.entries` and `Origin.filter`, where partitions are published under their own names. */
+  entries: Schema.Array(Schema.Number),
+  filter: Schema.UndefinedOr(Schema.String)
+})
+export type Partition = typeof Partition.Type
+
 const Origin = Schema.Struct({
   oid: Schema.Number,
   columns: Schema.Array(Column),
@@ -29,12 +44,22 @@ const Origin = Schema.Struct({
   /** OID and file (`relfilenode`) of each physical table: another file means truncated or rewritten. */
   files: Schema.Array(Schema.Tuple([Schema.Number, Schema.Number])),
   /** Names of dropped columns, which a sink may still hold values of. */
-  gone: Schema.Array(Schema.String)
+  gone: Schema.Array(Schema.String),
+  /** OIDs of what makes the publication publish the table: its entry for it, or its schema, or itself when it is for all tables. Empty: not known. */
+  entries: Schema.Array(Schema.Number),
+  /** The publication's condition for the table's rows. */
+  filter: Schema.UndefinedOr(Schema.String),
+  /** Numbers of the columns that identify a row; none for a table without a key, undefined when not known. */
+  key: Schema.UndefinedOr(Schema.Array(Schema.Number)),
+  /** Undefined for a table that isn't partitioned. */
+  partitions: Schema.UndefinedOr(Schema.Array(Partition)),
+  /** Partitions are published under their own names. */
+  byPartition: Schema.Boolean
 })
 /** A table's history as the catalog tells it. */
 export type Origin = typeof Origin.Type
 
-/** Compact: it is kept in one cell of the sink's state, once per table. */
+/** Compact: it is kept in one cell of the sink's state, once per table. What is optional, earlier versions didn't note. */
 const Compact = Schema.fromJsonString(Schema.Struct({
   oid: Schema.Number,
   columns: Schema.Array(
@@ -42,21 +67,40 @@ const Compact = Schema.fromJsonString(Schema.Struct({
   ),
   lastNumber: Schema.Number,
   files: Origin.fields.files,
-  gone: Origin.fields.gone
+  gone: Origin.fields.gone,
+  entries: Schema.optionalKey(Origin.fields.entries),
+  filter: Schema.optionalKey(Schema.String),
+  key: Schema.optionalKey(Schema.Array(Schema.Number)),
+  partitions: Schema.optionalKey(Schema.Array(
+    Schema.Tuple([Schema.Number, Schema.String, Schema.Array(Schema.Number), Schema.NullOr(Schema.String)])
+  )),
+  byPartition: Schema.optionalKey(Schema.Boolean)
 }))
 
 export const format = (origin: Origin): string =>
   Schema.encodeSync(Compact)({
-    ...origin,
+    oid: origin.oid,
     columns: origin.columns.map(({ altered, hasMissing, name, number, typeOid, typmod }) =>
       [number, name, typeOid, typmod, hasMissing, altered] as const
-    )
+    ),
+    lastNumber: origin.lastNumber,
+    files: origin.files,
+    gone: origin.gone,
+    ...(origin.entries.length === 0 ? {} : { entries: origin.entries }),
+    ...(origin.filter === undefined ? {} : { filter: origin.filter }),
+    ...(origin.key === undefined ? {} : { key: origin.key }),
+    ...(origin.partitions === undefined ? {} : {
+      partitions: origin.partitions.map(({ entries, filter, link, oid }) =>
+        [oid, link, entries, filter ?? null] as const
+      )
+    }),
+    ...(origin.byPartition ? { byPartition: true } : {})
   })
 
 /** The origin that `text` is, undefined when it is none. */
 export const parse = (text: string): Origin | undefined =>
   Option.getOrUndefined(Option.map(Schema.decodeUnknownOption(Compact)(text), (compact) => ({
-    ...compact,
+    oid: compact.oid,
     columns: compact.columns.map(([number, name, typeOid, typmod, hasMissing, altered]) => ({
       number,
       name,
@@ -64,7 +108,22 @@ export const parse = (text: string): Origin | undefined =>
       typmod,
       hasMissing,
       altered
-    }))
+    })),
+    lastNumber: compact.lastNumber,
+    files: compact.files,
+    gone: compact.gone,
+    entries: compact.entries ?? [],
+    filter: compact.filter,
+    key: compact.key,
+    partitions: compact.partitions?.map(([oid, link, entries, filter]) => ({
+      oid,
+      name: "",
+      link,
+      born: false,
+      entries,
+      filter: filter ?? undefined
+    })),
+    byPartition: compact.byPartition ?? false
   })))
 
 /** Whether a physical table that both know has another file now. */
@@ -95,22 +154,87 @@ const altered = (before: Column, now: Column, stored: Origin, current: Origin): 
   return undefined
 }
 
+/** Whether something that published the table then does so still: otherwise it may have been away in between. */
+const stayed = (before: ReadonlyArray<number>, now: ReadonlyArray<number>): boolean =>
+  before.length === 0 || now.length === 0 || before.some((entry) => now.includes(entry))
+
+/** What changed about which rows and which partitions come as the table's. */
+const published = (before: Origin, now: Origin): string | undefined => {
+  if (before.byPartition !== now.byPartition) {
+    return `the publication began to publish ${
+      now.byPartition ? "partitions under their own names" : "partitions as their table"
+    }`
+  }
+  if (before.filter !== now.filter) return "the publication's row filter changed"
+  if (!stayed(before.entries, now.entries)) return "it was taken out of the publication and added again"
+  return undefined
+}
+
+/** Partitions that `now` has and `before` hadn't. */
+export const newPartitions = (before: Origin, now: Origin): ReadonlyArray<Partition> => {
+  const known = new Set(before.partitions?.map(({ oid }) => oid))
+  return before.partitions === undefined ? [] : (now.partitions ?? []).filter(({ oid }) => !known.has(oid))
+}
+
+/** Why a partition that is there now holds rows that didn't all come as the table's. */
+const joined = (before: Origin, now: Origin): string | undefined => {
+  if (before.partitions === undefined || now.partitions === undefined) return undefined
+  const known = new Map(before.partitions.map((partition) => [partition.oid, partition]))
+  const all = new Set([...before.entries, ...before.partitions.flatMap(({ entries }) => entries)])
+  for (const partition of now.partitions) {
+    const { entries, filter, link, name, oid } = partition
+    const same = known.get(oid)
+    if (same === undefined) {
+      if (!partition.born) return `partition ${name} was attached`
+      if (!stayed([...all], entries)) return `partition ${name} was added to the publication after it was made`
+      if (filter !== undefined) return `partition ${name} got a row filter`
+      continue
+    }
+    if (same.link !== link) return `partition ${name} was detached and attached again`
+    if (same.filter !== filter) return `the publication's row filter of partition ${name} changed`
+    if (!stayed(same.entries, entries)) return `partition ${name} was taken out of the publication and added again`
+  }
+  return undefined
+}
+
+/** Why rows that a partition held may be gone without deletes in the log; undefined when none can be. */
+export const lostRows = (before: Origin, now: Origin): string | undefined => {
+  if (before.partitions === undefined || now.partitions === undefined) return undefined
+  const present = new Map(now.partitions.map(({ name, oid }) => [oid, name]))
+  const gone = before.partitions.filter(({ oid }) => !present.has(oid)).length
+  if (gone > 0) {
+    return gone === 1
+      ? "a partition was detached or dropped"
+      : `${gone} partitions were detached or dropped`
+  }
+  const files = new Map(now.files)
+  for (const [oid, file] of before.files) {
+    if (files.has(oid) && files.get(oid) !== file) {
+      return `partition ${present.get(oid) ?? ""} was truncated or rewritten`
+    }
+  }
+  return undefined
+}
+
 /**
  * Why a copy with the origin `stored` is no longer the beginning of what the table holds, for people; undefined when it is.
- * A copy without an origin is taken for good, one with a text that isn't ours is not.
+ * A copy without an origin is taken for good, one with a text that isn't ours is not. `keepRows`: rows of partitions that are gone or emptied may
+ * stay at the sink.
  */
-export const conflict = (stored: string | undefined, current: Origin): string | undefined => {
+export const conflict = (stored: string | undefined, current: Origin, keepRows = false): string | undefined => {
   if (stored === undefined) return undefined
   const before = parse(stored)
   if (before === undefined) return "the sink gave back an origin that this version doesn't know"
   if (before.oid !== current.oid) return "it was replaced by another table of its name"
+  // What one key told apart, another may not: with REPLICA IDENTITY FULL the log doesn't even say which one is meant.
+  if (before.key !== undefined && before.key.join() !== current.key?.join()) return "its key changed"
   const known = new Map(before.columns.map((column) => [column.number, column]))
   for (const column of current.columns) {
     const same = known.get(column.number)
     const why = same === undefined ? filled(column, before, current) : altered(same, column, before, current)
     if (why !== undefined) return why
   }
-  return undefined
+  return published(before, current) ?? joined(before, current) ?? (keepRows ? undefined : lostRows(before, current))
 }
 
 /** The origin of a copy that goes on from `stored` to `current`: what was dropped in between is remembered. */

@@ -37,7 +37,7 @@ describe("Config", () => {
       settings.endpoint.password === undefined ? "" : Redacted.value(settings.endpoint.password),
       "s3cret@x"
     )
-    assert.deepStrictEqual(settings.publication, { name: "shop", manage: true })
+    assert.deepStrictEqual(settings.publication, { name: "shop", manage: true, check: Duration.minutes(1) })
     assert.strictEqual(settings.slot.name, "shop")
     assert.strictEqual(Duration.toMillis(settings.slot.wait), 15_000)
     assert.deepStrictEqual(settings.tables.map(({ text }) => text), ["public.*"])

@@ -116,6 +116,8 @@ export class Mirror {
   /** `table sequence operation` of every change that came, also of those that were skipped. */
   readonly seen: Array<string> = []
   readonly problems: Array<string> = []
+  /** Messages, each as `prefix: bytes`, after how many changes it came. */
+  readonly messages: Array<{ readonly prefix: string; readonly content: Uint8Array; readonly after: number }> = []
   unsentCells = 0
   /** Tables may be copied again though nothing is known to have happened to them. */
   recopies = false
@@ -225,6 +227,7 @@ export class Mirror {
         this.acknowledged = element.position
         return
       case "Message":
+        this.messages.push({ prefix: element.prefix, content: element.content, after: this.seen.length })
         return
     }
   }
@@ -320,17 +323,17 @@ export class Mirror {
   }
 
   /** Differences between the model and the server, with everything the model complained about. */
-  differences(pg: EmbeddedPostgres): Effect.Effect<ReadonlyArray<string>> {
+  differences(
+    pg: EmbeddedPostgres,
+    /** What stands after FROM for a table of which only some rows are replicated. */
+    from: Readonly<Record<TableId, string>> = {}
+  ): Effect.Effect<ReadonlyArray<string>> {
     return Effect.gen({ self: this }, function*() {
       const found = [...this.problems]
       for (const [id, table] of this.tables) {
         const { columns, table: name } = table.schema
         const list = columns.map((column, index) => `${canonical(column.name, column.type)} AS c${index}`).join(", ")
-        const rows = yield* Effect.orDie(
-          pg.query(
-            `SELECT ${list} FROM ${Sql.table(name)}`
-          )
-        )
+        const rows = yield* Effect.orDie(pg.query(`SELECT ${list} FROM ${from[id] ?? Sql.table(name)}`))
         const expected = rows.map((row) =>
           JSON.stringify(columns.map(({ type }, index) => canonicalText(type, row[`c${index}`])))
         ).sort()

@@ -6,6 +6,7 @@ import { assert, layer } from "@effect/vitest"
 import * as EmbeddedPostgres from "@etl-stream/testkit/EmbeddedPostgres"
 import * as Effect from "effect/Effect"
 import { Mirror } from "./Mirror.ts"
+import { copiesOf, settle } from "./Settled.ts"
 import * as SourceRun from "./SourceRun.ts"
 
 const { Server } = SourceRun
@@ -141,32 +142,6 @@ const scenarios: ReadonlyArray<Scenario> = [
     copies: again
   }
 ]
-
-/** Names of the tables whose copies begin, and a way to forget those so far. */
-const copiesOf = () => {
-  const copies: Array<string> = []
-  const each: SourceRun.StartOptions["each"] = (element) =>
-    Effect.sync(() => element._tag === "SnapshotBegin" ? copies.push(element.table.table.name) : 0)
-  return { each, take: () => copies.splice(0).sort() }
-}
-
-/** Lets `run` catch up, beginning again whenever it ends as `Fenced`, as the runner does. Returns how often that was. */
-const settle = Effect.fnUntraced(function*(
-  name: string,
-  mirror: Mirror,
-  options: SourceRun.StartOptions,
-  first: SourceRun.Run | undefined
-) {
-  let run = first ?? (yield* SourceRun.start(name, mirror, options))
-  for (let restarts = 0;; restarts++) {
-    const failed = yield* Effect.match(run.caughtUp, { onFailure: (error) => error, onSuccess: () => undefined })
-    if (failed === undefined) return { run, restarts }
-    assert.strictEqual(failed.reason, "Fenced", failed.message)
-    assert.isBelow(restarts, 4, failed.message)
-    yield* run.stop
-    run = yield* SourceRun.start(name, mirror, options)
-  }
-})
 
 /** The mirror has the server's rows, values and columns. */
 const expectSame = Effect.fnUntraced(function*(name: string, mirror: Mirror) {

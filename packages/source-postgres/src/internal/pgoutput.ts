@@ -23,6 +23,10 @@ export interface Options {
   readonly tables: ReadonlyArray<TableSchema>
   /** The shape of a relation's table, undefined for one that isn't replicated. Called for every Relation message. */
   readonly resolveRelation: (relation: Relation.Relation, commit: bigint) => TableSchema | undefined
+  /** Whether the truncation of these relations, which are one table's, empties it. */
+  readonly truncates: (relations: ReadonlyArray<number>, commit: bigint) => boolean
+  /** Whether messages with this prefix become elements. */
+  readonly takesMessage: (prefix: string) => boolean
   /** Types by OID, for values in binary format. */
   readonly types: TypeCatalog
   /** Snapshot positions: a table's changes whose commit LSN is below its own are in the copy and are left out. */
@@ -348,11 +352,20 @@ export class Decoder {
     if (limit - at - 5 !== count * 4) malformedMessage("a Truncate message of the wrong length")
     const sequence = this.sequence(this.changes * 2 + 1)
     const commitTime = BigInt.asIntN(64, bigintOf(this.timeHigh >>> 0, this.timeLow >>> 0))
+    // Several relations may be partitions of one table.
+    const emptied = new Map<TableChanges.TableChanges, Array<number>>()
     for (let index = 0; index < count; index++) {
+      const relation = uint32At(bytes, at + 5 + index * 4)
       const target = this.target(bytes, at + 5 + index * 4, limit)
       if (target === undefined) continue
-      target.table.flush(this.elements)
-      this.elements.push({ _tag: "Truncate", table: target.table.current, sequence, commitTime })
+      const relations = emptied.get(target.table)
+      if (relations === undefined) emptied.set(target.table, [relation])
+      else relations.push(relation)
+    }
+    for (const [table, relations] of emptied) {
+      if (!this.options.truncates(relations, sequence.commit)) continue
+      table.flush(this.elements)
+      this.elements.push({ _tag: "Truncate", table: table.current, sequence, commitTime })
     }
     this.changes++
     this.plan = undefined
@@ -367,6 +380,8 @@ export class Decoder {
     if (limit - prefixEnd < 5 || uint32At(bytes, prefixEnd + 1) !== limit - prefixEnd - 5) {
       malformedMessage("a Message message of the wrong length")
     }
+    const prefix = text.decode(bytes.subarray(at + 9, prefixEnd))
+    if (!this.options.takesMessage(prefix)) return
     for (const table of this.touched) table.flush(this.elements)
     this.touched.length = 0
     this.elements.push({
@@ -374,7 +389,7 @@ export class Decoder {
       sequence: transactional
         ? this.sequence(this.changes * 2)
         : Sequence.make(bigintOf(uint32At(bytes, at + 1), uint32At(bytes, at + 5)), 0n),
-      prefix: text.decode(bytes.subarray(at + 9, prefixEnd)),
+      prefix,
       content: bytes.slice(prefixEnd + 5, limit)
     })
   }

@@ -84,7 +84,7 @@ export const read = Effect.fn("PostgresSource.facts")(function*(
   const { settings } = connections
   const replication = yield* replicationSession(connections)
   const publication = yield* Publication.read(connections, settings.publication.name, server.version)
-  const catalog = yield* Catalog.read(connections, settings.tables, publication)
+  const catalog = yield* Catalog.read(connections, settings.tables, publication, server.version)
   const slot = yield* (slotAs === "settled" ? Slot.settled : Slot.read)(connections, server.version)
   const slotProblem = slot === undefined ? undefined : Slot.problem(connections, slot)
   return { settings, server, replication, publication, catalog, slot, slotProblem }

@@ -47,16 +47,23 @@ const publicationTables: Check<Facts> = {
 
 const publicationPartitions: Check<Facts> = {
   name: "publication-partitions",
-  looksAt: "the publication publishes partitions as their tables",
+  looksAt: "the publication publishes changes of partitions that are listed in tables as their own",
   severities: ["critical"],
   *find({ catalog, publication, settings }) {
-    if (publication === undefined || publication.viaRoot || !catalog.tables.some((table) => table.partitioned)) return
+    if (publication?.viaRoot !== true) return
+    const hidden = catalog.tables.filter(({ ancestors }) =>
+      ancestors.some((ancestor) => publication.tables.has(tableId(ancestor)))
+    )
+    if (hidden.length === 0) return
     const { name } = settings.publication
     yield critical(
       "Misconfigured",
-      `publication ${name} publishes partitions under their own names`,
-      "Let it publish them as their tables, or list the partitions in tables.",
-      { sql: [`ALTER PUBLICATION ${Sql.identifier(name)} SET (publish_via_partition_root = true);`] }
+      `publication ${name} publishes changes of ${
+        hidden.map(({ schema }) => tableId(schema.table)).join(", ")
+      } as those of the ` +
+        "tables that they are partitions of",
+      "List those tables instead of their partitions, or let the publication publish partitions under their own names.",
+      { sql: [`ALTER PUBLICATION ${Sql.identifier(name)} SET (publish_via_partition_root = false);`] }
     )
   }
 }

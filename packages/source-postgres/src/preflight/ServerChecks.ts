@@ -80,5 +80,26 @@ const replicationSession: Check<Facts> = {
   }
 }
 
+const originFilter: Check<Facts> = {
+  name: "origin-filter",
+  looksAt: "the server can leave out changes that were themselves replicated, if it is to",
+  severities: ["critical"],
+  *find({ server, settings }) {
+    if (settings.origin === "any" || server.version >= 160000) return
+    yield critical(
+      "Unsupported",
+      `the server runs PostgreSQL ${server.versionText}, which can't leave out changes that were themselves replicated`,
+      "Set origin to any, or use PostgreSQL 16 or later."
+    )
+  }
+}
+
 /** In the order in which they are told. */
-export const checks: ReadonlyArray<Check<Facts>> = [walLevel, standby, encoding, slotWalLimit, replicationSession]
+export const checks: ReadonlyArray<Check<Facts>> = [
+  walLevel,
+  standby,
+  encoding,
+  slotWalLimit,
+  replicationSession,
+  originFilter
+]

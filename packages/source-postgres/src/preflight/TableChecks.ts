@@ -43,14 +43,17 @@ const partitions: Check<Facts> = {
   name: "partitions",
   looksAt: "no table is partitioned",
   severities: ["warning"],
-  *find({ catalog }) {
+  *find({ catalog, settings }) {
     const partitioned = catalog.tables.filter((table) => table.partitioned).map((table) => tableId(table.schema.table))
     if (partitioned.length === 0) return
     yield warning(
       `the server publishes neither that a single partition is truncated, detached or dropped, nor the rows of one that is ` +
         `attached: ${partitioned.join(", ")}`,
-      "Delete the rows of a partition before it goes when they are to go at the destination, too, and attach partitions " +
-        "empty, inserting their rows afterwards."
+      settings.removedPartitions === "copy"
+        ? "Such a table is copied again. Set removedPartitions to keep where rows of partitions that go may stay at the destination, and attach " +
+          "large partitions empty, inserting their rows afterwards."
+        : "Rows of partitions that go stay at the destination (removedPartitions: keep); a table that a partition with rows is attached to is " +
+          "copied again."
     )
   }
 }
@@ -73,17 +76,61 @@ const tablePrivileges: Check<Facts> = {
           table
         })
       }
-      // A table with foreign partitions is copied partition by partition, see Snapshot.
-      for (const heap of partitioned && heaps.some(({ foreign }) => foreign) ? heaps : []) {
+      // A table with foreign partitions, or row filters of partitions, is copied partition by partition, see Snapshot.
+      const why = !partitioned
+        ? undefined
+        : heaps.some(({ foreign }) => foreign)
+        ? `because table ${table} has foreign partitions, too`
+        : heaps.some(({ rowFilter }) => rowFilter !== undefined)
+        ? `because the publication has row filters for partitions of table ${table}`
+        : undefined
+      for (const heap of why === undefined ? [] : heaps) {
         if (heap.foreign || heap.readable) continue
         yield critical(
           "Forbidden",
-          `role ${role} may not read partition ${
-            tableId(heap.table)
-          }, which has to be copied by itself because table ` +
-            `${table} has foreign partitions, too`,
+          `role ${role} may not read partition ${tableId(heap.table)}, which has to be copied by itself ${why}`,
           "Grant the role what it lacks.",
           { sql: grant(heap.table, role), table }
+        )
+      }
+    }
+  }
+}
+
+const partitionColumns: Check<Facts> = {
+  name: "partition-columns",
+  looksAt: "the publication publishes the same columns of all partitions of a table",
+  severities: ["critical"],
+  *find({ catalog }) {
+    for (const { schema, unlikePartitions } of catalog.tables) {
+      const table = tableId(schema.table)
+      for (const partition of unlikePartitions) {
+        yield critical(
+          "Misconfigured",
+          `the publication publishes other columns of partition ${
+            tableId(partition)
+          } than of other partitions of table ${table}`,
+          "Give all partitions the same column list, or list the partitions in tables, each as a table of its own.",
+          { table }
+        )
+      }
+    }
+  }
+}
+
+const partitionLogging: Check<Facts> = {
+  name: "partition-logging",
+  looksAt: "the changes of every partition are in the log",
+  severities: ["critical"],
+  *find({ catalog }) {
+    for (const { heaps, partitioned, schema } of catalog.tables) {
+      for (const heap of partitioned ? heaps : []) {
+        if (!heap.unlogged) continue
+        yield critical(
+          "Misconfigured",
+          `partition ${tableId(heap.table)} is an unlogged table: its changes are not in the log`,
+          "Let its changes be logged.",
+          { sql: [`ALTER TABLE ${Sql.table(heap.table)} SET LOGGED;`], table: tableId(schema.table) }
         )
       }
     }
@@ -232,5 +279,7 @@ export const checks: ReadonlyArray<Check<Facts>> = [
   rowLevelSecurity,
   generatedColumns,
   replicaIdentity,
-  partitionIdentity
+  partitionIdentity,
+  partitionColumns,
+  partitionLogging
 ]

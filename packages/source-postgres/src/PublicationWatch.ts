@@ -1,0 +1,142 @@
+/**
+ * Looks, while changes are streamed, whether the publication still publishes the same rows of the same tables.
+ *
+ * A row filter that changes, a partition that is attached or goes, a table that leaves the publication: none of it is in the log. The server
+ * announces a relation again when something about it or the publication may have changed, so then, and now and then in any case, the
+ * catalog is read and compared with what the run began with. What makes a copy void ends the run as `Fenced`: the next one
+ * copies that table again. A table that is no longer published raises a condition, because its changes are missing from there on.
+ */
+import type { Conditions } from "@etl-stream/core/Condition"
+import type { ConnectorError } from "@etl-stream/core/ConnectorError"
+import { tableId } from "@etl-stream/core/TableSchema"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import * as Catalog from "./Catalog.ts"
+import type { Connections } from "./Connections.ts"
+import * as Partition from "./Partition.ts"
+import * as PostgresError from "./PostgresError.ts"
+import * as Publication from "./Publication.ts"
+import * as TableOrigin from "./TableOrigin.ts"
+
+const glanceMillis = 500
+
+export const missingCondition = "publication-table-missing"
+export const partitionCondition = "partition-rows-kept"
+
+/**
+ * The origin `now`, where a partition that `stored` doesn't know counts as new only when it holds no rows from before: see `Partition.ts`.
+ */
+export const examined = Effect.fnUntraced(function*(
+  connections: Connections,
+  stored: TableOrigin.Origin,
+  now: TableOrigin.Origin,
+  heaps: ReadonlyArray<Catalog.Heap>
+) {
+  const names = new Map(heaps.map((heap) => [heap.oid, heap]))
+  const foreign = new Set<number>()
+  for (const { born, oid } of TableOrigin.newPartitions(stored, now)) {
+    const heap = names.get(oid)
+    // One that may not be read may hold anything.
+    if (
+      born && (heap === undefined || !heap.readable || (yield* Partition.hasEarlierRows(connections, oid, heap.table)))
+    ) {
+      foreign.add(oid)
+    }
+  }
+  if (foreign.size === 0) return now
+  return {
+    ...now,
+    partitions: now.partitions?.map((partition) =>
+      foreign.has(partition.oid) ? { ...partition, born: false } : partition
+    )
+  }
+})
+
+/** Tells that rows of a partition stay at the sink, which the table no longer has. */
+export const noteKeptRows = (conditions: Conditions, table: Catalog.CatalogTable, why: string): Effect.Effect<void> => {
+  const id = tableId(table.schema.table)
+  return conditions.raise({
+    name: partitionCondition,
+    severity: "warning",
+    table: id,
+    message: `rows that table ${id} no longer has stay at the sink: ${why}`,
+    hint: "This is what removedPartitions: keep asks for. Have the table copied again to be rid of them."
+  })
+}
+
+/** One look. Fails with `Fenced` when a copy is void. */
+export const look = Effect.fn("PostgresSource.watchPublication")(function*(
+  connections: Connections,
+  began: Catalog.Catalog,
+  serverVersion: number,
+  conditions: Conditions
+) {
+  const { publication: { name }, removedPartitions, tables: patterns } = connections.settings
+  const reading = Effect.gen(function*() {
+    const publication = yield* Publication.read(connections, name, serverVersion)
+    return { publication, catalog: yield* Catalog.read(connections, patterns, publication, serverVersion) }
+  })
+  // A server that can't be asked now, or whose tables are just being altered, is asked again; the stream tells when it is gone.
+  const read = yield* Effect.option(reading)
+  if (read._tag === "None") return
+  const { catalog: now, publication } = read.value
+  const fresh = new Map(now.tables.map((table) => [table.oid, table]))
+  for (const table of began.tables) {
+    const id = tableId(table.schema.table)
+    const current = fresh.get(table.oid)
+    if (current === undefined || Publication.missing(publication, [current]).length > 0) {
+      yield* conditions.raise({
+        name: missingCondition,
+        severity: "critical",
+        table: id,
+        message: current === undefined
+          ? `table ${id} is no longer there: it was dropped, or has another name`
+          : `publication ${name} no longer publishes table ${id}: its changes are missing from now on`,
+        hint: current === undefined
+          ? "Start the pipeline again when its tables are as they should be."
+          : `Run as the table's owner: ${Publication.addStatement(name, [current])}; the table is then copied again.`
+      })
+      continue
+    }
+    yield* conditions.clear(missingCondition, id)
+    const examinedOrigin = yield* examined(connections, table.origin, current.origin, current.heaps)
+    const why = TableOrigin.conflict(
+      TableOrigin.format(table.origin),
+      examinedOrigin,
+      removedPartitions === "keep"
+    )
+    if (why !== undefined) {
+      return yield* PostgresError.make(
+        "Fenced",
+        `table ${id} changed in a way that the log doesn't show: ${why}`,
+        "The pipeline starts again by itself and copies the table again.",
+        id
+      )
+    }
+    const kept = removedPartitions === "keep" ? TableOrigin.lostRows(table.origin, examinedOrigin) : undefined
+    if (kept !== undefined) yield* noteKeptRows(conditions, current, kept)
+  }
+})
+
+/** Fails as `look` does; `repeated` counts the relations that were announced again. */
+export const watch = (
+  connections: Connections,
+  began: Catalog.Catalog,
+  serverVersion: number,
+  conditions: Conditions,
+  repeated: () => number
+): Effect.Effect<never, ConnectorError> =>
+  Effect.suspend(() => {
+    const every = Duration.toMillis(connections.settings.publication.check)
+    let seen = 0
+    let rest = every
+    return Effect.suspend(() => {
+      rest -= glanceMillis
+      const count = repeated()
+      if (count === seen && rest > 0) return Effect.void
+      seen = count
+      rest = every
+      return look(connections, began, serverVersion, conditions)
+    }).pipe(Effect.repeat(Schedule.spaced(glanceMillis)), Effect.andThen(Effect.never))
+  })
