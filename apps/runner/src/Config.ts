@@ -1,10 +1,10 @@
 /**
  * The configuration file's model: what its keys are, before plugins have looked at their options.
  */
+import { ByteSize } from "@etl-stream/core/ByteSize"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { ByteSize } from "./ByteSize.ts"
 
 /** Version of this model that a file names as `apiVersion`. */
 export const apiVersion = 1

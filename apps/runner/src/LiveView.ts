@@ -3,8 +3,8 @@
  *
  * `render` is pure: from a `Model` to lines that fit the given width and height. `Screen.ts` draws them in place.
  */
+import * as ByteSize from "@etl-stream/core/ByteSize"
 import type { TableView, View } from "@etl-stream/core/Progress"
-import * as ByteSize from "./ByteSize.ts"
 import type { PipelineRates, TableRate } from "./Rates.ts"
 import { clip, width } from "./TextWidth.ts"
 

@@ -1,7 +1,6 @@
 /**
  * The `etl-stream` command's parts, for programs that embed it.
  */
-export * as ByteSize from "./ByteSize.ts"
 export * as CommandError from "./CommandError.ts"
 export * as Config from "./Config.ts"
 export * as Configuration from "./Configuration.ts"

@@ -4,6 +4,7 @@
  * `Config` is decoded from the pipeline's configuration without touching a server; `resolve` adds what derives from the
  * pipeline's name (slot and publication) and from the connection URL.
  */
+import { ByteSize } from "@etl-stream/core/ByteSize"
 import type { PluginContext } from "@etl-stream/core/Plugin"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -11,6 +12,7 @@ import type * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { createHash } from "node:crypto"
+import * as path from "node:path"
 import * as Endpoint from "./Endpoint.ts"
 import * as TablePattern from "./TablePattern.ts"
 
@@ -111,6 +113,24 @@ const Snapshot = Schema.Struct({
   ).annotateKey({ description: "Rows per batch of the copy; a batch ends at 4 MiB too." })
 })
 
+const StreamingMode = Schema.Literals(["off", "on"])
+
+const Streaming = Schema.Struct({
+  mode: StreamingMode.pipe(Schema.withDecodingDefaultKey(Effect.succeed("on"))).annotateKey({
+    description:
+      "off: the server keeps a transaction, on its own disk when it is large, and sends it when it has committed; on: it sends " +
+      "large ones (logical_decoding_work_mem) while they are in progress, and they are kept here until they commit. A " +
+      "long load then arrives sooner, and its sequence is the same."
+  }),
+  directory: Schema.optionalKey(Schema.NonEmptyString).annotateKey({
+    description: "Folder for transactions in progress; each pipeline has a private one in it. Default: ./spool."
+  }),
+  diskLimit: ByteSize.pipe(Schema.withDecodingDefaultKey(Effect.succeed("10GiB"))).annotateKey({
+    description:
+      "Disk that transactions in progress may take together. The pipeline ends with an error when they need more."
+  })
+})
+
 const Pattern = Schema.String.check(Schema.makeFilter((text: string) =>
   TablePattern.parse(text) === undefined
     ? `expected schema.table, where * stands for any characters and odd names are in double quotes`
@@ -118,6 +138,9 @@ const Pattern = Schema.String.check(Schema.makeFilter((text: string) =>
 ))
 
 const empty = {}
+
+/** What `streaming: on` stands for. */
+const defaultStreaming = Schema.decodeUnknownSync(Streaming)(empty)
 
 /** Options as written in a configuration. */
 export const Config = Schema.Struct({
@@ -187,6 +210,11 @@ export const Config = Schema.Struct({
     description:
       "any: all changes; none: without those that were themselves replicated to this server (PostgreSQL 16 and later). The first copy of a table " +
       "has all its rows in any case."
+  }),
+  streaming: Schema.Union([StreamingMode, Streaming]).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed("off"))
+  ).annotateKey({
+    description: "Large transactions while they are in progress: off, on, or on with a folder and a limit of its own."
   })
 }).check(Schema.makeFilter((options) => {
   const separate = (["host", "port", "user", "password", "database"] as const).filter((key) =>
@@ -226,6 +254,8 @@ export interface Settings {
   /** Prefixes of messages to read, `*` at an end standing for anything. */
   readonly messages: ReadonlyArray<string>
   readonly origin: "any" | "none"
+  /** Where transactions in progress are kept, and how much of them; undefined when the server keeps them. */
+  readonly streaming: { readonly directory: string; readonly diskLimit: number } | undefined
 }
 
 /**
@@ -255,6 +285,17 @@ const endpointOf = (config: Config): Endpoint.Endpoint => {
   }
 }
 
+const streamingOf = (
+  streaming: Config["streaming"],
+  derived: string,
+  { directory }: PluginContext
+): Settings["streaming"] => {
+  const options = typeof streaming === "string" ? { ...defaultStreaming, mode: streaming } : streaming
+  return options.mode === "off"
+    ? undefined
+    : { directory: path.resolve(directory, options.directory ?? "spool", derived), diskLimit: options.diskLimit }
+}
+
 /** Decides everything that the options leave open. */
 export const resolve = (config: Config, context: PluginContext): Settings => {
   const endpoint = endpointOf(config)
@@ -277,7 +318,8 @@ export const resolve = (config: Config, context: PluginContext): Settings => {
     snapshot: config.snapshot,
     removedPartitions: config.removedPartitions,
     messages: config.messages,
-    origin: config.origin
+    origin: config.origin,
+    streaming: streamingOf(config.streaming, derived, context)
   }
 }
 

@@ -34,6 +34,7 @@ import * as Slot from "./Slot.ts"
 import * as SlotContinuity from "./SlotContinuity.ts"
 import * as Snapshot from "./Snapshot.ts"
 import * as Sql from "./Sql.ts"
+import * as StreamedTransactions from "./StreamedTransactions.ts"
 import * as TableOrigin from "./TableOrigin.ts"
 
 /** Where the snapshot for missing copies comes from, `none` when there is nothing to copy. */
@@ -99,7 +100,8 @@ const replicate = (
       publications: [settings.publication.name],
       messages: true,
       ...(settings.origin === "any" ? {} : { origin: settings.origin }),
-      acknowledged: heartbeat.confirmable
+      acknowledged: heartbeat.confirmable,
+      streaming: settings.streaming !== undefined
     })
     yield* Effect.forkScoped(heartbeat.run(wal))
     yield* Effect.addFinalizer(() => heartbeat.finish(wal))
@@ -118,7 +120,10 @@ const replicate = (
       types: catalog.types,
       copied
     })
-    const pull = Effect.mapError(wal.pull, (error) => heartbeat.failure() ?? error)
+    const frames = settings.streaming === undefined
+      ? wal.pull
+      : (yield* StreamedTransactions.make(wal.pull, settings.streaming)).pull
+    const pull = Effect.mapError(frames, (error) => heartbeat.failure() ?? error)
     const decoded = Effect.flatMap(pull, decoder.decode).pipe(
       Effect.map(heartbeat.observe),
       Effect.tapError(() =>

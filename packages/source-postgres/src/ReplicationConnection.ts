@@ -35,6 +35,11 @@ export interface StartOptions {
   readonly binary?: boolean
   /** Also messages of `pg_logical_emit_message`. */
   readonly messages?: boolean
+  /**
+   * Large transactions while they are in progress, for `StreamedTransactions`: with it a view may hold their blocks, which the
+   * decoder doesn't take. Default false: the server keeps a transaction until it commits.
+   */
+  readonly streaming?: boolean
   /** PostgreSQL 16 and later: `none` leaves out changes that were themselves replicated. Default: the server's (`any`). */
   readonly origin?: "any" | "none"
   /** The position up to which everything is durable; read on the feedback's timer. 0 = nothing yet. */
@@ -174,11 +179,16 @@ export const connect = Effect.fn("ReplicationConnection.connect")(function*(
 /** The version of pgoutput's protocol that the decoder understands. */
 const protocolVersion = "1"
 
-const startCommand = (options: StartOptions): string => {
+/** The newest version that a server has; from 2 on it streams transactions in progress, and says the rest as version 1 does. */
+const streamingVersion = (serverVersion: number): string =>
+  serverVersion >= 160_000 ? "4" : serverVersion >= 150_000 ? "3" : "2"
+
+const startCommand = (options: StartOptions, serverVersion: number): string => {
   const plugin: Array<readonly [string, string]> = [
-    ["proto_version", protocolVersion],
+    ["proto_version", options.streaming === true ? streamingVersion(serverVersion) : protocolVersion],
     ["publication_names", options.publications.map(Sql.identifier).join(",")]
   ]
+  if (options.streaming === true) plugin.push(["streaming", "on"])
   if (options.binary === true) plugin.push(["binary", "true"])
   if (options.messages === true) plugin.push(["messages", "true"])
   if (options.origin !== undefined) plugin.push(["origin", options.origin])
@@ -222,15 +232,15 @@ const defaultSilenceMillis = 300_000
 /** A position newly acknowledged is passed on so often, so the server can free WAL early. */
 const freshMillis = 1000
 
-const senderTimeout = (client: Client): Effect.Effect<number, ConnectorError> =>
+const numericSetting = (client: Client, name: string): Effect.Effect<number, ConnectorError> =>
   Effect.tryPromise({
     try: async () => {
       const { rows } = await client.query<{ setting: string }>(
-        "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout'"
+        `SELECT setting FROM pg_catalog.pg_settings WHERE name = ${Sql.literal(name)}`
       )
       return Number(rows[0]?.setting ?? 0)
     },
-    catch: (cause) => PostgresError.fromCause(cause, "reading wal_sender_timeout")
+    catch: (cause) => PostgresError.fromCause(cause, `reading ${name}`)
   })
 
 /** Who holds a slot, for the hint; best effort. */
@@ -267,7 +277,8 @@ const start = Effect.fn("ReplicationConnection.start")(function*(
 ): Effect.fn.Return<WalStream, ConnectorError, Scope.Scope> {
   const { socket } = intake
   const clock = yield* Clock.Clock
-  const timeout = yield* senderTimeout(client)
+  const timeout = yield* numericSetting(client, "wal_sender_timeout")
+  const serverVersion = options.streaming === true ? yield* numericSetting(client, "server_version_num") : 0
   const wanted = options.statusMillis ?? defaultStatusMillis
   const statusMillis = timeout > 0 ? Math.min(wanted, timeout / 3) : wanted
   const silenceMillis = options.silenceMillis ?? defaultSilenceMillis
@@ -306,7 +317,7 @@ const start = Effect.fn("ReplicationConnection.start")(function*(
         }
       })
   )
-  yield* begin(reader, socket, startCommand(options))
+  yield* begin(reader, socket, startCommand(options, serverVersion))
   if (!reader.buffer.streaming) {
     socket.off("error", onError)
     socket.off("close", onClose)

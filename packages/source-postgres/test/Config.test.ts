@@ -66,6 +66,28 @@ describe("Config", () => {
     for (const name of names) assert.match(name, /^[a-z0-9_]{1,63}$/)
   })
 
+  it("keeps transactions in progress at the server unless it is told otherwise, and then in a folder of the pipeline", () => {
+    const of = (streaming: unknown) =>
+      Config.resolve(Result.getOrThrow(decode({ url, streaming })), { pipeline: "My Shop", directory: "/etc/etl" })
+        .streaming
+    const gib = 1024 ** 3
+    assert.isUndefined(resolve({ url }).streaming)
+    assert.isUndefined(of("off"))
+    assert.isUndefined(of({ mode: "off", diskLimit: "1GiB" }))
+    const name = Config.objectName("My Shop")
+    assert.deepStrictEqual(of("on"), { directory: `/etc/etl/spool/${name}`, diskLimit: 10 * gib })
+    assert.deepStrictEqual(of({ directory: "../var", diskLimit: "1.5GiB" }), {
+      directory: `/etc/var/${name}`,
+      diskLimit: 1.5 * gib
+    })
+    assert.deepStrictEqual(of({ mode: "on", directory: "/var/spool/etl", diskLimit: 1e9 }), {
+      directory: `/var/spool/etl/${name}`,
+      diskLimit: 1e9
+    })
+    assert.match(problem({ url, streaming: "parallel" }), /at \["streaming"\]/)
+    assert.match(problem({ url, streaming: { diskLimit: "much" } }), /a size such as 16MiB/)
+  })
+
   it("names the option and what is wrong with it, and never a secret", () => {
     const cases: ReadonlyArray<readonly [options: unknown, text: RegExp]> = [
       [{}, /expected url, or at least user/],

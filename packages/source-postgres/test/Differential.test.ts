@@ -1,7 +1,4 @@
 import { assert, describe, it } from "@effect/vitest"
-import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
-import { Operation } from "@etl-stream/core/ChangeBatch"
-import type { Element } from "@etl-stream/core/Element"
 import * as Lsn from "@etl-stream/source-postgres/Lsn"
 import * as PgOutputDecoder from "@etl-stream/source-postgres/PgOutputDecoder"
 import * as PostgresType from "@etl-stream/source-postgres/PostgresType"
@@ -11,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as fc from "fast-check"
 import { type Pgoutput, PgoutputPlugin } from "pg-logical-replication"
 import type { Frames } from "../src/internal/frameBuffer.ts"
-import { valueAt } from "./columnValues.ts"
+import { linesOf } from "./elementLines.ts"
 import { expectedValue } from "./expectedValue.ts"
 import { samples } from "./sampleValues.ts"
 
@@ -202,27 +199,6 @@ const oracle = (frames: ReadonlyArray<Buffer>): ReadonlyMap<string, ReadonlyArra
     }
   }
   return result
-}
-
-const operations = Object.fromEntries(Object.entries(Operation).map(([name, value]) => [value, name]))
-
-const linesOf = (element: Element): ReadonlyArray<string> => {
-  if (element._tag === "Truncate") return [`Truncate ${element.sequence.commit}/${element.sequence.ordinal}`]
-  if (element._tag !== "Rows") return []
-  const { records, rows, table } = element.batch
-  return Array.from({ length: rows }, (_, row) => {
-    const { commit, ordinal } = ChangeBatch.sequenceAt(records, row)
-    const mask = valueAt(ChangeBatch.child(records, ChangeBatch.MetadataColumns.unsent), { _tag: "Binary" }, row)
-    const unsent = Buffer.from(mask ?? "", "hex")
-    const values = table.columns.map((column, index) =>
-      ((unsent[index >> 3] ?? 0) & (1 << (index & 7))) !== 0
-        ? "~unsent"
-        : valueAt(ChangeBatch.child(records, ChangeBatch.metadataColumns + index), column.type, row)
-    )
-    return `${
-      operations[ChangeBatch.child(records, ChangeBatch.MetadataColumns.op).values[row]]
-    } ${commit}/${ordinal} ${JSON.stringify(values)}`
-  })
 }
 
 /** The decoder's lines per table, over views of `size` frames. */

@@ -65,8 +65,8 @@ export const relation = (
 /** Microseconds between 1970 and 2000. */
 export const epoch = 946_684_800_000_000n
 
-export const begin = (lsn: bigint, time = 0n): Buffer =>
-  Buffer.concat([Buffer.from("B"), int64(lsn), int64(time - epoch), int32(700)])
+export const begin = (lsn: bigint, time = 0n, xid = 700): Buffer =>
+  Buffer.concat([Buffer.from("B"), int64(lsn), int64(time - epoch), int32(xid)])
 export const commit = (lsn: bigint, end = lsn + 8n, time = 0n): Buffer =>
   Buffer.concat([Buffer.from("C"), Uint8Array.of(0), int64(lsn), int64(end), int64(time - epoch)])
 export const insert = (oid: number, values: ReadonlyArray<Value>): Buffer =>
@@ -100,6 +100,17 @@ export const origin = (lsn: bigint, name: string): Buffer =>
   Buffer.concat([Buffer.from("O"), int64(lsn), cstring(name)])
 export const type = (oid: number, name: string): Buffer =>
   Buffer.concat([Buffer.from("Y"), int32(oid), cstring("public"), cstring(name)])
+
+export const streamStart = (xid: number, first: boolean): Buffer =>
+  Buffer.concat([Buffer.from("S"), int32(xid), Uint8Array.of(first ? 1 : 0)])
+export const streamStop = Buffer.from("E")
+export const streamAbort = (xid: number, subxid = xid): Buffer =>
+  Buffer.concat([Buffer.from("A"), int32(xid), int32(subxid)])
+export const streamCommit = (xid: number, lsn: bigint, end = lsn + 8n, time = 0n): Buffer =>
+  Buffer.concat([Buffer.from("c"), int32(xid), Uint8Array.of(0), int64(lsn), int64(end), int64(time - epoch)])
+/** A message as it stands within a block of a streamed transaction. */
+export const streamed = (xid: number, payload: Buffer): Buffer =>
+  Buffer.concat([payload.subarray(0, 1), int32(xid), payload.subarray(1)])
 
 const copyData = (body: Buffer): Buffer => Buffer.concat([Buffer.from("d"), int32(body.length + 4), body])
 
