@@ -18,7 +18,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { CommandError, internal, usage } from "./CommandError.ts"
+import { CommandError, internal, usage, Verdict } from "./CommandError.ts"
 import { ExitCode } from "./ExitCode.ts"
 import { formats, isVerbose } from "./Logging.ts"
 import * as Output from "./Output.ts"
@@ -101,6 +101,30 @@ const run = (version: string) =>
     ])
   )
 
+const doctor = Command.make(
+  "doctor",
+  {
+    file,
+    pipelines: Argument.String("pipeline").pipe(
+      Argument.withDescription("Pipelines to check; all when none is named"),
+      Argument.variadic({ min: 0 })
+    )
+  },
+  Effect.fn(function*(options) {
+    const json = yield* Json
+    const { doctor } = yield* Effect.promise(() => import("./commands/Doctor.ts"))
+    const result = yield* doctor(options)
+    yield* Output.succeed(result, json)
+    const { exitCode = ExitCode.ok } = result
+    if (exitCode !== ExitCode.ok) yield* new Verdict({ exitCode })
+  })
+).pipe(
+  Command.withDescription(
+    "Check sources and sinks for everything that a run needs, with the SQL of each remedy. Changes nothing. " +
+      "Exits with 2 on critical findings, 3 when something can't be reached"
+  )
+)
+
 const pluginList = Command.make(
   "list",
   {},
@@ -121,7 +145,7 @@ const root = (version: string) =>
     Command.withDescription(
       "Keeps a warehouse in step with a database: consistent snapshot, then every change, exactly once"
     ),
-    Command.withSubcommands([run(version), validate, plugin]),
+    Command.withSubcommands([run(version), validate, doctor, plugin]),
     Command.withGlobalFlags([Json])
   )
 
@@ -173,6 +197,7 @@ const report = Effect.fnUntraced(
   function*(cause: Cause.Cause<unknown>, command: string, json: boolean, details: boolean) {
     const failure = Cause.squash(cause)
     if (isShowHelp(failure)) return failure.errors.length === 0 ? ExitCode.ok : ExitCode.validation
+    if (failure instanceof Verdict) return failure.exitCode
     const error = failure instanceof CommandError ? failure : internal("etl-stream", failure)
     yield* Output.fail(command, error, json, Redaction.none)
     if (details) yield* Effect.sync(() => process.stderr.write(`${error.details ?? Cause.pretty(cause)}\n`))

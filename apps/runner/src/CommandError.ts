@@ -28,6 +28,11 @@ export class CommandError extends Schema.TaggedError<CommandError>("@etl-stream/
   cause: Schema.optionalKey(Schema.Defect())
 }) {}
 
+/** Ends a command whose result has been printed with another exit code than 0. */
+export class Verdict extends Schema.TaggedError<Verdict>("@etl-stream/runner/Verdict")("Verdict", {
+  exitCode: Schema.Literals([ExitCode.runtime, ExitCode.validation, ExitCode.environment])
+}) {}
+
 export const usage = (message: string, hint: string): CommandError =>
   new CommandError({ code: "Usage", message, hint, exitCode: ExitCode.validation })
 

@@ -5,6 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import { type CommandError, renderText } from "./CommandError.ts"
+import { ExitCode } from "./ExitCode.ts"
 import type { Redaction } from "./Redaction.ts"
 
 /** A command's result in both forms. */
@@ -13,6 +14,8 @@ export interface Result {
   readonly data: Readonly<Record<string, unknown>>
   /** Empty when there is nothing to tell people. */
   readonly text: string
+  /** For a command whose result is a verdict; default: 0. */
+  readonly exitCode?: ExitCode
 }
 
 const write = (stream: NodeJS.WriteStream, text: string): Effect.Effect<void> =>
@@ -22,7 +25,10 @@ const write = (stream: NodeJS.WriteStream, text: string): Effect.Effect<void> =>
   })
 
 export const succeed = (result: Result, json: boolean): Effect.Effect<void> => {
-  if (json) return write(process.stdout, `${JSON.stringify({ ok: true, command: result.command, ...result.data })}\n`)
+  if (json) {
+    const ok = (result.exitCode ?? ExitCode.ok) === ExitCode.ok
+    return write(process.stdout, `${JSON.stringify({ ok, command: result.command, ...result.data })}\n`)
+  }
   return result.text === "" ? Effect.void : write(process.stdout, `${result.text}\n`)
 }
 

@@ -53,6 +53,8 @@ export interface Append {
 }
 
 export interface StreamingClient {
+  /** Finds the ingest host and gets a token, once and without more: whether the credentials serve. */
+  readonly login: Effect.Effect<void, ConnectorError.ConnectorError>
   /** Opens a channel of the table's default pipe and fences whoever had it open. */
   readonly open: (
     table: ObjectName,
@@ -337,6 +339,7 @@ export const make = (config: Config, credentials: Credentials): StreamingClient 
   const json = { "content-type": "application/json" }
 
   return {
+    login: Effect.suspend(() => current()).pipe(Effect.asVoid, Effect.mapError(({ error }) => error)),
     open: Effect.fn("StreamingClient.open")(function*(table, channel, options) {
       const what = `Opening the channel ${channel} of ${table.name}`
       const text = yield* call(`/v2/streaming${channelPath(table, channel)}?requestId=${randomUUID()}`, {

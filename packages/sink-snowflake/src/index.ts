@@ -3,6 +3,7 @@
  */
 import * as Plugin from "@etl-stream/core/Plugin"
 import { Config } from "./Config.ts"
+import * as Doctor from "./Doctor.ts"
 import * as ErrorPolicy from "./ErrorPolicy.ts"
 import * as SnowflakeSink from "./SnowflakeSink.ts"
 
@@ -13,8 +14,10 @@ export const plugin = Plugin.sink({
   summary:
     "Mirrors tables into Snowflake, or keeps a changelog there: Snowpipe Streaming, COPY and MERGE, exactly once",
   config: Config,
-  make: SnowflakeSink.make
+  make: SnowflakeSink.make,
+  check: Doctor.check
 })
 
 export * as SnowflakeConfig from "./Config.ts"
+export * as SnowflakeDoctor from "./Doctor.ts"
 export * as SnowflakeSink from "./SnowflakeSink.ts"

@@ -180,6 +180,10 @@ const sqlStateMeaning = (code: string): Meaning =>
 const serverText = (code: string, message: string): string =>
   quotable(code) ? `${message.split("\n")[0]} (SQLSTATE ${code})` : `SQLSTATE ${code}`
 
+/** The SQLSTATE that `serverText` wrote into an error's message, if there is one. */
+export const sqlStateOf = (error: ConnectorError): string | undefined =>
+  /SQLSTATE ([0-9A-Z]{5})\)?$/.exec(error.message)?.[1]
+
 /** Errors of the language and its library: a defect of a program, which no new attempt mends. Their messages may quote values. */
 const isDefect = (cause: unknown): cause is Error =>
   cause instanceof TypeError || cause instanceof ReferenceError || cause instanceof RangeError ||

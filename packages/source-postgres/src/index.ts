@@ -3,6 +3,7 @@
  */
 import * as Plugin from "@etl-stream/core/Plugin"
 import * as Config from "./Config.ts"
+import * as Doctor from "./Doctor.ts"
 import { pluginName } from "./PostgresError.ts"
 import * as PostgresSource from "./PostgresSource.ts"
 
@@ -12,7 +13,8 @@ export const plugin = Plugin.source({
   version: "0.1.0",
   summary: "PostgreSQL: a consistent snapshot of the tables, then every change by logical replication",
   config: Config.Config,
-  make: (config, context) => PostgresSource.make(Config.resolve(config, context))
+  make: (config, context) => PostgresSource.make(Config.resolve(config, context)),
+  check: (config, context) => Doctor.check(Config.resolve(config, context))
 })
 
 export * as BinaryValues from "./BinaryValues.ts"
@@ -20,6 +22,7 @@ export * as Catalog from "./Catalog.ts"
 export * as Config from "./Config.ts"
 export * as Connections from "./Connections.ts"
 export * as CopyReader from "./CopyReader.ts"
+export * as Doctor from "./Doctor.ts"
 export * as Endpoint from "./Endpoint.ts"
 export * as Heartbeat from "./Heartbeat.ts"
 export * as HeartbeatRecord from "./HeartbeatRecord.ts"

@@ -19,6 +19,7 @@ import { Rates } from "../Rates.ts"
 import * as Screen from "../Screen.ts"
 import * as Signals from "../Signals.ts"
 import * as Supervisor from "../Supervisor.ts"
+import * as Terminal from "../Terminal.ts"
 
 export interface Options {
   readonly file: string
@@ -35,13 +36,6 @@ const drawEvery = Duration.millis(200)
 
 /** Added to the drain's deadline before the process is ended by force. */
 const grace = Duration.seconds(10)
-
-const wantsColor = (stream: NodeJS.WriteStream): boolean =>
-  stream.isTTY === true && (process.env["NO_COLOR"] ?? "") === "" && process.env["TERM"] !== "dumb"
-
-const showsUnicode = (): boolean =>
-  process.platform === "win32" ||
-  /utf-?8/i.test(process.env["LC_ALL"] || process.env["LC_CTYPE"] || process.env["LANG"] || "")
 
 /** Draws the live view until interrupted, and once more then, so that the last state stays on the terminal. */
 const drawing = Effect.fnUntraced(function*(
@@ -67,8 +61,8 @@ const drawing = Effect.fnUntraced(function*(
     screen.draw(LiveView.render(model, {
       width: Math.max(1, process.stdout.columns),
       height: Math.max(2, process.stdout.rows),
-      color: wantsColor(process.stdout),
-      unicode: showsUnicode()
+      color: Terminal.wantsColor(process.stdout),
+      unicode: Terminal.showsUnicode()
     }))
   })
   yield* Effect.repeat(draw, Schedule.spaced(drawEvery)).pipe(Effect.ensuring(draw))
@@ -135,7 +129,7 @@ export const run = Effect.fn("Run.run")(function*(options: Options): Effect.fn.R
     const write = (text: string): unknown => process.stderr.write(text)
     const logging = Logging.layer({
       format: options.logFormat ?? (options.json ? "json" : process.stderr.isTTY === true ? "pretty" : "logfmt"),
-      color: wantsColor(process.stderr),
+      color: Terminal.wantsColor(process.stderr),
       redact,
       write: (line) =>
         screen !== undefined && process.stderr.isTTY === true ? screen.print(line, write) : write(`${line}\n`)

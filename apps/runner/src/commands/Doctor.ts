@@ -1,0 +1,176 @@
+/**
+ * `etl-stream doctor`: asks the plugins of every pipeline to check their environment, and reports what they found with its remedies.
+ *
+ * Nothing is changed anywhere. Pipelines are checked one after the other, source and sink of one at the same time.
+ */
+import type { Finding, Severity } from "@etl-stream/core/Finding"
+import type { Kind } from "@etl-stream/core/Plugin"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import { type CommandError, fromConnector, internal, isConnectorError, redacted, usage } from "../CommandError.ts"
+import * as Configuration from "../Configuration.ts"
+import { ExitCode } from "../ExitCode.ts"
+import type { Result } from "../Output.ts"
+import type { Redaction } from "../Redaction.ts"
+import { closest, enumerate } from "../Suggestion.ts"
+import * as Terminal from "../Terminal.ts"
+import { printable } from "../TextWidth.ts"
+
+export interface Options {
+  readonly file: string
+  /** Names of the pipelines to check; empty: all. */
+  readonly pipelines: ReadonlyArray<string>
+}
+
+/** What was found at one side of a pipeline. */
+interface Checked {
+  readonly kind: "source" | "sink"
+  readonly plugin: string
+  readonly findings: ReadonlyArray<Finding>
+  /** Why it couldn't be asked. */
+  readonly error: CommandError | undefined
+}
+
+interface PipelineReport {
+  readonly name: string
+  readonly sides: ReadonlyArray<Checked>
+}
+
+const examine = Effect.fnUntraced(function*<K extends Kind & Checked["kind"]>(
+  kind: K,
+  { name: plugin, options, plugin: { check } }: Configuration.Stage<K>,
+  pipeline: string,
+  directory: string
+): Effect.fn.Return<Checked> {
+  if (check === undefined) return { kind, plugin, findings: [], error: undefined }
+  const exit = yield* check(options, { pipeline, directory }).pipe(Effect.scoped, Effect.exit)
+  if (Exit.isSuccess(exit)) return { kind, plugin, findings: exit.value, error: undefined }
+  if (Cause.hasInterruptsOnly(exit.cause)) return yield* Effect.interrupt
+  const failure = Cause.squash(exit.cause)
+  return {
+    kind,
+    plugin,
+    findings: [],
+    error: isConnectorError(failure) ? fromConnector(undefined, failure) : internal(`The checks of ${plugin}`, failure)
+  }
+})
+
+/** A plugin's messages pass through redaction like everything that is printed. */
+const withoutSecrets = (checked: Checked, redact: Redaction): Checked => ({
+  ...checked,
+  findings: checked.findings.map((finding) => ({
+    ...finding,
+    message: redact(finding.message),
+    remedy: redact(finding.remedy),
+    sql: finding.sql.map(redact)
+  })),
+  error: checked.error === undefined ? undefined : redacted(checked.error, redact)
+})
+
+const unknownPipeline = (name: string, known: ReadonlyArray<string>): CommandError => {
+  const meant = closest(name, known)
+  return usage(
+    `There is no pipeline ${name}`,
+    meant === undefined ? `There is ${enumerate(known, "and")}.` : `Did you mean ${meant}?`
+  )
+}
+
+const colors: Readonly<Record<Severity | "error", number>> = { critical: 31, error: 31, warning: 33, info: 36, ok: 32 }
+
+const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? "" : "s"}`
+
+/** The report as people read it; `color` for a terminal. */
+export const render = (reports: ReadonlyArray<PipelineReport>, color: boolean): string => {
+  const label = (severity: Severity | "error"): string => {
+    const text = severity.padEnd(8)
+    return color ? `\x1b[${colors[severity]}m${text}\x1b[0m` : text
+  }
+  const indent = " ".repeat(11)
+  const remedy = (text: string, sql: ReadonlyArray<string>): ReadonlyArray<string> => [
+    ...(text === "" ? [] : [`${indent}-> ${printable(text)}`]),
+    ...sql.map((statement) => `${indent}   ${printable(statement)}`)
+  ]
+  const lines: Array<string> = []
+  for (const { name, sides } of reports) {
+    for (const { error, findings, kind, plugin } of sides) {
+      lines.push(`${name}: ${kind} ${plugin}`)
+      if (error !== undefined) lines.push(`  ${label("error")} ${printable(error.message)}`, ...remedy(error.hint, []))
+      else if (findings.length === 0) lines.push(`  ${label("info")} the plugin has no checks`)
+      for (const finding of findings) {
+        lines.push(`  ${label(finding.severity)} ${finding.check}: ${printable(finding.message)}`)
+        lines.push(...remedy(finding.remedy, finding.sql))
+      }
+      lines.push("")
+    }
+  }
+  const { critical, unreachable, warnings } = summary(reports)
+  lines.push(
+    critical + unreachable + warnings === 0
+      ? "Everything is in order."
+      : [
+        ...(unreachable === 0 ? [] : [`${unreachable} could not be asked`]),
+        ...(critical === 0 ? [] : [`${critical} critical`]),
+        ...(warnings === 0 ? [] : [counted(warnings, "warning")])
+      ].join(", ") + "."
+  )
+  return lines.join("\n")
+}
+
+const summary = (reports: ReadonlyArray<PipelineReport>) => {
+  const sides = reports.flatMap((report) => report.sides)
+  const count = (severity: Severity): number =>
+    sides.reduce((sum, { findings }) => sum + findings.filter((finding) => finding.severity === severity).length, 0)
+  return {
+    critical: count("critical"),
+    warnings: count("warning"),
+    unreachable: sides.filter(({ error }) => error !== undefined).length
+  }
+}
+
+/** A critical finding doesn't go away by itself, so it goes first; what couldn't be asked may answer next time. */
+const exitCodeOf = (reports: ReadonlyArray<PipelineReport>): ExitCode => {
+  const { critical, unreachable } = summary(reports)
+  return critical > 0 ? ExitCode.validation : unreachable > 0 ? ExitCode.environment : ExitCode.ok
+}
+
+const side = ({ error, findings, plugin }: Checked) => ({
+  plugin,
+  findings,
+  ...(error === undefined ? {} : { error: { code: error.code, message: error.message, hint: error.hint } })
+})
+
+const envelope = ({ name, sides }: PipelineReport) => ({
+  name,
+  ...Object.fromEntries(sides.map((checked) => [checked.kind, side(checked)]))
+})
+
+export const doctor = Effect.fn("Doctor.doctor")(
+  function*({ file, pipelines }: Options): Effect.fn.Return<Result, CommandError> {
+    const configuration = yield* Configuration.load(file, { environment: process.env, offline: false })
+    if (configuration === undefined) return yield* internal("Loading the configuration", undefined)
+    const { directory, redact } = configuration
+    const known = configuration.pipelines.map(({ name }) => name)
+    const unknown = pipelines.find((name) => !known.includes(name))
+    if (unknown !== undefined) return yield* unknownPipeline(unknown, known)
+    const chosen = configuration.pipelines.filter(({ name }) => pipelines.length === 0 || pipelines.includes(name))
+    const reports = yield* Effect.forEach(chosen, ({ name, sink, source }) =>
+      Effect.all(
+        [examine("source", source, name, directory), examine("sink", sink, name, directory)],
+        { concurrency: 2 }
+      ).pipe(
+        Effect.map((sides): PipelineReport => ({
+          name,
+          sides: sides.map((checked) => withoutSecrets(checked, redact))
+        }))
+      ))
+    const exitCode = exitCodeOf(reports)
+    const { critical, unreachable, warnings } = summary(reports)
+    return {
+      command: "doctor",
+      exitCode,
+      data: { file, exitCode, critical, warnings, unreachable, pipelines: reports.map(envelope) },
+      text: render(reports, Terminal.wantsColor(process.stdout))
+    }
+  }
+)
