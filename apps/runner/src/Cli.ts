@@ -116,7 +116,7 @@ const doctor = Command.make(
     const result = yield* doctor(options)
     yield* Output.succeed(result, json)
     const { exitCode = ExitCode.ok } = result
-    if (exitCode !== ExitCode.ok) yield* new Verdict({ exitCode })
+    if (exitCode !== ExitCode.ok) return yield* new Verdict({ exitCode })
   })
 ).pipe(
   Command.withDescription(

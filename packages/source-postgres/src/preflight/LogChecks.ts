@@ -64,16 +64,14 @@ const slotWalReserve: Check<Inspection> = {
     const lasts = logRate === undefined || logRate === 0 ? Infinity : keep / logRate
     const enough = Math.ceil(Math.max(wal, (logRate ?? 0) * shortestReserve) / megabyte)
     if (lasts >= shortestReserve && keep >= wal) return
+    const limit = `max_slot_wal_keep_size (${Units.bytes(keep)})`
     yield warning(
-      lasts < shortestReserve
-        ? `max_slot_wal_keep_size (${Units.bytes(keep)}) holds the log of ${
+      keep < wal
+        ? `${limit} is smaller than max_wal_size (${Units.bytes(wal)}): the slot can be lost between two checkpoints`
+        : `${limit} holds the log of ${
           Units.duration(lasts)
-        } at its average rate: a ` +
-          "pipeline that stands still for longer loses its slot, and every table has to be copied again"
-        : `max_slot_wal_keep_size (${Units.bytes(keep)}) is smaller than max_wal_size (${
-          Units.bytes(wal)
-        }): the slot can be ` +
-          "lost between two checkpoints",
+        } at its average rate: a pipeline that stands still for longer loses ` +
+          "its slot, and every table has to be copied again",
       "Raise it as far as the disk allows.",
       { sql: [`ALTER SYSTEM SET max_slot_wal_keep_size = '${enough}MB';`, reload] }
     )

@@ -14,7 +14,8 @@ const emit = (version: number): string =>
 const slot: Check<Facts> = {
   name: "slot",
   looksAt: "the replication slot can be streamed from, or doesn't exist yet",
-  severities: ["critical"],
+  // Doctor takes a slot that is in use for a pipeline that runs.
+  severities: ["critical", "info"],
   *find({ settings, slotProblem }) {
     if (slotProblem === undefined) return
     const { hint, message, reason } = slotProblem

@@ -1,0 +1,140 @@
+/**
+ * Doctor on servers whose settings are wrong. Settings on a test server's command line hold over ALTER SYSTEM, so for those the value that
+ * the remedy's statement sets is given to the next start.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import type { Finding } from "@etl-stream/core/Finding"
+import * as EmbeddedPostgres from "@etl-stream/testkit/EmbeddedPostgres"
+import * as Effect from "effect/Effect"
+import * as fs from "node:fs/promises"
+import * as path from "node:path"
+import type { Inspection } from "../src/preflight/Inspection.ts"
+import * as LogChecks from "../src/preflight/LogChecks.ts"
+import { selfSigned } from "./Certificate.ts"
+import * as DoctorRun from "./DoctorRun.ts"
+
+const { version } = EmbeddedPostgres
+
+const asked = (pg: EmbeddedPostgres.EmbeddedPostgres) => ({
+  name: "settings",
+  options: { url: pg.url, tables: ["public.t"] }
+})
+
+const starting = (settings: Record<string, string>) =>
+  Effect.tap(EmbeddedPostgres.start({ settings }), (pg) => pg.query("CREATE TABLE t (id int PRIMARY KEY)"))
+
+/** The settings that a remedy's statements make. */
+const settingsOf = (findings: ReadonlyArray<Finding>): Record<string, string> =>
+  Object.fromEntries(
+    findings.flatMap(({ sql }) => sql).flatMap((statement) => {
+      const match = /^ALTER SYSTEM SET (\w+) = '?([^';]+)'?;$/.exec(statement)
+      return match?.[1] === undefined || match[2] === undefined ? [] : [[match[1], match[2]]]
+    })
+  )
+
+describe("slot-wal-reserve", () => {
+  it("says how long a limit lasts at the log's average rate, and which would last for a stop of six hours", () => {
+    const reserve = LogChecks.checks.find(({ name }) => name === "slot-wal-reserve")
+    const found = (keep: string, logRate: number | undefined) => {
+      const configured = new Map([["max_slot_wal_keep_size", { value: keep, text: "" }], ["max_wal_size", {
+        value: "1024",
+        text: ""
+      }]])
+      // The check looks at nothing else.
+      return [...reserve?.find({ configured, logRate } as unknown as Inspection) ?? []]
+    }
+    const megabyte = 1024 ** 2
+    const [short] = found("7200", megabyte)
+    assert.match(short?.message ?? "", /\(7 GiB\) holds the log of 2 hours at its average rate/)
+    assert.deepStrictEqual(short?.sql, [
+      "ALTER SYSTEM SET max_slot_wal_keep_size = '21600MB';",
+      "SELECT pg_reload_conf();"
+    ])
+    assert.deepStrictEqual(found("21600", megabyte), [])
+    assert.deepStrictEqual(found("7200", undefined), [])
+    assert.deepStrictEqual(found("7200", 0), [])
+  })
+})
+
+describe("doctor on servers with other settings", () => {
+  it.live("settings that lose slots, hide dead readers or keep weak passwords are mended by the SQL that it prints", () =>
+    Effect.gen(function*() {
+      const pg = yield* starting({})
+      const set = (name: string, value: string) =>
+        DoctorRun.apply(pg.url, [`ALTER SYSTEM SET ${name} = '${value}'`, "SELECT pg_reload_conf()"])
+      const cures = (check: string, severity: Finding["severity"], message: RegExp) =>
+        DoctorRun.cures(pg, asked(pg), check, severity, message)
+      yield* cures("slot-wal-limit", "warning", /server keeps log without limit/)
+      yield* set("max_slot_wal_keep_size", "16MB")
+      yield* cures("slot-wal-reserve", "warning", /\(16 MiB\) is smaller than max_wal_size \(4 GiB\)/)
+      yield* set("wal_sender_timeout", "0")
+      yield* cures("wal-sender-timeout", "warning", /never notices that a reader is gone/)
+      yield* set("wal_sender_timeout", "5s")
+      yield* cures("wal-sender-timeout", "warning", /wal_sender_timeout is 5s/)
+      yield* set("password_encryption", "md5")
+      yield* cures("password-encryption", "warning", /MD5/)
+      yield* set("logical_decoding_work_mem", "1MB")
+      yield* cures("decoding-memory", "info", /logical_decoding_work_mem is 1MB/)
+      if (version >= 18) {
+        yield* set("idle_replication_slot_timeout", "2h")
+        yield* cures("idle-slot-timeout", "warning", /idle_replication_slot_timeout is 2h/)
+      }
+      yield* set("synchronous_standby_names", "ANY 1 (other)")
+      // Nothing that is committed from now on would end: the checks only read.
+      const findings = yield* DoctorRun.report(asked(pg)).pipe(
+        Effect.repeat({ until: (all) => DoctorRun.of(all, "synchronous-standbys")[0]?.severity === "info" })
+      )
+      assert.match(DoctorRun.of(findings, "synchronous-standbys")[0]?.message ?? "", /without waiting for them/)
+    }).pipe(Effect.scoped))
+
+  it.live("no room for connections, WAL senders and slots, and a wal_level that is too low, until the server has what it prints", () =>
+    Effect.gen(function*() {
+      const pg = yield* starting({
+        wal_level: "replica",
+        max_connections: "8",
+        superuser_reserved_connections: "3",
+        max_wal_senders: "1",
+        max_replication_slots: "1"
+      })
+      yield* pg.query("SELECT pg_create_physical_replication_slot('taken')")
+      const checks = ["wal-level", "free-connections", "free-wal-senders", "free-slots"]
+      const options = { url: pg.url, tables: ["public.t"], snapshot: { parallel: 4 } }
+      const ask = DoctorRun.report({ name: "settings", options })
+      const found = (yield* ask).filter(({ check }) => checks.includes(check))
+      assert.deepStrictEqual(
+        found.map(({ check, severity }) => [check, severity]),
+        [["free-connections", "warning"], ["free-wal-senders", "warning"], ["wal-level", "critical"], [
+          "free-slots",
+          "critical"
+        ]]
+      )
+      yield* DoctorRun.apply(pg.url, found.flatMap(({ sql }) => sql))
+      yield* pg.restart(settingsOf(found))
+      const after = (yield* ask).filter(({ check }) => checks.includes(check))
+      assert.deepStrictEqual(after.map(({ severity }) => severity), ["ok", "ok", "ok", "ok"])
+    }).pipe(Effect.scoped))
+
+  it.live("a server whose identity isn't checked", () =>
+    Effect.gen(function*() {
+      const pg = yield* starting({})
+      const { certificate, key } = selfSigned("localhost")
+      yield* Effect.promise(async () => {
+        const owner = await fs.stat(pg.dataDir)
+        for (const [name, content] of [["server.crt", certificate], ["server.key", key]] as const) {
+          const file = path.join(pg.dataDir, name)
+          await fs.writeFile(file, content, { mode: 0o600 })
+          await fs.chown(file, owner.uid, owner.gid)
+        }
+      })
+      yield* pg.restart({ ssl: "on" })
+      // The same server by an address that doesn't say that it is this machine's.
+      const url = pg.url.replace("127.0.0.1", "[::ffff:127.0.0.1]")
+      const findings = yield* DoctorRun.report({
+        name: "settings",
+        options: { url, tables: ["public.t"], tls: { mode: "require" } }
+      })
+      const [finding] = DoctorRun.of(findings, "tls")
+      assert.strictEqual(finding?.severity, "warning")
+      assert.match(finding?.message ?? "", /identity of .* is not checked/)
+    }).pipe(Effect.scoped))
+})
