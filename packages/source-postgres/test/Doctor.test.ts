@@ -235,7 +235,7 @@ layer(Server.layer, { excludeTestServices: true })("doctor", (it) => {
       yield* pg.query(
         "SELECT pg_create_logical_replication_slot(name, 'pgoutput') FROM unnest(ARRAY['forgotten', 'lagging']) AS name"
       )
-      yield* pg.query("SELECT pg_logical_emit_message(false, 'test', repeat('x', 2000000))")
+      yield* pg.query("SELECT pg_logical_emit_message(true, 'test', repeat('x', 2000000))")
       const asked = {
         name: "lagging",
         options: { url: pg.url, tables: ["lagging.*"] },
@@ -293,6 +293,32 @@ layer(Server.layer, { excludeTestServices: true })("doctor", (it) => {
       yield* DoctorRun.cures(pg, asked("part"), "partition-identity", "critical", /part_1 has another replica identity/)
     }))
 
+  it.effect("a partition that isn't logged, and a role that may not write heartbeats", () =>
+    Effect.gen(function*() {
+      const pg = yield* Server
+      yield* SourceRun.schema(
+        "logged",
+        `CREATE TABLE part (id int PRIMARY KEY) PARTITION BY RANGE (id);
+         CREATE UNLOGGED TABLE part_1 PARTITION OF part FOR VALUES FROM (0) TO (10)`
+      )
+      const asked = { name: "logged", options: { url: pg.url, tables: ["logged.*"] } }
+      yield* DoctorRun.cures(pg, asked, "partition-logging", "critical", /part_1 is an unlogged table/)
+      // Function privileges are a database's own.
+      yield* pg.query("CREATE DATABASE quiet")
+      yield* pg.query(`CREATE ROLE quiet LOGIN REPLICATION PASSWORD '${password}'`)
+      yield* DoctorRun.apply(pg.urlOf({ user: pg.user, password: pg.password, database: "quiet" }), [
+        "CREATE TABLE public.t (id int PRIMARY KEY)",
+        `REVOKE EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text${
+          EmbeddedPostgres.version >= 17 ? ", boolean" : ""
+        }) FROM PUBLIC`
+      ])
+      const silent = {
+        name: "quiet",
+        options: { url: pg.urlOf({ user: "quiet", password, database: "quiet" }), tables: ["public.*"] }
+      }
+      yield* DoctorRun.cures(pg, silent, "heartbeat", "critical", /role quiet may not write heartbeats/, "quiet")
+    }))
+
   it.effect("what of tables isn't replicated, or otherwise than one may think", () =>
     Effect.gen(function*() {
       const pg = yield* Server
@@ -324,7 +350,7 @@ layer(Server.layer, { excludeTestServices: true })("doctor", (it) => {
       assert.strictEqual(DoctorRun.of(together, "inheritance")[0]?.severity, "info")
     }))
 
-  it.effect("a publication that lacks tables, operations or the roots of partitions, and one with too many", () =>
+  it.effect("a publication that lacks tables or operations, hides partitions, or has too many tables", () =>
     Effect.gen(function*() {
       const pg = yield* Server
       yield* SourceRun.schema(
@@ -353,7 +379,16 @@ layer(Server.layer, { excludeTestServices: true })("doctor", (it) => {
         "critical",
         /does not publish publishing\.b, publishing\.part$/
       )
-      yield* DoctorRun.cures(pg, asked, "publication-partitions", "critical", /partitions under their own names/)
+      assert.deepStrictEqual(DoctorRun.named(yield* DoctorRun.report(asked), "critical"), [])
+      const partition = { ...asked, options: { ...asked.options, tables: ["publishing.part_1"] } }
+      yield* pg.query("ALTER PUBLICATION publishing SET (publish_via_partition_root = true)")
+      yield* DoctorRun.cures(
+        pg,
+        partition,
+        "publication-partitions",
+        "critical",
+        /changes of publishing\.part_1 as those of/
+      )
       yield* DoctorRun.cures(pg, asked, "publication-operations", "warning", /leaves out updates, deletes, truncates/)
       yield* DoctorRun.cures(
         pg,

@@ -6,6 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import type { Finding } from "@etl-stream/core/Finding"
 import * as EmbeddedPostgres from "@etl-stream/testkit/EmbeddedPostgres"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
 import type { Inspection } from "../src/preflight/Inspection.ts"
@@ -112,6 +113,20 @@ describe("doctor on servers with other settings", () => {
       yield* pg.restart(settingsOf(found))
       const after = (yield* ask).filter(({ check }) => checks.includes(check))
       assert.deepStrictEqual(after.map(({ severity }) => severity), ["ok", "ok", "ok", "ok"])
+    }).pipe(Effect.scoped))
+
+  it.live("slots whose log was removed, the pipeline's own and another, are named with the statement that drops them", () =>
+    Effect.gen(function*() {
+      const pg = yield* starting({ max_slot_wal_keep_size: "1MB", max_wal_size: "32MB", min_wal_size: "32MB" })
+      yield* pg.query(
+        "SELECT pg_create_logical_replication_slot(name, 'pgoutput') FROM unnest(ARRAY['settings', 'forgotten']) AS name"
+      )
+      yield* Effect.andThen(
+        pg.query("SELECT pg_logical_emit_message(false, 'test', 'x'); SELECT pg_switch_wal(); CHECKPOINT"),
+        pg.query("SELECT FROM pg_replication_slots WHERE wal_status <> 'lost'")
+      ).pipe(Effect.repeat({ schedule: Schedule.recurs(50), until: (kept) => kept.length === 0 }))
+      yield* DoctorRun.cures(pg, asked(pg), "slot-kept", "critical", /slot settings was invalidated by the server/)
+      yield* DoctorRun.cures(pg, asked(pg), "other-slots", "warning", /slot forgotten is lost/)
     }).pipe(Effect.scoped))
 
   it.live("a server whose identity isn't checked", () =>

@@ -4,16 +4,9 @@
 import type { Check } from "@etl-stream/core/Check"
 import { critical, warning } from "@etl-stream/core/Finding"
 import { tableId } from "@etl-stream/core/TableSchema"
-import type * as Catalog from "../Catalog.ts"
 import * as Publication from "../Publication.ts"
 import * as Sql from "../Sql.ts"
 import type { Facts } from "./Facts.ts"
-
-/** A partitioned table whose partitions are published under their own names has a check of its own. */
-const publishedInParts = (publication: Facts["publication"], { heaps, partitioned, schema }: Catalog.CatalogTable) =>
-  partitioned && publication?.viaRoot === false &&
-  (publication.allTables || heaps.some(({ table }) => publication.tables.has(tableId(table))) ||
-    publication.members.some((member) => tableId(member) === tableId(schema.table)))
 
 const publicationTables: Check<Facts> = {
   name: "publication-tables",
@@ -21,9 +14,7 @@ const publicationTables: Check<Facts> = {
   severities: ["critical"],
   *find({ catalog, publication, server, settings }) {
     const { manage, name } = settings.publication
-    const absent = Publication.missing(publication, catalog.tables).filter((table) =>
-      !publishedInParts(publication, table)
-    )
+    const absent = Publication.missing(publication, catalog.tables)
     if (absent.length === 0) return
     const names = absent.map((table) => tableId(table.schema.table)).join(", ")
     const sql = [
