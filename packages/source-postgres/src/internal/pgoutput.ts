@@ -162,9 +162,10 @@ export class Decoder {
         return this.truncate(bytes, body, limit)
       case 0x4d: // M
         return this.logicalMessage(bytes, body, limit)
-      case 0x4f: // O, the origin of the transaction
-      case 0x59: // Y, a type's name: the catalog knows it
-        return
+      case 0x4f: // O, the origin of the transaction: its commit there, its name
+        return passOver(bytes, body + 8, limit, 1, "an Origin message")
+      case 0x59: // Y, a type's schema and name: the catalog knows it
+        return passOver(bytes, body + 4, limit, 2, "a Type message")
     }
     malformedMessage(`a message of type 0x${(bytes[at] as number).toString(16)} that is not known`) // at < limit
   }
@@ -393,6 +394,13 @@ export class Decoder {
       content: bytes.slice(prefixEnd + 5, limit)
     })
   }
+}
+
+/** Checks that a message which nothing is made of ends as it should, with so many strings from `at` on. */
+const passOver = (bytes: Uint8Array, at: number, limit: number, strings: number, what: string): void => {
+  let end = at
+  for (let left = strings; left > 0 && end < limit; left--) end = Relation.stringEnd(bytes, end, limit, "name") + 1
+  if (end !== limit || at >= limit) malformedMessage(`${what} of the wrong length`)
 }
 
 const unidentified = (plan: Relation.Plan, what: string) => {
