@@ -171,6 +171,8 @@ export const make = (settings: Settings): Effect.Effect<Connections, never, Scop
         const made = new Pool({ ...clientConfig(settings, "query"), max: 2, idleTimeoutMillis: 10_000 })
         // An idle connection's end (a server restart) is no event: the next query makes a new one.
         made.on("error", () => {})
+        // A loss in mid-query fails the query; the client tells it as an event of its own, too, which must not end the process.
+        made.on("connect", (client) => client.on("error", () => {}))
         return made
       }),
       (made) => Effect.promise(() => made.end()).pipe(Effect.timeoutOption("1 second"))

@@ -163,7 +163,7 @@ const launch = async (
   await new Promise<void>((resolve, reject) => {
     const onData = (chunk: Buffer): void => {
       tail = (tail + chunk.toString("utf8")).slice(-4000)
-      if (!tail.includes("database system is ready to accept connections")) return
+      if (!/database system is ready to accept (read-only )?connections/.test(tail)) return
       child.stderr.off("data", onData)
       resolve()
     }
@@ -322,6 +322,7 @@ export const start = (
         const made = new Pool({ ...connection, port, password, max: 4, idleTimeoutMillis: 1000 })
         // Idle connections end with the server when a test stops or kills it; the next query makes a new one.
         made.on("error", () => {})
+        made.on("connect", (client) => client.on("error", () => {}))
         return made
       }),
       (made) => Effect.promise(() => made.end().catch(() => undefined))

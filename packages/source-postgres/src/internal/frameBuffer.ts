@@ -32,6 +32,7 @@ const allocate = (size: number): Uint8Array => new Uint8Array(Buffer.allocUnsafe
 
 const CopyData = 0x64
 const CopyDone = 0x63
+const CommandComplete = 0x43
 const ErrorResponse = 0x45
 const CopyBothResponse = 0x57
 const ReadyForQuery = 0x5a
@@ -225,6 +226,11 @@ export class FrameBuffer {
         this.ready = true
         this.start = end
         return true
+      case CommandComplete:
+        if (!this.streaming) break
+        // A walsender that has sent everything at a shutdown ends so, without CopyDone.
+        this.terminal = { _tag: "CopyDone" }
+        return false
       case CopyDone:
         this.terminal = { _tag: "CopyDone" }
         return false
