@@ -2,7 +2,7 @@
  * The pipeline's sign of life in the server's log, and the gate of what may be confirmed.
  *
  * A record (`HeartbeatRecord`) is written every `heartbeat.every`, and within a second after changes became durable; only the position in
- * the last one is confirmed. So a slot moves on idle databases, too, and the next run can tell that it stands where this pipeline left it.
+ * the last one is confirmed (of a failover slot, in the last one that came back: then the standbys have it, too). So a slot moves on idle databases, too, and the next run can tell that it stands where this pipeline left it.
  * The records come back in the stream, which shows that all of it works: their delay is a metric, and a condition when they stay away. The
  * session that writes them is also the first to hear that the server shuts down: the stream then hangs up, for a server waits
  * for its readers, also for those that stand still.
@@ -76,6 +76,8 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
   const every = Duration.toMillis(heartbeat.every)
   const run = crypto.randomUUID()
   let recorded = 0n
+  /** The position in the last record that came back. */
+  let seen = 0n
   let writtenAt = 0
   /** When the last record that came back was written; before there is one, the first record's time. */
   let returnedAt: number | undefined
@@ -102,6 +104,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     const record = HeartbeatRecord.parse(element.content)
     if (record?.run !== run) return
     returnedAt = record.at
+    seen = HeartbeatRecord.confirmed(record)
     delay = (clock.currentTimeMillisUnsafe() - record.at) / 1000
   }
 
@@ -164,7 +167,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     }).pipe(Effect.scoped)
 
   return {
-    confirmable: heartbeat.enabled ? () => recorded : acknowledged,
+    confirmable: !heartbeat.enabled ? acknowledged : slot.failover ? () => seen : () => recorded,
     observe: (elements) => {
       let own = false
       for (const element of elements) {

@@ -24,6 +24,8 @@ export interface SlotState {
   readonly temporary: boolean
   /** Transactions are sent when they are prepared rather than when they are committed. */
   readonly twoPhase: boolean
+  /** Standbys keep a copy of it (PostgreSQL 17). */
+  readonly failover: boolean
   /** Process id of the walsender that reads it now. */
   readonly activePid: number | undefined
   /** Everything before was confirmed; streaming begins here. */
@@ -42,6 +44,7 @@ const Row = Schema.Struct({
   database: Schema.NullOr(Schema.String),
   temporary: Schema.Boolean,
   twoPhase: Schema.Boolean,
+  failover: Schema.Boolean,
   activePid: Schema.NullOr(Schema.Number),
   confirmed: Schema.NullOr(Schema.String),
   walStatus: Schema.NullOr(Schema.String),
@@ -49,8 +52,12 @@ const Row = Schema.Struct({
   invalidation: Schema.NullOr(Schema.String)
 })
 
+/** The first version whose standbys keep copies of logical slots. */
+export const failoverVersion = 170000
+
 const query = (version: number): string =>
   `SELECT slot_name AS name, plugin, database, temporary, two_phase AS "twoPhase",
+  ${version >= failoverVersion ? "failover" : "false"} AS failover,
   active_pid AS "activePid", confirmed_flush_lsn::text AS confirmed,
   wal_status AS "walStatus", safe_wal_size::float8 AS "safeBytes", ${
     version >= 170000 ? "invalidation_reason" : "NULL::text"
@@ -71,6 +78,7 @@ export const read = Effect.fn("PostgresSource.slot")(function*(
     database: row.database ?? undefined,
     temporary: row.temporary,
     twoPhase: row.twoPhase,
+    failover: row.failover,
     activePid: row.activePid ?? undefined,
     confirmed: row.confirmed === null ? undefined : Lsn.parse(row.confirmed),
     walStatus: row.walStatus ?? undefined,
@@ -145,6 +153,21 @@ export const drop = (connections: Connections.Connections): Effect.Effect<void, 
   )
 }
 
+/** Has standbys keep a copy of the slot, or not any more. It must not be in use. */
+export const setFailover = Effect.fn("PostgresSource.setSlotFailover")(function*(
+  connections: Connections.Connections,
+  failover: boolean
+) {
+  const { name } = connections.settings.slot
+  const client = yield* connections.client("replication")
+  yield* Connections.run(
+    client,
+    `changing replication slot ${name}`,
+    `ALTER_REPLICATION_SLOT ${Sql.identifier(name)} (FAILOVER ${failover})`
+  )
+  yield* Effect.logInfo("changed replication slot", { slot: name, failover })
+}, Effect.scoped)
+
 /** A snapshot that other sessions can import as long as its scope is open. */
 export interface ExportedSnapshot {
   readonly name: string
@@ -168,7 +191,7 @@ export const create = (
   kind: "permanent" | "temporary"
 ): Effect.Effect<ExportedSnapshot, ConnectorError, Scope.Scope> =>
   Effect.gen(function*() {
-    const { slot: { name } } = connections.settings
+    const { slot: { failover, name } } = connections.settings
     const client = yield* connections.client("replication")
     // The server's process id makes the name unique among living sessions.
     const pid = "processID" in client ? String(client.processID) : "0"
@@ -177,9 +200,9 @@ export const create = (
     const rows = yield* Connections.run(
       client,
       doing,
-      `CREATE_REPLICATION_SLOT ${Sql.identifier(slot)} ${
-        kind === "temporary" ? "TEMPORARY " : ""
-      }LOGICAL pgoutput EXPORT_SNAPSHOT`
+      `CREATE_REPLICATION_SLOT ${Sql.identifier(slot)} ${kind === "temporary" ? "TEMPORARY " : ""}LOGICAL pgoutput ${
+        kind === "permanent" && failover ? "(SNAPSHOT 'export', FAILOVER)" : "EXPORT_SNAPSHOT"
+      }`
     ).pipe(
       Effect.raceFirst(Effect.andThen(waitNotice, Effect.never)),
       // The server goes on waiting for other transactions after its client has gone.

@@ -231,14 +231,19 @@ export const settle = Effect.fn("PostgresSource.settleSlot")(function*(
   serverVersion: number,
   tables: ReadonlyMap<TableId, Held>
 ): Effect.fn.Return<Settled, ConnectorError> {
-  const { pipeline, slot: { onLost } } = connections.settings
+  const { pipeline, slot: { failover, onLost } } = connections.settings
   const slot = yield* Slot.settled(connections, serverVersion)
   const problem = slot === undefined ? undefined : Slot.problem(connections, slot)
   if (problem !== undefined) return yield* problem
   const lost = yield* loss(connections, slot, tables)
   // The search has read from the slot, and the server may not have noticed its end yet.
   const still = slot === undefined ? undefined : yield* Slot.settled(connections, serverVersion)
-  if (lost === undefined) return { slot: still, lost: new Map() }
+  if (lost === undefined) {
+    if (still !== undefined && still.failover !== failover && serverVersion >= Slot.failoverVersion) {
+      yield* Slot.setFailover(connections, failover)
+    }
+    return { slot: still, lost: new Map() }
+  }
   yield* Metric.update(Metrics.forPipeline(pipeline).slotLosses, 1)
   if (onLost === "halt") return yield* PostgresError.make("Lost", lost.what, remedy(connections, slot, lost))
   yield* Effect.logError(`Changes are missing, so the tables they belong to are copied again: ${lost.what}`, {

@@ -46,6 +46,7 @@ layer(Server.layer, { excludeTestServices: true })("Heartbeat", (it) => {
       const mirror = new Mirror()
       const messages: Array<string> = []
       const run = yield* SourceRun.start("still", mirror, {
+        messages: ["*"],
         each: (element) => Effect.sync(() => element._tag === "Message" ? messages.push(element.prefix) : 0)
       })
       yield* run.caughtUp

@@ -23,7 +23,9 @@ const Server = Schema.Struct({
   keepSize: Schema.String,
   encoding: Schema.String,
   mayCreate: Schema.Boolean,
-  mayEmit: Schema.Boolean
+  mayEmit: Schema.Boolean,
+  /** Standbys that walsenders of failover slots wait for (PostgreSQL 17); empty when they don't. */
+  synchronizedSlots: Schema.String
 })
 /** The server's version (as `server_version_num`: 140005 = 14.5) and settings. */
 export type Server = typeof Server.Type
@@ -37,7 +39,8 @@ const serverQuery =
   current_setting('max_slot_wal_keep_size') AS "keepSize", current_setting('server_encoding') AS encoding,
   has_database_privilege(current_database(), 'CREATE') AS "mayCreate",
   (SELECT bool_and(has_function_privilege(oid, 'EXECUTE')) FROM pg_proc WHERE proname = 'pg_logical_emit_message'
-    AND proargtypes[2] = 'text'::regtype) AS "mayEmit"`
+    AND proargtypes[2] = 'text'::regtype) AS "mayEmit",
+  coalesce(current_setting('synchronized_standby_slots', true), '') AS "synchronizedSlots"`
 
 export interface Facts {
   readonly settings: Settings

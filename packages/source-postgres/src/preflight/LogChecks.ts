@@ -194,7 +194,7 @@ const failover: Check<Inspection> = {
     yield info(
       "the server has standbys, and the pipeline's slot isn't kept on them: after a failover every table is copied again",
       server.version >= 170000
-        ? "See failover slots and sync_replication_slots in PostgreSQL's manual."
+        ? "Set slot.failover to true in the source's options, and sync_replication_slots = on at the standbys."
         : "Failover slots came with PostgreSQL 17."
     )
   }

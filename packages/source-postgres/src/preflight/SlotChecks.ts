@@ -59,6 +59,33 @@ const heartbeat: Check<Facts> = {
   }
 }
 
+const failover: Check<Facts> = {
+  name: "failover-slot",
+  looksAt: "the server's standbys can keep a copy of the slot, when they shall",
+  severities: ["critical", "warning"],
+  *find({ server, settings }) {
+    if (!settings.slot.failover) return
+    if (server.version < Slot.failoverVersion) {
+      yield critical(
+        "Unsupported",
+        `slot.failover needs PostgreSQL 17, and the server runs ${server.versionText}`,
+        "Set slot.failover to false, or upgrade the server."
+      )
+    } else if (server.synchronizedSlots === "") {
+      yield warning(
+        "synchronized_standby_slots is not set: after a failover the sink may hold changes that the new primary lacks",
+        "List the physical slots of the standbys that may take the primary's place.",
+        {
+          sql: [
+            "ALTER SYSTEM SET synchronized_standby_slots = 'slot_of_the_standby';",
+            "SELECT pg_reload_conf();"
+          ]
+        }
+      )
+    }
+  }
+}
+
 const freeSlots: Check<Facts> = {
   name: "free-slots",
   looksAt: "the server has a replication slot to spare",
@@ -84,4 +111,4 @@ const freeSlots: Check<Facts> = {
 }
 
 /** In the order in which they are told. */
-export const checks: ReadonlyArray<Check<Facts>> = [slot, slotKept, heartbeat, freeSlots]
+export const checks: ReadonlyArray<Check<Facts>> = [slot, slotKept, heartbeat, failover, freeSlots]
