@@ -32,6 +32,7 @@ the cheap ones of these checks itself: it refuses to start on critical findings 
 | exit code | meaning |
 | --- | --- |
 | 0 | nothing critical |
+| 1 | nothing critical, but a plugin's checks broke: a defect |
 | 2 | a critical finding at any pipeline, or a wrong configuration |
 | 3 | nothing critical, but a server couldn't be asked: unreachable, or too busy to answer |
 

@@ -113,7 +113,7 @@ const doctor = Command.make(
   Effect.fn(function*(options) {
     const json = yield* Json
     const { doctor } = yield* Effect.promise(() => import("./commands/Doctor.ts"))
-    const result = yield* doctor(options)
+    const result = yield* doctor({ ...options, json })
     yield* Output.succeed(result, json)
     const { exitCode = ExitCode.ok } = result
     if (exitCode !== ExitCode.ok) return yield* new Verdict({ exitCode })

@@ -32,6 +32,8 @@ ${
 interface Finding {
   readonly check: string
   readonly severity: string
+  readonly message: string
+  readonly remedy: string
   readonly sql: ReadonlyArray<string>
 }
 
@@ -118,6 +120,35 @@ layer(Server.layer, { excludeTestServices: true })("etl-stream doctor", (it) => 
         pipelines({ near: { url: pg.url, tables: "far.nothing" }, far: unreachable })
       )
       assert.strictEqual((yield* Fixture.run(["doctor", both])).code, 2)
+    }))
+
+  it.effect("shows neither a plugin's secrets nor what it throws, and logs to standard error alone", () =>
+    Effect.gen(function*() {
+      const directory = yield* Fixture.folder
+      const checked = (name: string, options: string) =>
+        Effect.gen(function*() {
+          const file = Fixture.write(
+            directory,
+            name,
+            Fixture.onePipeline("").replace("counter", "examined").replace(/options: \{\}/, `options: {${options}}`)
+          )
+          return yield* Fixture.run(["doctor", file, "--json"])
+        })
+      const warned = yield* checked("warned.yaml", "password: hunter2hunter2, severity: warning")
+      assert.strictEqual(warned.code, 0, warned.stderr)
+      assert.deepInclude(report(warned).pipelines[0]?.source.findings[0], {
+        check: "the-check",
+        message: "numbers found <redacted>",
+        remedy: "forget <redacted>",
+        sql: ["SELECT '<redacted>';"]
+      })
+      assert.include(warned.stderr, "looking with <redacted>")
+      const broken = yield* checked("broken.yaml", "password: hunter2hunter2, severity: ok, breaks: true")
+      assert.strictEqual(broken.code, 1)
+      assert.strictEqual(report(broken).pipelines[0]?.source.error?.code, "Internal")
+      for (const ended of [warned, broken]) {
+        assert.notMatch(ended.stdout + ended.stderr, /hunter2|4711/)
+      }
     }))
 
   it.effect("exits with 2 on a wrong configuration and on a pipeline that isn't there", () =>

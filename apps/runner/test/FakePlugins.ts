@@ -221,3 +221,29 @@ export const memory = Plugin.state({
 
 /** Of another version of the contracts. */
 export const ancient = { ...memory, name: "ancient", apiVersion: 0 }
+
+/** A source that is only there to be checked: its findings are configured, and it logs. */
+export const examined = Plugin.source({
+  name: "examined",
+  version: "1.2.3",
+  summary: "Is looked at",
+  config: Schema.Struct({
+    password: Schema.RedactedFromValue(Schema.String),
+    severity: Schema.Literals(["ok", "info", "warning", "critical"]),
+    breaks: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(false)))
+  }),
+  make: () => Effect.succeed({ tables: Effect.succeed([]), stream: () => Stream.empty }),
+  check: ({ breaks, password, severity }, { pipeline }) =>
+    Effect.gen(function*() {
+      const secret = Redacted.value(password)
+      yield* Effect.logWarning(`looking with ${secret}`)
+      if (breaks) return yield* Effect.die(new TypeError("row value 4711"))
+      return [{
+        check: "the-check",
+        severity,
+        message: `${pipeline} found ${secret}`,
+        remedy: `forget ${secret}`,
+        sql: [`SELECT '${secret}';`]
+      }]
+    })
+})

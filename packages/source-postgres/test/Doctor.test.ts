@@ -106,6 +106,13 @@ layer(Server.layer, { excludeTestServices: true })("doctor", (it) => {
       yield* DoctorRun.cures(pg, asked, "monitoring", "warning", /role short is no member of pg_monitor/)
       const seeing = yield* DoctorRun.report(asked)
       assert.match(DoctorRun.of(seeing, "disk")[0]?.message ?? "", /the log takes \d.* how much is free can't be asked/)
+      yield* DoctorRun.cures(
+        pg,
+        asked,
+        "publication-tables",
+        "critical",
+        /role short may not create publication limits/
+      )
     }))
 
   it.effect("a wrong password, a missing database and an unreachable server are told apart", () =>

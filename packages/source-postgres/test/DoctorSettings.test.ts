@@ -6,11 +6,13 @@ import { assert, describe, it } from "@effect/vitest"
 import type { Finding } from "@etl-stream/core/Finding"
 import * as EmbeddedPostgres from "@etl-stream/testkit/EmbeddedPostgres"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
 import type { Inspection } from "../src/preflight/Inspection.ts"
 import * as LogChecks from "../src/preflight/LogChecks.ts"
+import * as SessionChecks from "../src/preflight/SessionChecks.ts"
 import { selfSigned } from "./Certificate.ts"
 import * as DoctorRun from "./DoctorRun.ts"
 
@@ -32,6 +34,19 @@ const settingsOf = (findings: ReadonlyArray<Finding>): Record<string, string> =>
       return match?.[1] === undefined || match[2] === undefined ? [] : [[match[1], match[2]]]
     })
   )
+
+describe("server-version", () => {
+  it("warns of a major version that the tests don't know yet", () => {
+    const check = SessionChecks.checks.find(({ name }) => name === "server-version")
+    const found = (version: number, versionText: string) =>
+      // The check looks at nothing else.
+      [...check?.find({ server: { version, versionText } } as unknown as Inspection) ?? []].map(({ message }) =>
+        message
+      )
+    assert.deepStrictEqual(found(180004, "18.4"), [])
+    assert.match(found(190000, "19beta1").join(), /^the server runs PostgreSQL 19beta1, newer than 18/)
+  })
+})
 
 describe("slot-wal-reserve", () => {
   it("says how long a limit lasts at the log's average rate, and which would last for a stop of six hours", () => {
@@ -80,12 +95,64 @@ describe("doctor on servers with other settings", () => {
         yield* set("idle_replication_slot_timeout", "2h")
         yield* cures("idle-slot-timeout", "warning", /idle_replication_slot_timeout is 2h/)
       }
+      yield* pg.query("SELECT pg_create_logical_replication_slot('settings', 'pgoutput')")
       yield* set("synchronous_standby_names", "ANY 1 (other)")
       // Nothing that is committed from now on would end: the checks only read.
       const findings = yield* DoctorRun.report(asked(pg)).pipe(
         Effect.repeat({ until: (all) => DoctorRun.of(all, "synchronous-standbys")[0]?.severity === "info" })
       )
       assert.match(DoctorRun.of(findings, "synchronous-standbys")[0]?.message ?? "", /without waiting for them/)
+      assert.match(DoctorRun.of(findings, "failover")[0]?.message ?? "", /after a failover every table is copied again/)
+      if (version >= 17) {
+        yield* pg.query("SELECT pg_drop_replication_slot('settings')")
+        yield* pg.query("SELECT pg_create_logical_replication_slot('settings', 'pgoutput', false, false, true)")
+        assert.strictEqual(DoctorRun.of(yield* DoctorRun.report(asked(pg)), "failover")[0]?.severity, "ok")
+      }
+    }).pipe(Effect.scoped))
+
+  it.live("a standby that doesn't tell its primary what it needs", () =>
+    Effect.gen(function*() {
+      const pg = yield* starting({})
+      yield* pg.stop
+      const signal = path.join(pg.dataDir, "standby.signal")
+      yield* Effect.promise(() => fs.writeFile(signal, ""))
+      yield* Effect.promise(() => fs.chmod(signal, 0o666))
+      // It counts as started when it accepts writes.
+      const restarting = yield* Effect.forkChild(pg.restart())
+      yield* pg.query("SELECT").pipe(
+        Effect.retry(Schedule.spaced("20 millis").pipe(Schedule.upTo({ duration: "10 seconds" })))
+      )
+      yield* DoctorRun.cures(pg, asked(pg), "hot-standby-feedback", "warning", /without hot_standby_feedback/)
+      assert.deepStrictEqual(DoctorRun.named(yield* DoctorRun.report(asked(pg)), "critical"), ["primary"])
+      yield* pg.query("SELECT pg_promote()")
+      yield* Fiber.join(restarting)
+      assert.deepStrictEqual(DoctorRun.named(yield* DoctorRun.report(asked(pg)), "critical"), [])
+    }).pipe(Effect.scoped))
+
+  it.live("a role that pg_hba.conf turns away", () =>
+    Effect.gen(function*() {
+      const pg = yield* starting({})
+      const file = path.join(pg.dataDir, "pg_hba.conf")
+      const lines = yield* Effect.promise(() => fs.readFile(file, "utf8"))
+      const rewrite = (text: string) => Effect.promise(() => fs.writeFile(file, text))
+      yield* pg.query("CREATE ROLE fenced LOGIN SUPERUSER PASSWORD 'secret of fenced'")
+      yield* rewrite(`host all fenced 127.0.0.1/32 reject\n${lines}`)
+      yield* pg.query("SELECT pg_reload_conf()")
+      const fenced = {
+        name: "settings",
+        options: { url: pg.urlOf({ user: "fenced", password: "secret of fenced" }), tables: ["public.t"] }
+      }
+      const [finding] = yield* DoctorRun.report(fenced).pipe(
+        Effect.map((findings) => DoctorRun.of(findings, "connection")),
+        Effect.repeat({
+          schedule: Schedule.spaced("50 millis").pipe(Schedule.upTo({ duration: "10 seconds" })),
+          until: ([first]) => first?.severity !== "ok"
+        })
+      )
+      assert.match(finding?.message ?? "", /pg_hba\.conf rejects connection/)
+      assert.match(finding?.remedy ?? "", /pg_hba\.conf has a line for it/)
+      yield* rewrite(lines)
+      yield* DoctorRun.cures(pg, fenced, "connection", "critical", /SQLSTATE 28000/)
     }).pipe(Effect.scoped))
 
   it.live("no room for connections, WAL senders and slots, and a wal_level that is too low, until the server has what it prints", () =>

@@ -11,6 +11,7 @@ import * as Exit from "effect/Exit"
 import { type CommandError, fromConnector, internal, isConnectorError, redacted, usage } from "../CommandError.ts"
 import * as Configuration from "../Configuration.ts"
 import { ExitCode } from "../ExitCode.ts"
+import * as Logging from "../Logging.ts"
 import type { Result } from "../Output.ts"
 import type { Redaction } from "../Redaction.ts"
 import { closest, enumerate } from "../Suggestion.ts"
@@ -21,6 +22,7 @@ export interface Options {
   readonly file: string
   /** Names of the pipelines to check; empty: all. */
   readonly pipelines: ReadonlyArray<string>
+  readonly json: boolean
 }
 
 /** What was found at one side of a pipeline. */
@@ -128,10 +130,14 @@ const summary = (reports: ReadonlyArray<PipelineReport>) => {
   }
 }
 
-/** A critical finding doesn't go away by itself, so it goes first; what couldn't be asked may answer next time. */
+/**
+ * A critical finding doesn't go away by itself, so it goes first; what couldn't be asked may answer next time, unless a plugin is broken.
+ */
 const exitCodeOf = (reports: ReadonlyArray<PipelineReport>): ExitCode => {
   const { critical, unreachable } = summary(reports)
-  return critical > 0 ? ExitCode.validation : unreachable > 0 ? ExitCode.environment : ExitCode.ok
+  if (critical > 0) return ExitCode.validation
+  if (reports.some(({ sides }) => sides.some(({ error }) => error?.code === "Internal"))) return ExitCode.runtime
+  return unreachable > 0 ? ExitCode.environment : ExitCode.ok
 }
 
 const side = ({ error, findings, plugin }: Checked) => ({
@@ -146,7 +152,7 @@ const envelope = ({ name, sides }: PipelineReport) => ({
 })
 
 export const doctor = Effect.fn("Doctor.doctor")(
-  function*({ file, pipelines }: Options): Effect.fn.Return<Result, CommandError> {
+  function*({ file, json, pipelines }: Options): Effect.fn.Return<Result, CommandError> {
     const configuration = yield* Configuration.load(file, { environment: process.env, offline: false })
     if (configuration === undefined) return yield* internal("Loading the configuration", undefined)
     const { directory, redact } = configuration
@@ -154,6 +160,13 @@ export const doctor = Effect.fn("Doctor.doctor")(
     const unknown = pipelines.find((name) => !known.includes(name))
     if (unknown !== undefined) return yield* unknownPipeline(unknown, known)
     const chosen = configuration.pipelines.filter(({ name }) => pipelines.length === 0 || pipelines.includes(name))
+    // Standard output is the report's alone.
+    const logging = Logging.layer({
+      format: json ? "json" : process.stderr.isTTY === true ? "pretty" : "logfmt",
+      color: Terminal.wantsColor(process.stderr),
+      redact,
+      write: (line) => process.stderr.write(`${line}\n`)
+    })
     const reports = yield* Effect.forEach(chosen, ({ name, sink, source }) =>
       Effect.all(
         [examine("source", source, name, directory), examine("sink", sink, name, directory)],
@@ -163,7 +176,7 @@ export const doctor = Effect.fn("Doctor.doctor")(
           name,
           sides: sides.map((checked) => withoutSecrets(checked, redact))
         }))
-      ))
+      )).pipe(Effect.provide(logging))
     const exitCode = exitCodeOf(reports)
     const { critical, unreachable, warnings } = summary(reports)
     return {
