@@ -65,10 +65,17 @@ const generatedColumns = TableChecks.generatedColumns<Inspection.Inspection>(({ 
   tables.get(oid)?.virtualColumns ?? []
 )
 
+const replicaIdentity = TableChecks.replicaIdentity<Inspection.Inspection>(({ tables }, oid) =>
+  (tables.get(oid)?.identity ?? []).length > 0
+)
+
+/** Checks of a run that know more here. */
+const better = new Map([generatedColumns, replicaIdentity].map((check) => [check.name, check]))
+
 /** Every check of doctor, in the order of its report. */
 export const checks: ReadonlyArray<Check<Inspection.Inspection>> = [
   ...SessionChecks.checks,
-  ...Preflight.checks.map((check) => check.name === generatedColumns.name ? generatedColumns : check),
+  ...Preflight.checks.map((check) => better.get(check.name) ?? check),
   ...LogChecks.checks,
   ...DetailChecks.checks
 ]

@@ -196,8 +196,8 @@ layer(Server.layer, { excludeTestServices: true })("doctor", (it) => {
           Effect.map((findings) => DoctorRun.of(findings, "clock")[0])
         )
       assert.strictEqual((yield* at(0))?.severity, "ok")
-      assert.match((yield* at(-60_000))?.message ?? "", /is (59\.\d|60\.0) seconds ahead of this machine's/)
-      assert.match((yield* at(60_000))?.message ?? "", /is (59\.\d|60\.0) seconds behind this machine's/)
+      assert.match((yield* at(-60_000))?.message ?? "", /is (5\d|60)\.\d seconds ahead of this machine's/)
+      assert.match((yield* at(60_000))?.message ?? "", /is (5\d|60)\.\d seconds behind this machine's/)
     }))
 
   it.effect("plain text to another machine", () =>
@@ -332,14 +332,14 @@ layer(Server.layer, { excludeTestServices: true })("doctor", (it) => {
       yield* SourceRun.schema(
         "details",
         `CREATE TABLE parent (id serial PRIMARY KEY, file oid, place point, places point[]);
-         CREATE TABLE child () INHERITS (parent); CREATE VIEW v AS SELECT 1; CREATE UNLOGGED TABLE u (id int);
+         CREATE TABLE "The.child" () INHERITS (parent); CREATE VIEW v AS SELECT 1; CREATE UNLOGGED TABLE u (id int);
          CREATE TABLE part (id int PRIMARY KEY) PARTITION BY RANGE (id)`
       )
       yield* pg.query("SELECT lo_create(0)")
       const asked = (...tables: ReadonlyArray<string>) => ({ name: "details", options: { url: pg.url, tables } })
       const findings = yield* DoctorRun.report(asked("details.parent", "details.part", "details.u*", "details.p*"))
       const expected = [
-        ["inheritance", "warning", /not among its own here: details\.child/],
+        ["inheritance", "warning", /not among its own here: details\."The\.child"/],
         ["large-objects", "warning", /details\.parent may refer to large objects \(file\)/],
         ["text-types", "info", /details\.parent .*place \(point\), places \(point\[\]\)/],
         ["sequences", "info", /parent_id_seq/],
@@ -353,7 +353,7 @@ layer(Server.layer, { excludeTestServices: true })("doctor", (it) => {
         assert.strictEqual(finding?.severity, severity, check)
         assert.match(finding?.message ?? "", message)
       }
-      const together = yield* DoctorRun.report(asked("details.parent", "details.child"))
+      const together = yield* DoctorRun.report(asked("details.parent", "details.\"The.child\""))
       assert.strictEqual(DoctorRun.of(together, "inheritance")[0]?.severity, "info")
     }))
 
@@ -430,6 +430,7 @@ layer(Server.layer, { excludeTestServices: true })("doctor", (it) => {
           name: "narrowed",
           options: { url: pg.url, tables: ["narrowed.*"], publication: { manage: false } }
         }
+        assert.strictEqual(DoctorRun.of(yield* DoctorRun.report(asked), "replica-identity")[0]?.severity, "ok")
         const update = (table: string) =>
           Effect.result(pg.query(`UPDATE narrowed.${table} SET v = 'c'`)).pipe(Effect.map(({ _tag }) => _tag))
         assert.deepStrictEqual([yield* update("listed"), yield* update("filtered")], ["Failure", "Failure"])
@@ -443,6 +444,10 @@ layer(Server.layer, { excludeTestServices: true })("doctor", (it) => {
           /row filter of table narrowed\.filtered uses v/
         )
         assert.deepStrictEqual([yield* update("listed"), yield* update("filtered")], ["Success", "Success"])
+        const cured = yield* DoctorRun.report(asked)
+        assert.deepStrictEqual(DoctorRun.named(cured, "critical"), [])
+        // The filter needs what the log would hold too much of otherwise.
+        assert.strictEqual(DoctorRun.of(cured, "full-identity")[0]?.severity, "ok")
         const [state] = yield* pg.query(
           "SELECT attnames::text AS columns, rowfilter FROM pg_publication_tables WHERE tablename = 'listed'"
         )

@@ -25,15 +25,17 @@ const wideColumns = 30
 
 const fullIdentity: Check<Inspection> = {
   name: "full-identity",
-  looksAt: "no wide table has REPLICA IDENTITY FULL",
+  looksAt: "no wide table has REPLICA IDENTITY FULL where its primary key would do",
   severities: ["warning"],
   *find(inspection) {
-    for (const { detail, id, table } of detailed(inspection)) {
-      const { columns, replicaIdentity, schema } = table
-      if (replicaIdentity !== "f" || (!detail.toasted && columns.length < wideColumns)) continue
+    for (const { detail: { primaryKey, toasted }, id, table } of detailed(inspection)) {
+      const { columns, oid, replicaIdentity, schema } = table
+      if (replicaIdentity !== "f" || primaryKey.length === 0 || (!toasted && columns.length < wideColumns)) continue
+      const filtered = inspection.members.find((member) => member.table === oid)?.filtered ?? []
+      if (filtered.some((column) => !primaryKey.includes(column))) continue
       yield warning(
         `table ${id} has REPLICA IDENTITY FULL: each update and delete writes the whole old row to the log, large values included`,
-        "When it has a primary key, that is enough:",
+        "Its primary key is enough:",
         { sql: [`ALTER TABLE ${Sql.table(schema.table)} REPLICA IDENTITY DEFAULT;`], table: id }
       )
     }
@@ -45,16 +47,22 @@ const inheritance: Check<Inspection> = {
   looksAt: "no table has children by inheritance",
   severities: ["info", "warning"],
   *find(inspection) {
-    const known = new Set(inspection.catalog.tables.map(({ schema }) => tableId(schema.table)))
+    const known = new Set(inspection.catalog.tables.map(({ oid }) => oid))
     for (const { detail: { children }, id } of detailed(inspection)) {
       if (children.length === 0) continue
-      const left = children.filter((child) => !known.has(child))
+      const left = children.filter(({ oid }) => !known.has(oid))
       yield left.length === 0
         ? info(
-          `table ${id} has children by inheritance, whose rows come as tables of their own: ${children.join(", ")}`
+          `table ${id} has children by inheritance, whose rows come as tables of their own: ${
+            children.map(tableId).join(", ")
+          }`,
+          "",
+          { table: id }
         )
         : warning(
-          `table ${id} has children by inheritance, whose rows are not among its own here: ${left.join(", ")}`,
+          `table ${id} has children by inheritance, whose rows are not among its own here: ${
+            left.map(tableId).join(", ")
+          }`,
           "Name the children in tables, too: each is a table of its own at the destination.",
           { table: id }
         )

@@ -108,22 +108,31 @@ const TableDetail = Schema.Struct({
   oid: Schema.Number,
   /** Columns of the index that identifies rows, published or not; empty when there is none. */
   identity: Schema.Array(Schema.String),
+  /** Columns of the primary key; empty when there is none that serves as an identity. */
+  primaryKey: Schema.Array(Schema.String),
   toasted: Schema.Boolean,
-  children: Schema.Array(Schema.String),
+  children: Schema.Array(Schema.Struct({ oid: Schema.Number, schema: Schema.String, name: Schema.String })),
   virtualColumns: Schema.Array(Schema.String),
   largeObjectColumns: Schema.Array(Schema.String),
   sequences: Schema.Array(Schema.String)
 })
 export type TableDetail = typeof TableDetail.Type
 
-const tablesQuery = `SELECT c.oid, c.reltoastrelid <> 0 AS toasted,
-  ARRAY(SELECT a.attname::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid
+/** Columns of the index of table `c` of which `condition` is true, if PostgreSQL takes it for an identity. */
+const indexColumns = (condition: string): string =>
+  `ARRAY(SELECT a.attname::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid
     AND a.attnum = ANY((i.indkey::int2[])[0:i.indnkeyatts - 1])
-    WHERE i.indrelid = c.oid AND i.indimmediate AND i.indisvalid
-      AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END
-    ORDER BY a.attnum) AS identity,
-  ARRAY(SELECT n.nspname || '.' || k.relname FROM pg_inherits h JOIN pg_class k ON k.oid = h.inhrelid
-    JOIN pg_namespace n ON n.oid = k.relnamespace WHERE h.inhparent = c.oid AND c.relkind = 'r' ORDER BY 1) AS children,
+    WHERE i.indrelid = c.oid AND i.indimmediate AND i.indisvalid AND ${condition} ORDER BY a.attnum)`
+
+const tablesQuery = `SELECT c.oid, c.reltoastrelid <> 0 AS toasted,
+  ${
+  indexColumns("CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END")
+} AS identity,
+  ${indexColumns("i.indisprimary")} AS "primaryKey",
+  coalesce((SELECT json_agg(json_build_object('oid', k.oid::int8, 'schema', n.nspname, 'name', k.relname)
+      ORDER BY n.nspname, k.relname)
+    FROM pg_inherits h JOIN pg_class k ON k.oid = h.inhrelid JOIN pg_namespace n ON n.oid = k.relnamespace
+    WHERE h.inhparent = c.oid AND c.relkind = 'r'), '[]') AS children,
   ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attgenerated = 'v' AND NOT a.attisdropped
     ORDER BY a.attnum) AS "virtualColumns",
   ARRAY(SELECT a.attname::text FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid

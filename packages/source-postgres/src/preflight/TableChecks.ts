@@ -214,24 +214,26 @@ const missingIdentity = ({ replicaIdentity, schema }: Catalog.CatalogTable): Fou
       )
     default:
       return warning(
-        `table ${table} has no primary key: once it is published, PostgreSQL refuses updates and deletes of its rows`,
+        `table ${table} has no primary key (or the publication leaves a column of it out): once it is published, PostgreSQL ` +
+          "refuses updates and deletes of its rows",
         "Give it a primary key (one that isn't deferrable), or let the log hold whole old rows:",
         { sql: [alter("FULL")], table }
       )
   }
 }
 
-const replicaIdentity: Check<Facts> = {
+/** `identified` tells of a table whether an index identifies its rows, which only the publication's column list leaves out: that is told elsewhere. */
+export const replicaIdentity = <F extends Facts>(identified: (facts: F, oid: number) => boolean): Check<F> => ({
   name: "replica-identity",
   looksAt: "every table has a replica identity for its updates and deletes",
   severities: ["critical", "warning"],
   *find(facts) {
     if (!publishesChanges(facts)) return
     for (const table of facts.catalog.tables) {
-      if (table.schema.identity._tag === "None") yield missingIdentity(table)
+      if (table.schema.identity._tag === "None" && !identified(facts, table.oid)) yield missingIdentity(table)
     }
   }
-}
+})
 
 /** A complete old row (`f`) serves any identity; otherwise partition and table must agree. */
 const fitting = (table: Catalog.CatalogTable, heap: Catalog.Heap): boolean => {
@@ -282,7 +284,7 @@ export const checks: ReadonlyArray<Check<Facts>> = [
   tablePrivileges,
   rowLevelSecurity,
   generatedColumns(() => []),
-  replicaIdentity,
+  replicaIdentity(() => false),
   partitionIdentity,
   partitionColumns,
   partitionLogging
