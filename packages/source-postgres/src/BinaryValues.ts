@@ -7,6 +7,7 @@
  */
 import type { BoolColumn, BytesColumn, Int64Column, NumberColumn } from "@etl-stream/core/ColumnBuilder"
 import { dateInfinity, dateNegativeInfinity } from "@etl-stream/core/LogicalType"
+import { charFromBinary } from "./internal/charValues.ts"
 import { copyBytes, malformed, microsecondsPerDay, outOfRange, type ValueDecoder } from "./internal/valueDecoder.ts"
 import { Oid, type PostgresType } from "./PostgresType.ts"
 
@@ -203,8 +204,7 @@ export const decoder = (type: PostgresType): ValueDecoder | undefined => {
     case "Decimal":
       return numeric
     case "Text":
-      // "char" is sent as one raw byte, but printed with an escape when it isn't ASCII.
-      return type.wireType === Oid.char ? undefined : copyBytes
+      return type.wireType === Oid.char ? charFromBinary : copyBytes
     case "Binary":
       return copyBytes
     case "Uuid":

@@ -49,7 +49,7 @@ export interface PostgresType {
   readonly wireType: number
 }
 
-/** OIDs of built-in types (`src/include/catalog/pg_type.dat`). */
+/** OIDs of built-in types by their names in `pg_type`, where that of an array begins with an underscore. */
 export const Oid = {
   bool: 16,
   bytea: 17,
@@ -63,6 +63,7 @@ export const Oid = {
   xml: 142,
   float4: 700,
   float8: 701,
+  _char: 1002,
   bpchar: 1042,
   varchar: 1043,
   date: 1082,
@@ -155,7 +156,7 @@ const builtInArrays: ReadonlyMap<number, number> = new Map([
   [199, Oid.json],
   [1000, Oid.bool],
   [1001, Oid.bytea],
-  [1002, Oid.char],
+  [Oid._char, Oid.char],
   [1003, Oid.name],
   [1005, Oid.int2],
   [1007, Oid.int4],

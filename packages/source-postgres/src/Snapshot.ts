@@ -60,7 +60,7 @@ const projection = (table: Catalog.CatalogTable, types: PostgresType.TypeCatalog
     return binary === undefined
       ? {
         expression: `CASE WHEN ${name} IS DISTINCT FROM NULL THEN pg_catalog.concat(${name}) END`,
-        decode: TextValues.decoder(type.type)
+        decode: TextValues.decoderOf(type)
       }
       : { expression: name, decode: binary }
   })

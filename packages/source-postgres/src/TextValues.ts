@@ -7,6 +7,7 @@
  */
 import type { BoolColumn, BytesColumn, Int64Column, NumberColumn } from "@etl-stream/core/ColumnBuilder"
 import { dateInfinity, dateNegativeInfinity, type LogicalType } from "@etl-stream/core/LogicalType"
+import { charArrayFromText, charFromText } from "./internal/charValues.ts"
 import {
   appendProduct,
   copyBytes,
@@ -16,6 +17,7 @@ import {
   outOfRange,
   type ValueDecoder
 } from "./internal/valueDecoder.ts"
+import { Oid, type PostgresType } from "./PostgresType.ts"
 
 export { type ValueDecoder, ValueError } from "./internal/valueDecoder.ts"
 
@@ -383,3 +385,7 @@ export const decoder = (type: LogicalType): ValueDecoder => {
       return copyBytes
   }
 }
+
+/** The decoder for values of a column of PostgreSQL type `type`: that of its logical type, but for `"char"`. */
+export const decoderOf = (type: PostgresType): ValueDecoder =>
+  type.wireType === Oid.char ? charFromText : type.wireType === Oid._char ? charArrayFromText : decoder(type.type)

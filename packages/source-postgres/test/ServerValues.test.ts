@@ -54,7 +54,7 @@ describe("values of a real server", () => {
             )
           )
           assert.strictEqual(rows.length, literals.length)
-          const fromText = decodeAll(type.type, TextValues.decoder(type.type), rows.map((row) => Buffer.from(row.text)))
+          const fromText = decodeAll(type.type, TextValues.decoderOf(type), rows.map((row) => Buffer.from(row.text)))
           assert.deepStrictEqual(fromText, rows.map((row) => expectedValue(type.type, row.text)), `${name} as text`)
 
           const binary = BinaryValues.decoder(type)

@@ -125,5 +125,5 @@ export const samples: Readonly<
     send: undefined
   },
   timetz: { values: clocks.map((clock) => `${clock}+02`), send: undefined },
-  "\"char\"": { values: fc.constantFrom("", "a", "\\377"), send: undefined }
+  "\"char\"": { values: fc.constantFrom("", "a", "\\377"), send: "charsend" }
 }

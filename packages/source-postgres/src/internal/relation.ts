@@ -6,6 +6,7 @@
  * doesn't have is skipped, one that the server doesn't send is an error, because it would silently become null.
  */
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
+import type { LogicalType } from "@etl-stream/core/LogicalType"
 import { tableId, type TableSchema } from "@etl-stream/core/TableSchema"
 import * as BinaryValues from "../BinaryValues.ts"
 import * as PostgresError from "../PostgresError.ts"
@@ -105,6 +106,9 @@ const unsent = (schema: TableSchema, columns: ReadonlyArray<string>): ConnectorE
     tableId(schema.table)
   )
 
+/** What a column that isn't wanted is decoded as: never. */
+const other: LogicalType = { _tag: "Other" }
+
 /** The plan for a relation's rows; throws a `ConnectorError` when a column of the table isn't sent. */
 export const compile = (relation: Relation, schema: TableSchema, types: PostgresType.TypeCatalog): Plan => {
   const indexes = new Map(schema.columns.map((column, index) => [column.name, index]))
@@ -116,18 +120,19 @@ export const compile = (relation: Relation, schema: TableSchema, types: Postgres
   const keyNames = identity._tag === "Key"
     ? new Set(identity.columns.map((index) => schema.columns[index]?.name))
     : new Set<string>()
+  const decoders = relation.columns.map((column) => {
+    const type = schema.columns[indexes.get(column.name) ?? -1]?.type ?? other
+    const resolved = PostgresType.resolve(types, column.typeOid, column.typmod)
+    return { type, resolved: resolved.type._tag === type._tag ? resolved : undefined }
+  })
   return {
     schema,
     relation,
     targets,
-    text: relation.columns.map((column) =>
-      TextValues.decoder(schema.columns[indexes.get(column.name) ?? -1]?.type ?? { _tag: "Other" })
+    text: decoders.map(({ resolved, type }) =>
+      resolved === undefined ? TextValues.decoder(type) : TextValues.decoderOf(resolved)
     ),
-    binary: relation.columns.map((column) => {
-      const resolved = PostgresType.resolve(types, column.typeOid, column.typmod)
-      const target = schema.columns[indexes.get(column.name) ?? -1]
-      return target?.type._tag === resolved.type._tag ? BinaryValues.decoder(resolved) : undefined
-    }),
+    binary: decoders.map(({ resolved }) => resolved === undefined ? undefined : BinaryValues.decoder(resolved)),
     key: Int32Array.from(relation.columns.flatMap((column, index) => keyNames.has(column.name) ? [index] : [])),
     rowBytes: 32 + schema.columns.length * 8
   }
