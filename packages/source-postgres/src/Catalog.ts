@@ -10,6 +10,7 @@ import { type Identity, tableId, type TableName, type TableSchema } from "@etl-s
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { Connections } from "./Connections.ts"
+import * as EnumLabels from "./EnumLabels.ts"
 import * as Lsn from "./Lsn.ts"
 import * as Partition from "./Partition.ts"
 import * as PostgresError from "./PostgresError.ts"
@@ -350,6 +351,8 @@ export const read = Effect.fn("PostgresSource.catalog")(function*(
     }
   }
   const typeCatalog = yield* types(connections)
+  const typesInUse = new Set([...columns.values()].flatMap((list) => list.map(({ typeOid }) => typeOid)))
+  const enums = yield* EnumLabels.read(connections, typesInUse)
 
   const withoutColumns: Array<string> = []
   const tables = chosen.flatMap((relation): ReadonlyArray<CatalogTable> => {
@@ -385,7 +388,8 @@ export const read = Effect.fn("PostgresSource.catalog")(function*(
         typeOid,
         typmod,
         hasMissing: histories.get(relation.oid)?.missing.includes(name) === true,
-        altered
+        altered,
+        enums: enums.get(typeOid) ?? []
       })),
       lastNumber: detail.lastNumber,
       files: filesOf(held),

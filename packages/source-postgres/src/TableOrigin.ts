@@ -3,11 +3,12 @@
  *
  * PostgreSQL sends changes of rows and never the effect of DDL on rows that are there already. So a table is recognised by
  * its OID, its columns by their numbers, and a rewrite by the files of its heaps: whatever may have changed rows without a change in the
- * log makes the copy void. A plain added column (existing rows have NULL) and a dropped column change nothing. So does a change of what is
+ * log, as renaming a value of an enum does, makes the copy void. A plain added column (existing rows have NULL) and a dropped column change nothing. So does a change of what is
  * published (row filter, partitions, an absence from the publication), which leaves no trace in the log either.
  */
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import * as EnumLabels from "./EnumLabels.ts"
 
 const Column = Schema.Struct({
   /** `attnum`: never used again for another column of the table. */
@@ -18,7 +19,9 @@ const Column = Schema.Struct({
   /** Rows from before the column was added read as its default (`atthasmissing`), until the table is rewritten. */
   hasMissing: Schema.Boolean,
   /** The transaction that altered the column last (`xmin` of its `pg_attribute` row). */
-  altered: Schema.String
+  altered: Schema.String,
+  /** The enums in its type. */
+  enums: Schema.Array(Schema.Tuple([Schema.Number, Schema.String]))
 })
 export type Column = typeof Column.Type
 
@@ -74,11 +77,14 @@ const Compact = Schema.fromJsonString(Schema.Struct({
   partitions: Schema.optionalKey(Schema.Array(
     Schema.Tuple([Schema.Number, Schema.String, Schema.Array(Schema.Number), Schema.NullOr(Schema.String)])
   )),
-  byPartition: Schema.optionalKey(Schema.Boolean)
+  byPartition: Schema.optionalKey(Schema.Boolean),
+  /** By column number, where there are any. */
+  enums: Schema.optionalKey(Schema.Array(Schema.Tuple([Schema.Number, Column.fields.enums])))
 }))
 
-export const format = (origin: Origin): string =>
-  Schema.encodeSync(Compact)({
+export const format = (origin: Origin): string => {
+  const enums = origin.columns.flatMap(({ enums, number }) => enums.length === 0 ? [] : [[number, enums] as const])
+  return Schema.encodeSync(Compact)({
     oid: origin.oid,
     columns: origin.columns.map(({ altered, hasMissing, name, number, typeOid, typmod }) =>
       [number, name, typeOid, typmod, hasMissing, altered] as const
@@ -94,8 +100,10 @@ export const format = (origin: Origin): string =>
         [oid, link, entries, filter ?? null] as const
       )
     }),
-    ...(origin.byPartition ? { byPartition: true } : {})
+    ...(origin.byPartition ? { byPartition: true } : {}),
+    ...(enums.length === 0 ? {} : { enums })
   })
+}
 
 /** The origin that `text` is, undefined when it is none. */
 export const parse = (text: string): Origin | undefined =>
@@ -107,7 +115,8 @@ export const parse = (text: string): Origin | undefined =>
       typeOid,
       typmod,
       hasMissing,
-      altered
+      altered,
+      enums: compact.enums?.find(([column]) => column === number)?.[1] ?? []
     })),
     lastNumber: compact.lastNumber,
     files: compact.files,
@@ -147,6 +156,7 @@ const filled = (column: Column, stored: Origin, current: Origin): string | undef
 const altered = (before: Column, now: Column, stored: Origin, current: Origin): string | undefined => {
   if (before.name !== now.name) return `column ${before.name} was renamed to ${now.name}`
   if (before.typeOid !== now.typeOid || before.typmod !== now.typmod) return `the type of column ${now.name} changed`
+  if (EnumLabels.renamed(before.enums, now.enums)) return `a value of the enum of column ${now.name} was renamed`
   // VACUUM FULL alters the column's row, too, to say that nothing is missing any more.
   if (before.altered !== now.altered && !(before.hasMissing && !now.hasMissing) && rewritten(stored, current)) {
     return `column ${now.name} was altered and the table was rewritten`
