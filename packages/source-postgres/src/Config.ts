@@ -178,6 +178,11 @@ export const Config = Schema.Struct({
   slot: Slot.pipe(Schema.withDecodingDefaultKey(Effect.succeed(empty))).annotateKey({
     description: "The server's memory of how far this pipeline has read."
   }),
+  synchronousGuard: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(false))).annotateKey({
+    description:
+      "Whether changes are held back until the standbys in synchronous_standby_names have them, so that the sink never holds " +
+      "what a failover undoes. With failover slots, the server's synchronized_standby_slots does the same at less cost."
+  }),
   heartbeat: Heartbeat.pipe(Schema.withDecodingDefaultKey(Effect.succeed(empty))).annotateKey({
     description: "Proof that the stream is alive and that the slot is where the pipeline left it."
   }),
@@ -247,6 +252,7 @@ export interface Settings {
     readonly onLost: "halt" | "resnapshot"
     readonly failover: boolean
   }
+  readonly synchronousGuard: boolean
   readonly heartbeat: { readonly enabled: boolean; readonly every: Duration.Duration }
   readonly tables: ReadonlyArray<TablePattern.TablePattern>
   readonly snapshot: { readonly parallel: number; readonly fetchRows: number }
@@ -313,6 +319,7 @@ export const resolve = (config: Config, context: PluginContext): Settings => {
     applicationName: `etl-stream ${derived}`.slice(0, 63),
     publication: { ...config.publication, name: config.publication.name ?? derived },
     slot: { ...config.slot, name: config.slot.name ?? derived },
+    synchronousGuard: config.synchronousGuard,
     heartbeat: config.heartbeat,
     tables: config.tables.flatMap((text) => TablePattern.parse(text) ?? []),
     snapshot: config.snapshot,

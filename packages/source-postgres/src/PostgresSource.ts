@@ -35,6 +35,7 @@ import * as SlotContinuity from "./SlotContinuity.ts"
 import * as Snapshot from "./Snapshot.ts"
 import * as Sql from "./Sql.ts"
 import * as StreamedTransactions from "./StreamedTransactions.ts"
+import * as SynchronousGuard from "./SynchronousGuard.ts"
 import * as TableOrigin from "./TableOrigin.ts"
 
 /** Where the snapshot for missing copies comes from, `none` when there is nothing to copy. */
@@ -124,8 +125,12 @@ const replicate = (
       ? wal.pull
       : (yield* StreamedTransactions.make(wal.pull, settings.streaming)).pull
     const pull = Effect.mapError(frames, (error) => heartbeat.failure() ?? error)
+    const guard = settings.synchronousGuard
+      ? yield* SynchronousGuard.make(connections, context.conditions)
+      : SynchronousGuard.none
     const decoded = Effect.flatMap(pull, decoder.decode).pipe(
       Effect.map(heartbeat.observe),
+      Effect.flatMap(guard.hold),
       Effect.tapError(() =>
         resolver.unknownType === undefined
           ? Effect.void

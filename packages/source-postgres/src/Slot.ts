@@ -15,6 +15,7 @@ import * as Connections from "./Connections.ts"
 import * as Lsn from "./Lsn.ts"
 import * as PostgresError from "./PostgresError.ts"
 import * as Sql from "./Sql.ts"
+import * as SynchronousGuard from "./SynchronousGuard.ts"
 
 export interface SlotState {
   readonly name: string
@@ -219,6 +220,8 @@ export const create = (
         "Check that this is a supported PostgreSQL server (14 or later)."
       )
     }
+    // The snapshot sees transactions that are in the log, also those whose clients still wait for standbys.
+    if (connections.settings.synchronousGuard) yield* SynchronousGuard.once(connections)
     yield* Effect.logInfo("created replication slot", { slot, position: Lsn.format(position) })
     return { name: created.snapshot_name, position }
   }).pipe(Effect.withSpan("PostgresSource.createSlot", { attributes: { kind } }))

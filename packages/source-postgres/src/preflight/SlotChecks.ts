@@ -49,11 +49,11 @@ const heartbeat: Check<Facts> = {
   looksAt: "the role may write heartbeats into the server's log",
   severities: ["critical"],
   *find({ server, settings }) {
-    if (!settings.heartbeat.enabled || server.mayEmit) return
+    if (server.mayEmit || !(settings.heartbeat.enabled || settings.synchronousGuard)) return
     yield critical(
       "Forbidden",
       `role ${server.role} may not write heartbeats into the server's log`,
-      "Grant it, or set heartbeat.enabled to false: a slot that somebody else moved can't be told from one's own then.",
+      "Grant it, or set heartbeat.enabled (and synchronousGuard) to false: a slot that somebody else moved can't be told from one's own then.",
       { sql: [`GRANT EXECUTE ON FUNCTION ${emit(server.version)} TO ${Sql.identifier(server.role)};`] }
     )
   }
