@@ -1,19 +1,18 @@
 /**
  * The options of the PostgreSQL source.
  *
- * `Config` is decoded from the pipeline's configuration without touching a server; `resolve` adds what derives from the
- * pipeline's name (slot and publication) and from the connection URL.
+ * `Config` is decoded from the pipeline's configuration alone; `resolve` adds what derives from the pipeline's name (slot and
+ * publication) and reads the files that the options about the connection name.
  */
 import { ByteSize } from "@etl-stream/core/ByteSize"
+import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import type { PluginContext } from "@etl-stream/core/Plugin"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Redacted from "effect/Redacted"
-import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { createHash } from "node:crypto"
 import * as path from "node:path"
-import * as Endpoint from "./Endpoint.ts"
+import * as ConnectionOptions from "./ConnectionOptions.ts"
 import * as TablePattern from "./TablePattern.ts"
 
 /** Replication slots allow these characters only. */
@@ -31,22 +30,6 @@ const PublicationName = Schema.String.check(
       : `expected 1 to ${maxNameBytes} bytes`
   )
 )
-
-const Tls = Schema.Struct({
-  mode: Schema.optionalKey(Schema.Literals(["disable", "require", "verify-full"])).annotateKey({
-    description:
-      "disable: plain text; require: encrypted, the server's identity is not checked; verify-full: certificate and host name " +
-      "are checked. Default: the URL's sslmode, otherwise verify-full, or disable when the server is on this machine."
-  }),
-  ca: Schema.optionalKey(Schema.NonEmptyString).annotateKey({
-    description:
-      "Certificates (PEM text, for example ${file:./ca.pem}) of the authorities to trust instead of the system's."
-  }),
-  cert: Schema.optionalKey(Schema.NonEmptyString).annotateKey({ description: "Client certificate, PEM text." }),
-  key: Schema.optionalKey(Schema.RedactedFromValue(Schema.NonEmptyString)).annotateKey({
-    description: "Private key of the client certificate, PEM text."
-  })
-})
 
 const Publication = Schema.Struct({
   name: Schema.optionalKey(PublicationName).annotateKey({
@@ -144,34 +127,7 @@ const defaultStreaming = Schema.decodeUnknownSync(Streaming)(empty)
 
 /** Options as written in a configuration. */
 export const Config = Schema.Struct({
-  url: Schema.optionalKey(
-    Schema.RedactedFromValue(Schema.String).check(
-      Schema.makeFilter((url: Redacted.Redacted<string>) =>
-        Result.match(Endpoint.fromUrl(url), { onFailure: (problem) => problem, onSuccess: () => undefined })
-      )
-    )
-  ).annotateKey({
-    description: "Connection URL: postgresql://user:password@host:5432/database. Instead of host to database."
-  }),
-  host: Schema.optionalKey(Schema.NonEmptyString).annotateKey({
-    description: "Host name, address, or the folder of a Unix socket. Default: localhost."
-  }),
-  port: Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 65535 }))).annotateKey({
-    description: "TCP port. Default: 5432."
-  }),
-  user: Schema.optionalKey(Schema.NonEmptyString).annotateKey({
-    description: "Role to log in as; it needs REPLICATION."
-  }),
-  password: Schema.optionalKey(Schema.RedactedFromValue(Schema.NonEmptyString)).annotateKey({
-    description: "The role's password."
-  }),
-  database: Schema.optionalKey(Schema.NonEmptyString).annotateKey({
-    description: "Database to replicate. Default: the user's name."
-  }),
-  tls: Tls.pipe(Schema.withDecodingDefaultKey(Effect.succeed(empty))).annotateKey({ description: "Encryption." }),
-  connectTimeout: Schema.DurationFromString.pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed("10 seconds"))
-  ).annotateKey({ description: "How long a connection may take to be made." }),
+  ...ConnectionOptions.fields,
   publication: Publication.pipe(Schema.withDecodingDefaultKey(Effect.succeed(empty))).annotateKey({
     description: "What the server publishes."
   }),
@@ -221,29 +177,13 @@ export const Config = Schema.Struct({
   ).annotateKey({
     description: "Large transactions while they are in progress: off, on, or on with a folder and a limit of its own."
   })
-}).check(Schema.makeFilter((options) => {
-  const separate = (["host", "port", "user", "password", "database"] as const).filter((key) =>
-    options[key] !== undefined
-  )
-  if (options.url !== undefined) {
-    return separate.length === 0 ? undefined : `expected either url or ${separate.join(", ")}, not both`
-  }
-  return options.user === undefined ? "expected url, or at least user" : undefined
-}))
+}).check(Schema.makeFilter(ConnectionOptions.problem))
 export type Config = typeof Config.Type
 
 /** Options with everything decided. */
-export interface Settings {
+export interface Settings extends ConnectionOptions.Connection {
   /** The pipeline's name, as configured. */
   readonly pipeline: string
-  readonly endpoint: Endpoint.Endpoint
-  readonly tls: {
-    readonly mode: Endpoint.TlsMode
-    readonly ca: string | undefined
-    readonly cert: string | undefined
-    readonly key: Redacted.Redacted<string> | undefined
-  }
-  readonly connectTimeout: Duration.Duration
   readonly applicationName: string
   readonly publication: { readonly name: string; readonly manage: boolean; readonly check: Duration.Duration }
   readonly slot: {
@@ -275,22 +215,6 @@ export const objectName = (pipeline: string): string => {
   return `${plain.slice(0, 54)}_${hash}`
 }
 
-const endpointOf = (config: Config): Endpoint.Endpoint => {
-  if (config.url !== undefined) {
-    // The schema has checked the URL; a `Config` made without it gets the error as a defect.
-    return Result.getOrThrowWith(Endpoint.fromUrl(config.url), (problem) => new TypeError(`url: ${problem}`))
-  }
-  const user = config.user ?? ""
-  return {
-    host: config.host ?? "localhost",
-    port: config.port ?? 5432,
-    user,
-    password: config.password,
-    database: config.database ?? user,
-    tlsMode: undefined
-  }
-}
-
 const streamingOf = (
   streaming: Config["streaming"],
   derived: string,
@@ -302,21 +226,17 @@ const streamingOf = (
     : { directory: path.resolve(directory, options.directory ?? "spool", derived), diskLimit: options.diskLimit }
 }
 
-/** Decides everything that the options leave open. */
-export const resolve = (config: Config, context: PluginContext): Settings => {
-  const endpoint = endpointOf(config)
+/** Decides everything that the options leave open, and reads what they refer to: files, the environment. */
+export const resolve = Effect.fnUntraced(function*(
+  config: Config,
+  context: PluginContext
+): Effect.fn.Return<Settings, ConnectorError> {
   const derived = objectName(context.pipeline)
+  const connection = yield* ConnectionOptions.load(config, context.directory)
   return {
+    ...connection,
     pipeline: context.pipeline,
-    endpoint,
-    tls: {
-      mode: config.tls.mode ?? endpoint.tlsMode ?? (Endpoint.isLocal(endpoint.host) ? "disable" : "verify-full"),
-      ca: config.tls.ca,
-      cert: config.tls.cert,
-      key: config.tls.key
-    },
-    connectTimeout: config.connectTimeout,
-    applicationName: `etl-stream ${derived}`.slice(0, 63),
+    applicationName: connection.applicationName ?? `etl-stream ${derived}`.slice(0, 63),
     publication: { ...config.publication, name: config.publication.name ?? derived },
     slot: { ...config.slot, name: config.slot.name ?? derived },
     synchronousGuard: config.synchronousGuard,
@@ -328,7 +248,7 @@ export const resolve = (config: Config, context: PluginContext): Settings => {
     origin: config.origin,
     streaming: streamingOf(config.streaming, derived, context)
   }
-}
+})
 
 /** Whether a message's prefix is one of the wanted. */
 export const takesMessage = (wanted: ReadonlyArray<string>) => (prefix: string): boolean =>

@@ -3,81 +3,21 @@
  *
  * Every session has the same settings, so text that the server writes (dates, intervals, floats, bytea) looks the same in
  * the copy and in the replication stream, whatever the role's or the database's defaults are. node-postgres does the
- * connecting: TLS, SCRAM, Unix sockets.
+ * connecting: TLS, SCRAM, Unix sockets. Where several hosts are given, all connections go to the one that the first of them
+ * reached: a copy, a slot and a stream of different servers don't fit together.
  */
-import type { ConnectorError } from "@etl-stream/core/ConnectorError"
-import * as Duration from "effect/Duration"
+import { type ConnectorError, isRetryable } from "@etl-stream/core/ConnectorError"
 import * as Effect from "effect/Effect"
-import * as Redacted from "effect/Redacted"
+import * as Pool from "effect/Pool"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import { Client, type ClientConfig, DatabaseError, Pool } from "pg"
+import { Client, type ClientConfig, DatabaseError } from "pg"
 import type { Settings } from "./Config.ts"
 import * as Endpoint from "./Endpoint.ts"
 import * as PostgresError from "./PostgresError.ts"
+import * as Session from "./Session.ts"
 
-/**
- * What a connection is for. `query`: short statements, with time limits; `copy`: reads a table for as long as it takes;
- * `replication`: a walsender session (logical), which understands replication commands.
- */
-export type Purpose = "query" | "copy" | "replication"
-
-/** Time limits of ordinary statements. ALTER PUBLICATION waits for locks; nothing else should take long. */
-const statementTimeoutMillis = 60_000
-const lockTimeoutMillis = 20_000
-
-/**
- * `row_security=off` makes a table with policies an error instead of a silently incomplete copy. `search_path` keeps names in
- * texts (regclass, deparsed filters) independent of the role. The timeouts of idle sessions would end a waiting snapshot.
- */
-const sessionSettings = (purpose: Purpose): Readonly<Record<string, string | number>> => ({
-  client_encoding: "UTF8",
-  datestyle: "ISO",
-  intervalstyle: "postgres",
-  extra_float_digits: 1,
-  bytea_output: "hex",
-  timezone: "UTC",
-  search_path: "pg_catalog",
-  row_security: "off",
-  jit: "off",
-  client_min_messages: "warning",
-  idle_in_transaction_session_timeout: 0,
-  idle_session_timeout: 0,
-  statement_timeout: purpose === "query" ? statementTimeoutMillis : 0,
-  lock_timeout: purpose === "query" ? lockTimeoutMillis : 0
-})
-
-const tlsOptions = ({ tls }: Settings): ClientConfig["ssl"] =>
-  tls.mode === "disable" ? false : {
-    rejectUnauthorized: tls.mode === "verify-full",
-    ...(tls.ca === undefined ? {} : { ca: tls.ca }),
-    ...(tls.cert === undefined ? {} : { cert: tls.cert }),
-    ...(tls.key === undefined ? {} : { key: Redacted.value(tls.key) })
-  }
-
-/** Options for node-postgres. They hold the password in plain text: for a client's constructor only. */
-export const clientConfig = (
-  settings: Settings,
-  purpose: Purpose
-): ClientConfig & { readonly replication?: string } => {
-  const { endpoint } = settings
-  const password = endpoint.password === undefined ? "" : Redacted.value(endpoint.password)
-  return {
-    host: endpoint.host,
-    port: endpoint.port,
-    user: endpoint.user,
-    database: endpoint.database,
-    // A function, because an empty text would make node-postgres look for a password in files and the environment.
-    password: () => password,
-    ssl: tlsOptions(settings),
-    application_name: settings.applicationName,
-    connectionTimeoutMillis: Duration.toMillis(settings.connectTimeout),
-    keepAlive: true,
-    keepAliveInitialDelayMillis: 30_000,
-    options: Object.entries(sessionSettings(purpose)).map(([name, value]) => `-c ${name}=${value}`).join(" "),
-    ...(purpose === "replication" ? { replication: "database" } : {})
-  }
-}
+export type { Purpose } from "./Session.ts"
 
 /** A row as node-postgres gives it, to be decoded with a schema. */
 type Row = Readonly<Record<string, unknown>>
@@ -94,7 +34,14 @@ export interface Connections {
   /** Runs statements without a result. */
   readonly execute: (doing: string, sql: string) => Effect.Effect<void, ConnectorError>
   /** A connection of its own, closed with the scope. */
-  readonly client: (purpose: Purpose) => Effect.Effect<Client, ConnectorError, Scope.Scope>
+  readonly client: (purpose: Session.Purpose) => Effect.Effect<Client, ConnectorError, Scope.Scope>
+  /** A connection that `connect` makes. */
+  readonly open: <A>(
+    purpose: Session.Purpose,
+    connect: Session.Connect<A>
+  ) => Effect.Effect<A, ConnectorError, Scope.Scope>
+  /** Whether the server takes no connections because it shuts down or is down. */
+  readonly isDown: Effect.Effect<boolean>
 }
 
 /** Closes politely, but not for long: a peer that is gone never answers. */
@@ -107,35 +54,52 @@ const close = (client: Client): Effect.Effect<void> =>
   )
 
 /** Connects a client of its own, closed with the scope. */
-export const connect = Effect.fn("PostgresSource.connect")(function*(settings: Settings, purpose: Purpose) {
-  const client = yield* Effect.acquireRelease(
-    Effect.sync(() => {
-      const made = new Client(clientConfig(settings, purpose))
-      // Failures reach whoever runs a query or reads the socket; an idle client's loss shows at its next use.
-      made.on("error", () => {})
-      return made
-    }),
-    close
-  )
-  yield* Effect.tryPromise({
-    try: () => client.connect(),
-    catch: (cause) => PostgresError.fromCause(cause, `connecting to ${Endpoint.describe(settings.endpoint)}`)
-  })
-  return client
-})
+const connectClient: Session.Connect<Client> = Effect.fn("PostgresSource.connect")(
+  function*(config: ClientConfig, watch: (client: Client) => void) {
+    const client = yield* Effect.acquireRelease(
+      Effect.sync(() => {
+        const made = new Client(config)
+        // Failures reach whoever runs a query or reads the socket; an idle client's loss shows at its next use.
+        made.on("error", () => {})
+        watch(made)
+        return made
+      }),
+      close
+    )
+    yield* Effect.tryPromise({
+      try: () => client.connect(),
+      catch: (cause) =>
+        PostgresError.fromCause(
+          cause,
+          `connecting to ${Session.describeConfig(config)}`
+        )
+    })
+    return client
+  }
+)
 
-/** Whether the server takes no connections because it shuts down or is down. */
-export const isDown = (settings: Settings): Effect.Effect<boolean> =>
+/** Connects a client to the first host that will do, closed with the scope. */
+export const connect = (
+  settings: Settings,
+  purpose: Session.Purpose
+): Effect.Effect<Client, ConnectorError, Scope.Scope> =>
+  Effect.map(Session.open(settings, purpose, connectClient), ({ made }) => made)
+
+/** Whether a host takes no connections because it shuts down or is down; needs no password to tell. */
+const isHostDown = (settings: Settings, host: Endpoint.Host): Effect.Effect<boolean> =>
   Effect.promise(async () => {
-    const client = new Client(clientConfig(settings, "query"))
+    const client = new Client(Session.clientConfig(settings, "query", host, () => {
+      throw new TypeError("no password is needed to see that a server is up")
+    }))
     client.on("error", () => {})
     try {
       await client.connect()
-      await client.end()
       return false
     } catch (cause) {
       const code = PostgresError.codeOf(cause)
       return code === "57P03" || code === "ECONNREFUSED"
+    } finally {
+      client.connection.stream.destroy()
     }
   })
 
@@ -162,44 +126,94 @@ export const decodeRows = <A>(
     )
   )
 
+/** Opens sessions on one and the same host; when it is lost, the next attempt may take another. */
+const onOneHost = (settings: Settings): Pick<Connections, "open" | "isDown"> => {
+  let current: Endpoint.Host | undefined
+  // Also when a later attempt has failed: sessions of before may still be open.
+  let latest = settings.endpoint.hosts[0]
+  return {
+    isDown: Effect.suspend(() => isHostDown(settings, latest)),
+    open: (purpose, connect) =>
+      Effect.gen(function*() {
+        if (current !== undefined) {
+          return yield* Session.openOn(settings, purpose, current, connect).pipe(
+            Effect.tapError((error) =>
+              Effect.sync(() => {
+                if (isRetryable(error)) current = undefined
+              })
+            )
+          )
+        }
+        const { host, made } = yield* Session.open(settings, purpose, connect)
+        current = host
+        latest = host
+        return made
+      })
+  }
+}
+
+/** Clients that lost their connection while nobody used them. */
+class Losses {
+  private readonly lost = new WeakSet<Client>()
+
+  watch(client: Client): Client {
+    const lose = (): void => void this.lost.add(client)
+    client.on("error", lose)
+    client.on("end", lose)
+    return client
+  }
+
+  has(client: Client): boolean {
+    return this.lost.has(client)
+  }
+}
+
+/** After an error of the connection itself the client must not be used again, nor after one that ended the session. */
+const endsSession = (cause: unknown): boolean => !(cause instanceof DatabaseError) || cause.severity === "FATAL"
+
 /** The pool of a source, closed with the scope. Makes no connection before the first query. */
 export const make = (settings: Settings): Effect.Effect<Connections, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const where = `connecting to ${Endpoint.describe(settings.endpoint)}`
-    const pool = yield* Effect.acquireRelease(
-      Effect.sync(() => {
-        const made = new Pool({ ...clientConfig(settings, "query"), max: 2, idleTimeoutMillis: 10_000 })
-        // An idle connection's end (a server restart) is no event: the next query makes a new one.
-        made.on("error", () => {})
-        // A loss in mid-query fails the query; the client tells it as an event of its own, too, which must not end the process.
-        made.on("connect", (client) => client.on("error", () => {}))
-        return made
-      }),
-      (made) => Effect.promise(() => made.end()).pipe(Effect.timeoutOption("1 second"))
-    )
-    const rows = (doing: string, sql: string, parameters?: ReadonlyArray<unknown>) =>
-      Effect.tryPromise({
-        try: async () => {
-          const client = await pool.connect().catch((cause: unknown) => {
-            throw PostgresError.fromCause(cause, where)
-          })
-          try {
-            const result = await client.query<Row>(sql, parameters === undefined ? undefined : [...parameters])
-            client.release()
-            return result.rows
-          } catch (cause) {
-            // After an error of the connection itself the client must not be used again.
-            client.release(cause instanceof DatabaseError ? undefined : true)
-            throw cause
-          }
-        },
-        catch: (cause) => PostgresError.fromCause(cause, doing)
-      })
+    const { isDown, open } = onOneHost(settings)
+    const client = (purpose: Session.Purpose) => open(purpose, connectClient)
+    const losses = new Losses()
+    const pool = yield* Pool.makeWithTTL({
+      acquire: Effect.map(client("query"), (made) => losses.watch(made)),
+      min: 0,
+      max: 2,
+      timeToLive: "10 seconds"
+    })
+    const rows = (
+      doing: string,
+      sql: string,
+      parameters?: ReadonlyArray<unknown>
+    ): Effect.Effect<ReadonlyArray<Row>, ConnectorError> => {
+      const run = (client: Client) =>
+        Effect.tryPromise({
+          try: () => client.query<Row>(sql, parameters === undefined ? undefined : [...parameters]),
+          catch: (cause) => cause
+        }).pipe(
+          Effect.tapError((cause) => endsSession(cause) ? Pool.invalidate(pool, client) : Effect.void),
+          // The statement may still run.
+          Effect.onInterrupt(() => Pool.invalidate(pool, client)),
+          Effect.mapError((cause) => PostgresError.fromCause(cause, doing)),
+          Effect.map((result) => result.rows)
+        )
+      const once: Effect.Effect<ReadonlyArray<Row>, ConnectorError> = Effect.flatten(Pool.use(pool, (client) =>
+        losses.has(client)
+          // An idle connection's end (a server restart) is no event: another one is taken once this one is given back.
+          ? Effect.as(Pool.invalidate(pool, client), Effect.suspend(() => once))
+          : Effect.map(run(client), Effect.succeed)))
+      return once
+    }
     return {
       settings,
       query: (doing, row, sql, parameters) =>
-        Effect.flatMap(rows(doing, sql, parameters), (found) => decodeRows(doing, row, found)),
+        Effect.flatMap(rows(doing, sql, parameters), (found) =>
+          decodeRows(doing, row, found)),
       execute: (doing, sql) => Effect.asVoid(rows(doing, sql)),
-      client: (purpose) => connect(settings, purpose)
+      client,
+      open,
+      isDown
     }
   })

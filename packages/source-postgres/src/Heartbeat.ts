@@ -189,7 +189,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
           return failure === undefined ? watch : Effect.andThen(wal.hangUp, Effect.never)
         }),
         Effect.andThen(Effect.flatMap(
-          Connections.isDown(connections.settings),
+          connections.isDown,
           (down) => down ? wal.hangUp : Effect.void
         )),
         Effect.repeat(Schedule.spaced(reconnect)),

@@ -5,6 +5,7 @@
  * classes whose messages never carry a row's value, and the original error is not kept as a cause: its detail might.
  */
 import { ConnectorError, type Reason } from "@etl-stream/core/ConnectorError"
+import { tlsProblem } from "./internal/tlsProblem.ts"
 
 /** The plugin's name in errors. */
 export const pluginName = "@etl-stream/source-postgres"
@@ -118,18 +119,6 @@ const sqlStates: Readonly<Record<string, Meaning>> = {
   "XX": { reason: "Rejected", hint: "The server found an internal problem or damaged data: see its log." }
 }
 
-const tls: Meaning = {
-  reason: "Misconfigured",
-  hint:
-    "The server's certificate could not be verified. Give its authority's certificate in tls.ca, use the host name of the " +
-    "certificate, or, if you accept an unchecked server, set tls.mode to require."
-}
-
-const isTlsCode = (code: string): boolean =>
-  code.startsWith("ERR_TLS_") || code.startsWith("ERR_SSL_") || code.startsWith("CERT_") ||
-  code.includes("SELF_SIGNED") ||
-  code.startsWith("UNABLE_TO_")
-
 /** Messages that node-postgres makes itself, without a code. */
 const clientMessages: ReadonlyArray<readonly [pattern: RegExp, meaning: Meaning]> = [
   [/timeout expired|connection timeout/i, unreachable],
@@ -137,6 +126,14 @@ const clientMessages: ReadonlyArray<readonly [pattern: RegExp, meaning: Meaning]
   [/does not support SSL/, {
     reason: "Misconfigured",
     hint: "Switch TLS on at the server, or, if the network may be trusted, set tls.mode to disable."
+  }],
+  [/^SSL_CTX_/, {
+    reason: "Misconfigured",
+    hint: "Check that tls.ca, tls.cert and tls.key are PEM text, and that certificate and key belong together."
+  }],
+  [/^SASL channel binding/, {
+    reason: "Misconfigured",
+    hint: "The server's certificate can't be used for channel binding: set channelBinding to disable."
   }],
   [/SASL|SCRAM|password/i, credentials],
   [/There was an error establishing an SSL connection/, {
@@ -207,7 +204,8 @@ export const fromCause = (cause: unknown, doing: string, table?: string): Connec
     const { hint, reason } = special?.[1] ?? sqlStateMeaning(code)
     return make(reason, `${doing}: ${serverText(code, message)}`, hint, table)
   }
-  if (code !== undefined && isTlsCode(code)) return make(tls.reason, `${doing}: TLS: ${code}`, tls.hint, table)
+  const tls = code === undefined ? undefined : tlsProblem(code)
+  if (tls !== undefined) return make("Misconfigured", `${doing}: TLS: ${tls.what} (${code})`, tls.hint, table)
   const known = code === undefined ? undefined : nodeCodes[code]
   if (code !== undefined && known !== undefined) return make(known.reason, `${doing}: ${code}`, known.hint, table)
   if (isDefect(cause)) {
@@ -219,7 +217,9 @@ export const fromCause = (cause: unknown, doing: string, table?: string): Connec
     )
   }
   for (const [pattern, meaning] of clientMessages) {
-    if (pattern.test(message)) return make(meaning.reason, `${doing}: ${message.split("\n")[0]}`, meaning.hint, table)
+    if (pattern.test(message)) {
+      return make(meaning.reason, `${doing}: ${message.replace(/\n[^]*| when parsing [^]*/, "")}`, meaning.hint, table)
+    }
   }
   return make(
     "Unreachable",

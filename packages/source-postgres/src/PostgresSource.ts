@@ -89,7 +89,7 @@ const replicate = (
   Stream.unwrap(Effect.gen(function*() {
     const { settings } = connections
     const place = Endpoint.describe(settings.endpoint)
-    const connection = yield* ReplicationConnection.connect(Connections.clientConfig(settings, "replication"))
+    const connection = yield* connections.open("replication", ReplicationConnection.connect)
     const heartbeat = yield* Heartbeat.make({
       connections,
       serverVersion: server.version,

@@ -129,6 +129,8 @@ const tlsIntake = (socket: net.Socket): Intake => {
 const connecting = (config: ClientConfig): string =>
   `connecting to ${config.host ?? "localhost"}${config.port === undefined ? "" : `:${config.port}`}`
 
+const unwatched = (): void => {}
+
 const isUnixSocket = (client: Client): boolean => client.host.startsWith("/")
 
 const closeMillis = 1000
@@ -146,9 +148,13 @@ const close = (client: Client, socket: net.Socket): Effect.Effect<void> =>
     Effect.andThen(Effect.sync(() => socket.destroy()))
   )
 
-/** Connects a session for logical replication; `config` is node-postgres's own, with the session's settings in `options`. */
+/**
+ * Connects a session for logical replication; `config` is node-postgres's own, with the session's settings in `options`. `watch`
+ * sees the client before it connects.
+ */
 export const connect = Effect.fn("ReplicationConnection.connect")(function*(
-  config: ClientConfig
+  config: ClientConfig,
+  watch: (client: Client) => void = unwatched
 ): Effect.fn.Return<ReplicationConnection, ConnectorError, Scope.Scope> {
   const direct = directSocket()
   const client = yield* Effect.acquireRelease(
@@ -163,6 +169,7 @@ export const connect = Effect.fn("ReplicationConnection.connect")(function*(
       const made = new Client(options)
       // Losses reach the query or the pull that waits; nobody else has to hear of them.
       made.on("error", () => {})
+      watch(made)
       return made
     }),
     (made) => close(made, made.connection.stream as net.Socket) // ours, or TLS over one

@@ -98,7 +98,7 @@ const scan = Effect.fnUntraced(function*(
       if (HeartbeatRecord.confirmed(record) >= confirmed) search.proven = true
     }
   })
-  const connection = yield* ReplicationConnection.connect(Connections.clientConfig(connections.settings, "replication"))
+  const connection = yield* connections.open("replication", ReplicationConnection.connect)
   const wal = yield* connection.start({
     slot: slot.name,
     publications: [publication.name],

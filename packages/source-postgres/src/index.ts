@@ -2,6 +2,7 @@
  * The PostgreSQL source of etl-stream: `plugin`, and its modules for programs that use them directly.
  */
 import * as Plugin from "@etl-stream/core/Plugin"
+import * as Effect from "effect/Effect"
 import * as Config from "./Config.ts"
 import * as Doctor from "./Doctor.ts"
 import { pluginName } from "./PostgresError.ts"
@@ -13,14 +14,17 @@ export const plugin = Plugin.source({
   version: "0.1.0",
   summary: "PostgreSQL: a consistent snapshot of the tables, then every change by logical replication",
   config: Config.Config,
-  make: (config, context) => PostgresSource.make(Config.resolve(config, context)),
-  check: (config, context) => Doctor.check(Config.resolve(config, context))
+  make: (config, context) => Effect.flatMap(Config.resolve(config, context), PostgresSource.make),
+  check: (config, context) => Effect.flatMap(Config.resolve(config, context), (settings) => Doctor.check(settings))
 })
 
 export * as BinaryValues from "./BinaryValues.ts"
 export * as Catalog from "./Catalog.ts"
 export * as Config from "./Config.ts"
+export * as ConnectionOptions from "./ConnectionOptions.ts"
+export * as ConnectionParameters from "./ConnectionParameters.ts"
 export * as Connections from "./Connections.ts"
+export * as ConnectionString from "./ConnectionString.ts"
 export * as CopyReader from "./CopyReader.ts"
 export * as Doctor from "./Doctor.ts"
 export * as Endpoint from "./Endpoint.ts"
@@ -28,6 +32,8 @@ export * as Heartbeat from "./Heartbeat.ts"
 export * as HeartbeatRecord from "./HeartbeatRecord.ts"
 export * as Lsn from "./Lsn.ts"
 export * as Metrics from "./Metrics.ts"
+export * as PasswordFile from "./PasswordFile.ts"
+export * as PasswordProvider from "./PasswordProvider.ts"
 export * as PgOutputDecoder from "./PgOutputDecoder.ts"
 export * as PostgresError from "./PostgresError.ts"
 export * as PostgresSource from "./PostgresSource.ts"
@@ -36,6 +42,7 @@ export * as Preflight from "./Preflight.ts"
 export * as Publication from "./Publication.ts"
 export * as RelationResolver from "./RelationResolver.ts"
 export * as ReplicationConnection from "./ReplicationConnection.ts"
+export * as ServiceFile from "./ServiceFile.ts"
 export * as Slot from "./Slot.ts"
 export * as SlotContinuity from "./SlotContinuity.ts"
 export * as Snapshot from "./Snapshot.ts"

@@ -1,10 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
-import * as Redacted from "effect/Redacted"
+import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Config from "../src/Config.ts"
-import * as Endpoint from "../src/Endpoint.ts"
 import * as Lsn from "../src/Lsn.ts"
 import * as Sql from "../src/Sql.ts"
 import * as TablePattern from "../src/TablePattern.ts"
@@ -13,7 +12,7 @@ const decode = (options: unknown) =>
   Schema.decodeUnknownResult(Config.Config)(options, { errors: "all", onExcessProperty: "error" })
 
 const resolve = (options: unknown, pipeline = "shop"): Config.Settings =>
-  Config.resolve(Result.getOrThrow(decode(options)), { pipeline, directory: "." })
+  Effect.runSync(Config.resolve(Result.getOrThrow(decode(options)), { pipeline, directory: "." }))
 
 const problem = (options: unknown): string => {
   const result = decode(options)
@@ -25,36 +24,18 @@ const url = "postgresql://loader:s3cret%40x@db.example.com:6543/shop"
 describe("Config", () => {
   it("has a default for everything but the server", () => {
     const settings = resolve({ url })
-    assert.deepStrictEqual({ ...settings.endpoint, password: undefined }, {
-      host: "db.example.com",
-      port: 6543,
+    assert.deepStrictEqual(settings.endpoint, {
+      hosts: [{ name: "db.example.com", address: undefined, port: 6543 }],
       user: "loader",
-      password: undefined,
-      database: "shop",
-      tlsMode: undefined
+      database: "shop"
     })
-    assert.strictEqual(
-      settings.endpoint.password === undefined ? "" : Redacted.value(settings.endpoint.password),
-      "s3cret@x"
-    )
+    assert.strictEqual(Duration.toMillis(settings.connectTimeout), 10_000)
+    assert.strictEqual(settings.applicationName, "etl-stream shop")
     assert.deepStrictEqual(settings.publication, { name: "shop", manage: true, check: Duration.minutes(1) })
     assert.strictEqual(settings.slot.name, "shop")
     assert.strictEqual(Duration.toMillis(settings.slot.wait), 15_000)
     assert.deepStrictEqual(settings.tables.map(({ text }) => text), ["public.*"])
     assert.deepStrictEqual(settings.snapshot, { parallel: 2, fetchRows: 16_384 })
-  })
-
-  it("checks the server's certificate unless it is on this machine or the user says otherwise", () => {
-    const mode = (options: unknown) => resolve(options).tls.mode
-    assert.strictEqual(mode({ url }), "verify-full")
-    for (const host of ["localhost", "127.0.0.1", "127.8.8.8", "[::1]"]) {
-      assert.strictEqual(mode({ url: `postgres://u@${host}/d` }), "disable")
-    }
-    assert.strictEqual(mode({ host: "/var/run/postgresql", user: "u" }), "disable")
-    assert.strictEqual(mode({ url: "postgres://u@127.0.0.1.example.com/d" }), "verify-full")
-    assert.strictEqual(mode({ url: `${url}?sslmode=require` }), "require")
-    assert.strictEqual(mode({ url: `${url}?sslmode=verify-ca` }), "verify-full")
-    assert.strictEqual(mode({ url: `${url}?sslmode=require`, tls: { mode: "disable" } }), "disable")
   })
 
   it("derives names that slots allow and that no other pipeline has", () => {
@@ -68,7 +49,9 @@ describe("Config", () => {
 
   it("keeps transactions in progress at the server unless it is told otherwise, and then in a folder of the pipeline", () => {
     const of = (streaming: unknown) =>
-      Config.resolve(Result.getOrThrow(decode({ url, streaming })), { pipeline: "My Shop", directory: "/etc/etl" })
+      Effect.runSync(
+        Config.resolve(Result.getOrThrow(decode({ url, streaming })), { pipeline: "My Shop", directory: "/etc/etl" })
+      )
         .streaming
     const gib = 1024 ** 3
     assert.isUndefined(resolve({ url }).streaming)
@@ -91,13 +74,15 @@ describe("Config", () => {
   it("names the option and what is wrong with it, and never a secret", () => {
     const cases: ReadonlyArray<readonly [options: unknown, text: RegExp]> = [
       [{}, /expected url, or at least user/],
-      [{ url, user: "x", password: "s3cret" }, /expected either url or user, password, not both/],
       [{ url: "mysql://u:s3cret@h/d" }, /expected a URL of the form postgresql:[^]*"url"/],
       [{ url: "postgres://u:s3cret%zz@h/d" }, /write % itself as %25/],
-      [{ url: "postgres://u:s3cret@h:99999/d" }, /expected a URL/],
+      [{ url: "postgres://u:s3cret@h:99999/d" }, /port is not a number/],
       [{ url: "postgres://:s3cret@h/d" }, /names no user/],
       [{ url: `${url}?sslmode=maybe` }, /sslmode is none of/],
-      [{ url: `${url}?sslrootcert=x` }, /"sslrootcert" is not supported; TLS files belong in the option tls/],
+      [{ url: `${url}?sslmode=prefer` }, /fall back to plain text/],
+      [{ url: `${url}?requirepeer=x` }, /requirepeer is not supported/],
+      [{ url: `${url}?s3cret=x` }, /a parameter is not one of libpq's/],
+      [{ url, password: { command: [] } }, /"password"/],
       [{ url: 7 }, /"url"/],
       [{ user: "u", password: ["s3cret"] }, /"password"/],
       [{ url, slot: { name: "My-Slot" } }, /1 to 63 characters of a-z, 0-9 and _[^]*"slot"[^]*"name"/],
@@ -117,20 +102,10 @@ describe("Config", () => {
 
   it("describes every option", () => {
     const document = JSON.stringify(Schema.toJsonSchemaDocument(Config.Config))
-    for (const name of ["url", "tables", "publication", "slot", "snapshot", "tls", "connectTimeout"]) {
+    for (const name of ["url", "tables", "publication", "slot", "snapshot", "tls", "connectTimeout", "targetSession"]) {
       assert.include(document, `"${name}"`)
     }
     assert.include(document, "certificate and host name")
-  })
-})
-
-describe("Endpoint", () => {
-  it("takes what a URL leaves out from libpq's defaults", () => {
-    const of = (text: string) => Result.getOrThrow(Endpoint.fromUrl(Redacted.make(text)))
-    assert.include(of("postgres://me@/"), { host: "localhost", port: 5432, database: "me" })
-    assert.include(of("postgres://me@[::1]:7/a%20b"), { host: "::1", port: 7, database: "a b" })
-    assert.include(of("postgres://me@/d?host=/run/pg"), { host: "/run/pg" })
-    assert.strictEqual(Endpoint.describe(of("postgres://me:pw@[::1]:7/d")), "[::1]:7, database \"d\"")
   })
 })
 

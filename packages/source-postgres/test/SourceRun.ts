@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
 import * as References from "effect/References"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
@@ -19,6 +20,7 @@ import * as Stream from "effect/Stream"
 import * as Config from "../src/Config.ts"
 import * as Lsn from "../src/Lsn.ts"
 import * as PostgresSource from "../src/PostgresSource.ts"
+import * as Session from "../src/Session.ts"
 import type { Mirror } from "./Mirror.ts"
 
 /** A server that the tests of a file share, each with a schema (and so a pipeline, slot and publication) of its own. */
@@ -32,10 +34,18 @@ export type Options = Partial<Record<keyof Config.Config, unknown>>
 
 /** Settings as a configuration file would give them. */
 export const settings = (options: Options, pipeline: string): Config.Settings =>
-  Config.resolve(
+  Effect.runSync(Config.resolve(
     Schema.decodeUnknownSync(Config.Config)(options, { errors: "all", onExcessProperty: "error" }),
     { pipeline, directory: "." }
-  )
+  ))
+
+/** node-postgres's options of a session as the source makes it. */
+export const clientConfig = (url: string, purpose: Session.Purpose): ReturnType<typeof Session.clientConfig> => {
+  const made = settings({ url }, "session")
+  const [host] = made.endpoint.hosts
+  const { password } = Effect.runSync(made.password.get(made.endpoint, host))
+  return Session.clientConfig(made, purpose, host, () => password === undefined ? "" : Redacted.value(password))
+}
 
 /** Runs statements, as one transaction unless they say otherwise, in the test's schema. */
 export const write = (pg: EmbeddedPostgres.EmbeddedPostgres, schema: string) => (sql: string): Effect.Effect<void> =>

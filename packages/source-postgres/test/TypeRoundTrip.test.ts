@@ -17,7 +17,6 @@ import * as fc from "fast-check"
 import { randomInt } from "node:crypto"
 import { Client } from "pg"
 import * as BinaryValues from "../src/BinaryValues.ts"
-import * as Connections from "../src/Connections.ts"
 import * as Lsn from "../src/Lsn.ts"
 import * as PgOutputDecoder from "../src/PgOutputDecoder.ts"
 import * as PostgresType from "../src/PostgresType.ts"
@@ -207,9 +206,8 @@ const definitions = [
 const plainSession = (url: string) =>
   Effect.acquireRelease(
     Effect.promise(async () => {
-      const settings = SourceRun.settings({ url }, "expectations")
       const client = new Client({
-        ...Connections.clientConfig(settings, "query"),
+        ...SourceRun.clientConfig(url, "query"),
         types: { getTypeParser: () => (text: string) => text }
       })
       await client.connect()
@@ -341,7 +339,7 @@ const readBinary = Effect.fnUntraced(function*(catalog: PostgresType.TypeCatalog
   const [row] = yield* Effect.orDie(pg.query("SELECT pg_current_wal_insert_lsn()::text AS lsn"))
   const target = Lsn.parse(String(row?.["lsn"])) ?? 0n
   const connection = yield* ReplicationConnection.connect(
-    Connections.clientConfig(SourceRun.settings({ url: pg.url }, "as_binary"), "replication")
+    SourceRun.clientConfig(pg.url, "replication")
   )
   const stream = yield* connection.start({
     slot: "as_binary",

@@ -29,15 +29,16 @@ const tls: Check<Inspection> = {
   looksAt: "the connection is encrypted with a verified server, or stays on this machine",
   severities: ["warning"],
   *find({ session, settings: { endpoint, tls } }) {
-    if (Endpoint.isLocal(endpoint.host)) return
+    if (endpoint.hosts.every(Endpoint.isLocal)) return
+    const server = endpoint.hosts.map(({ name }) => name).join(", ")
     if (!session.encrypted) {
       yield warning(
-        `the connection to ${endpoint.host} is not encrypted: whoever is on the way can read and change every row`,
+        `the connection to ${server} is not encrypted: whoever is on the way can read and change every row`,
         "Switch TLS on at the server (ssl = on) and set tls.mode to verify-full."
       )
-    } else if (tls.mode !== "verify-full") {
+    } else if (tls.mode === "require") {
       yield warning(
-        `the identity of ${endpoint.host} is not checked (tls.mode ${tls.mode}): another server could take its place`,
+        `the identity of ${server} is not checked (tls.mode ${tls.mode}): another server could take its place`,
         "Set tls.mode to verify-full, and tls.ca to its authority's certificate unless the system trusts it."
       )
     }
