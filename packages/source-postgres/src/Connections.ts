@@ -13,7 +13,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { Client, type ClientConfig, DatabaseError } from "pg"
 import type { Settings } from "./Config.ts"
-import * as Endpoint from "./Endpoint.ts"
+import type * as Endpoint from "./Endpoint.ts"
 import * as PostgresError from "./PostgresError.ts"
 import * as Session from "./Session.ts"
 

@@ -4,8 +4,9 @@ import * as Effect from "effect/Effect"
 import * as References from "effect/References"
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
+import * as Connections from "../src/Connections.ts"
 import * as PostgresSource from "../src/PostgresSource.ts"
-import { selfSigned } from "./Certificate.ts"
+import { authority, type Certificate, selfSigned } from "./Certificate.ts"
 import { Mirror } from "./Mirror.ts"
 import * as SourceRun from "./SourceRun.ts"
 
@@ -51,19 +52,81 @@ describe("TLS", () => {
           return yield* Effect.flip(source.tables)
         }).pipe(Effect.scoped, Effect.provideService(References.MinimumLogLevel, "None"))
       for (
-        const error of [
-          yield* refused({ mode: "verify-full" }),
-          yield* refused({ mode: "verify-full", ca: selfSigned("localhost").certificate }),
-          yield* refused({ mode: "verify-full", ca: certificate }, pg.url)
-        ]
+        const [error, message, hint] of [
+          [yield* refused({ mode: "verify-full" }), /self-signed and not among the trusted/, /tls\.ca/],
+          [
+            yield* refused({ mode: "verify-full", ca: selfSigned("localhost").certificate }),
+            /self-signed and not among the trusted/,
+            /tls\.ca/
+          ],
+          [
+            yield* refused({ mode: "verify-full", ca: certificate }, pg.url),
+            /is for another host name/,
+            /host name that the certificate holds/
+          ],
+          [yield* refused({ mode: "verify-full", ca: "no certificate" }), /TLS|SSL_CTX/, /tls/]
+        ] as const
       ) {
         assert.strictEqual(error.reason, "Misconfigured", error.message)
-        assert.match(error.message, /TLS: /)
-        assert.match(error.hint, /tls\.ca/)
+        assert.match(error.message, message)
+        assert.match(error.hint, hint)
       }
-      const unchecked = yield* PostgresSource.make(
-        SourceRun.settings({ url, tls: { mode: "require" }, tables: ["secure.*"] }, "secure")
-      )
-      assert.lengthOf(yield* unchecked.tables.pipe(Effect.provideService(References.MinimumLogLevel, "None")), 1)
+      const accepted = (options: SourceRun.Options) =>
+        Effect.gen(function*() {
+          const source = yield* PostgresSource.make(SourceRun.settings({ tables: ["secure.*"], ...options }, "secure"))
+          assert.lengthOf(yield* source.tables, 1)
+        }).pipe(Effect.scoped, Effect.provideService(References.MinimumLogLevel, "None"))
+      yield* accepted({ url, tls: { mode: "require" } })
+      // The name is left out, and the address stands for a name that is in the certificate.
+      yield* accepted({ url: pg.url, tls: { mode: "verify-ca", ca: certificate } })
+      yield* accepted({
+        url: `${url}?hostaddr=127.0.0.1`,
+        tls: { mode: "verify-full", ca: certificate }
+      })
+      if (pg.version >= 17) {
+        yield* accepted({ url, tls: { mode: "verify-full", ca: certificate, negotiation: "direct" } })
+      }
+    }).pipe(Effect.scoped))
+
+  it.live("an authority's certificates are checked: name, time and signature", () =>
+    Effect.gen(function*() {
+      const pg = yield* EmbeddedPostgres.start()
+      const root = authority("test authority")
+      const serve = Effect.fnUntraced(function*({ certificate, key }: Certificate) {
+        yield* Effect.promise(async () => {
+          const owner = await fs.stat(pg.dataDir)
+          for (const [name, content] of [["server.crt", certificate], ["server.key", key]] as const) {
+            const file = path.join(pg.dataDir, name)
+            await fs.writeFile(file, content, { mode: 0o600 })
+            await fs.chown(file, owner.uid, owner.gid)
+          }
+        })
+        yield* pg.restart({ ssl: "on" })
+      })
+      const connect = (ca: string) =>
+        Effect.scoped(Connections.connect(
+          SourceRun.settings(
+            { url: pg.url.replace("127.0.0.1", "localhost"), tls: { mode: "verify-full", ca } },
+            "authority"
+          ),
+          "query"
+        ))
+      yield* serve(root.issue({ name: "server", host: "localhost" }))
+      yield* connect(root.certificate)
+      const foreign = yield* Effect.flip(connect(authority("another authority").certificate))
+      assert.match(foreign.message, /from an authority that is not trusted/)
+      assert.match(foreign.hint, /tls\.ca/)
+      yield* serve(root.issue({ name: "server", host: "localhost", expired: true }))
+      const expired = yield* Effect.flip(connect(root.certificate))
+      assert.match(expired.message, /has expired/)
+      assert.match(expired.hint, /Renew it/)
+      yield* serve(root.issue({ name: "server", host: "db.example.com" }))
+      const misnamed = yield* Effect.flip(connect(root.certificate))
+      assert.match(misnamed.message, /is for another host name/)
+      for (const { reason } of [foreign, expired, misnamed]) assert.strictEqual(reason, "Misconfigured")
+      yield* pg.restart({ ssl: "off" })
+      const off = yield* Effect.flip(connect(root.certificate))
+      assert.strictEqual(off.reason, "Misconfigured")
+      assert.match(off.hint, /Switch TLS on at the server/)
     }).pipe(Effect.scoped))
 })
