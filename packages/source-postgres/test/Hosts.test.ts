@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as EmbeddedPostgres from "@etl-stream/testkit/EmbeddedPostgres"
+import * as Standby from "@etl-stream/testkit/Standby"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Connections from "../src/Connections.ts"
@@ -74,4 +75,34 @@ describe("Several hosts", () => {
       }).pipe(Effect.scoped),
     60_000
   )
+
+  it.live("a promoted standby is found when the primary server is gone", () =>
+    Effect.gen(function*() {
+      const primary = yield* EmbeddedPostgres.start()
+      const standby = yield* Standby.start(primary)
+      const url =
+        `postgresql://postgres:${primary.password}@127.0.0.1:${primary.port},127.0.0.1:${standby.port}/postgres`
+      const connections = yield* Connections.make(SourceRun.settings({ url }, "promoted"))
+      const pooled = Effect.map(connections.query("asking for the port", Port, askPort), ([row]) => row?.port)
+      assert.strictEqual(yield* pooled, primary.port)
+      for (
+        const [targetSession, port] of [
+          ["standby", standby.port],
+          ["prefer-standby", standby.port],
+          ["read-only", standby.port],
+          ["primary", primary.port],
+          ["any", primary.port]
+        ]
+      ) {
+        const client = yield* Connections.connect(SourceRun.settings({ url, targetSession }, "promoted"), "query")
+        const [row] = yield* Connections.run(client, "asking for the port", askPort)
+        assert.strictEqual(row?.["port"], port, String(targetSession))
+      }
+      yield* primary.kill
+      yield* standby.query("SELECT pg_promote()")
+      // The run that was on the lost server fails; whoever tries again finds the other.
+      const lost = yield* Effect.flip(Effect.scoped(connections.client("copy")))
+      assert.strictEqual(lost.reason, "Unreachable")
+      assert.strictEqual(yield* pooled, standby.port)
+    }).pipe(Effect.scoped), 60_000)
 })
