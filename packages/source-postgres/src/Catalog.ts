@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { Connections } from "./Connections.ts"
 import * as EnumLabels from "./EnumLabels.ts"
+import * as CatalogRows from "./internal/catalogRows.ts"
 import * as Lsn from "./Lsn.ts"
 import * as Partition from "./Partition.ts"
 import * as PostgresError from "./PostgresError.ts"
@@ -92,126 +93,6 @@ export interface Catalog {
   readonly relations: ReadonlySet<number>
 }
 
-const Relation = Schema.Struct({
-  oid: Schema.Number,
-  schema: Schema.String,
-  name: Schema.String,
-  kind: Schema.String,
-  persistence: Schema.String,
-  ancestors: Schema.Array(Schema.Number)
-})
-type Relation = typeof Relation.Type
-
-const relationQuery = `SELECT c.oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
-  c.relpersistence::text AS persistence,
-  CASE WHEN c.relispartition
-    THEN ARRAY(SELECT a.relid::oid FROM pg_partition_ancestors(c.oid) a WHERE a.relid <> c.oid) ELSE '{}'::oid[] END AS ancestors
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
-ORDER BY n.nspname, c.relname`
-
-/** Only what is flushed: that is visible a moment later, sooner than the next query comes. */
-const positionQuery =
-  `SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END::text AS position`
-
-const Position = Schema.Struct({ position: Schema.NullOr(Schema.String) })
-
-const Detail = Schema.Struct({
-  oid: Schema.Number,
-  lastNumber: Schema.Number,
-  replicaIdentity: Schema.String,
-  owned: Schema.Boolean,
-  usable: Schema.Boolean,
-  rowsHidden: Schema.Boolean
-})
-
-const detailQuery = `SELECT c.oid, c.relnatts::int4 AS "lastNumber", c.relreplident::text AS "replicaIdentity",
-  pg_has_role(c.relowner, 'USAGE') AS owned,
-  has_schema_privilege(c.relnamespace, 'USAGE') AS usable,
-  c.relrowsecurity AND row_security_active(c.oid) AS "rowsHidden"
-FROM pg_class c WHERE c.oid = ANY($1::oid[])`
-
-const Column = Schema.Struct({
-  table: Schema.Number,
-  number: Schema.Number,
-  name: Schema.String,
-  typeOid: Schema.Number,
-  typmod: Schema.Number,
-  notNull: Schema.Boolean,
-  generated: Schema.String,
-  altered: Schema.String,
-  readable: Schema.Boolean
-})
-type Column = typeof Column.Type
-
-const columnQuery = `SELECT a.attrelid AS table, a.attnum AS number, a.attname AS name, a.atttypid AS "typeOid",
-  a.atttypmod AS typmod, a.attnotnull AS "notNull", a.attgenerated::text AS generated,
-  a.xmin::text AS altered, has_column_privilege(a.attrelid, a.attnum, 'SELECT') AS readable
-FROM pg_attribute a WHERE a.attrelid = ANY($1::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
-ORDER BY a.attrelid, a.attnum`
-
-const History = Schema.Struct({
-  table: Schema.Number,
-  missing: Schema.Array(Schema.String),
-  files: Schema.Array(Schema.String)
-})
-
-/**
- * Columns whose value in older rows is the default that they were added with, in the table or in any of its partitions; and
- * the files of its heaps, once more.
- */
-const historyQuery = `SELECT r.root AS table,
-  coalesce(array_agg(DISTINCT a.attname::text) FILTER (WHERE a.atthasmissing), '{}') AS missing,
-  coalesce(array_agg(DISTINCT c.oid || ' ' || c.relfilenode) FILTER (WHERE c.relkind = 'r'), '{}') AS files
-FROM unnest($1::oid[]) AS r(root)
-CROSS JOIN LATERAL (SELECT t.relid::oid FROM pg_partition_tree(r.root) t UNION SELECT r.root) l
-JOIN pg_class c ON c.oid = l.relid LEFT JOIN pg_attribute a ON a.attrelid = l.relid AND a.atthasmissing
-GROUP BY r.root`
-
-const Key = Schema.Struct({
-  table: Schema.Number,
-  primary: Schema.Boolean,
-  replica: Schema.Boolean,
-  columns: Schema.Array(Schema.Number)
-})
-type Key = typeof Key.Type
-
-/** A deferrable key may be violated within a transaction, so PostgreSQL doesn't identify rows by it and neither do we. */
-const keyQuery = `SELECT i.indrelid AS table, i.indisprimary AS primary, i.indisreplident AS replica,
-  ARRAY(SELECT i.indkey[n] FROM generate_series(0, i.indnkeyatts - 1) n ORDER BY n) AS columns
-FROM pg_index i
-WHERE i.indrelid = ANY($1::oid[]) AND (i.indisprimary OR i.indisreplident) AND i.indimmediate AND i.indisvalid`
-
-const HeapRow = Schema.Struct({
-  root: Schema.Number,
-  oid: Schema.Number,
-  schema: Schema.String,
-  name: Schema.String,
-  kind: Schema.String,
-  persistence: Schema.String,
-  replicaIdentity: Schema.String,
-  file: Schema.Number,
-  pages: Schema.Number,
-  bytes: Schema.Number,
-  rows: Schema.Number,
-  readable: Schema.Boolean
-})
-type HeapRow = typeof HeapRow.Type
-
-const heapQuery = `SELECT r.root, c.oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
-  c.relpersistence::text AS persistence, c.relreplident::text AS "replicaIdentity", c.relfilenode AS file,
-  coalesce(pg_relation_size(c.oid) / current_setting('block_size')::int8, 0)::float8 AS pages,
-  coalesce(pg_table_size(c.oid), 0)::float8 AS bytes, c.reltuples::float8 AS rows,
-  has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable
-FROM unnest($1::oid[]) AS r(root)
-CROSS JOIN LATERAL (
-  SELECT t.relid FROM pg_partition_tree(r.root) t WHERE t.isleaf
-  UNION SELECT r.root WHERE (SELECT relkind FROM pg_class WHERE oid = r.root) = 'r'
-) l
-JOIN pg_class c ON c.oid = l.relid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'f')
-ORDER BY n.nspname, c.relname`
-
 const TypeRow = Schema.Struct({
   oid: Schema.NumberFromString,
   name: Schema.String,
@@ -229,7 +110,7 @@ export const types = (connections: Connections): Effect.Effect<PostgresType.Type
     (rows) => new Map(rows.map((row) => [row.oid, row]))
   )
 
-const whyNot = (relation: Relation): string | undefined => {
+const whyNot = (relation: CatalogRows.Relation): string | undefined => {
   switch (relation.kind) {
     case "v":
       return "a view"
@@ -247,16 +128,16 @@ const whyNot = (relation: Relation): string | undefined => {
 
 const isPartial = (indexes: ReadonlyArray<number>): boolean => indexes.includes(-1)
 
-const keyOf = (replicaIdentity: string, keys: ReadonlyArray<Key>): Key | undefined =>
+const keyOf = (replicaIdentity: string, keys: ReadonlyArray<CatalogRows.Key>): CatalogRows.Key | undefined =>
   replicaIdentity === "i" ? keys.find((key) => key.replica) : keys.find((key) => key.primary)
 
-const indexesOf = (key: Key, columns: ReadonlyArray<Column>): Array<number> =>
+const indexesOf = (key: CatalogRows.Key, columns: ReadonlyArray<CatalogRows.Column>): Array<number> =>
   key.columns.map((number) => columns.findIndex((column) => column.number === number))
 
 const identityOf = (
   replicaIdentity: string,
-  keys: ReadonlyArray<Key>,
-  columns: ReadonlyArray<Column>
+  keys: ReadonlyArray<CatalogRows.Key>,
+  columns: ReadonlyArray<CatalogRows.Column>
 ): Identity => {
   const wanted = keyOf(replicaIdentity, keys)
   if (wanted !== undefined && replicaIdentity !== "n") {
@@ -272,7 +153,7 @@ const group = <A>(rows: ReadonlyArray<A>, key: (row: A) => number): ReadonlyMap<
   Map.groupBy(rows, key)
 
 /** Tables that match a pattern, and what else does. Partitions whose root matches are part of the root. */
-const choose = (relations: ReadonlyArray<Relation>, patterns: ReadonlyArray<TablePattern>) => {
+const choose = (relations: ReadonlyArray<CatalogRows.Relation>, patterns: ReadonlyArray<TablePattern>) => {
   const matching = relations.filter((relation) => patterns.some((pattern) => pattern.matches(relation)))
   const candidates = matching.filter((relation) => whyNot(relation) === undefined)
   const taken = new Set(candidates.map((relation) => relation.oid))
@@ -289,13 +170,21 @@ const choose = (relations: ReadonlyArray<Relation>, patterns: ReadonlyArray<Tabl
   }
 }
 
-/** Columns that the server sends: those of the publication's column list, and never generated ones before PostgreSQL 18. */
-const published = (columns: ReadonlyArray<Column>, listed: ReadonlyArray<string> | undefined): ReadonlyArray<Column> =>
-  listed === undefined
-    ? columns.filter((column) => column.generated === "")
-    : columns.filter((column) => listed.includes(column.name))
+/** The first version that may publish generated columns. Before it, its catalog may list them though it never sends them. */
+const publishesGenerated = 180000
 
-const heapOf = (row: HeapRow, rowFilter: string | undefined): Heap => ({
+/** Columns that the server sends: those of the publication's column list, and generated ones only where the server can. */
+const published = (
+  columns: ReadonlyArray<CatalogRows.Column>,
+  listed: ReadonlyArray<string> | undefined,
+  serverVersion: number
+): ReadonlyArray<CatalogRows.Column> =>
+  columns.filter((column) =>
+    (column.generated === "" || (listed !== undefined && serverVersion >= publishesGenerated)) &&
+    (listed === undefined || listed.includes(column.name))
+  )
+
+const heapOf = (row: CatalogRows.HeapRow, rowFilter: string | undefined): Heap => ({
   oid: row.oid,
   table: { schema: row.schema, name: row.name },
   pages: row.pages,
@@ -306,7 +195,7 @@ const heapOf = (row: HeapRow, rowFilter: string | undefined): Heap => ({
   rowFilter
 })
 
-const filesOf = (heaps: ReadonlyArray<HeapRow>): ReadonlyArray<readonly [oid: number, file: number]> =>
+const filesOf = (heaps: ReadonlyArray<CatalogRows.HeapRow>): ReadonlyArray<readonly [oid: number, file: number]> =>
   heaps.filter(({ kind }) => kind === "r").map(({ file, oid }) => [oid, file] as const)
 
 /** Reads the tables that match `patterns`, as `publication` (when it exists) publishes them. */
@@ -317,16 +206,24 @@ export const read = Effect.fn("PostgresSource.catalog")(function*(
   serverVersion: number
 ) {
   const doing = "reading the catalog"
-  const [now] = yield* connections.query(doing, Position, positionQuery)
-  const relations = yield* connections.query(doing, Relation, relationQuery)
+  const [now] = yield* connections.query(doing, CatalogRows.Position, CatalogRows.positionQuery)
+  const relations = yield* connections.query(doing, CatalogRows.Relation, CatalogRows.relationQuery)
   const { chosen, excluded, unmatched } = choose(relations, patterns)
   const nameOf = new Map(relations.map(({ name, oid, schema }) => [oid, { schema, name }]))
   const oids = chosen.map((relation) => relation.oid)
   // Sizes need a lock of each table for a moment, and so wait for DDL that is just about to commit.
-  const heaps = group(yield* connections.query(doing, HeapRow, heapQuery, [oids]), (row) => row.root)
-  const details = new Map((yield* connections.query(doing, Detail, detailQuery, [oids])).map((row) => [row.oid, row]))
-  const columns = group(yield* connections.query(doing, Column, columnQuery, [oids]), (row) => row.table)
-  const keys = group(yield* connections.query(doing, Key, keyQuery, [oids]), (row) => row.table)
+  const heaps = group(
+    yield* connections.query(doing, CatalogRows.HeapRow, CatalogRows.heapQuery, [oids]),
+    (row) => row.root
+  )
+  const details = new Map(
+    (yield* connections.query(doing, CatalogRows.Detail, CatalogRows.detailQuery, [oids])).map((row) => [row.oid, row])
+  )
+  const columns = group(
+    yield* connections.query(doing, CatalogRows.Column, CatalogRows.columnQuery, [oids]),
+    (row) => row.table
+  )
+  const keys = group(yield* connections.query(doing, CatalogRows.Key, CatalogRows.keyQuery, [oids]), (row) => row.table)
   const roots = chosen.filter(({ kind }) => kind === "p").map(({ oid }) => oid)
   const links = group(yield* Partition.links(connections, roots), (row) => row.root)
   const entries = publication === undefined
@@ -336,7 +233,9 @@ export const read = Effect.fn("PostgresSource.catalog")(function*(
       ...publication.viaRoot ? [] : [...links.values()].flatMap((rows) => rows.map((row) => row.oid))
     ])
   const histories = new Map(
-    (yield* connections.query(doing, History, historyQuery, [oids])).map((row) => [row.table, row])
+    (yield* connections.query(doing, CatalogRows.History, CatalogRows.historyQuery, [oids])).map((
+      row
+    ) => [row.table, row])
   )
   for (const relation of chosen) {
     const files = histories.get(relation.oid)?.files ?? []
@@ -369,7 +268,7 @@ export const read = Effect.fn("PostgresSource.catalog")(function*(
       : []
     const entry = byPartition ? parts[0] : publication?.tables.get(tableId(relation))
     const all = columns.get(relation.oid) ?? []
-    const sent = published(all, entry?.columns)
+    const sent = published(all, entry?.columns, serverVersion)
     const listed = (names: ReadonlyArray<string> | undefined) => names?.toSorted().join("\0")
     const tableKeys = keys.get(relation.oid) ?? []
     const key = keyOf(detail.replicaIdentity, tableKeys)
