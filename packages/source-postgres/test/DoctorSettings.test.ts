@@ -102,6 +102,8 @@ describe("doctor on servers with other settings", () => {
         Effect.repeat({ until: (all) => DoctorRun.of(all, "synchronous-standbys")[0]?.severity === "info" })
       )
       assert.match(DoctorRun.of(findings, "synchronous-standbys")[0]?.message ?? "", /without waiting for them/)
+      const guarded = { ...asked(pg), options: { ...asked(pg).options, synchronousGuard: true } }
+      assert.strictEqual(DoctorRun.of(yield* DoctorRun.report(guarded), "synchronous-standbys")[0]?.severity, "ok")
       assert.match(DoctorRun.of(findings, "failover")[0]?.message ?? "", /after a failover every table is copied again/)
       if (version >= 17) {
         yield* pg.query("SELECT pg_drop_replication_slot('settings')")

@@ -204,16 +204,17 @@ const synchronousStandbys: Check<Inspection> = {
   name: "synchronous-standbys",
   looksAt: "changes are never sent before a synchronous standby has them",
   severities: ["info"],
-  *find({ configured, server }) {
+  *find({ configured, server, settings }) {
     const names = configured.get("synchronous_standby_names")?.value ?? ""
-    const guarded = (configured.get("synchronized_standby_slots")?.value ?? "") !== ""
+    const guarded = settings.synchronousGuard || (configured.get("synchronized_standby_slots")?.value ?? "") !== ""
     if (names === "" || guarded) return
     yield info(
       "the server has synchronous standbys, but sends changes to the pipeline without waiting for them: after a failover the " +
         "destination may hold changes that the new primary never had",
       server.version >= 170000
-        ? "Name the standbys' physical slots in synchronized_standby_slots, and make the pipeline's slot a failover slot."
-        : "synchronized_standby_slots came with PostgreSQL 17."
+        ? "Set synchronousGuard to true; or name the standbys' physical slots in synchronized_standby_slots, and let the pipeline " +
+          "have a failover slot (slot.failover)."
+        : "Set synchronousGuard to true."
     )
   }
 }
