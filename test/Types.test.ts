@@ -82,6 +82,13 @@ const types: Readonly<Record<string, ReadonlyArray<string>>> = {
   "mood": ["'calm'", "'very wild, \"indeed\"'"],
   "positive": ["1", "99.5"],
   "short_list": ["'{1,2}'"],
+  // Not a box, whose arrays alone are separated by semicolons.
+  "boxed[]": ["'{calm,NULL}'"],
+  "box[]": ["'{(1,1),(0,0);(2,2),(0,0)}'"],
+  "int2vector": ["'1 -2'"],
+  "citext": ["'Ünïcode'"],
+  "hstore": ["'\"a b\"=>\"1\", c=>NULL'"],
+  "ltree": ["'Top.Science'"],
   "integer[]": ["'{}'", "'{1,NULL,-2147483648}'", "'{{1,2},{3,4}}'", "'[0:1]={7,8}'"],
   "bigint[]": ["'{9223372036854775807,-9223372036854775808}'"],
   "text[]": ["'{}'", "ARRAY['a,b', '\"q\"', 'NULL', NULL, '', '{x}', E'back\\\\slash', E'new\\nline']"],
@@ -132,6 +139,8 @@ describe("values", () => {
         const { postgres } = landscape
         yield* postgres.query(`
         CREATE TYPE mood AS ENUM ('calm', 'very wild, "indeed"');
+        CREATE TYPE boxed AS ENUM ('calm');
+        CREATE EXTENSION citext; CREATE EXTENSION hstore; CREATE EXTENSION ltree;
         CREATE DOMAIN positive AS numeric(10, 2) CHECK (VALUE > 0);
         CREATE DOMAIN short_list AS int[] CHECK (array_length(VALUE, 1) < 5);
         CREATE TYPE pair AS (a int, b text);

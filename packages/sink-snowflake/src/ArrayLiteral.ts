@@ -7,8 +7,8 @@
 import type { LogicalType } from "@etl-stream/core/LogicalType"
 import type { ByteBuffer } from "./ByteBuffer.ts"
 
-/** How unquoted elements are written. `literal`: the whole array as one JSON string. */
-export type ElementForm = "integer" | "float" | "boolean" | "text" | "literal"
+/** How unquoted elements are written. */
+export type ElementForm = "integer" | "float" | "boolean" | "text"
 
 /** The literal breaks PostgreSQL's syntax. The message holds nothing of it. */
 export class MalformedArray extends Error {
@@ -17,10 +17,8 @@ export class MalformedArray extends Error {
   }
 }
 
-/** The form of a column's elements. `sourceType` is the column's type as the source calls it. */
-export const elementForm = (element: LogicalType, sourceType: string): ElementForm => {
-  // Alone among PostgreSQL's types, box separates elements by semicolons.
-  if (sourceType.startsWith("box")) return "literal"
+/** The form of a column's elements. */
+export const elementForm = (element: LogicalType): ElementForm => {
   switch (element._tag) {
     case "Int16":
     case "Int32":
@@ -98,7 +96,7 @@ const writeQuoted = (source: Uint8Array, start: number, end: number, out: ByteBu
 
 /** Writes the literal in `source[start, end)` as JSON. */
 export const toJson = (source: Uint8Array, start: number, end: number, form: ElementForm, out: ByteBuffer): void => {
-  if (form === "literal" || source[start] === openBracket) return writeText(source, start, end, out)
+  if (source[start] === openBracket) return writeText(source, start, end, out)
   if (source[start] !== openBrace) throw new MalformedArray()
   let depth = 0
   let at = start

@@ -84,7 +84,7 @@ const decimal = (precision: number | undefined, scale: number | undefined): Type
     : text
 }
 
-const logical = (type: LogicalType, sourceType: string): TypeMapping => {
+const logical = (type: LogicalType): TypeMapping => {
   switch (type._tag) {
     case "Boolean":
       return plain("boolean", "BOOLEAN")
@@ -110,7 +110,7 @@ const logical = (type: LogicalType, sourceType: string): TypeMapping => {
     case "Json":
       return variant("json", "text")
     case "Array":
-      return variant("array", ArrayLiteral.elementForm(type.element, sourceType))
+      return variant("array", ArrayLiteral.elementForm(type.element))
     case "Text":
     case "Uuid":
     case "Interval":
@@ -121,7 +121,7 @@ const logical = (type: LogicalType, sourceType: string): TypeMapping => {
 
 /** The mapping of a column. Key columns are never VARIANT, whose values can't be joined on: theirs stay the source's text. */
 export const of = (column: ColumnSchema, isKey: boolean): TypeMapping => {
-  const mapping = logical(column.type, column.sourceType)
+  const mapping = logical(column.type)
   return isKey && mapping.target === "VARIANT" ? text : mapping
 }
 

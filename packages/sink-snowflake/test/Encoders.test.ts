@@ -163,7 +163,6 @@ describe("ArrayLiteral", () => {
       ""
     ])
     assert.strictEqual(json("[0:1]={1,2}", "integer"), "[0:1]={1,2}")
-    assert.strictEqual(json("{(1,1),(0,0);(2,2),(1,1)}", "literal"), "{(1,1),(0,0);(2,2),(1,1)}")
   })
 
   it("keeps any text in any nesting", () => {

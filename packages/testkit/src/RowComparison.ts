@@ -90,7 +90,7 @@ const columnsQuery = `
     COALESCE(b.attnum = ANY (i.indkey::int2[]), false) AS key
   FROM base b
   JOIN pg_type t ON t.oid = b.oid AND t.typtype <> 'd'
-  LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+  LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typoutput = 'array_out'::regproc AND t.typdelim = ','
   LEFT JOIN pg_index i ON i.indrelid = $1::text::regclass AND i.indisprimary
   ORDER BY b.attnum`
 
