@@ -128,6 +128,13 @@ const defaultStreaming = Schema.decodeUnknownSync(Streaming)(empty)
 /** Options as written in a configuration. */
 export const Config = Schema.Struct({
   ...ConnectionOptions.fields,
+  primary: Schema.optionalKey(
+    Schema.Struct(ConnectionOptions.fields).check(Schema.makeFilter(ConnectionOptions.problem))
+  ).annotateKey({
+    description:
+      "How to connect to the primary server when the options above name a standby to read from (PostgreSQL 16): tables are " +
+      "copied from there, and heartbeats and the publication are written there."
+  }),
   publication: Publication.pipe(Schema.withDecodingDefaultKey(Effect.succeed(empty))).annotateKey({
     description: "What the server publishes."
   }),
@@ -185,6 +192,8 @@ export interface Settings extends ConnectionOptions.Connection {
   /** The pipeline's name, as configured. */
   readonly pipeline: string
   readonly applicationName: string
+  /** The primary server, when the pipeline reads from a standby. */
+  readonly primary: ConnectionOptions.Connection | undefined
   readonly publication: { readonly name: string; readonly manage: boolean; readonly check: Duration.Duration }
   readonly slot: {
     readonly name: string
@@ -233,8 +242,12 @@ export const resolve = Effect.fnUntraced(function*(
 ): Effect.fn.Return<Settings, ConnectorError> {
   const derived = objectName(context.pipeline)
   const connection = yield* ConnectionOptions.load(config, context.directory)
+  const primary = config.primary === undefined
+    ? undefined
+    : yield* ConnectionOptions.load(config.primary, context.directory)
   return {
     ...connection,
+    primary,
     pipeline: context.pipeline,
     applicationName: connection.applicationName ?? `etl-stream ${derived}`.slice(0, 63),
     publication: { ...config.publication, name: config.publication.name ?? derived },

@@ -40,6 +40,8 @@ export interface Connections {
     purpose: Session.Purpose,
     connect: Session.Connect<A>
   ) => Effect.Effect<A, ConnectorError, Scope.Scope>
+  /** The primary server when this one is a standby, for what has to be written; otherwise this server itself. */
+  readonly primary: Connections
   /** Whether the server takes no connections because it shuts down or is down. */
   readonly isDown: Effect.Effect<boolean>
 }
@@ -206,8 +208,15 @@ export const make = (settings: Settings): Effect.Effect<Connections, never, Scop
           : Effect.map(run(client), Effect.succeed)))
       return once
     }
-    return {
+    const { primary } = settings
+    const written = primary === undefined
+      ? undefined
+      : yield* make({ ...settings, ...primary, applicationName: settings.applicationName, primary: undefined })
+    const own: Connections = {
       settings,
+      get primary() {
+        return written ?? own
+      },
       query: (doing, row, sql, parameters) =>
         Effect.flatMap(rows(doing, sql, parameters), (found) =>
           decodeRows(doing, row, found)),
@@ -216,4 +225,5 @@ export const make = (settings: Settings): Effect.Effect<Connections, never, Scop
       open,
       isDown
     }
+    return own
   })

@@ -2,7 +2,7 @@
  * The pipeline's sign of life in the server's log, and the gate of what may be confirmed.
  *
  * A record (`HeartbeatRecord`) is written every `heartbeat.every`, and within a second after changes became durable; only the position in
- * the last one is confirmed (of a failover slot, in the last one that came back: then the standbys have it, too). So a slot moves on idle databases, too, and the next run can tell that it stands where this pipeline left it.
+ * the last one is confirmed (of a slot on a standby, or one that standbys keep, in the last one that came back: then they have it, too). So a slot moves on idle databases, too, and the next run can tell that it stands where this pipeline left it.
  * The records come back in the stream, which shows that all of it works: their delay is a metric, and a condition when they stay away. The
  * session that writes them is also the first to hear that the server shuts down: the stream then hangs up, for a server waits
  * for its readers, also for those that stand still.
@@ -73,6 +73,8 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
   const { heartbeat, pipeline, slot } = connections.settings
   const clock = yield* Clock.Clock
   const metrics = Metrics.forPipeline(pipeline)
+  /** Whether a record counts only once it has come back: then the standbys have it, or this standby. */
+  const roundTrip = slot.failover || connections.primary !== connections
   const every = Duration.toMillis(heartbeat.every)
   const run = crypto.randomUUID()
   let recorded = 0n
@@ -161,13 +163,14 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
   const session = (wal: WalStream) =>
     Effect.gen(function*() {
       const client = yield* connections.client("query")
-      const execute = (sql: string) => Connections.run(client, "writing a heartbeat", sql)
+      const writer = connections.primary === connections ? client : yield* connections.primary.client("query")
+      const execute = (sql: string) => Connections.run(writer, "writing a heartbeat", sql)
       const beating = heartbeat.enabled ? beat(execute, wal) : Effect.void
-      yield* Effect.raceFirst(ended(client), Effect.repeat(beating, Schedule.spaced(tick)))
+      yield* Effect.raceAllFirst([ended(client), ended(writer), Effect.repeat(beating, Schedule.spaced(tick))])
     }).pipe(Effect.scoped)
 
   return {
-    confirmable: !heartbeat.enabled ? acknowledged : slot.failover ? () => seen : () => recorded,
+    confirmable: !heartbeat.enabled ? acknowledged : roundTrip ? () => seen : () => recorded,
     observe: (elements) => {
       let own = false
       for (const element of elements) {
@@ -199,7 +202,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     finish: (wal) =>
       !heartbeat.enabled || acknowledged() <= recorded
         ? Effect.void
-        : write((sql) => connections.execute("writing a heartbeat", sql)).pipe(
+        : write((sql) => connections.primary.execute("writing a heartbeat", sql)).pipe(
           Effect.andThen(wal.sendStatus),
           Effect.timeoutOption(finishTimeout),
           Effect.ignore,

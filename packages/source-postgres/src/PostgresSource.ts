@@ -169,9 +169,15 @@ const snapshot = (
     const scope = yield* Effect.scope
     // Once its snapshot is imported, the session that exported it (and with it a temporary slot) isn't needed any more.
     return yield* Effect.scoped(Effect.gen(function*() {
-      const exported = yield* Slot.create(connections, origin === "new slot" ? "permanent" : "temporary")
+      const { primary } = connections
+      // Rows are never copied from a standby: a snapshot there may lack some that the primary has removed meanwhile.
+      if (primary !== connections && origin === "new slot") yield* Slot.create(connections, "permanent")
+      const exported = yield* Slot.create(
+        primary,
+        primary === connections && origin === "new slot" ? "permanent" : "temporary"
+      )
       return yield* Scope.provide(
-        Snapshot.open(connections, exported, tables, readCatalog(connections, report.server), report.catalog.types),
+        Snapshot.open(primary, exported, tables, readCatalog(connections, report.server), report.catalog.types),
         scope
       )
     }))

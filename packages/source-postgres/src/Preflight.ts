@@ -18,6 +18,7 @@ import * as PublicationChecks from "./preflight/PublicationChecks.ts"
 import * as ServerChecks from "./preflight/ServerChecks.ts"
 import * as SlotChecks from "./preflight/SlotChecks.ts"
 import * as TableChecks from "./preflight/TableChecks.ts"
+import * as StandbyDecoding from "./StandbyDecoding.ts"
 
 export type Server = Facts.Server
 
@@ -45,7 +46,9 @@ export const checkLog = Effect.fn("PostgresSource.checkLog")(function*(
   held: Lsn.Lsn
 ) {
   const doing = "reading the end of the server's log"
-  const [row] = yield* connections.query(doing, Log, "SELECT pg_current_wal_insert_lsn()::text AS end")
+  // After a restart a standby replays again what it had replayed before.
+  const [row] = yield* connections.primary.query(doing, Log, "SELECT pg_current_wal_insert_lsn()::text AS end")
+  yield* StandbyDecoding.caughtUp(connections)
   const end = row === undefined ? undefined : Lsn.parse(row.end)
   if (end === undefined || held <= end) return
   return yield* PostgresError.make(

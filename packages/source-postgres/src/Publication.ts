@@ -15,6 +15,7 @@ import type { CatalogTable } from "./Catalog.ts"
 import type { Connections } from "./Connections.ts"
 import * as PostgresError from "./PostgresError.ts"
 import * as Sql from "./Sql.ts"
+import * as StandbyDecoding from "./StandbyDecoding.ts"
 
 /** How a publication publishes one table. */
 export interface PublishedTable {
@@ -182,7 +183,7 @@ const shrink = Effect.fn("PostgresSource.shrinkPublication")(function*(
   const gone = publication.members.filter((member) => !wanted.has(tableId(member)))
   if (gone.length === 0) return
   const { name } = publication
-  yield* connections.execute(
+  yield* connections.primary.execute(
     `removing tables from publication ${name}`,
     `ALTER PUBLICATION ${Sql.identifier(name)} DROP TABLE ${gone.map((table) => `ONLY ${Sql.table(table)}`).join(", ")}`
   )
@@ -230,7 +231,7 @@ export const ensure = Effect.fn("PostgresSource.ensurePublication")(function*(
   const marking = publication === undefined
     ? `; COMMENT ON PUBLICATION ${Sql.identifier(name)} IS ${Sql.literal(mark + pipeline)}`
     : ""
-  yield* connections.execute(`changing publication ${name}`, statement + marking).pipe(
+  yield* connections.primary.execute(`changing publication ${name}`, statement + marking).pipe(
     Effect.mapError((error) =>
       error.reason === "Forbidden"
         ? new ConnectorError({
@@ -240,6 +241,7 @@ export const ensure = Effect.fn("PostgresSource.ensurePublication")(function*(
         : error
     )
   )
+  yield* StandbyDecoding.caughtUp(connections)
   yield* Effect.logInfo(
     publication === undefined ? "created publication" : "added tables to publication",
     { publication: name, tables: absent.map((table) => tableId(table.schema.table)) }

@@ -15,6 +15,7 @@ import * as Connections from "./Connections.ts"
 import * as Lsn from "./Lsn.ts"
 import * as PostgresError from "./PostgresError.ts"
 import * as Sql from "./Sql.ts"
+import * as StandbyDecoding from "./StandbyDecoding.ts"
 import * as SynchronousGuard from "./SynchronousGuard.ts"
 
 export interface SlotState {
@@ -198,13 +199,14 @@ export const create = (
     const pid = "processID" in client ? String(client.processID) : "0"
     const slot = kind === "permanent" ? name : `${name.slice(0, 63 - 6 - pid.length)}_copy_${pid}`
     const doing = `creating ${kind} replication slot ${slot}`
-    const rows = yield* Connections.run(
+    const creating = Connections.run(
       client,
       doing,
       `CREATE_REPLICATION_SLOT ${Sql.identifier(slot)} ${kind === "temporary" ? "TEMPORARY " : ""}LOGICAL pgoutput ${
         kind === "permanent" && failover ? "(SNAPSHOT 'export', FAILOVER)" : "EXPORT_SNAPSHOT"
       }`
-    ).pipe(
+    )
+    const rows = yield* StandbyDecoding.withPrimary(connections, creating).pipe(
       Effect.raceFirst(Effect.andThen(waitNotice, Effect.never)),
       // The server goes on waiting for other transactions after its client has gone.
       Effect.onInterrupt(() =>

@@ -58,7 +58,7 @@ const wait = Effect.fnUntraced(function*(client: Client) {
 
 /** Waits once, for example before rows are read in a snapshot that sees everything that is in the log. */
 export const once = (connections: Connections.Connections): Effect.Effect<void, ConnectorError> =>
-  Effect.scoped(Effect.flatMap(connections.client("copy"), wait))
+  Effect.scoped(Effect.flatMap(connections.primary.client("copy"), wait))
 
 /** A guard with a session of its own, closed with the scope. */
 export const make = Effect.fnUntraced(function*(
@@ -66,7 +66,7 @@ export const make = Effect.fnUntraced(function*(
   conditions: Conditions
 ): Effect.fn.Return<SynchronousGuard, ConnectorError, Scope.Scope> {
   // Of a kind without a time limit: when it is up, a commit doesn't fail but goes on without the standbys.
-  const client = yield* connections.client("copy")
+  const client = yield* connections.primary.client("copy")
   const alarm = conditions.raise({
     name: late,
     severity: "warning",

@@ -4,6 +4,7 @@
 import type { Check } from "@etl-stream/core/Check"
 import { critical, warning } from "@etl-stream/core/Finding"
 import * as Sql from "../Sql.ts"
+import * as StandbyDecoding from "../StandbyDecoding.ts"
 import type { Facts } from "./Facts.ts"
 
 const walLevel: Check<Facts> = {
@@ -23,11 +24,30 @@ const walLevel: Check<Facts> = {
 
 const standby: Check<Facts> = {
   name: "primary",
-  looksAt: "the server is a primary",
+  looksAt: "the server is a primary, or a standby that can be read from",
   severities: ["critical"],
-  *find({ server }) {
-    // A failover that is going on ends: worth another attempt.
-    if (server.standby) yield critical("Unreachable", "the server is a standby", "Connect to the primary server.")
+  *find({ server, settings }) {
+    if (!server.standby) return
+    if (settings.primary === undefined) {
+      // A failover that is going on ends: worth another attempt.
+      yield critical(
+        "Unreachable",
+        "the server is a standby",
+        "Connect to the primary server. To read from a standby (PostgreSQL 16), set primary in the source's options, too."
+      )
+    } else if (server.version < StandbyDecoding.version) {
+      yield critical(
+        "Unsupported",
+        `the server is a standby that runs PostgreSQL ${server.versionText}`,
+        "Reading from a standby needs PostgreSQL 16: connect to the primary server."
+      )
+    } else if (settings.slot.failover) {
+      yield critical(
+        "Misconfigured",
+        "a slot on a standby can't be kept on other standbys",
+        "Set slot.failover to false, or connect to the primary server."
+      )
+    }
   }
 }
 
