@@ -103,7 +103,7 @@ const Streaming = Schema.Struct({
     description:
       "off: the server keeps a transaction, on its own disk when it is large, and sends it when it has committed; on: it sends " +
       "large ones (logical_decoding_work_mem) while they are in progress, and they are kept here until they commit. A " +
-      "long load then arrives sooner, and its sequence is the same."
+      "long load then arrives sooner, and its sequence is the same. Logical messages in savepoints that are rolled back come all the same."
   }),
   directory: Schema.optionalKey(Schema.NonEmptyString).annotateKey({
     description: "Folder for transactions in progress; each pipeline has a private one in it. Default: ./spool."

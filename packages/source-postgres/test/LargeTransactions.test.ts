@@ -1,19 +1,10 @@
 import { assert, layer } from "@effect/vitest"
-import type { Element } from "@etl-stream/core/Element"
-import * as Lsn from "@etl-stream/source-postgres/Lsn"
-import * as PgOutputDecoder from "@etl-stream/source-postgres/PgOutputDecoder"
-import * as PostgresType from "@etl-stream/source-postgres/PostgresType"
-import * as ReplicationConnection from "@etl-stream/source-postgres/ReplicationConnection"
-import * as StreamedTransactions from "@etl-stream/source-postgres/StreamedTransactions"
 import * as EmbeddedPostgres from "@etl-stream/testkit/EmbeddedPostgres"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as fs from "node:fs"
-import * as os from "node:os"
-import * as path from "node:path"
-import { Client } from "pg"
-import { linesOf } from "./elementLines.ts"
+import * as fc from "fast-check"
+import { positionNow, type Postgres, prepare, read, same, session } from "./SlotReading.ts"
 
 /**
  * Transactions larger than the server's decoding memory, read through two slots: as the server sends them when they are committed,
@@ -27,174 +18,77 @@ class Server extends Context.Service<Server, EmbeddedPostgres.EmbeddedPostgres>(
   )
 }
 
-type Postgres = EmbeddedPostgres.EmbeddedPostgres
-
-const temporaryFolder = Effect.acquireRelease(
-  Effect.sync(() => fs.mkdtempSync(path.join(os.tmpdir(), "etl-stream-spool-"))),
-  (folder) => Effect.sync(() => fs.rmSync(folder, { recursive: true, force: true }))
-)
-
-const diskLimit = 1024 ** 3
-
-/** A session of its own, for transactions that stay open. */
-const session = (pg: Postgres) =>
-  Effect.acquireRelease(
-    Effect.promise(async () => {
-      const client = new Client({ connectionString: pg.url })
-      client.on("error", () => undefined)
-      await client.connect()
-      return {
-        run: (sql: string) => Effect.promise(() => client.query(sql)),
-        end: () => client.end().catch(() => undefined)
-      }
-    }),
-    ({ end }) => Effect.promise(end)
-  )
-
-const positionNow = (pg: Postgres) =>
-  Effect.map(
-    pg.query("SELECT pg_current_wal_insert_lsn()::text AS lsn"),
-    ([row]) => Lsn.parse(String(row?.["lsn"])) ?? 0n
-  )
-
-/** Two slots on one publication of everything that is there. */
-const prepare = Effect.fnUntraced(function*(pg: Postgres, name: string, tables: ReadonlyArray<string>) {
-  yield* pg.query(`CREATE PUBLICATION ${name} FOR TABLE ${tables.join(", ")}`)
-  for (const slot of [`${name}_on`, `${name}_off`]) {
-    yield* pg.query(`SELECT pg_create_logical_replication_slot('${slot}', 'pgoutput')`)
-  }
-})
-
-const decoder = () =>
-  PgOutputDecoder.make({
-    tables: [],
-    copied: new Map(),
-    resolveRelation: (relation) => ({
-      table: { schema: relation.schema, name: relation.name },
-      version: 1,
-      columns: relation.columns.map((column) => ({
-        name: column.name,
-        ...PostgresType.resolve(PostgresType.emptyCatalog, column.typeOid, column.typmod),
-        nullable: true
-      })),
-      identity: relation.replicaIdentity === "f" ? { _tag: "Full" } : { _tag: "Key", columns: [0] }
-    })
-  })
-
-interface Reading {
-  /** Lines per table, with the barriers between its rows. */
-  readonly tables: Readonly<Record<string, ReadonlyArray<string>>>
-  readonly messages: ReadonlyArray<string>
-  /** Most that transactions in progress took on disk. */
-  readonly spooled: number
-  readonly files: ReadonlyArray<string>
-}
-
-const collect = (
-  elements: ReadonlyArray<Element>,
-  tables: Map<string, Array<string>>,
-  messages: Array<string>
-): void => {
-  const say = (table: string, lines: ReadonlyArray<string>) => {
-    const list = tables.get(table) ?? []
-    for (const line of lines) list.push(line)
-    tables.set(table, list)
-  }
-  for (const element of elements) {
-    switch (element._tag) {
-      case "Rows":
-        say(element.batch.table.table.name, linesOf(element))
-        break
-      case "Truncate":
-        say(element.table.table.name, linesOf(element))
-        break
-      case "Schema":
-        say(element.table.table.name, [
-          `Schema ${element.sequence.commit}/${element.sequence.ordinal} ${
-            element.table.columns.map(({ name }) => name).join()
-          }`
-        ])
-        break
-      case "Message":
-        messages.push(
-          `${element.prefix} ${element.sequence.commit}/${element.sequence.ordinal} ${
-            Buffer.from(element.content).toString()
-          }`
-        )
-        break
-      default:
-    }
-  }
-}
-
-interface ReadOptions {
-  readonly streaming: boolean
-  readonly folder?: string
-  readonly immediate?: boolean
-}
-
-/** Reads a slot up to `target`, from wherever it is, and confirms nothing. */
-const read = Effect.fnUntraced(function*(pg: Postgres, name: string, target: bigint, options: ReadOptions) {
-  const folder = options.folder ?? (yield* temporaryFolder)
-  const slot = `${name}_${options.streaming ? "on" : "off"}`
-  return yield* Effect.scoped(Effect.gen(function*() {
-    const connection = yield* ReplicationConnection.connect({
-      host: pg.host,
-      port: pg.port,
-      user: pg.user,
-      password: pg.password,
-      database: pg.database,
-      ...(options.immediate === true ? { options: "-c debug_logical_replication_streaming=immediate" } : {})
-    })
-    const wal = yield* connection.start({
-      slot,
-      publications: [name],
-      messages: true,
-      acknowledged: () => 0n,
-      streaming: options.streaming
-    })
-    const stage = options.streaming
-      ? yield* StreamedTransactions.make(wal.pull, { directory: folder, diskLimit })
-      : { pull: wal.pull, spooled: () => 0 }
-    const target_ = decoder()
-    const tables = new Map<string, Array<string>>()
-    const messages: Array<string> = []
-    let spooled = 0
-    for (;;) {
-      const elements = yield* target_.decode(yield* stage.pull)
-      spooled = Math.max(spooled, stage.spooled())
-      collect(elements, tables, messages)
-      if (elements.some((element) => element._tag === "Watermark" && element.position >= target)) {
-        const reading: Reading = {
-          tables: Object.fromEntries(tables),
-          messages,
-          spooled,
-          files: options.streaming ? fs.readdirSync(folder) : []
-        }
-        return reading
-      }
-    }
-  }))
-})
-
-/** Reads both slots and compares; the changes must have been streamed. */
-const same = Effect.fnUntraced(function*(pg: Postgres, name: string, options: Partial<ReadOptions> = {}) {
-  const target = yield* positionNow(pg)
-  const off = yield* read(pg, name, target, { streaming: false })
-  const on = yield* read(pg, name, target, { ...options, streaming: true })
-  assert.isAbove(on.spooled, 0, "nothing was streamed")
-  assert.deepStrictEqual(Object.keys(on.tables).sort(), Object.keys(off.tables).sort())
-  for (const [table, lines] of Object.entries(off.tables)) {
-    const actual = on.tables[table] ?? []
-    lines.forEach((line, index) => assert.strictEqual(actual[index], line, `${table}, line ${index}`))
-    assert.strictEqual(actual.length, lines.length, table)
-  }
-  assert.deepStrictEqual([...on.messages].sort(), [...off.messages].sort())
-  return { off, on }
-})
-
 const rows = (table: string, from: number, count: number): string =>
   `INSERT INTO ${table} SELECT i, 'row ' || i, repeat('x', 100) FROM generate_series(${from}, ${from + count - 1}) i`
+
+/** Tables of the random work: one that all sessions write to, each its own rows, and one for each session alone. */
+const sessions = 4
+const own = (index: number): string => `own_${index}`
+
+/** What one session does next, by chance. Statements never wait for another session. */
+const statement = (index: number, [what, size]: readonly [number, number], unique: number): string => {
+  const table = what % 2 === 0 ? "shared" : own(index)
+  const mine = `s = ${index}`
+  const from = unique * 1000
+  switch (what % 13) {
+    case 0:
+    case 1:
+    case 2:
+    case 3:
+      return `INSERT INTO ${table} SELECT ${index}, i, 'row ' || i, repeat('v', ${size}) FROM generate_series(${from}, ${
+        from + size
+      }) i`
+    case 4:
+      return `INSERT INTO ${table} SELECT ${index}, i, 'large', repeat(i::text, 3000) FROM generate_series(${from}, ${
+        from + size % 5
+      }) i`
+    case 5:
+      return `UPDATE ${table} SET note = 'changed ' || ${unique} WHERE ${mine} AND k % 3 = ${size % 3}`
+    case 6:
+      return `UPDATE ${table} SET k = k + ${unique}000000 WHERE ${mine} AND k % 17 = ${size % 17}`
+    case 7:
+      return `DELETE FROM ${table} WHERE ${mine} AND k % 7 = ${size % 7}`
+    case 8:
+      return `SELECT pg_logical_emit_message(${size % 2 === 0}, 'm${index}', '${unique}')`
+    case 9:
+      return size % 4 === 0 ? `TRUNCATE ${own(index)}` : `SAVEPOINT s${unique}`
+    case 10:
+      return size % 4 === 0 ? `ALTER TABLE ${own(index)} ADD COLUMN c${unique} int DEFAULT 7` : `SAVEPOINT s${unique}`
+    default:
+      return `SAVEPOINT s${unique}`
+  }
+}
+
+/** Lets sessions take turns with statements, savepoints and the ends of their transactions. */
+const work = Effect.fnUntraced(function*(pg: Postgres, seed: number, steps: number) {
+  const open = Array.from({ length: sessions }, () => session(pg))
+  const clients = yield* Effect.all(open)
+  const savepoints: ReadonlyArray<Array<string>> = clients.map(() => [])
+  const choices = fc.sample(fc.tuple(fc.nat(sessions - 1), fc.nat(999), fc.integer({ min: 1, max: 400 })), {
+    numRuns: steps,
+    seed
+  })
+  yield* Effect.forEach(clients, ({ run }) => run("BEGIN"))
+  for (const [unique, [index, what, size]] of choices.entries()) {
+    const client = clients[index]
+    const held = savepoints[index]
+    if (client === undefined || held === undefined) continue
+    if (what >= 960) {
+      yield* client.run(`${what >= 970 ? "COMMIT" : "ROLLBACK"}; BEGIN`)
+      held.length = 0
+    } else if (what >= 800 && held.length > 0) {
+      const [name = ""] = held.splice(size % held.length)
+      yield* client.run(what >= 900 ? `RELEASE ${name}` : `ROLLBACK TO ${name}; RELEASE ${name}`)
+    } else {
+      const sql = statement(index, [what, size], unique + 1)
+      // A message in a savepoint that may be rolled back is another matter, below.
+      if (sql.includes("pg_logical_emit_message") && held.length > 0) continue
+      if (sql.startsWith("SAVEPOINT")) held.push(sql.slice("SAVEPOINT ".length))
+      yield* client.run(sql)
+    }
+  }
+  yield* Effect.forEach(clients, ({ run }) => run("COMMIT"))
+})
 
 layer(Server.layer, { excludeTestServices: true, timeout: 60_000 })("large transactions", (it) => {
   it.effect("give the same changes with the same sequences when they are streamed in progress", () =>
@@ -314,12 +208,52 @@ layer(Server.layer, { excludeTestServices: true, timeout: 60_000 })("large trans
       assert.strictEqual(off.tables["aborted"]?.length, 1 + 901)
     }).pipe(Effect.scoped))
 
+  it.effect("of random work in several sessions give the same with and without streaming, of single changes too", () =>
+    Effect.gen(function*() {
+      const pg = yield* Server
+      const columns = "(s int, k bigint, note text, body text, PRIMARY KEY (k, s))"
+      const tables = ["shared", ...Array.from({ length: sessions }, (_, index) => own(index))]
+      for (const table of tables) {
+        yield* pg.query(`CREATE TABLE ${table} ${columns}; ALTER TABLE ${table} ALTER body SET STORAGE EXTERNAL`)
+      }
+      yield* prepare(pg, "random", tables)
+      yield* work(pg, 20_261_125, 300)
+      const { off } = yield* same(pg, "random")
+      const lines = Object.values(off.tables).flat()
+      assert.isAbove(lines.length, 5000)
+      for (const what of ["Insert", "Update", "Delete", "KeyChangeNew", "Truncate", "Schema", "~unsent"]) {
+        assert.isTrue(lines.some((line) => line.includes(what)), `the work has ${what}`)
+      }
+      assert.isAbove(off.messages.length, 0)
+      // A block for every change, where the server can be told to.
+      if (EmbeddedPostgres.version >= 16) yield* same(pg, "random", { immediate: true })
+    }).pipe(Effect.scoped))
+
+  it.effect("bring messages of savepoints that were rolled back, which the server ascribes to the whole transaction", () =>
+    Effect.gen(function*() {
+      const pg = yield* Server
+      yield* pg.query("CREATE TABLE told (id int PRIMARY KEY, note text, body text)")
+      yield* prepare(pg, "told", ["told"])
+      yield* pg.query(`BEGIN; ${rows("told", 1, 900)}; SELECT pg_logical_emit_message(true, 'told', 'kept');
+        SAVEPOINT a; SELECT pg_logical_emit_message(true, 'told', 'rolled back'); ${
+        rows("told", 1001, 900)
+      }; ROLLBACK TO a;
+        ${rows("told", 2001, 900)}; COMMIT`)
+      const target = yield* positionNow(pg)
+      const told = (streaming: boolean) =>
+        Effect.map(
+          read(pg, "told", target, { streaming }),
+          ({ messages }) => messages.map((line) => line.split("/")[1])
+        )
+      assert.deepStrictEqual(yield* told(false), ["1800 kept"])
+      assert.deepStrictEqual(yield* told(true), ["1800 kept", "1800 rolled back"])
+    }).pipe(Effect.scoped))
+
   it.effect("keep the announcements of other transactions that came while they were in progress", () =>
     Effect.gen(function*() {
       const pg = yield* Server
-      const [{ version } = {}] = yield* pg.query("SELECT current_setting('server_version_num')::int AS version")
       // Column lists came with PostgreSQL 15; before, nothing changes a relation's announcement without a lock on the table.
-      if (Number(version) < 150_000) return
+      if (EmbeddedPostgres.version < 15) return
       yield* pg.query("CREATE TABLE listed (id int PRIMARY KEY, note text, body text, more text)")
       yield* pg.query("CREATE PUBLICATION listed FOR TABLE listed (id, note)")
       for (const slot of ["listed_on", "listed_off"]) {
