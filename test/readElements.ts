@@ -18,7 +18,7 @@ let reported = -1
 
 const program = Effect.gen(function*() {
   const config = yield* Schema.decodeUnknownEffect(Schema.fromJsonString(Config.Config))(options)
-  const source = yield* PostgresSource.make(Config.resolve(config, { pipeline, directory: process.cwd() }))
+  const source = yield* PostgresSource.make(yield* Config.resolve(config, { pipeline, directory: process.cwd() }))
   yield* source.tables
   const elements = source.stream({
     positions: new Map(),
