@@ -146,6 +146,8 @@ const tableLine = (table: TableView, rate: TableRate | undefined, nameColumns: n
       return line([head, piece("waiting to be copied", "dim")], look)
     case "copying":
       return line([head, ...copyingPieces(table, rate, look)], look)
+    case "left":
+      return line([head, piece("no longer read", "dim")], look)
     case "streaming":
       return line([
         head,
@@ -191,13 +193,21 @@ const pipelineLines = ({ rates, retryAt, view }: PipelineModel, now: number, loo
   const error = view.lastError !== undefined && (waiting || view.phase === "failed")
     ? [line([piece(`  ${view.lastError.message}`, "red")], look)]
     : []
+  const conditions = view.conditions.map(({ message, severity }) =>
+    line([piece(`  ${message}`, severity === "critical" ? "red" : "yellow")], look)
+  )
   const nameColumns = Math.min(
     Math.max(8, ...view.tables.map(({ table }) => width(table))),
     Math.max(8, Math.floor(look.width * (look.width < 60 ? 0.5 : 0.35)))
   )
-  const order = { copying: 0, opening: 1, waiting: 1, streaming: 2 }
+  const order = { copying: 0, opening: 1, waiting: 1, streaming: 2, left: 3 }
   const tables = [...view.tables].sort((a, b) => order[a.phase] - order[b.phase])
-  return [head, ...error, ...tables.map((table) => tableLine(table, rates.tables.get(table.table), nameColumns, look))]
+  return [
+    head,
+    ...error,
+    ...conditions,
+    ...tables.map((table) => tableLine(table, rates.tables.get(table.table), nameColumns, look))
+  ]
 }
 
 /** The view's lines: at most `look.height - 1`, each at most `look.width` columns wide. */

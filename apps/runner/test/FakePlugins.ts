@@ -96,7 +96,15 @@ export const counter = Plugin.source({
         stream: ({ positions }) => {
           const position = positions.get("public.numbers")
           const copy: ReadonlyArray<Element> = position?.copied !== undefined ? [] : [
-            { _tag: "SnapshotBegin", table, position: 1n, estimatedRows: config.rows, estimatedBytes: undefined },
+            {
+              _tag: "SnapshotBegin",
+              table,
+              position: 1n,
+              plan: undefined,
+              resumed: false,
+              estimatedRows: config.rows,
+              estimatedBytes: undefined
+            },
             ...(config.rows === 0
               ? []
               : [
@@ -104,10 +112,11 @@ export const counter = Plugin.source({
                   _tag: "SnapshotRows",
                   batch: batch(ChangeBatch.Operation.Read, 1, 0, 0, config.rows),
                   position: 1n,
-                  part: 0
+                  chunk: 0
                 } as const
               ]),
-            { _tag: "SnapshotEnd", table, position: 1n, rows: config.rows }
+            { _tag: "SnapshotChunk", table, position: 1n, chunk: 0, rows: config.rows },
+            { _tag: "SnapshotEnd", table, position: 1n, chunks: 1, settled: 1n }
           ]
           const changes = Stream.range(2, config.changes + 1).pipe(
             Stream.rechunk(1),

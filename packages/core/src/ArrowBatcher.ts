@@ -41,7 +41,7 @@ interface Part {
 
 interface Group {
   readonly _tag: "Group"
-  /** The first element, whose tag, position and part the joined one gets. */
+  /** The first element, whose tag, position and chunk the joined one gets. */
   readonly first: Rows | SnapshotRows
   readonly since: number
   readonly parts: Array<Part>
@@ -64,7 +64,8 @@ const joins = (group: Group, element: Rows | SnapshotRows): boolean => {
   const { first } = group
   const [table, other] = [first.batch.table, element.batch.table]
   return first._tag === element._tag && (table === other || table.version === other.version) &&
-    (first._tag === "Rows" || (element._tag === "SnapshotRows" && first.position === element.position))
+    (first._tag === "Rows" ||
+      (element._tag === "SnapshotRows" && first.position === element.position && first.chunk === element.chunk))
 }
 
 export class ArrowBatcher {

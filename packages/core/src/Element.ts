@@ -1,7 +1,7 @@
 /**
  * What a source's stream is made of. Elements are batches or marks between batches, never single rows.
  *
- * Order matters per table: `Schema`, `Truncate`, `SnapshotBegin` and `SnapshotEnd` are barriers for their table. A
+ * Order matters per table: all but rows are barriers for their table. A
  * `Watermark` says that every element before it belongs to transactions up to its position, and none after it does.
  */
 import type { ChangeBatch } from "./ChangeBatch.ts"
@@ -15,32 +15,69 @@ export interface Rows {
 }
 
 /**
- * A table's copy begins, read in a snapshot at `position`: whatever a sink holds of an earlier, unfinished copy is void.
- * Changes with a commit position below `position` are part of the copy and are not streamed for this table.
+ * A table's copy begins, or goes on where an earlier run left it (`resumed`).
+ *
+ * Every change with a commit position at or above `position` is streamed, whether or not the copy holds it, and none below; the
+ * chunks of the copy are read in snapshots at or above it. So a copy and its changes may come side by side, a row of the copy
+ * supersedes the changes below its own snapshot's position, and a table is right once its copy is complete and its changes
+ * are applied. Unless it is resumed, whatever a sink holds of the table is void.
  */
 export interface SnapshotBegin {
   readonly _tag: "SnapshotBegin"
   readonly table: TableSchema
   readonly position: bigint
-  /** Planner's estimates, for progress only; undefined when never analysed. */
+  /**
+   * How the source has cut the table into chunks: opaque text that a sink keeps with the unfinished copy and gives back, so that
+   * a later run copies the missing chunks only. Undefined: this copy can't be resumed.
+   */
+  readonly plan: string | undefined
+  /** Whether the unfinished copy that the sink gave back (`TablePosition.copying`) goes on. */
+  readonly resumed: boolean
+  /** Planner's estimates of the whole copy, for progress only; undefined when never analysed. */
   readonly estimatedRows: number | undefined
   readonly estimatedBytes: number | undefined
 }
 
-/** Rows of a copy (operation `Read`), in any order. `part` numbers them from 0 within their table's copy. */
+/** Rows of one chunk of a copy (operation `Read`), in any order; rows of other chunks may come in between. */
 export interface SnapshotRows {
   readonly _tag: "SnapshotRows"
   readonly batch: ChangeBatch
+  /** Position of the snapshot that the chunk is read in, also in the rows' sequence. */
   readonly position: bigint
-  readonly part: number
+  /** Number of the chunk in the copy's plan, from 0. */
+  readonly chunk: number
 }
 
-/** The table's copy is complete: `rows` rows in all parts. */
+/** All rows of a chunk have come. */
+export interface SnapshotChunk {
+  readonly _tag: "SnapshotChunk"
+  readonly table: TableSchema
+  readonly position: bigint
+  readonly chunk: number
+  /** Number of its rows. */
+  readonly rows: number
+}
+
+/** The table's copy is complete: all chunks have come, those of earlier runs included. */
 export interface SnapshotEnd {
   readonly _tag: "SnapshotEnd"
   readonly table: TableSchema
+  /** Position of its `SnapshotBegin`. */
   readonly position: bigint
-  readonly rows: number
+  /** Number of chunks of the plan. */
+  readonly chunks: number
+  /**
+   * From this position on a change may be taken for what it is. Between `position` and here the source may have to complete
+   * changes from the table itself. A sink keeps it and gives it back (`TablePosition.settled`). All chunks of a table without a key
+   * are read in one snapshot, at this position, and changes below it are part of the copy.
+   */
+  readonly settled: bigint
+}
+
+/** The table is no longer read: from here on what a sink holds of it doesn't count as a complete copy. It is not deleted. */
+export interface TableLeft {
+  readonly _tag: "TableLeft"
+  readonly table: TableSchema
 }
 
 /** The table's shape changes here: batches before have the old schema, batches after it this one. */
@@ -75,7 +112,17 @@ export interface Message {
   readonly content: Uint8Array
 }
 
-export type Element = Rows | SnapshotBegin | SnapshotRows | SnapshotEnd | Schema | Truncate | Watermark | Message
+export type Element =
+  | Rows
+  | SnapshotBegin
+  | SnapshotRows
+  | SnapshotChunk
+  | SnapshotEnd
+  | TableLeft
+  | Schema
+  | Truncate
+  | Watermark
+  | Message
 
 /** The table that an element belongs to, or undefined for `Watermark` and `Message`. */
 export const tableOf = (element: Element): TableName | undefined => {
@@ -84,7 +131,9 @@ export const tableOf = (element: Element): TableName | undefined => {
     case "SnapshotRows":
       return element.batch.table.table
     case "SnapshotBegin":
+    case "SnapshotChunk":
     case "SnapshotEnd":
+    case "TableLeft":
     case "Schema":
     case "Truncate":
       return element.table.table

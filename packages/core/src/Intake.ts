@@ -17,7 +17,7 @@ import { ConnectorError } from "./ConnectorError.ts"
 import type * as Element from "./Element.ts"
 import type { Account } from "./MemoryBudget.ts"
 import type { Progress } from "./Progress.ts"
-import type { Route, Routes } from "./Route.ts"
+import type { Chunk, Route, Routes } from "./Route.ts"
 import * as Sequence from "./Sequence.ts"
 import type { TableElement } from "./Sink.ts"
 import type { TableId } from "./TableSchema.ts"
@@ -162,11 +162,11 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
     if (!(yield* reserve(barrierFootprint))) return false
     const { position } = element
     const { counters } = route
-    route.copy = { position, received: 0, passed: 0 }
+    route.copy = { position, chunks: new Map() }
     counters.phase = "copying"
     counters.startedAt = yield* Clock.currentTimeMillis
     counters.copiedAt = undefined
-    counters.snapshotRows = 0
+    counters.snapshotRows = element.resumed ? routes.positions.get(route.table)?.copying?.rows ?? 0 : 0
     counters.snapshotBytes = 0
     counters.estimatedRows = element.estimatedRows
     counters.estimatedBytes = element.estimatedBytes
@@ -175,27 +175,56 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
     }
     progress.phase = "snapshot"
     const covered = coveredBy(position)
-    if (route.upTo === undefined || Sequence.compare(route.upTo, covered) < 0) route.upTo = covered
-    // Until the copy is durable nothing after it may be acknowledged.
-    yield* ticket(route, covered)
+    // The sink may be further already: changes come while a copy is under way.
+    if (route.upTo === undefined || Sequence.compare(route.upTo, covered) < 0) {
+      route.upTo = covered
+      yield* ticket(route, covered)
+    }
     yield* offer(route, { ...element, table: route.target }, barrierFootprint)
     return true
   })
+
+  /** The chunk of a copy that is under way. */
+  const chunkOf = (route: Route, chunk: number): Effect.Effect<Chunk, ConnectorError> => {
+    const { copy } = route
+    if (copy === undefined) {
+      return protocol(route.table, `Rows of a copy of ${route.table} came without its beginning`)
+    }
+    let counts = copy.chunks.get(chunk)
+    if (counts === undefined) {
+      counts = { received: 0, passed: 0 }
+      copy.chunks.set(chunk, counts)
+    }
+    return Effect.succeed(counts)
+  }
 
   const snapshotRows = Effect.fnUntraced(function*(element: Element.SnapshotRows) {
     const route = yield* routes.resolve(element.batch.table)
     yield* count(route, element.batch)
     if (route.target === undefined) return yield* leftOut(route, element.batch.rows)
-    if (route.copy?.position !== element.position) {
-      return yield* protocol(route.table, `Rows of a copy of ${route.table} came without its beginning`)
-    }
+    const chunk = yield* chunkOf(route, element.chunk)
     const copied = BatchConcat.compact(element.batch)
     const footprint = BatchConcat.footprint(copied)
     if (!(yield* reserve(footprint))) return false
     const { batch, held } = yield* transform(route, copied, footprint)
-    route.copy.received += element.batch.rows
-    route.copy.passed += batch?.rows ?? 0
+    chunk.received += element.batch.rows
+    chunk.passed += batch?.rows ?? 0
     if (batch !== undefined) yield* offer(route, batch === element.batch ? element : { ...element, batch }, held)
+    return true
+  })
+
+  const snapshotChunk = Effect.fnUntraced(function*(element: Element.SnapshotChunk) {
+    const route = yield* routes.resolve(element.table)
+    if (route.target === undefined) return true
+    const { passed, received } = yield* chunkOf(route, element.chunk)
+    if (received !== element.rows) {
+      const message =
+        `Chunk ${element.chunk} of the copy of ${route.table} should have ${element.rows} rows, but ${received} came`
+      return yield* protocol(route.table, message)
+    }
+    if (!(yield* reserve(barrierFootprint))) return false
+    route.copy?.chunks.delete(element.chunk)
+    yield* offer(route, { ...element, table: route.target, rows: passed }, barrierFootprint)
     return true
   })
 
@@ -206,13 +235,23 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
     if (copy?.position !== element.position) {
       return yield* protocol(route.table, `A copy of ${route.table} ended that didn't begin`)
     }
-    if (copy.received !== element.rows) {
-      const message = `The copy of ${route.table} should have ${element.rows} rows, but ${copy.received} came`
-      return yield* protocol(route.table, message)
+    const [open] = copy.chunks.keys()
+    if (open !== undefined) {
+      return yield* protocol(route.table, `The copy of ${route.table} ended before its chunk ${open} did`)
     }
     if (!(yield* reserve(barrierFootprint))) return false
     route.copy = undefined
-    yield* offer(route, { ...element, table: route.target, rows: copy.passed }, barrierFootprint)
+    yield* offer(route, { ...element, table: route.target }, barrierFootprint)
+    return true
+  })
+
+  const tableLeft = Effect.fnUntraced(function*(element: Element.TableLeft) {
+    const route = yield* routes.resolve(element.table)
+    if (route.target === undefined) return true
+    if (!(yield* reserve(barrierFootprint))) return false
+    route.copy = undefined
+    route.counters.phase = "left"
+    yield* offer(route, { ...element, table: route.target }, barrierFootprint)
     return true
   })
 
@@ -244,8 +283,12 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
         return schema(element)
       case "SnapshotBegin":
         return snapshotBegin(element)
+      case "SnapshotChunk":
+        return snapshotChunk(element)
       case "SnapshotEnd":
         return snapshotEnd(element)
+      case "TableLeft":
+        return tableLeft(element)
       case "Message":
         return message()
     }

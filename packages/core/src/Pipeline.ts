@@ -122,15 +122,17 @@ const start = Effect.fnUntraced(function*(options: Options) {
         yield* Metric.update(metrics.sinkRecords, rows)
         yield* Metric.update(metrics.batchRecords, rows)
         yield* Metric.update(metrics.writeDuration, seconds)
+      } else if (element._tag === "SnapshotBegin") {
+        // A copy that is lost later begins again in a new snapshot: no change before is needed for it.
+        acknowledgement.durable(route.table, Intake.coveredBy(element.position))
+        acknowledgementMoved()
       } else if (element._tag === "SnapshotEnd") {
         counters.phase = "streaming"
         progress.proceed()
         counters.copiedAt = clock.currentTimeMillisUnsafe()
-        acknowledgement.durable(route.table, Intake.coveredBy(element.position))
         yield* Effect.logInfo("The copy of a table is complete").pipe(
-          Effect.annotateLogs({ table: route.table, rows: element.rows })
+          Effect.annotateLogs({ table: route.table, rows: counters.snapshotRows })
         )
-        acknowledgementMoved()
       }
       changed.openUnsafe()
     })
@@ -239,10 +241,9 @@ const start = Effect.fnUntraced(function*(options: Options) {
     })
   const idle = () => {
     const unsettled = new Set(acknowledgement.unsettledTables())
-    for (const { copy, table, worker } of routes.all()) {
+    for (const { table, worker } of routes.all()) {
       if (worker !== undefined && !worker.idle()) return false
-      // A copy that was cut off is void at the next start: nothing is to be waited for.
-      if (copy === undefined && unsettled.has(table)) return false
+      if (unsettled.has(table)) return false
     }
     return true
   }

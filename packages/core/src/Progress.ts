@@ -11,14 +11,14 @@ import type { TableId } from "./TableSchema.ts"
 
 export type Phase = "starting" | "snapshot" | "streaming" | "draining" | "stopped" | "failed"
 
-/** `opening`: not yet open at the sink; `waiting`: open, no copy yet; `copying`; `streaming`: the copy is complete. */
-export type TablePhase = "opening" | "waiting" | "copying" | "streaming"
+/** `opening`: not yet open at the sink; `waiting`: open, no copy yet; `copying`; `streaming`: the copy is complete; `left`: no longer read. */
+export type TablePhase = "opening" | "waiting" | "copying" | "streaming" | "left"
 
 /** Times are milliseconds since 1970-01-01 UTC by the runner's clock unless said otherwise, sizes are bytes. */
 export interface TableView {
   readonly table: TableId
   readonly phase: TablePhase
-  /** Rows of the copy that the sink accepted, and their size as Arrow buffers. */
+  /** Rows of the copy that the sink accepted, those of earlier runs included, and their size as Arrow buffers in this run. */
   readonly snapshotRows: number
   readonly snapshotBytes: number
   /** The source's estimates of the copy; undefined when it has none. */

@@ -17,12 +17,16 @@ import type { TableWorker } from "./TableWorker.ts"
 import * as Telemetry from "./Telemetry.ts"
 import type { Transform } from "./Transform.ts"
 
+/** A chunk under way: rows that the source gave, and rows that transforms left of them. */
+export interface Chunk {
+  received: number
+  passed: number
+}
+
 /** A copy under way. */
 export interface Copy {
   readonly position: bigint
-  /** Rows that the source gave, and rows that transforms left of them. */
-  received: number
-  passed: number
+  readonly chunks: Map<number, Chunk>
 }
 
 export interface Route {

@@ -10,14 +10,39 @@
 import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { ConnectorError } from "./ConnectorError.ts"
-import type { Rows, Schema, SnapshotBegin, SnapshotEnd, SnapshotRows, Truncate } from "./Element.ts"
+import type {
+  Rows,
+  Schema,
+  SnapshotBegin,
+  SnapshotChunk,
+  SnapshotEnd,
+  SnapshotRows,
+  TableLeft,
+  Truncate
+} from "./Element.ts"
 import type { Sequence } from "./Sequence.ts"
 import type { TableSchema } from "./TableSchema.ts"
 
+/** A copy of which some chunks are durable, so that the rest is enough to complete it. */
+export interface UnfinishedCopy {
+  /** Position and plan of its `SnapshotBegin`, origin of its table. */
+  readonly position: bigint
+  readonly plan: string
+  readonly origin: string | undefined
+  /** Durable chunks, each with the position of its snapshot. */
+  readonly chunks: ReadonlyMap<number, bigint>
+  /** Rows of the durable chunks. */
+  readonly rows: number
+}
+
 /** What a sink holds of a table. */
 export interface TablePosition {
-  /** Position of the snapshot whose copy is complete and durable; undefined when there is none. */
+  /** Position of the copy (of its `SnapshotBegin`) that is complete and durable; undefined when there is none. */
   readonly copied: bigint | undefined
+  /** `SnapshotEnd.settled` of that copy. */
+  readonly settled?: bigint | undefined
+  /** The copy that can go on; undefined when there is none, or when the sink can't resume copies. */
+  readonly copying?: UnfinishedCopy | undefined
   /** Sequence of the last durable change; undefined when there is none. The engine does not write changes up to it again. */
   readonly committed: Sequence | undefined
   /** `TableSchema.origin` of the copy, or of the `Schema` element that came last; undefined when none was given. */
@@ -25,13 +50,23 @@ export interface TablePosition {
 }
 
 /** What a table's writer is given. Truncates and schema changes come in order with the rows. */
-export type TableElement = SnapshotBegin | SnapshotRows | SnapshotEnd | Rows | Truncate | Schema
+export type TableElement =
+  | SnapshotBegin
+  | SnapshotRows
+  | SnapshotChunk
+  | SnapshotEnd
+  | TableLeft
+  | Rows
+  | Truncate
+  | Schema
 
 export interface TableWriter {
   readonly position: TablePosition
   /**
-   * Takes one element; called for one element at a time. Returns when it is accepted, and for `SnapshotEnd` when the
-   * whole copy is durable. Transient trouble is retried inside; an error means that this run is over.
+   * Takes one element; called for one element at a time. Returns when it is accepted, for `SnapshotBegin` when the sink has
+   * durably forgotten what it held (or, resumed, is ready to go on), and for `SnapshotEnd` when the whole copy is durable. Changes come
+   * while a copy is under way, too, and are not applied to it before it is complete. Of a copy with a plan, chunks that have ended should
+   * become durable as they come, each wholly or not at all. Transient trouble is retried inside; an error means that this run is over.
    */
   readonly write: (element: TableElement) => Effect.Effect<void, ConnectorError>
 }

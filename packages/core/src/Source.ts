@@ -1,8 +1,8 @@
 /**
  * The contract of a source: tables, then a stream of elements that can be read again from the last acknowledged position.
  *
- * The engine calls `tables` once, opens each at the sink, then runs `stream` once with what the sink holds. The source
- * emits every change after the acknowledged position, in commit order, each with the same sequence every time it is read. It
+ * The engine calls `tables` once, opens each at the sink, then runs `stream` once with what the sink holds. Tables may join
+ * the stream later by their `SnapshotBegin`, and leave it by `TableLeft`. The source emits every change after the acknowledged position, in commit order, each with the same sequence every time it is read. It
  * may emit changes again that a sink holds already; it must never leave one out. Interrupting the stream stops the source.
  */
 import type * as Effect from "effect/Effect"
@@ -33,4 +33,9 @@ export interface Source {
   readonly tables: Effect.Effect<ReadonlyArray<TableSchema>, ConnectorError>
   /** Elements in order. Pulling is the only back pressure: what isn't pulled is not read from the server. */
   readonly stream: (context: SourceContext) => Stream.Stream<Element, ConnectorError, Scope.Scope>
+  /**
+   * Asks the running stream for a new copy of one table, beside all others. Completes when the copy has begun (its `SnapshotBegin`
+   * was taken); fails with `Missing` when the table isn't among the source's. Undefined: the source can't.
+   */
+  readonly resync?: (table: TableId) => Effect.Effect<void, ConnectorError>
 }

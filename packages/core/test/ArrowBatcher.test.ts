@@ -230,17 +230,23 @@ describe("ArrowBatcher", () => {
     assert.strictEqual(batcher.dueAt(), 0)
   })
 
-  it("joins neither schema versions nor snapshot rows and changes, and keeps the first part's number", () => {
+  it("joins neither schema versions nor chunks of a copy nor snapshot rows and changes", () => {
     const batcher = new ArrowBatcher(limits)
-    const snapshot = (part: number): SnapshotRows => ({ ...rows("a", 1, 1), _tag: "SnapshotRows", position: 1n, part })
+    const snapshot = (chunk: number): SnapshotRows => ({
+      ...rows("a", 1, 1),
+      _tag: "SnapshotRows",
+      position: 1n,
+      chunk
+    })
     const newer = batch(plain("a", 2), [{ commit: 9n, ordinal: 1n, values: [1, "z"] }])
+    batcher.append(snapshot(3), 0, 0)
     batcher.append(snapshot(3), 0, 0)
     batcher.append(snapshot(4), 0, 0)
     batcher.append(rows("a", 2, 1), 0, 0)
     batcher.append({ _tag: "Rows", batch: newer }, 0, 0)
     const first = batcher.take()?.element
-    assert.isTrue(first?._tag === "SnapshotRows" && first.part === 3 && first.batch.rows === 2)
-    assert.deepStrictEqual([taken(batcher), taken(batcher), taken(batcher)], [1, 1, undefined])
+    assert.isTrue(first?._tag === "SnapshotRows" && first.chunk === 3 && first.batch.rows === 2)
+    assert.deepStrictEqual([taken(batcher), taken(batcher), taken(batcher), taken(batcher)], [1, 1, 1, undefined])
   })
 
   it("joins many tiny batches early, so that what they hold stays small, and accounts for it", () => {

@@ -62,9 +62,19 @@ describe("Element", () => {
     const at = Sequence.make(1n, 1n)
     const own: ReadonlyArray<Element> = [
       { _tag: "Rows", batch: rows },
-      { _tag: "SnapshotRows", batch: rows, position: 1n, part: 0 },
-      { _tag: "SnapshotBegin", table, position: 1n, estimatedBytes: undefined, estimatedRows: undefined },
-      { _tag: "SnapshotEnd", table, position: 1n, rows: 1 },
+      { _tag: "SnapshotRows", batch: rows, position: 1n, chunk: 0 },
+      {
+        _tag: "SnapshotBegin",
+        table,
+        position: 1n,
+        plan: undefined,
+        resumed: false,
+        estimatedBytes: undefined,
+        estimatedRows: undefined
+      },
+      { _tag: "SnapshotChunk", table, position: 1n, chunk: 0, rows: 1 },
+      { _tag: "SnapshotEnd", table, position: 1n, chunks: 1, settled: 1n },
+      { _tag: "TableLeft", table },
       { _tag: "Schema", table, sequence: at },
       { _tag: "Truncate", table, sequence: at, commitTime: 0n }
     ]

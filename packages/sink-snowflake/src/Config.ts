@@ -54,6 +54,13 @@ const Journal = Schema.Struct({
   })
 })
 
+const Copy = Schema.Struct({
+  every: Schema.DurationFromString.pipe(Schema.withDecodingDefaultKey(Effect.succeed("30 seconds"))).annotate({
+    description:
+      "How long chunks of a table's copy that have ended may wait for others, to be loaded with them; after a crash only chunks that were not loaded are copied again"
+  })
+})
+
 export const Config = Schema.Struct({
   account: Schema.NonEmptyString.annotate({ description: "Account identifier, ORGANIZATION-ACCOUNT" }),
   url: Schema.optionalKey(Schema.String.check(Schema.isPattern(/^https?:\/\/[^/]+\/?$/, {
@@ -78,6 +85,9 @@ export const Config = Schema.Struct({
     .annotate({
       description: "mirror: tables as they are now at the source; changelog: every change as a row, append only"
     }),
+  copy: Copy.pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))).annotate({
+    description: "How the rows that tables begin with are loaded"
+  }),
   merge: Merge.pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))).annotate({
     description: "When changes are merged (mode mirror)"
   }),

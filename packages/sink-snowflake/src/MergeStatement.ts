@@ -10,6 +10,10 @@
  * such a change is linked to the one that it continues, and a *row* is a chain of lives. Links are resolved in a session's temporary table by
  * doubling (each round makes every link reach twice as far); the values are then taken per row instead of per key.
  *
+ * Chunks of a copy may have been read in different snapshots, so that a window can hold changes that some rows of the target have in them already.
+ * A row of the target supersedes the changes of its key below its own sequence: they are *past*. Past changes neither touch the row nor lend
+ * it values, and lives are cut where they end. The row of another key may still take its values from them, through a change of key.
+ *
  * Tables without a key are multisets: per row key the copies to add or to remove are inserts minus deletes.
  */
 import { literal, quote } from "./Identifier.ts"
@@ -20,6 +24,8 @@ import { Metadata, sqlName } from "./TableLayout.ts"
 export interface Window {
   readonly after: string
   readonly upTo: string
+  /** Whether the target may hold rows of snapshots that were taken after the window's beginning. */
+  readonly amidCopy: boolean
 }
 
 /** What a window holds, as found by `inspect` and `unsent`. */
@@ -49,10 +55,12 @@ const now = "CURRENT_TIMESTAMP()"
 // Names beginning with _ETL_ are ours alone (see TableLayout), so these meet no column of the table.
 const lifeColumn = quote("_ETL_LIFE")
 const rowColumn = quote("_ETL_ROW")
+const past = quote("_ETL_PAST")
 const net = quote("_ETL_NET")
 const rank = quote("_ETL_RANK")
 const value = (index: number): string => quote(`_ETL_VALUE_${index}`)
 const wasSent = (index: number): string => quote(`_ETL_SENT_${index}`)
+const originPast = quote("_ETL_ORIGIN_PAST")
 const origin = (index: number): string => quote(`_ETL_ORIGIN_${index}`)
 const births = "('insert', 'read', 'key_new')"
 const deaths = "('delete', 'key_old')"
@@ -89,6 +97,16 @@ const changes = (layout: TableLayout, window: Window, columns: ReadonlyArray<str
 const effective = (window: Window, contents: Contents): Window =>
   contents.truncated === undefined ? window : { ...window, after: contents.truncated }
 
+/** Changes of a table with a key, each with whether a row of the target supersedes it. */
+const keyedChanges = (layout: TableLayout, window: Window, columns: ReadonlyArray<string>): string => {
+  const all = changes(layout, window, columns)
+  if (!window.amidCopy) return `SELECT w.*, FALSE AS ${past} FROM (${all}) AS w`
+  const same = layout.keys.map((key) => `h.${quote(key.name)} = ${key.fromJournal(`w.${quote(key.name)}`)}`)
+  // A row with the change's own sequence was read just before it.
+  return `SELECT w.*, COALESCE(w.${sequence} < h.${sequence}, FALSE) AS ${past} FROM (${all}) AS w ` +
+    `LEFT JOIN ${sqlName(layout.target)} AS h ON ${same.join(" AND ")}`
+}
+
 const keyList = (layout: TableLayout, alias: string): string =>
   layout.keys.map(({ name }) => `${alias}.${quote(name)}`).join(", ")
 
@@ -97,7 +115,7 @@ const keyList = (layout: TableLayout, alias: string): string =>
  * key's first change in the window.
  */
 const life = (layout: TableLayout): string => {
-  const keys = keyList(layout, "j")
+  const keys = `${keyList(layout, "j")}, j.${past}`
   return `COALESCE(MAX(IFF(j.${op} IN ${births}, j.${sequence}, NULL)) OVER (PARTITION BY ${keys} ORDER BY j.${sequence} ` +
     `ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW), MIN(j.${sequence}) OVER (PARTITION BY ${keys}))`
 }
@@ -114,7 +132,7 @@ export const fillLinks = (layout: TableLayout, window: Window, contents: Content
     `SELECT l.${sequence} AS "SEQ", l.${op} AS "OP", l.${unsentColumn} AS "UNSENT", ` +
     `${previous(`l.${lifeColumn}`)} AS "PARENT", ${previous(`l.${op}`)} AS "BEFORE" ` +
     `FROM (SELECT j.*, ${life(layout)} AS ${lifeColumn} FROM (${
-      changes(layout, effective(window, contents), columns)
+      keyedChanges(layout, effective(window, contents), columns)
     }) AS j) AS l ` +
     `WHERE l.${op} IN ('key_old', 'key_new')) AS p WHERE p."OP" = 'key_new' AND p."BEFORE" = 'key_old' AND p."UNSENT" IS NOT NULL`
   ]
@@ -152,7 +170,7 @@ export const merge = (
   const { columns, keys } = layout
   const partial = columns.filter((column) => !column.isKey && unsentColumns.has(column.name))
   const position = new Map(partial.map((column, index) => [column, index]))
-  const raw = changes(layout, effective(window, contents), [
+  const raw = keyedChanges(layout, effective(window, contents), [
     op,
     sequence,
     unsentColumn,
@@ -166,7 +184,7 @@ export const merge = (
     } AS ${lifeColumn} FROM (${raw}) AS j) AS l ` +
       `LEFT JOIN ${sqlName(links(layout))} AS r ON r."LIFE" = l.${lifeColumn}`
     : raw
-  const owner = moved ? `c.${rowColumn}` : keyList(layout, "c")
+  const owner = moved ? `c.${rowColumn}` : `${keyList(layout, "c")}, c.${past}`
   const selected = [
     `c.${op}`,
     `c.${sequence}`,
@@ -178,13 +196,16 @@ export const merge = (
     ]),
     // The key that a row had when the window began: where the target holds its old values.
     ...(moved
-      ? keys.map((column, index) =>
-        `FIRST_VALUE(c.${quote(column.name)}) OVER (PARTITION BY ${owner} ORDER BY c.${sequence}) AS ${origin(index)}`
-      )
+      ? [
+        ...keys.map((column, index) =>
+          `FIRST_VALUE(c.${quote(column.name)}) OVER (PARTITION BY ${owner} ORDER BY c.${sequence}) AS ${origin(index)}`
+        ),
+        `FIRST_VALUE(c.${past}) OVER (PARTITION BY ${owner} ORDER BY c.${sequence}) AS ${originPast}`
+      ]
       : [])
   ]
   const last = `SELECT ${selected.join(", ")} FROM (${source}) AS c ` +
-    `QUALIFY ROW_NUMBER() OVER (PARTITION BY ${keyList(layout, "c")} ORDER BY c.${sequence} DESC) = 1`
+    `QUALIFY ROW_NUMBER() OVER (PARTITION BY ${keyList(layout, "c")} ORDER BY c.${sequence} DESC) = 1 AND NOT c.${past}`
 
   const resolved = columns.map((column) => {
     const index = position.get(column)
@@ -197,7 +218,11 @@ export const merge = (
   const flags = moved ? [] : partial.map((_, index) => `n.${wasSent(index)}`)
   const base = moved
     ? ` LEFT JOIN ${sqlName(layout.target)} AS b ON ${
-      keys.map(({ name }, index) => `b.${quote(name)} = n.${origin(index)}`).join(" AND ")
+      [
+        ...keys.map(({ name }, index) => `b.${quote(name)} = n.${origin(index)}`),
+        // The row that the target has of this key came later.
+        `NOT n.${originPast}`
+      ].join(" AND ")
     }`
     : ""
   const using = `SELECT n.${op}, n.${sequence}, ${[...resolved, ...flags].join(", ")} FROM (${last}) AS n${base}`
@@ -218,8 +243,9 @@ export const merge = (
     `VALUES (${[...names.map((name) => `s.${name}`), `s.${sequence}`, now].join(", ")})`
 }
 
-/** Empties the target; DELETE, because TRUNCATE would end the transaction. */
-export const empty = (layout: TableLayout): string => `DELETE FROM ${sqlName(layout.target)}`
+/** Empties the target of what was there at `truncated`; DELETE, because TRUNCATE would end the transaction. */
+export const empty = (layout: TableLayout, window: Window, truncated: string): string =>
+  `DELETE FROM ${sqlName(layout.target)}${window.amidCopy ? ` WHERE ${sequence} <= ${literal(truncated)}` : ""}`
 
 const sign = (alias: string): string => `IFF(${alias}.${op} IN ${births}, 1, -1)`
 

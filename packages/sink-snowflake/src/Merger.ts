@@ -18,6 +18,7 @@ import { failure } from "./ErrorPolicy.ts"
 import * as MergeStatement from "./MergeStatement.ts"
 import type { Session, SqlClient } from "./SqlClient.ts"
 import type { StateTable } from "./StateTable.ts"
+import { mergedByCopy } from "./StateTable.ts"
 import type { TableLayout } from "./TableLayout.ts"
 
 type Failed = ConnectorError.ConnectorError
@@ -48,6 +49,8 @@ export class Merger {
   readonly lock = Semaphore.makeUnsafe(1)
   /** The last sequence merged; undefined until the table's copy is complete. */
   private merged: SequenceText | undefined
+  /** Position of the latest snapshot that the table was copied in. */
+  private copiedTo: bigint | undefined
   private waitingSince: number | undefined
   /** Changes that are written and not merged: never too few. At a start it isn't known how many the journal holds. */
   private waiting = Number.POSITIVE_INFINITY
@@ -61,19 +64,22 @@ export class Merger {
     state: StateTable,
     config: Config,
     layout: TableLayout,
-    merged: SequenceText | undefined
+    merged: SequenceText | undefined,
+    copiedTo?: bigint
   ) {
     this.sql = sql
     this.state = state
     this.config = config
     this.layout = layout
     this.merged = merged
+    this.copiedTo = copiedTo
   }
 
   /** The table's shape or position is another one from now on; undefined `merged`: it is being copied. */
-  reset(layout: TableLayout, merged: SequenceText | undefined): void {
+  reset(layout: TableLayout, merged: SequenceText | undefined, copiedTo?: bigint): void {
     this.layout = layout
     this.merged = merged
+    this.copiedTo = copiedTo
     this.waitingSince = undefined
   }
 
@@ -108,10 +114,14 @@ export class Merger {
     return Effect.gen({ self: this }, function*() {
       const { layout } = this
       const table = layout.id
-      const contents = yield* this.visible({ after: merged, upTo: committed })
+      const contents = yield* this.visible({ after: merged, upTo: committed, amidCopy: false })
       // The first half of a change of key alone: the other half comes.
       if (contents.upTo === undefined) return
-      const window = { after: merged, upTo: contents.upTo }
+      const window: MergeStatement.Window = {
+        after: merged,
+        upTo: contents.upTo,
+        amidCopy: this.copiedTo !== undefined && merged < mergedByCopy(this.copiedTo)
+      }
       const what = `Merging ${table}`
       const columns = contents.partial ? yield* this.unsentColumns(window) : new Set<string>()
       yield* this.sql.use((session) =>
@@ -122,7 +132,11 @@ export class Merger {
             what,
             Effect.gen({ self: this }, function*() {
               if (contents.truncated !== undefined) {
-                yield* session.execute({ what, sql: MergeStatement.empty(layout), table })
+                yield* session.execute({
+                  what,
+                  sql: MergeStatement.empty(layout, window, contents.truncated),
+                  table
+                })
               }
               if (moved) {
                 yield* this.resolveLinks(session, window, contents)

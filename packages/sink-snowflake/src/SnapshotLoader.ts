@@ -1,24 +1,31 @@
 /**
- * Loads a table's copy: Parquet parts to the stage, COPY INTO the target, and the state when it is complete.
+ * Loads a table's copy: Parquet files to the stage, COPY INTO the target, and the state when it is complete.
  *
- * Each copy has an identity of its own, recorded in the state table before its first row is loaded: what an earlier, unfinished copy left in
- * the target is removed then, and a runner that works on an older copy can't load into this one. The end is only recorded when the
- * target holds exactly as many rows as the source sent.
+ * A copy comes in chunks. Of a copy with a plan, files are loaded when their chunk has ended, in the transaction that records the chunk: a chunk is
+ * in the target wholly or not at all, and a later run may go on with the missing ones. Without a plan files are loaded as they gather, and the
+ * next run begins anew.
+ *
+ * Each copy has an identity of its own, and so has each run that works on it, recorded in the state table before its first row is loaded: what an
+ * earlier copy left in the target is removed then, and a runner whose copy was taken over can't load into it any more. The end is only
+ * recorded when the target holds exactly as many rows as the chunks have.
  */
 import type * as ChangeBatch from "@etl-stream/core/ChangeBatch"
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
+import type { SnapshotBegin, SnapshotChunk, SnapshotEnd, SnapshotRows } from "@etl-stream/core/Element"
 import * as Sequence from "@etl-stream/core/Sequence"
 import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { randomUUID } from "node:crypto"
 import { unwritable } from "./Channel.ts"
-import type { OutOfRange } from "./Config.ts"
+import type { Chunk, Chunks } from "./ChunkTable.ts"
+import type { Config, OutOfRange } from "./Config.ts"
 import { failure } from "./ErrorPolicy.ts"
 import { literal, quote } from "./Identifier.ts"
 import * as ParquetEncoder from "./ParquetEncoder.ts"
-import type { SqlClient } from "./SqlClient.ts"
+import type { Session, SqlClient } from "./SqlClient.ts"
 import type { Stage } from "./Stage.ts"
-import type { StateTable } from "./StateTable.ts"
+import type { Finished, StateTable, Unfinished } from "./StateTable.ts"
 import type { TableLayout } from "./TableLayout.ts"
 import { Metadata, sqlName } from "./TableLayout.ts"
 
@@ -28,49 +35,111 @@ type Failed = ConnectorError.ConnectorError
 const copyBytes = 128 << 20
 /** Most file names that a COPY may list. */
 const copyFiles = 1000
+/** Most chunks that have ended and wait for their rows to be loaded. */
+const copyChunks = 1000
 /** Arrow bytes per Parquet file: parquet-wasm needs several times as much, and keeps it. */
 const fileBytes = 16 << 20
 
-interface Copy {
-  readonly id: string
-  readonly folder: string
+interface StagedFile {
+  readonly name: string
   readonly position: bigint
-  readonly files: Array<string>
-  bytes: number
-  written: number
+  readonly rows: number
+  readonly bytes: number
+}
+
+/** A chunk whose rows are coming. */
+interface OpenChunk {
+  readonly position: bigint
+  /** Files that wait for its end. */
+  readonly files: Array<StagedFile>
   rows: number
 }
+
+interface Copy {
+  readonly id: string
+  readonly run: string
+  readonly folder: string
+  readonly position: bigint
+  readonly plan: string | undefined
+  readonly open: Map<number, OpenChunk>
+  /** Files that may be loaded, and chunks that may be recorded with them. */
+  files: Array<StagedFile>
+  ended: Map<number, Chunk>
+  bytes: number
+  /** When the first of them came. */
+  waitingSince: number | undefined
+  /** Files and rows so far: each gets a number of its own. */
+  written: number
+  staged: number
+  readonly durable: Map<number, Chunk>
+}
+
+const newId = (): string => randomUUID().replaceAll("-", "")
+
+const sameChunks = (a: Chunks, b: Chunks): boolean =>
+  a.size === b.size &&
+  [...a].every(([chunk, { position, rows }]) => {
+    const other = b.get(chunk)
+    return other !== undefined && other.position === position && other.rows === rows
+  })
 
 export class SnapshotLoader {
   private readonly sql: SqlClient
   private readonly state: StateTable
   private readonly stage: Stage
   private readonly policy: OutOfRange
+  private readonly everyMillis: number
   private layout: TableLayout
   private copy: Copy | undefined
+  /** What an earlier run left unfinished, until a copy begins. */
+  private left: Unfinished | undefined
 
-  constructor(sql: SqlClient, state: StateTable, stage: Stage, policy: OutOfRange, layout: TableLayout) {
+  constructor(
+    sql: SqlClient,
+    state: StateTable,
+    stage: Stage,
+    config: Config,
+    layout: TableLayout,
+    left: Unfinished | undefined
+  ) {
     this.sql = sql
     this.state = state
     this.stage = stage
-    this.policy = policy
+    this.policy = config.outOfRange
+    this.everyMillis = Duration.toMillis(config.copy.every)
     this.layout = layout
+    this.left = left
   }
 
-  /** Begins a copy at `position`: what a mirror and its journal hold is void, and of a changelog what an earlier copy left there. */
-  begin(layout: TableLayout, position: bigint): Effect.Effect<void, Failed> {
+  /** Whether a copy is under way in this run. */
+  get copying(): boolean {
+    return this.copy !== undefined
+  }
+
+  private newCopy(copy: Pick<Copy, "id" | "run" | "position" | "plan">, durable: Chunks): Copy {
+    return {
+      ...copy,
+      folder: this.stage.folder(this.layout, copy.run),
+      open: new Map(),
+      files: [],
+      ended: new Map(),
+      bytes: 0,
+      waitingSince: undefined,
+      written: 0,
+      staged: 0,
+      durable: new Map(durable)
+    }
+  }
+
+  /**
+   * Begins a copy: what a mirror and its journal hold is void, and of a changelog what an earlier copy left there. It can't be resumed
+   * before `keepPlan`.
+   */
+  begin(layout: TableLayout, element: SnapshotBegin): Effect.Effect<void, Failed> {
     return Effect.gen({ self: this }, function*() {
       this.layout = layout
-      const id = randomUUID().replaceAll("-", "")
-      const copy: Copy = {
-        id,
-        folder: this.stage.folder(layout, id),
-        position,
-        files: [],
-        bytes: 0,
-        written: 0,
-        rows: 0
-      }
+      const { plan, position } = element
+      const id = newId()
       const what = `Emptying ${sqlName(layout.target)} for a new copy`
       yield* this.sql.use((session) =>
         session.transaction(
@@ -80,19 +149,91 @@ export class SnapshotLoader {
               ? [`DELETE FROM ${sqlName(layout.target)}`, `DELETE FROM ${sqlName(layout.journal)}`]
               : [`DELETE FROM ${sqlName(layout.target)} WHERE ${quote(Metadata.op)} = 'read'`]
             for (const sql of voided) yield* session.execute({ what, sql, table: layout.id })
-            yield* this.state.beginCopy(session, layout, id)
+            yield* this.state.beginCopy(session, layout, id, position)
           })
         )
       )
-      this.copy = copy
+      yield* this.discard
+      this.copy = this.newCopy({ id, run: id, position, plan }, new Map())
     })
   }
 
-  /** Stages the rows of one part. */
-  write(batch: ChangeBatch.ChangeBatch): Effect.Effect<void, Failed> {
-    return Effect.gen({ self: this }, function*() {
+  /** Lets the copy that begins go on in a later run, when it has a plan. */
+  get keepPlan(): Effect.Effect<void, Failed> {
+    return Effect.suspend(() => {
       const { copy, layout } = this
-      if (copy === undefined) return yield* this.outOfPlace("rows")
+      return copy?.plan === undefined ? Effect.void : this.state.keepPlan(layout, copy.run, copy.plan)
+    })
+  }
+
+  /** Goes on with the copy that an earlier run left. */
+  resume(layout: TableLayout, { plan, position }: SnapshotBegin): Effect.Effect<void, Failed> {
+    return Effect.gen({ self: this }, function*() {
+      const { left } = this
+      const resumable = left?.resumable
+      if (left === undefined || resumable?.position !== position || resumable.plan !== plan) {
+        return yield* this.outOfPlace("beginning")
+      }
+      this.layout = layout
+      const run = newId()
+      yield* this.state.resumeCopy(layout, left.run, run)
+      // The run that it was taken from may have recorded chunks since this one has looked; from here on it can't.
+      const chunks = (yield* this.state.chunks.load(layout.id)).get(resumable.copy) ?? new Map()
+      if (!sameChunks(chunks, resumable.chunks)) {
+        return yield* failure(
+          "Fenced",
+          `The copy of ${layout.id} was worked on by somebody else`,
+          "Run only one runner per pipeline. This one starts again from what Snowflake holds.",
+          { table: layout.id }
+        )
+      }
+      yield* this.discard
+      this.copy = this.newCopy({ id: resumable.copy, run, position, plan }, chunks)
+    })
+  }
+
+  /** Forgets the copies that were under way and removes what is staged of them. Left-overs cost storage, not correctness: each run has its own folder. */
+  get discard(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const folders = [
+        this.copy?.folder,
+        this.left === undefined ? undefined : this.stage.folder(this.layout, this.left.run)
+      ]
+      this.copy = undefined
+      this.left = undefined
+      return Effect.forEach(
+        folders.filter((folder) => folder !== undefined),
+        (folder) => Effect.ignore(this.stage.remove(this.layout, folder)),
+        { discard: true }
+      )
+    })
+  }
+
+  /** The chunk that rows or an end belong to. */
+  private chunkOf(
+    element: SnapshotRows | SnapshotChunk
+  ): Effect.Effect<{ readonly copy: Copy; readonly chunk: OpenChunk }, Failed> {
+    const { copy, layout } = this
+    const { chunk: number, position } = element
+    if (
+      copy === undefined || copy.durable.has(number) || copy.ended.has(number) || position < copy.position ||
+      // Changes of rows without a key can't be compared with the rows of a later snapshot.
+      (position !== copy.position && layout.mode === "mirror" && layout.keys.length === 0)
+    ) return this.outOfPlace(`chunk ${number}`)
+    let chunk = copy.open.get(number)
+    if (chunk === undefined) {
+      chunk = { position, files: [], rows: 0 }
+      copy.open.set(number, chunk)
+    }
+    return chunk.position === position ? Effect.succeed({ copy, chunk }) : this.outOfPlace(`chunk ${number}`)
+  }
+
+  /** Stages rows of a chunk. */
+  write(element: SnapshotRows): Effect.Effect<void, Failed> {
+    return Effect.gen({ self: this }, function*() {
+      const { chunk, copy } = yield* this.chunkOf(element)
+      const { layout } = this
+      const { batch } = element
       const rowsPerFile = Math.max(1, Math.floor(batch.rows * fileBytes / Math.max(batch.bytes, fileBytes)))
       for (let from = 0; from < batch.rows; from += rowsPerFile) {
         const piece = rowsPerFile >= batch.rows
@@ -102,80 +243,191 @@ export class SnapshotLoader {
             records: batch.records.slice(from, from + rowsPerFile),
             rows: Math.min(rowsPerFile, batch.rows - from)
           }
-        const purpose = layout.mode === "mirror" ? "target" : "journal"
-        const content = yield* ParquetEncoder.encode(layout, piece, purpose, this.policy, copy.rows + 1).pipe(
-          Effect.mapError((error) => unwritable(layout, error))
-        )
-        const file = `${String(copy.written++).padStart(6, "0")}.parquet`
-        yield* this.stage.upload(layout, copy.folder, file, content)
-        copy.files.push(file)
-        copy.bytes += content.length
-        copy.rows += piece.rows
-        if (copy.bytes >= copyBytes || copy.files.length >= copyFiles) yield* this.load(copy)
+        const file = yield* this.upload(copy, layout, piece, element.position)
+        chunk.rows += piece.rows
+        if (copy.plan !== undefined) chunk.files.push(file)
+        else yield* this.release(copy, [file])
       }
     })
   }
 
+  private upload(
+    copy: Copy,
+    layout: TableLayout,
+    piece: ChangeBatch.ChangeBatch,
+    position: bigint
+  ): Effect.Effect<StagedFile, Failed> {
+    return Effect.gen({ self: this }, function*() {
+      const purpose = layout.mode === "mirror" ? "target" : "journal"
+      const content = yield* ParquetEncoder.encode(layout, piece, purpose, this.policy, copy.staged + 1).pipe(
+        Effect.mapError((error) => unwritable(layout, error))
+      )
+      const name = `${String(copy.written++).padStart(6, "0")}.parquet`
+      yield* this.stage.upload(layout, copy.folder, name, content)
+      copy.staged += piece.rows
+      return { name, position, rows: piece.rows, bytes: content.length }
+    })
+  }
+
+  /** A chunk has ended: it may be loaded and recorded. */
+  endChunk(element: SnapshotChunk): Effect.Effect<void, Failed> {
+    return Effect.gen({ self: this }, function*() {
+      const { chunk, copy } = yield* this.chunkOf(element)
+      const { position, rows } = element
+      if (chunk.rows !== rows) {
+        return yield* failure(
+          "Protocol",
+          `Chunk ${element.chunk} of the copy of ${this.layout.id} should have ${rows} rows, but ${chunk.rows} came`,
+          "Report it; the table is copied again.",
+          { table: this.layout.id }
+        )
+      }
+      copy.open.delete(element.chunk)
+      copy.ended.set(element.chunk, { position, rows })
+      yield* this.release(copy, chunk.files)
+    })
+  }
+
+  /** Lets files be loaded, and loads them when enough have gathered or they have waited long enough. */
+  private release(copy: Copy, files: ReadonlyArray<StagedFile>): Effect.Effect<void, Failed> {
+    return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      for (const file of files) {
+        copy.files.push(file)
+        copy.bytes += file.bytes
+      }
+      copy.waitingSince ??= now
+      return copy.bytes >= copyBytes || copy.files.length >= copyFiles || copy.ended.size >= copyChunks ||
+          (copy.ended.size > 0 && now - copy.waitingSince >= this.everyMillis)
+        ? this.load(copy)
+        : Effect.void
+    })
+  }
+
+  /** Loads what may be loaded and records chunks that have ended, all or nothing. */
   private load(copy: Copy): Effect.Effect<void, Failed> {
     return Effect.gen({ self: this }, function*() {
-      if (copy.files.length === 0) return
+      if (copy.files.length === 0 && copy.ended.size === 0) return
       const { layout } = this
-      const mirror = layout.mode === "mirror"
       const syncedAt = new Date(yield* Clock.currentTimeMillis).toISOString()
-      const constants = mirror
-        ? [
-          { name: Metadata.sequence, expression: literal(Sequence.format(Sequence.make(copy.position, 0n))) },
-          { name: Metadata.syncedAt, expression: `${literal(syncedAt)}::TIMESTAMP_TZ(6)` }
-        ]
-        : []
+      const positions = Map.groupBy(copy.files, ({ position }) => position)
       yield* this.sql.use((session) =>
         session.transaction(
           `Copying rows of ${layout.id}`,
           Effect.gen({ self: this }, function*() {
-            yield* this.stage.copy(session, layout, mirror ? "target" : "journal", copy.folder, copy.files, constants)
-            yield* this.state.confirmCopy(session, layout, copy.id)
-          })
+            // Whoever took over has removed the files: nobody should look for them.
+            yield* this.state.expectCopy(session, layout, copy.run)
+            for (const [position, files] of positions) {
+              for (let from = 0; from < files.length; from += copyFiles) {
+                yield* this.copyInto(session, copy, position, syncedAt, files.slice(from, from + copyFiles))
+              }
+            }
+            yield* this.state.chunks.record(session, layout, copy.id, copy.ended)
+            yield* this.state.confirmCopy(session, layout, copy.run)
+          }),
+          () => {
+            for (const [number, chunk] of copy.ended) copy.durable.set(number, chunk)
+            copy.ended = new Map()
+            copy.files = []
+            copy.bytes = 0
+            copy.waitingSince = undefined
+          }
         )
       )
-      copy.files.length = 0
-      copy.bytes = 0
+    })
+  }
+
+  private copyInto(
+    session: Session,
+    copy: Copy,
+    position: bigint,
+    syncedAt: string,
+    files: ReadonlyArray<StagedFile>
+  ): Effect.Effect<void, Failed> {
+    return Effect.gen({ self: this }, function*() {
+      const { layout } = this
+      const mirror = layout.mode === "mirror"
+      const constants = mirror
+        ? [
+          { name: Metadata.sequence, expression: literal(Sequence.format(Sequence.make(position, 0n))) },
+          { name: Metadata.syncedAt, expression: `${literal(syncedAt)}::TIMESTAMP_TZ(6)` }
+        ]
+        : []
+      const loaded = yield* this.stage.copy(
+        session,
+        layout,
+        mirror ? "target" : "journal",
+        copy.folder,
+        files.map(({ name }) => name),
+        constants
+      )
+      const staged = files.reduce((sum, { rows }) => sum + rows, 0)
+      if (loaded !== staged) return yield* this.incomplete(staged, loaded)
     })
   }
 
   /** Loads what is staged, checks that nothing is missing, and records the copy as complete. */
-  end(position: bigint, rows: number): Effect.Effect<void, Failed> {
+  end({ chunks, position, settled }: SnapshotEnd): Effect.Effect<Finished, Failed> {
     return Effect.gen({ self: this }, function*() {
       const { copy, layout } = this
-      if (copy === undefined || copy.position !== position) return yield* this.outOfPlace("end")
+      if (copy === undefined || copy.position !== position || copy.open.size > 0) return yield* this.outOfPlace("end")
       yield* this.load(copy)
       const what = `Completing the copy of ${layout.id}`
+      let copiedTo = position
+      for (const chunk of copy.durable.values()) if (chunk.position > copiedTo) copiedTo = chunk.position
+      const finished: Finished = { position, copiedTo, settled }
+      let wrong: Failed | undefined
       yield* this.sql.use((session) =>
         session.transaction(
           what,
           Effect.gen({ self: this }, function*() {
-            const counted = yield* session.execute({
-              what,
-              sql: `SELECT COUNT(*) AS "rows" FROM ${sqlName(layout.target)}` +
-                (layout.mode === "mirror" ? "" : ` WHERE ${quote(Metadata.op)} = 'read'`),
-              table: layout.id
-            })
-            const held = Number(counted.rows[0]?.["rows"])
-            if (held !== rows) {
-              return yield* failure(
-                "Fenced",
-                `The copy of ${layout.id} has ${rows} rows at the source and ${held} in ${sqlName(layout.target)}`,
-                "The table is copied again. If it happens again, look for something else that writes to the target.",
-                { table: layout.id }
-              )
-            }
-            yield* this.state.endCopy(session, layout, copy.id, position)
+            wrong = yield* this.check(session, copy, chunks)
+            if (wrong !== undefined) return yield* wrong
+            yield* this.state.endCopy(session, layout, copy.run, finished)
           })
         )
+      ).pipe(
+        // What is wrong with this copy would be so again if it were resumed.
+        Effect.tapError(() =>
+          wrong === undefined || copy.plan === undefined ? Effect.void : this.state.dropPlan(layout, copy.run)
+        )
       )
-      this.copy = undefined
-      // Leftovers cost storage, not correctness: the next copy has a folder of its own.
-      yield* Effect.ignore(this.stage.remove(layout, copy.folder))
+      yield* this.discard
+      return finished
     })
+  }
+
+  /** What is wrong with a copy that should be complete. */
+  private check(session: Session, copy: Copy, chunks: number): Effect.Effect<Failed | undefined, Failed> {
+    return Effect.gen({ self: this }, function*() {
+      const { layout } = this
+      const recorded = yield* this.state.chunks.summary(session, layout, copy.id)
+      // As many different numbers from 0 on as the highest one allows are all of them.
+      if (recorded.chunks !== chunks || recorded.different !== chunks || recorded.highest !== chunks - 1) {
+        return failure(
+          "Fenced",
+          `The copy of ${layout.id} has ${chunks} chunks at the source and ${recorded.chunks} in Snowflake`,
+          "The table is copied again. If it happens again, look for a second runner of the same pipeline.",
+          { table: layout.id }
+        )
+      }
+      const counted = yield* session.execute({
+        what: `Counting the rows of ${layout.id}`,
+        sql: `SELECT COUNT(*) AS "rows" FROM ${sqlName(layout.target)}` +
+          (layout.mode === "mirror" ? "" : ` WHERE ${quote(Metadata.op)} = 'read'`),
+        table: layout.id
+      })
+      const held = Number(counted.rows[0]?.["rows"])
+      return held === recorded.rows ? undefined : this.incomplete(recorded.rows, held)
+    })
+  }
+
+  private incomplete(expected: number, held: number): Failed {
+    return failure(
+      "Fenced",
+      `The copy of ${this.layout.id} has ${expected} rows at the source and ${held} in ${sqlName(this.layout.target)}`,
+      "The table is copied again. If it happens again, look for something else that writes to the target.",
+      { table: this.layout.id }
+    )
   }
 
   private outOfPlace(what: string): Effect.Effect<never, Failed> {

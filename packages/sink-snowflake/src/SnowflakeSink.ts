@@ -75,6 +75,14 @@ const keyChanged = (table: TableId): Failed =>
     { table }
   )
 
+const changedInCopy = (table: TableId): Failed =>
+  failure(
+    "Fenced",
+    `The columns of ${table} changed while it was being copied`,
+    "The next run compares the table with its unfinished copy, and copies it again when it must.",
+    { table }
+  )
+
 /** Opens the channel; for one that Snowflake has forgotten (it does after 30 idle days), the journal itself says how far it is. */
 const openChannel = Effect.fnUntraced(function*(shared: Shared, channel: Channel.Channel, fresh: boolean) {
   yield* channel.open()
@@ -93,11 +101,12 @@ const openChannel = Effect.fnUntraced(function*(shared: Shared, channel: Channel
 const sameColumns = (a: TableSchema, b: TableSchema): boolean =>
   JSON.stringify([a.columns, a.identity]) === JSON.stringify([b.columns, b.identity])
 
-/** Tables that the pipeline copied once and that aren't among `tables`: their copies no longer count. */
+/** Tables that the pipeline copied or began to copy and that aren't among `tables`: their copies no longer count. */
 const begin = Effect.fn("SnowflakeSink.begin")(function*(shared: Shared, tables: ReadonlyArray<TableSchema>) {
   const present = new Set(tables.map((table) => tableId(table.table)))
-  const left = [...shared.states].filter(([id, { copied }]) => copied !== undefined && !present.has(id))
-    .map(([id]) => id)
+  const left = [...shared.states].filter(([id, { copied, copying }]) =>
+    (copied !== undefined || copying !== undefined) && !present.has(id)
+  ).map(([id]) => id)
   if (left.length === 0) return
   yield* shared.state.abandon(left)
   for (const id of left) shared.states.delete(id)
@@ -105,6 +114,36 @@ const begin = Effect.fn("SnowflakeSink.begin")(function*(shared: Shared, tables:
     Effect.annotateLogs({ tables: left })
   )
 })
+
+/** What is held of a table, for the engine. Of an unfinished copy's changes the journal holds what its channel has committed. */
+const positionOf = (
+  known: StateTable.TableState | undefined,
+  unfinished: StateTable.Resumable | undefined,
+  committed: Sequence.SequenceText | undefined
+): TablePosition => {
+  const origin = known?.origin === undefined ? {} : { origin: known.origin }
+  const upTo = (merged: Sequence.SequenceText | undefined): Sequence.Sequence | undefined => {
+    const last = later(committed, merged)
+    return last === undefined ? undefined : Sequence.parse(last)
+  }
+  if (known?.copied !== undefined) {
+    const settled = known.settled === undefined ? {} : { settled: known.settled }
+    return { copied: known.copied, committed: upTo(known.merged), ...settled, ...origin }
+  }
+  if (unfinished === undefined) return { copied: undefined, committed: undefined }
+  const { chunks, plan, position } = unfinished
+  return {
+    copied: undefined,
+    committed: upTo(StateTable.mergedByCopy(position)),
+    copying: {
+      position,
+      plan,
+      origin: known?.origin,
+      chunks: new Map([...chunks].map(([number, chunk]) => [number, chunk.position])),
+      rows: [...chunks.values()].reduce((sum, { rows }) => sum + rows, 0)
+    }
+  }
+}
 
 const openTable = Effect.fn("SnowflakeSink.open")(function*(
   shared: Shared,
@@ -116,11 +155,14 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
   yield* state.register(layout)
   const created = yield* TableDdl.ensure(sql, layout)
   let known = shared.states.get(layout.id)
-  if (known?.copied !== undefined && (created.target || created.journal)) {
+  const left = known?.copying
+  if ((known?.copied !== undefined || left !== undefined) && (created.target || created.journal)) {
     // The table was dropped in Snowflake: what it held has to be copied again.
     yield* state.forget(layout)
     known = undefined
   }
+  /** The copy that can go on; not with another key than it began with. */
+  const unfinished = created.otherKey === undefined ? known?.copying?.resumable : undefined
   const merged = known?.copied === undefined ? undefined : known.merged
   const makeChannel = (of: TableLayout) =>
     new Channel.Channel(of, shared.streaming, new NdjsonEncoder(of, config.outOfRange), {
@@ -129,7 +171,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     }, durable)
   let channel = makeChannel(layout)
   yield* openChannel(shared, channel, created.journal)
-  if (known?.copied !== undefined && channel.skipped > 0) {
+  if ((known?.copied !== undefined || unfinished !== undefined) && channel.skipped > 0) {
     // An earlier run ended for this; what was skipped is committed past, so going on would lose it.
     return yield* failure(
       "Rejected",
@@ -151,18 +193,13 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     )
   }
   const mergeable = layout.mode === "mirror" && otherKey === undefined
-  const merger = new Merger(sql, state, config, layout, mergeable ? merged : undefined)
-  const loader = new SnapshotLoader(sql, state, shared.stage, config.outOfRange, layout)
+  const merger = new Merger(sql, state, config, layout, mergeable ? merged : undefined, known?.copiedTo)
+  const loader = new SnapshotLoader(sql, state, shared.stage, config, layout, left)
   const open: OpenTable = { id: layout.id, merger, committed: () => channel.committed }
   shared.tables.add(open)
   yield* Effect.addFinalizer(() => Effect.sync(() => shared.tables.delete(open)))
 
-  const committed = later(channel.committed, merged)
-  const position: TablePosition = {
-    copied: known?.copied,
-    committed: known?.copied === undefined || committed === undefined ? undefined : Sequence.parse(committed),
-    ...(known?.copied === undefined || known.origin === undefined ? {} : { origin: known.origin })
-  }
+  const position = positionOf(known, unfinished, channel.committed)
 
   const writeRows = Effect.fnUntraced(function*({ batch }: Element.Rows) {
     merger.written(batch.rows, Sequence.format(batch.last))
@@ -181,6 +218,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
   const reshape = Effect.fnUntraced(function*(next: TableSchema) {
     const changed = yield* Layout.make(config, pipeline, next)
     if (sameColumns(next, layout.table)) return yield* state.keepOrigin(changed)
+    if (loader.copying) return yield* changedInCopy(layout.id)
     yield* channel.settled
     // With the old columns and key: one that is dropped now may still have values to merge.
     yield* merger.merge(channel.committed, true)
@@ -210,21 +248,46 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
   })
 
   /** Whatever came before is void, in the journal too; its channel begins anew at the copy's position, which may be lower than its offset. */
-  const beginCopy = Effect.fnUntraced(function*(position: bigint) {
+  const beginCopy = Effect.fnUntraced(function*(element: Element.SnapshotBegin) {
     yield* channel.settled
     // A runner that took over must not lose what it has copied.
     yield* channel.reopen
     yield* merger.lock.withPermits(1)(Effect.suspend(() => {
       merger.reset(layout, undefined)
-      return loader.begin(layout, position)
+      return loader.begin(layout, element)
     }))
     if (otherKey !== undefined) yield* TableDdl.rekey(sql, layout, otherKey)
     otherKey = undefined
-    yield* channel.restart(StateTable.mergedByCopy(position))
+    yield* channel.restart(StateTable.mergedByCopy(element.position))
+    // Not before: a run that resumes the copy goes on after the channel's offset.
+    yield* loader.keepPlan
+  })
+
+  const endCopy = Effect.fnUntraced(function*(element: Element.SnapshotEnd) {
+    const finished = yield* loader.end(element)
+    merger.reset(
+      layout,
+      layout.mode === "mirror" ? StateTable.mergedByFinished(layout, finished) : undefined,
+      finished.copiedTo
+    )
+  })
+
+  /** What is merged stays as it is, and nothing more is. */
+  const leave = Effect.fnUntraced(function*() {
+    yield* channel.settled
+    // A runner that took over decides for itself.
+    yield* channel.reopen
+    yield* merger.lock.withPermits(1)(Effect.suspend(() => {
+      merger.reset(layout, undefined)
+      return state.forget(layout)
+    }))
+    yield* loader.discard
   })
 
   const write = (element: TableElement): Effect.Effect<void, Failed> => {
-    if (otherKey !== undefined && element._tag !== "SnapshotBegin") return Effect.fail(keyChanged(layout.id))
+    if (otherKey !== undefined && element._tag !== "SnapshotBegin" && element._tag !== "TableLeft") {
+      return Effect.fail(keyChanged(layout.id))
+    }
     switch (element._tag) {
       case "Rows":
         return writeRows(element)
@@ -234,16 +297,15 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
       case "Schema":
         return reshape(element.table)
       case "SnapshotBegin":
-        return beginCopy(element.position)
+        return element.resumed ? loader.resume(layout, element) : beginCopy(element)
       case "SnapshotRows":
-        return loader.write(element.batch)
+        return loader.write(element)
+      case "SnapshotChunk":
+        return loader.endChunk(element)
       case "SnapshotEnd":
-        return Effect.andThen(
-          loader.end(element.position, element.rows),
-          Effect.sync(() =>
-            merger.reset(layout, layout.mode === "mirror" ? StateTable.mergedByCopy(element.position) : undefined)
-          )
-        )
+        return endCopy(element)
+      case "TableLeft":
+        return leave()
     }
   }
   return { position, write }

@@ -30,6 +30,8 @@ export interface Result {
 export interface Statement {
   readonly what: string
   readonly sql: string
+  /** Texts for the question marks in `sql`: for what may be long. */
+  readonly binds?: ReadonlyArray<string>
   /** For PUT: the file's content. */
   readonly file?: Buffer
   /** A statement that Snowflake answers at once, such as COMMIT: silence soon means that the connection is lost. */
@@ -138,6 +140,7 @@ const run = (
     const options: Driver.StatementOptions = {
       sqlText: statement.sql,
       fetchAsString: ["Number"],
+      ...(statement.binds === undefined ? {} : { binds: [...statement.binds] }),
       ...(statement.file === undefined ? {} : { fileStream: statement.file }),
       complete: (error, done, rows) => {
         if (error !== undefined && error !== null) {

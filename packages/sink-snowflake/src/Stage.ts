@@ -27,7 +27,10 @@ export interface Stage {
   /** Folder of a table's files: `<stage>/<pipeline>/<table>/<part>`. */
   readonly folder: (layout: TableLayout, part: string) => string
   readonly upload: (layout: TableLayout, folder: string, file: string, content: Buffer) => Effect.Effect<void, Failed>
-  /** Loads files of a folder (at most 1,000) into the target or the journal. `constants` are columns with SQL expressions of their own. */
+  /**
+   * Loads files of a folder (at most 1,000) into the target or the journal, and returns how many rows that were. `constants` are columns with
+   * SQL expressions of their own.
+   */
   readonly copy: (
     session: Session,
     layout: TableLayout,
@@ -35,7 +38,7 @@ export interface Stage {
     folder: string,
     files: ReadonlyArray<string>,
     constants: ReadonlyArray<{ readonly name: string; readonly expression: string }>
-  ) => Effect.Effect<void, Failed>
+  ) => Effect.Effect<number, Failed>
   readonly remove: (layout: TableLayout, folder: string) => Effect.Effect<void, Failed>
 }
 
@@ -61,14 +64,16 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
       ),
     copy: (session, layout, purpose, folder, files, constants) => {
       const columns = [...ParquetEncoder.copyColumns(layout, purpose), ...constants]
-      return Effect.asVoid(session.execute({
+      const copied = session.execute({
         what: `Copying rows of ${layout.id}`,
         sql: `COPY INTO ${sqlName(purpose === "target" ? layout.target : layout.journal)} ` +
           `(${columns.map(({ name }) => quote(name)).join(", ")}) ` +
           `FROM (SELECT ${columns.map(({ expression }) => expression).join(", ")} FROM ${location(folder)}) ` +
           `FILES = (${files.map(literal).join(", ")}) FILE_FORMAT = (TYPE = PARQUET) ON_ERROR = ABORT_STATEMENT`,
         table: layout.id
-      }))
+      })
+      // One row per file that was loaded; when none was, one that has no such column.
+      return Effect.map(copied, ({ rows }) => rows.reduce((sum, row) => sum + Number(row["rows_loaded"] ?? 0), 0))
     },
     remove: (layout, folder) =>
       Effect.asVoid(

@@ -8,6 +8,7 @@
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import * as ChunkTable from "./ChunkTable.ts"
 import { failure } from "./ErrorPolicy.ts"
 import { qualified, quote } from "./Identifier.ts"
 import type { SqlClient } from "./SqlClient.ts"
@@ -47,21 +48,23 @@ export interface OtherKey {
   readonly keyless: boolean
 }
 
-/** Creates the journal schema with state table and stage. */
+/** Creates the journal schema with the tables of state and chunks, and the stage. */
 export const ensureHome = Effect.fn("TableDdl.ensureHome")(function*(sql: SqlClient, database: string, schema: string) {
   const statements = [
     `CREATE SCHEMA IF NOT EXISTS ${qualified(database, schema)}`,
     StateTable.create(database, schema),
+    ChunkTable.create(database, schema),
     `CREATE STAGE IF NOT EXISTS ${qualified(database, schema, stageName)}`
   ]
   for (const statement of statements) {
     yield* sql.execute({ what: `Preparing the schema ${database}.${schema}`, sql: statement })
   }
   const state = yield* describe(sql, { database, schema, name: "TABLES" }, "TABLES")
-  if (state?.columns.has("ORIGIN") === false) {
+  for (const column of StateTable.addedColumns) {
+    if (state?.columns.has(column) !== false) continue
     yield* sql.execute({
       what: `Adding a column to the state table in ${database}.${schema}`,
-      sql: StateTable.addOrigin(database, schema)
+      sql: StateTable.addColumn(database, schema, column)
     })
   }
 })

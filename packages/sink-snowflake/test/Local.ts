@@ -170,14 +170,44 @@ export const dropChannel = (local: Local, journal: string, pipeline: string) =>
     yield* client.drop(name, `ETL_STREAM_${plainName(pipeline)}`)
   })
 
-/** Copies `batches` as the table's snapshot at `position`. */
+/** Copies `batches` as the table's snapshot at `position`, each as a chunk of its own. Without `plan` the copy can't be resumed. */
 export const copy = Effect.fnUntraced(function*(
   { writer }: Opened,
   table: TableSchema,
   position: bigint,
+  batches: ReadonlyArray<ChangeBatch.ChangeBatch>,
+  plan?: string
+) {
+  yield* begin(writer, table, position, plan)
+  for (const [number, batch] of batches.entries()) yield* chunk(writer, batch.table, position, number, [batch])
+  yield* writer.write({ _tag: "SnapshotEnd", table, position, chunks: batches.length, settled: position })
+})
+
+export const begin = (writer: TableWriter, table: TableSchema, position: bigint, plan?: string, resumed = false) =>
+  writer.write({
+    _tag: "SnapshotBegin",
+    table,
+    position,
+    plan,
+    resumed,
+    estimatedRows: undefined,
+    estimatedBytes: undefined
+  })
+
+/** Writes a whole chunk. */
+export const chunk = Effect.fnUntraced(function*(
+  writer: TableWriter,
+  table: TableSchema,
+  position: bigint,
+  number: number,
   batches: ReadonlyArray<ChangeBatch.ChangeBatch>
 ) {
-  yield* writer.write({ _tag: "SnapshotBegin", table, position, estimatedRows: undefined, estimatedBytes: undefined })
-  for (const [part, batch] of batches.entries()) yield* writer.write({ _tag: "SnapshotRows", batch, position, part })
-  yield* writer.write({ _tag: "SnapshotEnd", table, position, rows: batches.reduce((sum, { rows }) => sum + rows, 0) })
+  for (const batch of batches) yield* writer.write({ _tag: "SnapshotRows", batch, position, chunk: number })
+  yield* writer.write({
+    _tag: "SnapshotChunk",
+    table,
+    position,
+    chunk: number,
+    rows: batches.reduce((sum, { rows }) => sum + rows, 0)
+  })
 })

@@ -158,58 +158,58 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("SnowflakeS
         Batches.batch(copied, range(from, to).map((id) => row(Operation.Read, 10, 0, BigInt(id), "r")))
       const first = yield* Local.run(local, {}, "copies")
       const unfinished = yield* first.open(copied)
-      yield* unfinished.writer.write({
-        _tag: "SnapshotBegin",
-        table: copied,
-        position: 10n,
-        estimatedRows: undefined,
-        estimatedBytes: undefined
-      })
-      yield* unfinished.writer.write({ _tag: "SnapshotRows", batch: read(0, 50), position: 10n, part: 0 })
+      yield* Local.begin(unfinished.writer, copied, 10n)
+      yield* Local.chunk(unfinished.writer, copied, 10n, 0, [read(0, 50)])
       const second = yield* Local.run(local, {}, "copies")
       const opened = yield* second.open(copied)
-      assert.strictEqual(opened.writer.position.copied, undefined)
-      yield* opened.writer.write({
-        _tag: "SnapshotBegin",
-        table: copied,
-        position: 10n,
-        estimatedRows: undefined,
-        estimatedBytes: undefined
-      })
-      yield* opened.writer.write({ _tag: "SnapshotRows", batch: read(0, 30), position: 10n, part: 0 })
-      const error = yield* Effect.flip(
-        unfinished.writer.write({ _tag: "SnapshotEnd", table: copied, position: 10n, rows: 50 })
-      )
+      assert.deepStrictEqual(opened.writer.position, { copied: undefined, committed: undefined })
+      yield* Local.begin(opened.writer, copied, 10n)
+      yield* Local.chunk(opened.writer, copied, 10n, 0, [read(0, 30)])
+      const end = { _tag: "SnapshotEnd", table: copied, position: 10n, chunks: 1, settled: 10n } as const
+      const error = yield* Effect.flip(unfinished.writer.write(end))
       assert.strictEqual(error.reason, "Fenced")
-      yield* opened.writer.write({ _tag: "SnapshotEnd", table: copied, position: 10n, rows: 30 })
+      yield* opened.writer.write(end)
       assert.deepStrictEqual(yield* ids(local, "COPIED"), range(0, 30))
     }))
 
-  it.effect("doesn't call a copy complete that lacks rows", () =>
+  it.effect("doesn't call a copy complete that lacks rows or chunks, or holds others", () =>
     Effect.gen(function*() {
       const local = yield* Server
       const short = table("short")
-      const running = yield* Local.run(local, {}, "short")
-      const opened = yield* running.open(short)
-      yield* opened.writer.write({
-        _tag: "SnapshotBegin",
-        table: short,
-        position: 10n,
-        estimatedRows: undefined,
-        estimatedBytes: undefined
-      })
-      yield* opened.writer.write({
-        _tag: "SnapshotRows",
-        batch: Batches.batch(short, [row(Operation.Read, 10, 0, 1n, "r")]),
-        position: 10n,
-        part: 0
-      })
-      const error = yield* Effect.flip(
-        opened.writer.write({ _tag: "SnapshotEnd", table: short, position: 10n, rows: 2 })
-      )
-      assert.strictEqual(error.reason, "Fenced")
-      const again = yield* Local.run(local, {}, "short")
-      assert.strictEqual((yield* again.open(short)).writer.position.copied, undefined)
+      const batch = Batches.batch(short, [row(Operation.Read, 10, 0, 1n, "r")])
+      const opened = Effect.flatMap(Local.run(local, {}, "short"), ({ open }) => open(short))
+      for (const plan of [undefined, "plan"]) {
+        const { writer } = yield* opened
+        yield* Local.begin(writer, short, 10n, plan)
+        yield* writer.write({ _tag: "SnapshotRows", batch, position: 10n, chunk: 0 })
+        const rows = yield* Effect.flip(
+          writer.write({ _tag: "SnapshotChunk", table: short, position: 10n, chunk: 0, rows: 2 })
+        )
+        assert.strictEqual(rows.reason, "Protocol")
+        const open = yield* Effect.flip(
+          writer.write({ _tag: "SnapshotEnd", table: short, position: 10n, chunks: 1, settled: 10n })
+        )
+        assert.strictEqual(open.reason, "Protocol")
+        const complete = Local.copy(yield* opened, short, 10n, [batch], plan)
+        yield* complete
+        for (const wrong of ["chunk", "row"]) {
+          const again = yield* opened
+          yield* Local.begin(again.writer, short, 20n, plan)
+          yield* Local.chunk(again.writer, short, 20n, 0, [batch])
+          if (wrong === "row") yield* local.query(`INSERT INTO RAW.SHOP.SHORT ("ID") VALUES (7)`)
+          const error = yield* Effect.flip(again.writer.write({
+            _tag: "SnapshotEnd",
+            table: short,
+            position: 20n,
+            chunks: wrong === "row" ? 1 : 2,
+            settled: 20n
+          }))
+          assert.strictEqual(error.reason, "Fenced")
+          // Resuming it would only find the same again.
+          const { position } = (yield* opened).writer
+          assert.deepStrictEqual(position, { copied: undefined, committed: undefined })
+        }
+      }
     }))
 
   it.effect("takes a row of 5 MB that doesn't compress, in its place between the others", () =>
@@ -435,7 +435,7 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("SnowflakeS
       assert.deepStrictEqual(yield* open([kept, left]), { positions: [undefined, undefined], statements: 0 })
       assert.deepStrictEqual((yield* open([kept, left], "other")).positions, [undefined, undefined])
       assert.deepStrictEqual(yield* open([left, kept]), { positions: [10n, 10n], statements: 0 })
-      assert.deepStrictEqual(yield* open([kept]), { positions: [10n], statements: 1 })
+      assert.deepStrictEqual(yield* open([kept]), { positions: [10n], statements: 2 })
       assert.deepStrictEqual(yield* open([kept]), { positions: [10n], statements: 0 })
       const rows = yield* local.query("SELECT COUNT(*) AS \"n\" FROM RAW.ABSENCE.LEAVES")
       assert.strictEqual(Number(rows[0]?.["n"]), 1)
@@ -444,7 +444,7 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("SnowflakeS
       assert.deepStrictEqual((yield* open([kept, left], "other")).positions, [10n, 10n])
     }))
 
-  it.effect("adds the column of origins to a state table of an earlier version", () =>
+  it.effect("adds the columns that a state table of an earlier version lacks", () =>
     Effect.gen(function*() {
       const local = yield* Server
       const more = { journalSchema: "OLDER" }
@@ -492,7 +492,11 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("SnowflakeS
         ]
       )
       const again = yield* Local.run(local, more, "changelog")
-      assert.deepStrictEqual((yield* again.open(log)).writer.position, { copied: 10n, committed: at(20, 5) })
+      assert.deepStrictEqual((yield* again.open(log)).writer.position, {
+        copied: 10n,
+        committed: at(20, 5),
+        settled: 10n
+      })
     }))
 
   it.effect("keeps every copy of equal rows of a table without a key, from snapshot and changes alike", () =>

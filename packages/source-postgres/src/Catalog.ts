@@ -35,8 +35,9 @@ export interface CatalogColumn {
 export interface Heap {
   readonly oid: number
   readonly table: TableName
-  /** Size in pages when the catalog was read. */
+  /** Size in pages when the catalog was read, and in bytes with what is stored out of line. */
   readonly pages: number
+  readonly bytes: number
   /** All its columns may be read directly (rather than by way of the partitioned table). */
   readonly readable: boolean
   /** `relreplident`: `d` primary key, `i` index, `f` full, `n` nothing. */
@@ -52,6 +53,8 @@ export interface CatalogTable {
   readonly schema: TableSchema
   readonly origin: TableOrigin.Origin
   readonly columns: ReadonlyArray<CatalogColumn>
+  /** Names of the columns of the key, when rows are identified by one, in the order of its index. */
+  readonly keyColumns: ReadonlyArray<string>
   readonly partitioned: boolean
   /** The tables that it is a partition of, the nearest first. */
   readonly ancestors: ReadonlyArray<TableName>
@@ -188,6 +191,7 @@ const heapOf = (row: CatalogRows.HeapRow, rowFilter: string | undefined): Heap =
   oid: row.oid,
   table: { schema: row.schema, name: row.name },
   pages: row.pages,
+  bytes: row.bytes,
   readable: row.readable,
   replicaIdentity: row.replicaIdentity,
   foreign: row.kind === "f",
@@ -279,6 +283,7 @@ export const read = Effect.fn("PostgresSource.catalog")(function*(
     const held = ownHeaps.filter((row) => row.kind === "r")
     const filterOf = new Map(parts.map(({ heap, rowFilter }) => [heap.oid, rowFilter]))
     const heapNames = new Map(held.map((heap) => [heap.oid, tableId(heap)]))
+    const identity = identityOf(detail.replicaIdentity, tableKeys, sent)
     const origin: TableOrigin.Origin = {
       oid: relation.oid,
       columns: sent.map(({ altered, name, number, typeOid, typmod }) => ({
@@ -316,10 +321,15 @@ export const read = Effect.fn("PostgresSource.catalog")(function*(
           const { sourceType, type } = PostgresType.resolve(typeCatalog, column.typeOid, column.typmod)
           return { name: column.name, type, sourceType, nullable: !column.notNull }
         }),
-        identity: identityOf(detail.replicaIdentity, tableKeys, sent),
+        identity,
         origin: TableOrigin.format(origin)
       },
       columns: sent.map(({ name, number, readable, typeOid, typmod }) => ({ name, number, readable, typeOid, typmod })),
+      keyColumns: identity._tag !== "Key"
+        ? []
+        : (key?.columns ?? []).flatMap((number) =>
+          sent.filter((column) => column.number === number).map(({ name }) => name)
+        ),
       partitioned: relation.kind === "p",
       ancestors: relation.ancestors.flatMap((oid) => nameOf.get(oid) ?? []),
       replicaIdentity: detail.replicaIdentity,

@@ -90,7 +90,13 @@ const Heartbeat = Schema.Struct({
 const Snapshot = Schema.Struct({
   parallel: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 64 })).pipe(
     Schema.withDecodingDefaultKey(Effect.succeed(2))
-  ).annotateKey({ description: "Connections that copy tables, or ranges of large ones, at the same time." }),
+  ).annotateKey({ description: "Connections that copy tables, or chunks of large ones, at the same time." }),
+  chunkBytes: Schema.Int.check(Schema.isBetween({ minimum: 8192, maximum: 2 ** 40 })).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed(64 << 20))
+  ).annotateKey({
+    description:
+      "Size, in bytes of the table, of the chunks that a copy is cut into: what is copied again at most, per connection, after an interruption."
+  }),
   fetchRows: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1_000_000 })).pipe(
     Schema.withDecodingDefaultKey(Effect.succeed(16_384))
   ).annotateKey({ description: "Rows per batch of the copy; a batch ends at 4 MiB too." })
@@ -204,7 +210,7 @@ export interface Settings extends ConnectionOptions.Connection {
   readonly synchronousGuard: boolean
   readonly heartbeat: { readonly enabled: boolean; readonly every: Duration.Duration }
   readonly tables: ReadonlyArray<TablePattern.TablePattern>
-  readonly snapshot: { readonly parallel: number; readonly fetchRows: number }
+  readonly snapshot: { readonly parallel: number; readonly chunkBytes: number; readonly fetchRows: number }
   readonly removedPartitions: "copy" | "keep"
   /** Prefixes of messages to read, `*` at an end standing for anything. */
   readonly messages: ReadonlyArray<string>

@@ -10,13 +10,14 @@ import { type TableId, tableId, type TableSchema } from "@etl-stream/core/TableS
 import * as Effect from "effect/Effect"
 import type { Frames } from "./internal/frameBuffer.ts"
 import { MalformedMessage } from "./internal/malformedMessage.ts"
-import { Decoder } from "./internal/pgoutput.ts"
+import { Decoder, type IncompleteChange } from "./internal/pgoutput.ts"
 import type { Relation } from "./internal/relation.ts"
 import { ValueError } from "./internal/valueDecoder.ts"
 import * as Lsn from "./Lsn.ts"
 import * as PostgresError from "./PostgresError.ts"
 import * as PostgresType from "./PostgresType.ts"
 
+export type { IncompleteChange } from "./internal/pgoutput.ts"
 export type { Relation, RelationColumn } from "./internal/relation.ts"
 
 export interface Options {
@@ -42,6 +43,16 @@ export interface Options {
    * table that is absent has all its changes decoded.
    */
   readonly copied: ReadonlyMap<TableId, bigint>
+  /**
+   * Whether a change of key of a table, in a transaction that commits at this position, has to come with all of its row's values,
+   * and how to get those that weren't sent: text by column name, undefined when the row is there no more. Default: never.
+   */
+  readonly completion?: {
+    readonly isNeeded: (table: TableId, commit: Lsn.Lsn) => boolean
+    readonly complete: (
+      change: IncompleteChange
+    ) => Effect.Effect<ReadonlyMap<string, string | null> | undefined, ConnectorError>
+  }
   /** A table's batch is cut at so many rows; default 16,384. */
   readonly maxRows?: number
   /** A table's batch is cut at so many bytes, roughly; default 4 MiB. */
@@ -54,6 +65,11 @@ export interface PgOutputDecoder {
    * transaction that ended. Fails with `Protocol` on bytes that break the protocol, and must not be used after that.
    */
   readonly decode: (frames: Frames) => Effect.Effect<ReadonlyArray<Element>, ConnectorError>
+  /**
+   * Takes the changes of one more table (or of one that is copied again) between two views. Returns the position, at least
+   * `floor`, from which on every commit's changes come. `resolveRelation` must know the table by now.
+   */
+  readonly track: (table: TableSchema, floor: Lsn.Lsn) => Effect.Effect<Lsn.Lsn, ConnectorError>
 }
 
 const defaultMaxRows = 16_384
@@ -106,6 +122,7 @@ const errorAt = (decoder: Decoder, cause: unknown): ConnectorError => {
 
 /** A decoder for one stream. */
 export const make = (options: Options): PgOutputDecoder => {
+  const { completion } = options
   const decoder = new Decoder({
     tables: options.tables,
     resolveRelation: options.resolveRelation,
@@ -113,14 +130,30 @@ export const make = (options: Options): PgOutputDecoder => {
     takesMessage: options.takesMessage ?? (() => true),
     types: options.types ?? PostgresType.emptyCatalog,
     copied: options.copied,
+    mustBeComplete: completion?.isNeeded ?? (() => false),
     maxRows: options.maxRows ?? defaultMaxRows,
     maxBytes: options.maxBytes ?? defaultMaxBytes
   })
+  const attempt = (decode: () => Array<Element>) =>
+    Effect.try({ try: decode, catch: (cause) => errorAt(decoder, cause) })
+
+  /** Completes the change at which the decoder stopped, and every other up to the end of the view. */
+  const completed = Effect.fnUntraced(function*(before: ReadonlyArray<Element>) {
+    const elements = [...before]
+    for (let change = decoder.incomplete; change !== undefined; change = decoder.incomplete) {
+      const values = yield* (completion?.complete(change) ?? Effect.undefined)
+      elements.push(...(yield* attempt(() => decoder.resume(values))))
+    }
+    return elements
+  })
+
   return {
+    track: (table, floor) =>
+      Effect.try({ try: () => decoder.track(table, floor), catch: (cause) => errorAt(decoder, cause) }),
     decode: (frames) =>
-      Effect.try({
-        try: () => decoder.decode(frames),
-        catch: (cause) => errorAt(decoder, cause)
-      })
+      Effect.flatMap(
+        attempt(() => decoder.decode(frames)),
+        (elements) => decoder.incomplete === undefined ? Effect.succeed(elements) : completed(elements)
+      )
   }
 }

@@ -1,10 +1,10 @@
 /**
- * The source: preflight, then the copy of the tables that the sink doesn't hold yet, then the replication stream.
+ * The source: preflight, then the replication stream, and beside it the copy of the tables that the sink doesn't hold yet.
  *
- * The first copy is read in the snapshot of the pipeline's own slot, so the stream begins exactly where the copy ends. Tables
- * that still need a copy later (after a crash in mid-copy, or added to the pipeline) are read in the snapshot of a temporary
- * slot; the stream then leaves out what their copies already hold. What was confirmed to the server lives in the slot
- * itself, and in the records that the heartbeat writes into the server's log.
+ * The first copy is read in the snapshot of the pipeline's own slot. Tables that still need a copy later (added to the pipeline), or the
+ * rest of one (after a crash in mid-copy), are read in the snapshot of a temporary slot; the stream leaves out what commits before
+ * a copy began. What was confirmed to the server lives in the slot itself, and in the records that the heartbeat writes into the
+ * server's log.
  */
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import type { Element } from "@etl-stream/core/Element"
@@ -12,31 +12,23 @@ import * as Sequence from "@etl-stream/core/Sequence"
 import type { Source, SourceContext } from "@etl-stream/core/Source"
 import { type TableId, tableId } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
-import * as Schema from "effect/Schema"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import * as Catalog from "./Catalog.ts"
+import type * as Catalog from "./Catalog.ts"
 import type { Settings } from "./Config.ts"
-import * as Config from "./Config.ts"
 import * as Connections from "./Connections.ts"
-import * as Endpoint from "./Endpoint.ts"
-import * as Heartbeat from "./Heartbeat.ts"
-import * as HeartbeatRecord from "./HeartbeatRecord.ts"
-import * as Lsn from "./Lsn.ts"
-import * as PgOutputDecoder from "./PgOutputDecoder.ts"
+import * as Inventory from "./Inventory.ts"
+import type * as Lsn from "./Lsn.ts"
 import * as PostgresError from "./PostgresError.ts"
 import * as Preflight from "./Preflight.ts"
 import * as Publication from "./Publication.ts"
-import * as PublicationWatch from "./PublicationWatch.ts"
-import { RelationResolver } from "./RelationResolver.ts"
-import * as ReplicationConnection from "./ReplicationConnection.ts"
-import * as Slot from "./Slot.ts"
+import * as Replication from "./Replication.ts"
+import { Settling } from "./Settling.ts"
+import type * as Slot from "./Slot.ts"
 import * as SlotContinuity from "./SlotContinuity.ts"
-import * as Snapshot from "./Snapshot.ts"
+import type * as Snapshot from "./Snapshot.ts"
 import * as Sql from "./Sql.ts"
-import * as StreamedTransactions from "./StreamedTransactions.ts"
-import * as SynchronousGuard from "./SynchronousGuard.ts"
-import * as TableOrigin from "./TableOrigin.ts"
+import * as TableMembership from "./TableMembership.ts"
 
 /** Where the snapshot for missing copies comes from, `none` when there is nothing to copy. */
 type SnapshotOrigin = "new slot" | "temporary slot" | "none"
@@ -62,193 +54,52 @@ const begin = Effect.fnUntraced(function*(
   )
 })
 
-/** Types that a stream needed but that are gone from their database, by endpoint and OID: they are carried as text. */
-const vanishedTypes = new Set<string>()
-
-const Present = Schema.Struct({ present: Schema.Boolean })
-
-/** Notes whether the type that stopped the stream still exists, for the next run. */
-const noteUnknownType = Effect.fnUntraced(function*(connections: Connections.Connections, oid: number) {
-  const [row] = yield* connections.query(
-    "looking up a type",
-    Present,
-    "SELECT EXISTS (SELECT FROM pg_type WHERE oid = $1::oid) AS present",
-    [oid]
-  )
-  if (row?.present === false) vanishedTypes.add(`${Endpoint.describe(connections.settings.endpoint)} ${oid}`)
-})
-
-/** The replication stream from what the slot has confirmed. */
-const replicate = (
-  connections: Connections.Connections,
-  server: Preflight.Server,
-  catalog: Catalog.Catalog,
-  copied: ReadonlyMap<TableId, bigint>,
-  context: SourceContext
-): Stream.Stream<Element, ConnectorError, Scope.Scope> =>
-  Stream.unwrap(Effect.gen(function*() {
-    const { settings } = connections
-    const place = Endpoint.describe(settings.endpoint)
-    const connection = yield* connections.open("replication", ReplicationConnection.connect)
-    const heartbeat = yield* Heartbeat.make({
-      connections,
-      serverVersion: server.version,
-      conditions: context.conditions,
-      acknowledged: context.acknowledged
-    })
-    const wal = yield* connection.start({
-      slot: settings.slot.name,
-      publications: [settings.publication.name],
-      messages: true,
-      ...(settings.origin === "any" ? {} : { origin: settings.origin }),
-      acknowledged: heartbeat.confirmable,
-      streaming: settings.streaming !== undefined
-    })
-    yield* Effect.forkScoped(heartbeat.run(wal))
-    yield* Effect.addFinalizer(() => heartbeat.finish(wal))
-    yield* Effect.logInfo("streaming changes", { slot: settings.slot.name })
-    const takesMessage = Config.takesMessage(settings.messages)
-    const resolver = new RelationResolver(
-      catalog,
-      (oid) => vanishedTypes.has(`${place} ${oid}`),
-      settings.removedPartitions === "keep"
-    )
-    const decoder = PgOutputDecoder.make({
-      tables: catalog.tables.map((table) => table.schema),
-      resolveRelation: resolver.resolve,
-      truncates: resolver.truncates,
-      takesMessage: (prefix) => prefix === HeartbeatRecord.prefix || takesMessage(prefix),
-      types: catalog.types,
-      copied
-    })
-    const frames = settings.streaming === undefined
-      ? wal.pull
-      : (yield* StreamedTransactions.make(wal.pull, settings.streaming)).pull
-    const pull = Effect.mapError(frames, (error) => heartbeat.failure() ?? error)
-    const guard = settings.synchronousGuard
-      ? yield* SynchronousGuard.make(connections, context.conditions)
-      : SynchronousGuard.none
-    const decoded = Effect.flatMap(pull, decoder.decode).pipe(
-      Effect.map(heartbeat.observe),
-      Effect.flatMap(guard.hold),
-      Effect.tapError(() =>
-        resolver.unknownType === undefined
-          ? Effect.void
-          : Effect.ignore(noteUnknownType(connections, resolver.unknownType))
-      )
-    )
-    const watching = PublicationWatch.watch(
-      connections,
-      catalog,
-      server.version,
-      context.conditions,
-      () => resolver.repeated
-    )
-    return Stream.fromEffectRepeat(decoded).pipe(Stream.flattenIterable, Stream.interruptWhen(watching))
-  })).pipe(Stream.mapError((error) => SlotContinuity.runAgain(connections, error)))
-
-/** Reads the catalog as the publication publishes it now. */
-const readCatalog = Effect.fnUntraced(function*(connections: Connections.Connections, server: Preflight.Server) {
-  const { publication, tables } = connections.settings
-  return yield* Catalog.read(
-    connections,
-    tables,
-    yield* Publication.read(connections, publication.name, server.version),
-    server.version
-  )
-})
-
-/** Copies what is missing, if anything is. */
-const snapshot = (
-  connections: Connections.Connections,
-  report: Preflight.Report,
-  origin: SnapshotOrigin,
-  tables: ReadonlyArray<Catalog.CatalogTable>
-): Effect.Effect<Snapshot.OpenSnapshot | undefined, ConnectorError, Scope.Scope> =>
-  origin === "none" ? Effect.succeed(undefined) : Effect.gen(function*() {
-    const scope = yield* Effect.scope
-    // Once its snapshot is imported, the session that exported it (and with it a temporary slot) isn't needed any more.
-    return yield* Effect.scoped(Effect.gen(function*() {
-      const { primary } = connections
-      // Rows are never copied from a standby: a snapshot there may lack some that the primary has removed meanwhile.
-      if (primary !== connections && origin === "new slot") yield* Slot.create(connections, "permanent")
-      const exported = yield* Slot.create(
-        primary,
-        primary === connections && origin === "new slot" ? "permanent" : "temporary"
-      )
-      return yield* Scope.provide(
-        Snapshot.open(primary, exported, tables, readCatalog(connections, report.server), report.catalog.types),
-        scope
-      )
-    }))
-  })
-
 /** The highest position that the sink holds of any table; 0 when it holds nothing. */
 const highest = (positions: SourceContext["positions"]): Lsn.Lsn =>
-  [...positions.values()].flatMap(({ committed, copied }) => [copied ?? 0n, committed?.commit ?? 0n])
+  [...positions.values()].flatMap(({ committed, copied, copying }) => [
+    copied ?? 0n,
+    committed?.commit ?? 0n,
+    ...copying === undefined ? [] : [copying.position, ...copying.chunks.values()]
+  ])
     .reduce((most, position) => position > most ? position : most, 0n)
-
-/** Version of a table's schema that is the first one with the origin that the sink is to keep from now on. */
-const followedVersion = 2
 
 /** The element by which the sink gets to know the origin of a table whose copy stays good. */
 const followed = ({ schema }: Catalog.CatalogTable): ReadonlyArray<Element> =>
-  schema.version === followedVersion ? [{ _tag: "Schema", table: schema, sequence: Sequence.zero }] : []
+  schema.version === Inventory.followedVersion ? [{ _tag: "Schema", table: schema, sequence: Sequence.zero }] : []
 
 /**
- * Compares the origins that the sink gave back with the catalog: which copies are void, and why, and the tables to replicate,
- * those with a new origin in a new version.
+ * Which tables have settled. Of a copy whose chunks or completed changes are of several positions nothing but the end of the
+ * log, as it is now, is known to be above all of them.
  */
-const judge = Effect.fnUntraced(function*(
-  connections: Connections.Connections,
+const settlingOf = (
   catalog: Catalog.Catalog,
-  { conditions, positions, unwanted }: SourceContext
-) {
-  const keepRows = connections.settings.removedPartitions === "keep"
-  const voided = new Map<TableId, string>()
-  const tables: Array<Catalog.CatalogTable> = []
-  for (const table of catalog.tables) {
-    const id = tableId(table.schema.table)
-    if (unwanted.has(id)) continue
-    const held = positions.get(id)
-    const stored = held?.origin === undefined ? undefined : TableOrigin.parse(held.origin)
-    if (held?.copied === undefined) {
-      tables.push(table)
-      continue
-    }
-    const now = stored === undefined
-      ? table.origin
-      : yield* PublicationWatch.examined(connections, stored, table.origin, table.heaps)
-    const why = TableOrigin.conflict(held.origin, now, keepRows)
-    if (why !== undefined) {
-      voided.set(id, why)
-      yield* conditions.clear(PublicationWatch.partitionCondition, id)
-      tables.push(table)
-      continue
-    }
-    const kept = stored === undefined ? undefined : TableOrigin.lostRows(stored, now)
-    if (kept !== undefined) yield* PublicationWatch.noteKeptRows(conditions, table, kept)
-    const origin = TableOrigin.format(TableOrigin.follow(held.origin, table.origin))
-    // The log may still have changes of partitions that are gone.
-    const parts = new Set([...table.parts, ...(stored?.files ?? []).map(([oid]) => oid)])
-    tables.push(
-      origin === held.origin
-        ? { ...table, parts }
-        : { ...table, parts, schema: { ...table.schema, version: followedVersion, origin } }
-    )
-  }
-  return { catalog: { ...catalog, tables }, void: voided }
-})
+  copied: ReadonlyMap<TableId, Lsn.Lsn>,
+  { positions }: SourceContext,
+  end: Lsn.Lsn
+): ReadonlyMap<TableId, Settling> =>
+  new Map(catalog.tables.map(({ schema }) => {
+    const id = tableId(schema.table)
+    const position = copied.get(id)
+    const settled = positions.get(id)?.settled ?? 0n
+    return [id, new Settling(position === undefined, position !== undefined && settled > position ? end : 0n)]
+  }))
 
-/** Elements from the sink's positions on. */
+/** What can be asked of a stream while it runs. */
+interface Running {
+  readonly resync: (table: TableId) => Effect.Effect<void, ConnectorError>
+}
+
+/** Elements from the sink's positions on. `running` is told what can be asked of the stream from when on, and when it ends. */
 const stream = (
   connections: Connections.Connections,
   report: Preflight.Report,
-  context: SourceContext
+  context: SourceContext,
+  running: (stream: Running | undefined) => void
 ): Stream.Stream<Element, ConnectorError, Scope.Scope> =>
   Stream.unwrap(Effect.gen(function*() {
     const { server } = report
-    const { catalog, void: voided } = yield* judge(connections, report.catalog, context)
+    const inventory = yield* Inventory.take(connections, report.catalog, context)
+    const { catalog } = inventory
     if (catalog.tables.length === 0) {
       return yield* PostgresError.make(
         "Misconfigured",
@@ -256,43 +107,48 @@ const stream = (
         "Correct the pipeline's transforms, or tables in the source's options."
       )
     }
-    const counted = new Set(catalog.tables.map((table) => tableId(table.schema.table)))
-    yield* Preflight.checkLog(connections, highest(context.positions))
+    const end = yield* Preflight.checkLog(connections, highest(context.positions))
     const { lost, slot } = yield* SlotContinuity.settle(
       connections,
       server.version,
-      SlotContinuity.held(context.positions, (id) => counted.has(id) && !voided.has(id))
+      SlotContinuity.held(context.positions, (id) => inventory.copied.has(id) || inventory.unfinished.has(id))
     )
-    for (const [table, why] of lost) voided.set(table, why)
-    for (const [table, why] of voided) {
+    for (const [table, why] of [...inventory.voided, ...lost]) {
       yield* Effect.logWarning(`table ${table} is copied again: ${why}`, { table })
     }
-    const positions = new Map(
-      [...context.positions].flatMap(([id, { copied }]) =>
-        copied === undefined || voided.has(id) ? [] : [[id, copied] as const]
-      )
-    )
-    const copied = catalog.tables.map((table) => tableId(table.schema.table)).filter((id) => positions.has(id))
-    const uncopied = catalog.tables.filter((table) => !positions.has(tableId(table.schema.table)))
+    const copied = new Map([...inventory.copied].filter(([id]) => !lost.has(id)))
     const publication = yield* Publication.read(connections, connections.settings.publication.name, server.version)
-    const created = yield* Publication.ensure(connections, publication, catalog.tables, (id) => positions.has(id))
-    const origin = yield* begin(connections, slot, created, copied.length, uncopied.length)
-    // The copy's connections close with this scope, before the stream of changes begins.
-    const copy = Stream.scoped(Stream.unwrap(Effect.gen(function*() {
-      const open = yield* snapshot(connections, report, origin, uncopied)
-      if (open === undefined) return Stream.empty
-      for (const table of uncopied) positions.set(tableId(table.schema.table), open.position)
-      return open.elements.pipe(
-        Stream.concat(Stream.unwrap(Effect.as(
-          Effect.logInfo("copied tables", { tables: uncopied.length, position: Lsn.format(open.position) }),
-          Stream.empty
-        )))
+    const created = yield* Publication.ensure(connections, publication, catalog.tables, (id) => copied.has(id))
+    const copies = catalog.tables.flatMap((table): ReadonlyArray<Snapshot.Copy> => {
+      const id = tableId(table.schema.table)
+      if (copied.has(id)) return []
+      // An unfinished copy needs every change since it began.
+      const whole = slot !== undefined && !lost.has(id) && Publication.missing(publication, [table]).length === 0
+      return [{ table, unfinished: whole ? inventory.unfinished.get(id) : undefined }]
+    })
+    const origin = yield* begin(connections, slot, created, copied.size, copies.length)
+    const membership = yield* TableMembership.make({
+      connections,
+      report,
+      context,
+      catalog,
+      settling: settlingOf(catalog, copied, context, end)
+    })
+    const begins = origin === "none"
+      ? []
+      : yield* membership.open(origin === "new slot" ? "permanent" : "temporary", copies)
+    const from = new Map(copied)
+    for (const { position, table } of begins) from.set(tableId(table.table), position)
+    const { settling, tables } = membership
+    const changes = Stream.unwrap(Effect.gen(function*() {
+      const replication = yield* Replication.make({ connections, server, catalog, from, tables, settling, context })
+      running({ resync: (table) => membership.resync(replication, table) })
+      yield* Effect.addFinalizer(() => Effect.sync(() => running(undefined)))
+      return Stream.merge(replication.elements, membership.elements, { haltStrategy: "left" }).pipe(
+        Stream.interruptWhen(membership.watch(replication))
       )
-    })))
-    return Stream.fromIterable(catalog.tables.flatMap(followed)).pipe(
-      Stream.concat(copy),
-      Stream.concat(Stream.suspend(() => replicate(connections, server, catalog, positions, context)))
-    )
+    }))
+    return Stream.fromIterable<Element>([...catalog.tables.flatMap(followed), ...begins]).pipe(Stream.concat(changes))
   }))
 
 /** The source for `settings`. Connects when it is used; connections close with the scope. */
@@ -300,6 +156,7 @@ export const make = (settings: Settings): Effect.Effect<Source, never, Scope.Sco
   Effect.gen(function*() {
     const connections = yield* Connections.make(settings)
     let latest: Preflight.Report | undefined
+    let running: Running | undefined
     const checked = Effect.gen(function*() {
       const report = yield* Preflight.check(connections)
       for (const finding of report.findings) {
@@ -322,7 +179,21 @@ export const make = (settings: Settings): Effect.Effect<Source, never, Scope.Sco
       stream: (context) =>
         Stream.unwrap(Effect.map(
           Effect.suspend(() => latest === undefined ? checked : Effect.succeed(latest)),
-          (report) => stream(connections, report, context)
-        ))
+          (report) =>
+            stream(connections, report, context, (now) => {
+              running = now
+            })
+        )),
+      resync: (table) =>
+        Effect.suspend(() =>
+          running === undefined
+            ? Effect.fail(PostgresError.make(
+              "Unreachable",
+              `table ${table} can't be copied again now: no changes are streamed`,
+              "Ask again when the pipeline streams changes.",
+              table
+            ))
+            : running.resync(table)
+        )
     }
   })

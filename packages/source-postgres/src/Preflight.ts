@@ -40,6 +40,8 @@ const Log = Schema.Struct({ end: Schema.String })
 /**
  * Refuses a server whose log ends before a position that the sink holds: it can't be the one that was read. Its positions say
  * nothing about the sink's, so changes would be skipped as known ones until its log has grown that far.
+ *
+ * @returns the end of the log.
  */
 export const checkLog = Effect.fn("PostgresSource.checkLog")(function*(
   connections: Connections.Connections,
@@ -50,7 +52,7 @@ export const checkLog = Effect.fn("PostgresSource.checkLog")(function*(
   const [row] = yield* connections.primary.query(doing, Log, "SELECT pg_current_wal_insert_lsn()::text AS end")
   yield* StandbyDecoding.caughtUp(connections)
   const end = row === undefined ? undefined : Lsn.parse(row.end)
-  if (end === undefined || held <= end) return
+  if (end === undefined || held <= end) return end ?? held
   return yield* PostgresError.make(
     "Lost",
     `the server's log ends at ${Lsn.format(end)}, behind ${Lsn.format(held)}, which the sink holds: ` +

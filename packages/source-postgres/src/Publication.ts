@@ -190,6 +190,35 @@ const shrink = Effect.fn("PostgresSource.shrinkPublication")(function*(
   yield* Effect.logInfo("removed tables from publication", { publication: name, tables: gone.map(tableId) })
 })
 
+/** Creates the publication with tables, or adds them to it. */
+export const add = Effect.fn("PostgresSource.addToPublication")(function*(
+  connections: Connections,
+  publication: PublicationState | undefined,
+  absent: ReadonlyArray<CatalogTable>
+) {
+  const { pipeline, publication: { name } } = connections.settings
+  const statement = publication === undefined ? createStatement(name, absent) : addStatement(name, absent)
+  // Both statements are one transaction: a publication of ours never goes without its mark.
+  const marking = publication === undefined
+    ? `; COMMENT ON PUBLICATION ${Sql.identifier(name)} IS ${Sql.literal(mark + pipeline)}`
+    : ""
+  yield* connections.primary.execute(`changing publication ${name}`, statement + marking).pipe(
+    Effect.mapError((error) =>
+      error.reason === "Forbidden"
+        ? new ConnectorError({
+          ...error,
+          hint: `Run as the tables' owner: ${statement}; then set publication.manage to false.`
+        })
+        : error
+    )
+  )
+  yield* StandbyDecoding.caughtUp(connections)
+  yield* Effect.logInfo(
+    publication === undefined ? "created publication" : "added tables to publication",
+    { publication: name, tables: absent.map((table) => tableId(table.schema.table)) }
+  )
+})
+
 /**
  * Creates a managed publication, or adds the tables that it lacks; from one that this pipeline created it removes those that
  * left the pipeline. A table in `copied` (those that the sink holds) may not be missing: its changes since it left the
@@ -226,25 +255,6 @@ export const ensure = Effect.fn("PostgresSource.ensurePublication")(function*(
       }; or set publication.manage to true, or narrow tables.`
     )
   }
-  const statement = publication === undefined ? createStatement(name, absent) : addStatement(name, absent)
-  // Both statements are one transaction: a publication of ours never goes without its mark.
-  const marking = publication === undefined
-    ? `; COMMENT ON PUBLICATION ${Sql.identifier(name)} IS ${Sql.literal(mark + pipeline)}`
-    : ""
-  yield* connections.primary.execute(`changing publication ${name}`, statement + marking).pipe(
-    Effect.mapError((error) =>
-      error.reason === "Forbidden"
-        ? new ConnectorError({
-          ...error,
-          hint: `Run as the tables' owner: ${statement}; then set publication.manage to false.`
-        })
-        : error
-    )
-  )
-  yield* StandbyDecoding.caughtUp(connections)
-  yield* Effect.logInfo(
-    publication === undefined ? "created publication" : "added tables to publication",
-    { publication: name, tables: absent.map((table) => tableId(table.schema.table)) }
-  )
+  yield* add(connections, publication, absent)
   return publication === undefined
 })

@@ -65,13 +65,19 @@ export const noteKeptRows = (conditions: Conditions, table: Catalog.CatalogTable
   })
 }
 
-/** One look. Fails with `Fenced` when a copy is void. */
+/** What a look saw. */
+export interface Sight {
+  readonly catalog: Catalog.Catalog
+  readonly publication: Publication.PublicationState | undefined
+}
+
+/** One look at the tables that are replicated. Fails with `Fenced` when a copy is void; undefined when the server can't be asked now. */
 export const look = Effect.fn("PostgresSource.watchPublication")(function*(
   connections: Connections,
-  began: Catalog.Catalog,
+  tables: ReadonlyArray<Catalog.CatalogTable>,
   serverVersion: number,
   conditions: Conditions
-) {
+): Effect.fn.Return<Sight | undefined, ConnectorError> {
   const { publication: { name }, removedPartitions, tables: patterns } = connections.settings
   const reading = Effect.gen(function*() {
     const publication = yield* Publication.read(connections, name, serverVersion)
@@ -79,10 +85,10 @@ export const look = Effect.fn("PostgresSource.watchPublication")(function*(
   })
   // A server that can't be asked now, or whose tables are just being altered, is asked again; the stream tells when it is gone.
   const read = yield* Effect.option(reading)
-  if (read._tag === "None") return
+  if (read._tag === "None") return undefined
   const { catalog: now, publication } = read.value
   const fresh = new Map(now.tables.map((table) => [table.oid, table]))
-  for (const table of began.tables) {
+  for (const table of tables) {
     const id = tableId(table.schema.table)
     const current = fresh.get(table.oid)
     if (current === undefined || Publication.missing(publication, [current]).length > 0) {
@@ -117,14 +123,13 @@ export const look = Effect.fn("PostgresSource.watchPublication")(function*(
     const kept = removedPartitions === "keep" ? TableOrigin.lostRows(table.origin, examinedOrigin) : undefined
     if (kept !== undefined) yield* noteKeptRows(conditions, current, kept)
   }
+  return read.value
 })
 
-/** Fails as `look` does; `repeated` counts the relations that were announced again. */
+/** Looks now and then, and soon after a relation was announced again, which `repeated` counts. Fails as `look` does. */
 export const watch = (
   connections: Connections,
-  began: Catalog.Catalog,
-  serverVersion: number,
-  conditions: Conditions,
+  look: Effect.Effect<void, ConnectorError>,
   repeated: () => number
 ): Effect.Effect<never, ConnectorError> =>
   Effect.suspend(() => {
@@ -137,6 +142,6 @@ export const watch = (
       if (count === seen && rest > 0) return Effect.void
       seen = count
       rest = every
-      return look(connections, began, serverVersion, conditions)
+      return look
     }).pipe(Effect.repeat(Schedule.spaced(glanceMillis)), Effect.andThen(Effect.never))
   })

@@ -26,14 +26,16 @@ export class RelationResolver {
   /** How often a relation was announced again: the server does so when it, or the publication, may have changed. */
   repeated = 0
   private readonly announced = new Set<number>()
-  private readonly relations: ReadonlySet<number>
-  private readonly byPartition: CatalogTable | undefined
+  private readonly relations: Set<number>
+  private byPartition: CatalogTable | undefined
   private readonly keepRows: boolean
-  private readonly types: PostgresType.TypeCatalog
+  private types: PostgresType.TypeCatalog
   private readonly position: Lsn.Lsn
+  /** Where the catalog was read for tables that joined later. */
+  private readonly joined = new Map<CatalogTable, Lsn.Lsn>()
   private readonly vanished: (oid: number) => boolean
-  private readonly byOid: ReadonlyMap<number, CatalogTable>
-  private readonly byName: ReadonlyMap<TableId, CatalogTable>
+  private readonly byOid: Map<number, CatalogTable>
+  private readonly byName: Map<TableId, CatalogTable>
   private readonly latest = new Map<TableId, TableSchema>()
 
   /**
@@ -47,13 +49,32 @@ export class RelationResolver {
   ) {
     this.types = types
     this.position = position
-    this.relations = relations
+    this.relations = new Set(relations)
     this.vanished = vanished
     this.keepRows = keepRows
     this.byPartition = tables.find((table) => table.byPartition)
     this.byOid = new Map(tables.flatMap((table) => [...table.parts].map((oid) => [oid, table] as const)))
     this.byName = new Map(tables.map((table) => [tableId(table.schema.table), table]))
     for (const { schema } of tables) this.latest.set(tableId(schema.table), schema)
+  }
+
+  /** Takes in tables of a catalog that was read later, or has known ones begin anew with it. */
+  join({ position, relations, types }: Catalog, tables: ReadonlyArray<CatalogTable>): void {
+    this.types = types
+    for (const oid of relations) this.relations.add(oid)
+    for (const table of tables) {
+      const id = tableId(table.schema.table)
+      this.joined.set(table, position)
+      for (const oid of table.parts) this.byOid.set(oid, table)
+      this.byName.set(id, table)
+      this.latest.set(id, table.schema)
+      if (table.byPartition) this.byPartition ??= table
+    }
+  }
+
+  /** Whether a change that commits at `commit` is newer than what the catalog says of a table. */
+  private isNews(table: CatalogTable | undefined, commit: Lsn.Lsn): boolean {
+    return commit >= (table === undefined ? this.position : this.joined.get(table) ?? this.position)
   }
 
   /**
@@ -65,7 +86,7 @@ export class RelationResolver {
     else this.announced.add(relation.oid)
     const table = this.byOid.get(relation.oid)
     const named = this.byName.get(tableId(relation))
-    if (commit >= this.position) {
+    if (this.isNews(table ?? named, commit)) {
       // Copies that begin later than here were made of the catalog's shape, so this is never about changes that they hold.
       const affected = table ?? named
       const own = table === undefined || table.oid === relation.oid
@@ -94,7 +115,7 @@ export class RelationResolver {
       identity: identityOf(relation, columns, table),
       ...(schema.origin === undefined ? {} : { origin: schema.origin })
     }
-    if (commit >= this.position && table.oid === relation.oid && !sameIdentity(shape, schema)) throw changed(table)
+    if (this.isNews(table, commit) && table.oid === relation.oid && !sameIdentity(shape, schema)) throw changed(table)
     if (sameShape(before, shape)) return before
     this.latest.set(id, shape)
     return shape
@@ -109,7 +130,7 @@ export class RelationResolver {
     if (table === undefined || relations.includes(table.oid)) return true
     const emptied = new Set(relations)
     if (table.heaps.every(({ foreign, oid }) => foreign || emptied.has(oid))) return true
-    if (commit < this.position || this.keepRows) return false
+    if (!this.isNews(table, commit) || this.keepRows) return false
     throw PostgresError.make(
       "Fenced",
       `a partition of table ${tableId(table.schema.table)} was truncated`,

@@ -62,6 +62,8 @@ export interface WalStream {
   readonly confirmed: () => bigint
   /** Tells the server now how far we are, for example before a stop. */
   readonly sendStatus: Effect.Effect<void>
+  /** Asks the server for a sign of life, so that a `pull` that waits gets something soon. */
+  readonly ping: Effect.Effect<void>
   /**
    * Hangs up because the server shuts down, which it can't do before everything was read and confirmed: a stalled reader would keep it
    * from that. The next pull fails as for a lost connection.
@@ -364,6 +366,7 @@ const start = Effect.fn("ReplicationConnection.start")(function*(
     received,
     confirmed: () => confirmed,
     sendStatus: Effect.sync(() => sendStatus(false)),
+    ping: Effect.sync(() => sendStatus(true)),
     hangUp: Effect.sync(() => {
       sendStatus(false)
       reader.lost(shuttingDown)

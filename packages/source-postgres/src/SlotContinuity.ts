@@ -28,24 +28,28 @@ import * as Sql from "./Sql.ts"
 export interface Held {
   readonly from: Lsn.Lsn
   readonly commit: Lsn.Lsn | undefined
+  /** Whether its copy is complete; one that isn't may begin anew without anybody missing it. */
+  readonly complete: boolean
 }
 
 /** Sequences whose ordinal is this one stand for a copy, not for a transaction. */
 const copyOrdinal = 0xffffffffffffffffn
 
-/** What the sink holds of the tables whose copies count. */
+/** What the sink holds of the tables whose copies count, unfinished ones too. */
 export const held = (
   positions: SourceContext["positions"],
   counts: (table: TableId) => boolean
 ): ReadonlyMap<TableId, Held> =>
-  new Map([...positions].flatMap(([id, { committed, copied }]) =>
-    copied === undefined || !counts(id)
+  new Map([...positions].flatMap(([id, { committed, copied, copying }]) => {
+    const from = copied ?? copying?.position
+    return from === undefined || !counts(id)
       ? []
       : [[id, {
-        from: copied,
+        from,
+        complete: copied !== undefined,
         commit: committed === undefined || committed.ordinal === copyOrdinal ? undefined : committed.commit
       }]]
-  ))
+  }))
 
 /** Changes of `tables` are missing, and why. */
 interface Loss {
@@ -193,7 +197,7 @@ const loss = Effect.fnUntraced(function*(
       "heartbeats are off: whether somebody else moved the replication slot can't be told",
       { slot: slot.name }
     )
-    const shared = new Map([...tables].map(([id, { commit }]) => [id, { from: slot.confirmed ?? 0n, commit }]))
+    const shared = new Map([...tables].map(([id, held]) => [id, { ...held, from: slot.confirmed ?? 0n }]))
     return yield* search(connections, slot, shared)
   }
   return yield* search(connections, slot, tables)
@@ -243,6 +247,10 @@ export const settle = Effect.fn("PostgresSource.settleSlot")(function*(
       yield* Slot.setFailover(connections, failover)
     }
     return { slot: still, lost: new Map() }
+  }
+  const affected = lost.tables.some((id) => tables.get(id)?.complete === true)
+  if (!affected && (still === undefined || lost.usable)) {
+    return { slot: still, lost: new Map(lost.tables.map((id) => [id, lost.what])) }
   }
   yield* Metric.update(Metrics.forPipeline(pipeline).slotLosses, 1)
   if (onLost === "halt") return yield* PostgresError.make("Lost", lost.what, remedy(connections, slot, lost))

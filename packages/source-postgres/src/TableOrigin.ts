@@ -247,6 +247,15 @@ export const conflict = (stored: string | undefined, current: Origin, keepRows =
   return published(before, current) ?? joined(before, current) ?? (keepRows ? undefined : lostRows(before, current))
 }
 
+/** Whether a table has exactly the columns, and no other history, that it had when `stored` was written. */
+export const isSame = (stored: string | undefined, current: Origin): boolean => {
+  const before = stored === undefined ? undefined : parse(stored)
+  const shape = (columns: Origin["columns"]) =>
+    JSON.stringify(columns.map(({ name, number, typeOid, typmod }) => [number, name, typeOid, typmod]))
+  return before !== undefined && before.lastNumber === current.lastNumber &&
+    shape(before.columns) === shape(current.columns) && conflict(stored, current) === undefined
+}
+
 /** The origin of a copy that goes on from `stored` to `current`: what was dropped in between is remembered. */
 export const follow = (stored: string | undefined, current: Origin): Origin => {
   const before = stored === undefined ? undefined : parse(stored)

@@ -35,7 +35,7 @@ describe("Config", () => {
     assert.strictEqual(settings.slot.name, "shop")
     assert.strictEqual(Duration.toMillis(settings.slot.wait), 15_000)
     assert.deepStrictEqual(settings.tables.map(({ text }) => text), ["public.*"])
-    assert.deepStrictEqual(settings.snapshot, { parallel: 2, fetchRows: 16_384 })
+    assert.deepStrictEqual(settings.snapshot, { parallel: 2, chunkBytes: 67_108_864, fetchRows: 16_384 })
   })
 
   it("derives names that slots allow and that no other pipeline has", () => {

@@ -2,10 +2,11 @@
  * A model of what a sink does with a source's elements: it holds each table in memory, and compares it with the server.
  *
  * It applies changes as a mirror has to, and complains about whatever the contract forbids: sequences that go back, rows
- * outside of a copy, changes of rows it doesn't have. Cells are held as text in one canonical form per logical type.
+ * outside of a copy, changes of rows it doesn't have. Changes that come beside a copy wait in a journal until it is complete; a row
+ * of a copy supersedes changes before its snapshot. Cells are held as text in one canonical form per logical type.
  */
 import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
-import type { Element } from "@etl-stream/core/Element"
+import type { Element, SnapshotBegin } from "@etl-stream/core/Element"
 import {
   dateInfinity,
   dateNegativeInfinity,
@@ -14,7 +15,7 @@ import {
   timestampNegativeInfinity
 } from "@etl-stream/core/LogicalType"
 import * as Sequence from "@etl-stream/core/Sequence"
-import type { TablePosition } from "@etl-stream/core/Sink"
+import type { TablePosition, UnfinishedCopy } from "@etl-stream/core/Sink"
 import { type TableId, tableId, type TableSchema } from "@etl-stream/core/TableSchema"
 import type { EmbeddedPostgres } from "@etl-stream/testkit/EmbeddedPostgres"
 import type * as Arrow from "apache-arrow"
@@ -96,14 +97,38 @@ const canonical = (name: string, type: LogicalType): string => {
   }
 }
 
+/** A value that was not sent and that the row it is of doesn't have either: never equal to what the server holds. */
+const lost = "a lost value"
+
+interface Held {
+  row: Row
+  count: number
+  /** Commit position of the change that it came by, or the position of the snapshot that it was read in. */
+  position: bigint
+}
+
+/** Rows of a chunk that hasn't ended. */
+interface OpenChunk {
+  readonly position: bigint
+  readonly rows: Array<Row>
+}
+
 interface Table {
   schema: TableSchema
   /** Columns of the target, by which rows are ordered. As at a real sink, a column that the source drops stays, with its values. */
   names: Array<string>
-  rows: Map<string, { row: Row; count: number }>
+  rows: Map<string, Held>
+  /** The copy that is under way, or was cut off. */
+  copy: { readonly begin: SnapshotBegin; readonly chunks: Map<number, bigint>; rows: number } | undefined
+  /** Whether it goes on in this run. */
   copying: boolean
+  open: Map<number, OpenChunk>
+  /** Changes that came beside the copy. */
+  journal: Array<readonly [commit: bigint, change: () => void]>
   copied: bigint | undefined
+  settled: bigint | undefined
   committed: Sequence.Sequence | undefined
+  /** Rows of the last copy. */
   copiedRows: number
   /** Origin of the copy, or of the shape that came last. */
   origin: string | undefined
@@ -122,17 +147,28 @@ export class Mirror {
   /** Tables may be copied again though nothing is known to have happened to them. */
   recopies = false
   acknowledged = 0n
+  /** Chunks of every copy that were read in this run, by table. */
+  readonly read: Array<readonly [table: string, chunk: number, position: bigint]> = []
 
-  /** What a real sink would know after a crash: complete copies, and committed changes. */
+  /** What a real sink would know after a crash: complete copies, the chunks of others, and committed changes. */
   get positions(): ReadonlyMap<TableId, TablePosition> {
-    return new Map(
-      [...this.tables].map((
-        [id, { committed, copied, origin }]
-      ) => [
-        id,
-        copied === undefined ? { copied, committed: undefined } : { copied, committed, origin }
-      ])
-    )
+    return new Map([...this.tables].map(([id, table]): readonly [TableId, TablePosition] => {
+      const { committed, copied, origin, settled } = table
+      if (copied !== undefined) return [id, { copied, committed, origin, settled }]
+      const copying = this.unfinished(table)
+      return [id, { copied, copying, committed: copying === undefined ? undefined : committed }]
+    }))
+  }
+
+  /** Whether changes have come and no table is being copied. */
+  get inStep(): boolean {
+    return this.watermarks.length > 0 && [...this.tables.values()].every(({ copying }) => !copying)
+  }
+
+  private unfinished({ copy }: Table): UnfinishedCopy | undefined {
+    if (copy?.begin.plan === undefined) return undefined
+    const { begin: { plan, position, table: { origin } }, chunks, rows } = copy
+    return { position, plan, origin, chunks: new Map(chunks), rows }
   }
 
   /** The identity of a row within its table. */
@@ -161,9 +197,13 @@ export class Mirror {
       schema,
       names: schema.columns.map(({ name }) => name),
       rows: new Map(),
+      copy: undefined,
       copying: false,
+      open: new Map(),
+      journal: [],
       origin: undefined,
       copied: undefined,
+      settled: undefined,
       committed: undefined,
       copiedRows: 0
     }
@@ -174,47 +214,91 @@ export class Mirror {
   /** The tables of a run are known: copies of others don't count any more. */
   begin(schemas: ReadonlyArray<TableSchema>): void {
     const ids = new Set(schemas.map(({ table }) => tableId(table)))
-    for (const [id, table] of this.tables) if (!ids.has(id)) table.copied = undefined
+    for (const [id, table] of this.tables) {
+      if (!ids.has(id)) Object.assign(table, { copied: undefined, copy: undefined })
+    }
   }
 
   /** A new run begins: what it emits first may have been emitted before. */
   restart(): void {
     this.watermarks.length = 0
     this.acknowledged = 0n
+    this.read.length = 0
+    for (const table of this.tables.values()) {
+      table.copying = false
+      table.open.clear()
+    }
   }
 
   apply(element: Element): void {
     switch (element._tag) {
-      case "SnapshotBegin": {
-        const table = this.table(element.table)
-        if (table.copied !== undefined && table.origin === element.table.origin && !this.recopies) {
-          this.problem(`${element.table.table.name}: copied twice`)
-        }
-        Object.assign(table, { rows: new Map(), names: [], copying: true, copied: undefined, copiedRows: 0 })
-        return this.reshape(table, element.table)
-      }
+      case "SnapshotBegin":
+        return this.beginCopy(this.table(element.table), element)
       case "SnapshotRows": {
-        const table = this.table(element.batch.table)
-        if (!table.copying) this.problem(`${element.batch.table.table.name}: rows outside of a copy`)
-        table.copiedRows += element.batch.rows
-        return this.rows(table, element.batch, element.position)
+        const { batch, chunk, position } = element
+        const table = this.table(batch.table)
+        if (!table.copying) this.problem(`${batch.table.table.name}: rows outside of a copy`)
+        if (table.copy?.chunks.has(chunk) === true) this.problem(`${batch.table.table.name}: chunk ${chunk} came again`)
+        const open = table.open.get(chunk) ?? { position, rows: [] }
+        table.open.set(chunk, open)
+        this.copiedRows(table, batch, open)
+        return
+      }
+      case "SnapshotChunk": {
+        const { chunk, position, rows } = element
+        const { name } = element.table.table
+        const table = this.table(element.table)
+        const { copy } = table
+        if (copy === undefined || !table.copying) return this.problem(`${name}: a chunk outside of a copy`)
+        const came = table.open.get(chunk)?.rows ?? []
+        if (came.length !== rows) this.problem(`${name}: ${came.length} of ${rows} rows`)
+        for (const row of came) this.insert(table, row, position)
+        table.open.delete(chunk)
+        copy.chunks.set(chunk, position)
+        copy.rows += rows
+        table.copiedRows += rows
+        this.read.push([name, chunk, position])
+        return
       }
       case "SnapshotEnd": {
         const table = this.table(element.table)
-        if (!table.copying) this.problem(`${element.table.table.name}: end without a beginning`)
-        if (table.copiedRows !== element.rows) {
-          this.problem(`${element.table.table.name}: ${table.copiedRows} of ${element.rows} rows`)
+        const { name } = element.table.table
+        if (!table.copying || table.copy?.begin.position !== element.position) {
+          return this.problem(`${name}: end without a beginning`)
         }
-        Object.assign(table, { copying: false, copied: element.position, origin: element.table.origin })
+        if (table.open.size > 0 || table.copy.chunks.size !== element.chunks) {
+          this.problem(`${name}: chunks are missing`)
+        }
+        for (const position of table.copy.chunks.values()) {
+          if (position > element.settled) this.problem(`${name}: settled before its last chunk`)
+        }
+        const { position, settled } = element
+        const { journal } = table
+        Object.assign(table, {
+          copying: false,
+          copy: undefined,
+          journal: [],
+          copied: position,
+          settled,
+          origin: element.table.origin
+        })
+        // Rows without a key can't be told apart: changes that the copy holds already must not be applied again.
+        const keyed = element.table.identity._tag === "Key"
+        for (const [commit, change] of journal) if (keyed || commit >= settled) change()
         return
       }
+      case "TableLeft":
+        Object.assign(this.table(element.table), { copied: undefined, copy: undefined, copying: false })
+        return
       case "Rows":
-        return this.rows(this.table(element.batch.table), element.batch, undefined)
+        return this.changes(this.table(element.batch.table), element.batch)
       case "Truncate": {
         const table = this.table(element.table)
+        const { commit } = element.sequence
         if (!this.isNew(table, element.sequence, "truncate")) return
-        table.rows.clear()
-        return
+        return this.later(table, commit, () => {
+          for (const [key, { position }] of table.rows) if (position <= commit) table.rows.delete(key)
+        })
       }
       case "Schema": {
         const table = this.table(element.table)
@@ -236,40 +320,86 @@ export class Mirror {
     this.problems.push(text)
   }
 
+  private beginCopy(table: Table, begin: SnapshotBegin): void {
+    const { name } = begin.table.table
+    if (begin.resumed) {
+      const unfinished = this.unfinished(table)
+      if (unfinished?.position !== begin.position || unfinished.plan !== begin.plan) {
+        this.problem(`${name}: resumes another copy`)
+      }
+      table.copying = true
+      return
+    }
+    if (table.copied !== undefined && table.origin === begin.table.origin && !this.recopies) {
+      this.problem(`${name}: copied twice`)
+    }
+    Object.assign(table, {
+      rows: new Map(),
+      names: [],
+      copy: { begin, chunks: new Map(), rows: 0 },
+      copying: true,
+      open: new Map(),
+      journal: [],
+      copied: undefined,
+      settled: undefined,
+      committed: undefined,
+      copiedRows: 0
+    })
+    this.reshape(table, begin.table)
+  }
+
   private isNew(table: Table, sequence: Sequence.Sequence, operation: string): boolean {
     this.seen.push(`${tableId(table.schema.table)} ${Sequence.format(sequence)} ${operation}`)
-    if (table.copied === undefined) this.problem(`${table.schema.table.name}: a change before its copy`)
-    if (table.copied !== undefined && sequence.commit < table.copied) {
-      this.problem(`${table.schema.table.name}: a copied change`)
-    }
+    const from = table.copied ?? table.copy?.begin.position
+    if (from === undefined) this.problem(`${table.schema.table.name}: a change before its copy`)
+    else if (sequence.commit < from) this.problem(`${table.schema.table.name}: a copied change`)
     if (table.committed !== undefined && Sequence.compare(sequence, table.committed) <= 0) return false
     table.committed = sequence
     return true
   }
 
-  private rows(table: Table, batch: ChangeBatch.ChangeBatch, position: bigint | undefined): void {
+  /** Applies a change, once the table's copy is complete. */
+  private later(table: Table, commit: bigint, change: () => void): void {
+    if (table.copied === undefined) table.journal.push([commit, change])
+    else change()
+  }
+
+  /** The cells of a batch's row, by the target's columns. */
+  private cells(table: Table, batch: ChangeBatch.ChangeBatch, index: number): Array<Cell> {
+    const row: Array<Cell> = table.names.map(() => null)
+    batch.table.columns.forEach((column, at) => {
+      row[this.place(table, column.name)] = cell(
+        column.type,
+        ChangeBatch.child(batch.records, ChangeBatch.metadataColumns + at),
+        index
+      )
+    })
+    return row
+  }
+
+  private copiedRows(table: Table, batch: ChangeBatch.ChangeBatch, { position, rows }: OpenChunk): void {
+    const operations = ChangeBatch.child(batch.records, ChangeBatch.MetadataColumns.op)
+    for (let index = 0; index < batch.rows; index++) {
+      const sequence = ChangeBatch.sequenceAt(batch.records, index)
+      if (
+        raw(operations, index) !== ChangeBatch.Operation.Read || sequence.commit !== position || sequence.ordinal !== 0n
+      ) this.problem("a copied row of another kind or position")
+      rows.push(this.cells(table, batch, index))
+    }
+  }
+
+  private changes(table: Table, batch: ChangeBatch.ChangeBatch): void {
     const { records } = batch
     const operations = ChangeBatch.child(records, ChangeBatch.MetadataColumns.op)
     const unsent = ChangeBatch.child(records, ChangeBatch.MetadataColumns.unsent)
     const places = batch.table.columns.map(({ name }) => this.place(table, name))
-    let oldRow: Row | undefined
+    let old: { row?: Row | undefined } | undefined
     for (let index = 0; index < batch.rows; index++) {
       const operation = raw(operations, index)
-      const row: Array<Cell> = table.names.map(() => null)
-      batch.table.columns.forEach((column, at) => {
-        row[places[at] ?? -1] = cell(
-          column.type,
-          ChangeBatch.child(records, ChangeBatch.metadataColumns + at),
-          index
-        )
-      })
+      const row = this.cells(table, batch, index)
       const sequence = ChangeBatch.sequenceAt(records, index)
-      if (operation === ChangeBatch.Operation.Read) {
-        if (sequence.commit !== position || sequence.ordinal !== 0n) this.problem("a copied row has another position")
-        this.insert(table, row)
-        continue
-      }
       if (!this.isNew(table, sequence, String(operation))) continue
+      const { commit } = sequence
       const mask = isNull(unsent, index) ? undefined : bytesOf(unsent, index)
       const complete = (from: Row | undefined): Row =>
         row.map((value, place) => {
@@ -277,44 +407,60 @@ export class Mirror {
           if (at === -1) return from?.[place] ?? null
           if (mask === undefined || ((mask[at >> 3] ?? 0) & (1 << (at & 7))) === 0) return value
           this.unsentCells++
-          return from?.[place] ?? null
+          return from === undefined ? lost : from[place] ?? null
         })
       switch (operation) {
         case ChangeBatch.Operation.Insert:
-          this.insert(table, row)
+          this.later(table, commit, () => this.insert(table, row, commit))
           break
         case ChangeBatch.Operation.Update:
-          this.insert(table, complete(this.remove(table, row)))
+          this.later(table, commit, () => this.insert(table, complete(this.remove(table, row, commit)), commit))
           break
         case ChangeBatch.Operation.Delete:
-          this.remove(table, row)
+          this.later(table, commit, () => void this.remove(table, row, commit))
           break
-        case ChangeBatch.Operation.KeyChangeOld:
-          oldRow = this.remove(table, row)
+        case ChangeBatch.Operation.KeyChangeOld: {
+          const gone: { row?: Row | undefined } = {}
+          old = gone
+          this.later(table, commit, () => {
+            gone.row = this.remove(table, row, commit)
+          })
           break
-        case ChangeBatch.Operation.KeyChangeNew:
-          if (oldRow === undefined) this.problem("a new key without its old one")
-          this.insert(table, complete(oldRow))
-          oldRow = undefined
+        }
+        case ChangeBatch.Operation.KeyChangeNew: {
+          const before = old
+          if (before === undefined) this.problem("a new key without its old one")
+          this.later(table, commit, () => this.insert(table, complete(before?.row), commit))
+          old = undefined
           break
+        }
+        default:
+          this.problem("a change of an unknown kind")
       }
     }
-    if (oldRow !== undefined) this.problem("an old key without its new one in the same batch")
+    if (old !== undefined) this.problem("an old key without its new one in the same batch")
   }
 
-  private insert(table: Table, row: Row): void {
+  private insert(table: Table, row: Row, position: bigint): void {
     const key = this.keyOf(table, row)
     const held = table.rows.get(key)
-    if (held === undefined) table.rows.set(key, { row, count: 1 })
-    else if (table.schema.identity._tag === "Key") this.problem(`${table.schema.table.name}: row ${key} came twice`)
-    else held.count++
+    if (held === undefined) table.rows.set(key, { row, count: 1, position })
+    else if (held.position > position) return
+    else if (table.schema.identity._tag === "Key") {
+      // A row that was removed since is still there when its chunk was read before and its removal is yet to come.
+      if (position >= (table.settled ?? 0n)) this.problem(`${table.schema.table.name}: row ${key} came twice`)
+      table.rows.set(key, { row, count: 1, position })
+    } else held.count++
   }
 
-  private remove(table: Table, row: Row): Row | undefined {
+  /** Removes the row that a change at `commit` is about: one that was read later isn't. */
+  private remove(table: Table, row: Row, commit: bigint): Row | undefined {
     const key = this.keyOf(table, row)
     const held = table.rows.get(key)
-    if (held === undefined) {
-      this.problem(`${table.schema.table.name}: a change of ${key}, which isn't there`)
+    if (held === undefined || held.position > commit) {
+      if (held === undefined && commit >= (table.settled ?? 0n)) {
+        this.problem(`${table.schema.table.name}: a change of ${key}, which isn't there`)
+      }
       return undefined
     }
     if (held.count > 1) held.count--

@@ -138,7 +138,7 @@ layer(Server.layer, { excludeTestServices: true })("SlotContinuity", (it) => {
         acknowledge: () => 0n,
         each: (element) =>
           Effect.suspend(() => {
-            if (element._tag === "SnapshotBegin" && copied) return Effect.never
+            if (copied) return Effect.never
             copied ||= element._tag === "SnapshotEnd"
             return Effect.void
           })
@@ -181,7 +181,7 @@ layer(Server.layer, { excludeTestServices: true })("SlotContinuity", (it) => {
         const cutAt = round % 4
         if (cutAt === 0) yield* Effect.raceFirst(confirmed(pg, "own"), Effect.andThen(run.failure, Effect.never))
         else if (cutAt === 1) yield* run.caughtUp
-        else if (cutAt === 2) yield* run.until(() => mirror.watermarks.length > 0)
+        else if (cutAt === 2) yield* run.copied
         yield* run.stop
       }
       yield* confirmAll("own", mirror)

@@ -27,7 +27,14 @@ const openAfter = (name: string, meanwhile: Effect.Effect<void>) =>
     const { tables, types } = yield* readTables
     const exported = yield* Slot.create(connections, "temporary")
     yield* meanwhile
-    return yield* Snapshot.open(connections, exported, tables, readTables, types)
+    return yield* Snapshot.open(
+      connections,
+      exported,
+      tables.map((table) => ({ table, unfinished: undefined })),
+      readTables,
+      types,
+      (_, latest) => latest
+    )
   }).pipe(Effect.provideService(References.MinimumLogLevel, "None"))
 
 layer(Server.layer, { excludeTestServices: true })("Snapshot", (it) => {
@@ -110,7 +117,7 @@ layer(Server.layer, { excludeTestServices: true })("Snapshot", (it) => {
         )
         const mirror = new Mirror()
         const run = yield* SourceRun.start("filtered", mirror, { publication: { manage: false } })
-        yield* run.until(() => mirror.watermarks.length > 0)
+        yield* run.copied
         yield* write(
           "INSERT INTO t VALUES (11, 'secret', 1), (0, 'secret', 1); UPDATE t SET v = 0; DELETE FROM t WHERE id < 5; UPDATE child SET id = 3"
         )
@@ -180,7 +187,7 @@ layer(Server.layer, { excludeTestServices: true })("Snapshot", (it) => {
 
       yield* pg.query(/GRANT SELECT [^.]*\.[^.]*/.exec(error.hint)?.[0] ?? "SELECT 1/0")
       const run = yield* SourceRun.start("elsewhere", mirror, options)
-      yield* run.until(() => mirror.watermarks.length > 0)
+      yield* run.copied
       yield* pg.query("INSERT INTO elsewhere.part VALUES (0, 'new')")
       yield* run.caughtUp
       assert.strictEqual(mirror.tables.get("elsewhere.part")?.rows.size, 20)

@@ -61,12 +61,16 @@ export const schema = Effect.fnUntraced(function*(name: string, sql: string) {
 })
 
 export interface Run {
-  /** Waits until everything that the server has written so far has come, or fails as the stream did. */
+  /** Waits until no table is being copied any more, or fails as the stream did. */
+  readonly copied: Effect.Effect<void, ConnectorError>
+  /** Waits until everything that the server has written so far has come, copies included, or fails as the stream did. */
   readonly caughtUp: Effect.Effect<void, ConnectorError>
   /** Waits for a condition, or fails as the stream did. */
   readonly until: (condition: () => boolean) => Effect.Effect<void, ConnectorError>
   /** The error that ends the stream. */
   readonly failure: Effect.Effect<ConnectorError>
+  /** Asks for a new copy of a table. */
+  readonly resync: (table: string) => Effect.Effect<void, ConnectorError>
   /** Interrupts the stream and closes its connections, as a crash of the pipeline would. */
   readonly stop: Effect.Effect<void>
 }
@@ -102,7 +106,7 @@ export const start = (
     const scope = yield* Scope.fork(yield* Effect.scope)
     mirror.restart()
     const seen = progress ?? Progress.make(name)
-    const run = yield* Effect.gen(function*() {
+    const { resync, streaming } = yield* Effect.gen(function*() {
       const source = yield* PostgresSource.make(settings(
         // Idle slots advance while a test waits.
         { url: pg.url, tables: [`${name}.*`], heartbeat: { every: "500 millis" }, ...options },
@@ -116,25 +120,28 @@ export const start = (
         acknowledged: acknowledge ?? (() => mirror.acknowledged),
         conditions: Condition.make(name, seen)
       }
-      return yield* source.stream(context).pipe(
+      const streaming = yield* source.stream(context).pipe(
         Stream.runForEach((element) =>
           Effect.andThen(each?.(element) ?? Effect.void, Effect.sync(() => mirror.apply(element)))
         ),
         Effect.scoped,
         Effect.forkScoped({ startImmediately: true })
       )
+      return { streaming, resync: source.resync }
     }).pipe(Scope.provide(scope))
     const until = (condition: Effect.Effect<boolean>) =>
-      Effect.raceFirst(eventually(condition), Effect.andThen(Fiber.join(run), Effect.never))
+      Effect.raceFirst(eventually(condition), Effect.andThen(Fiber.join(streaming), Effect.never))
     return {
       caughtUp: Effect.gen(function*() {
         const [row] = yield* Effect.orDie(pg.query("SELECT pg_current_wal_insert_lsn()::text AS lsn"))
         const target = Lsn.parse(String(row?.["lsn"])) ?? 0n
-        yield* until(Effect.sync(() => (mirror.watermarks.at(-1) ?? 0n) >= target))
+        yield* until(Effect.sync(() => mirror.inStep && (mirror.watermarks.at(-1) ?? 0n) >= target))
       }),
+      copied: until(Effect.sync(() => mirror.inStep)),
       until: (condition: () => boolean) => until(Effect.sync(condition)),
-      failure: Effect.flip(Effect.andThen(Fiber.join(run), Effect.never)),
-      stop: Effect.andThen(Fiber.interrupt(run), Scope.close(scope, Exit.void))
+      failure: Effect.flip(Effect.andThen(Fiber.join(streaming), Effect.never)),
+      resync: (table: string) => resync?.(table) ?? Effect.void,
+      stop: Effect.andThen(Fiber.interrupt(streaming), Scope.close(scope, Exit.void))
     }
   }).pipe(Effect.provideService(References.MinimumLogLevel, "None"))
 

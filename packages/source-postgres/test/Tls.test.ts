@@ -32,7 +32,7 @@ describe("TLS", () => {
       const mirror = new Mirror()
       yield* Effect.gen(function*() {
         const run = yield* SourceRun.start("secure", mirror, options)
-        yield* run.until(() => mirror.watermarks.length > 0)
+        yield* run.copied
         const sessions = yield* pg.query(
           "SELECT s.ssl FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) WHERE a.application_name = 'etl-stream secure'"
         )

@@ -41,6 +41,12 @@ export const randomLog = (
   }))
 }
 
+/** Chunks of every copy. */
+const chunks = 4
+
+/** The chunk that a row belongs to. */
+export const chunkOf = (id: number): number => id % chunks
+
 export class LogServer {
   readonly tables: ReadonlyArray<TableSchema>
   readonly log: ReadonlyArray<Transaction>
@@ -50,6 +56,8 @@ export class LogServer {
   /** Whether the stream ends after the log, instead of waiting for more. */
   ends: boolean
   streams = 0
+  /** Copies that went on with durable chunks. */
+  resumed = 0
   open = 0
 
   constructor(tables: ReadonlyArray<TableSchema>, log: ReadonlyArray<Transaction>, chance: Chance, ends = true) {
@@ -67,42 +75,73 @@ export class LogServer {
     return { commit: transaction.commit, ordinal: change.ordinal, values: [change.id, `note ${change.id}`] }
   }
 
-  private *copy(table: TableSchema, position: bigint): Generator<Element> {
+  /** Chunk `chunk` of a table, whose rows are cut by their ids, as a snapshot at `position` sees it. */
+  private *chunk(table: TableSchema, chunk: number, position: bigint): Generator<Element> {
     const rows = this.log.filter(({ commit }) => commit < position).flatMap((transaction) =>
-      transaction.changes.filter((change) => change.table === table).map((change) => ({
+      transaction.changes.filter((change) => change.table === table && chunkOf(change.id) === chunk).map((change) => ({
         ...this.row(transaction, change),
         op: 0 as const,
         commit: position,
         ordinal: 0n
       }))
     )
-    yield { _tag: "SnapshotBegin", table, position, estimatedRows: rows.length, estimatedBytes: undefined }
-    let part = 0
     for (let at = 0; at < rows.length;) {
       const n = 1 + this.chance.below(10)
-      yield { _tag: "SnapshotRows", batch: batch(table, rows.slice(at, at + n)), position, part: part++ }
+      yield { _tag: "SnapshotRows", batch: batch(table, rows.slice(at, at + n)), position, chunk }
       at += n
     }
-    yield { _tag: "SnapshotEnd", table, position, rows: rows.length }
+    yield { _tag: "SnapshotChunk", table, position, chunk, rows: rows.length }
   }
 
-  /** Elements of a run: copies where there is none, then the log from the confirmed position on. */
+  /** The missing chunks of a table in random order and of random snapshots at or above `base`, then the end. */
+  private *copy(table: TableSchema, base: bigint, held: ReadonlyMap<number, bigint>): Generator<Element> {
+    let settled = [...held.values()].reduce((a, b) => a > b ? a : b, base)
+    const missing = Array.from({ length: chunks }, (_, chunk) => chunk).filter((chunk) => !held.has(chunk))
+    const later = this.log.filter(({ commit }) => commit >= base)
+    while (missing.length > 0) {
+      const [chunk = 0] = missing.splice(this.chance.below(missing.length), 1)
+      const position = later[this.chance.below(later.length)]?.commit ?? base
+      if (position > settled) settled = position
+      yield* this.chunk(table, chunk, position)
+    }
+    yield { _tag: "SnapshotEnd", table, position: base, chunks, settled }
+  }
+
+  /** Elements of a run: copies where there is none, or the rest of them, while the log comes from the confirmed position on. */
   *elements(context: SourceContext): Generator<Element> {
     const copied = new Map<string, bigint>()
     const confirmed = this.confirmed
-    for (const table of this.tables) {
-      const held = context.positions.get(tableId(table.table))?.copied
-      if (held !== undefined) copied.set(tableId(table.table), held)
-    }
-    // A new snapshot sees at least what was confirmed, and never less than an earlier one.
+    const copies: Array<Generator<Element>> = []
     const from = this.log.findIndex(({ end }) => end > confirmed)
-    const missing = this.tables.filter(({ table }) => !copied.has(tableId(table)))
-    if (missing.length > 0 && from >= 0) {
+    for (const table of this.tables) {
+      const id = tableId(table.table)
+      const held = context.positions.get(id)
+      const resumed = held?.copying !== undefined
+      // A new copy begins with changes that weren't confirmed yet, at any of them.
       const later = this.log[from + this.chance.below(this.log.length - from)]
-      const position = [later?.commit ?? 0n, ...copied.values()].reduce((a, b) => a > b ? a : b)
-      for (const table of missing) {
-        copied.set(tableId(table.table), position)
-        yield* this.copy(table, position)
+      const base = held?.copied ?? held?.copying?.position ?? (from < 0 ? this.end + 1n : later?.commit ?? 0n)
+      copied.set(id, base)
+      if (held?.copied !== undefined) continue
+      const chunks = held?.copying?.chunks ?? new Map<number, bigint>()
+      if (chunks.size > 0) this.resumed++
+      yield {
+        _tag: "SnapshotBegin",
+        table,
+        position: base,
+        plan: "by id",
+        resumed,
+        estimatedRows: undefined,
+        estimatedBytes: undefined
+      }
+      copies.push(this.copy(table, base, chunks))
+    }
+    const someOfCopies = function*(count: number): Generator<Element> {
+      for (let i = 0; i < count; i++) {
+        const copy = copies[i % Math.max(1, copies.length)]
+        const next = copy?.next()
+        if (next === undefined) return
+        if (next.done === true) copies.splice(i % copies.length, 1)
+        else yield next.value
       }
     }
     const gathered = new Map<TableSchema, Array<Row>>()
@@ -113,6 +152,7 @@ export class LogServer {
     }
     for (const transaction of this.log) {
       if (transaction.end <= confirmed) continue
+      yield* someOfCopies(this.chance.below(3))
       for (const change of transaction.changes) {
         if (transaction.commit < (copied.get(tableId(change.table.table)) ?? 0n)) continue
         const rows = gathered.get(change.table) ?? []
@@ -126,6 +166,7 @@ export class LogServer {
         yield { _tag: "Watermark", position: transaction.end, commitTime: transaction.commit * 1_000_000n }
       }
     }
+    while (copies.length > 0) yield* someOfCopies(copies.length)
   }
 
   source(): Source {

@@ -15,10 +15,18 @@ import { tableId } from "../../src/TableSchema.ts"
 import type { TableId } from "../../src/TableSchema.ts"
 import { sequences } from "./Tables.ts"
 
+export interface Chunk {
+  /** Position of its snapshot. */
+  readonly position: bigint
+  readonly ids: ReadonlyArray<number>
+}
+
 export interface Held {
   copied: bigint | undefined
-  /** Ids of the rows of the copy; void until `copied` is set. */
-  copy: Array<number>
+  /** Position and plan of the copy that is under way or complete. */
+  copy: { readonly position: bigint; readonly plan: string | undefined } | undefined
+  /** Durable chunks of the copy. */
+  chunks: Map<number, Chunk>
   /** Changes that are durable: sequence and id, truncates as `truncate`, schema changes aren't kept. */
   readonly changes: Array<readonly [sequence: Sequence.Sequence, what: number | "truncate"]>
 }
@@ -27,7 +35,8 @@ interface Opened {
   readonly accepted: Array<readonly [Sequence.Sequence, number | "truncate"]>
   readonly durable: (sequence: Sequence.Sequence) => Effect.Effect<void>
   writing: boolean
-  copy: Array<number>
+  /** Rows of chunks that haven't ended. */
+  readonly chunks: Map<number, Array<number>>
 }
 
 export const broken = (message: string): ConnectorError =>
@@ -60,7 +69,7 @@ export class PrefixSink {
   held(table: TableId): Held {
     let held = this.tables.get(table)
     if (held === undefined) {
-      held = { copied: undefined, copy: [], changes: [] }
+      held = { copied: undefined, copy: undefined, chunks: new Map(), changes: [] }
       this.tables.set(table, held)
     }
     return held
@@ -80,6 +89,7 @@ export class PrefixSink {
     if (opened.writing) this.breaches.push(`two writes at a time for ${table}`)
     opened.writing = true
     yield* this.at("write", table)
+    if (this.opened.get(table) !== opened) this.breaches.push(`${table} was written to by a run that had ended`)
     const held = this.held(table)
     this.written.push([table, element._tag, "batch" in element ? element.batch.rows : 0])
     const last = opened.accepted.at(-1)?.[0] ?? held.changes.at(-1)?.[0]
@@ -90,16 +100,35 @@ export class PrefixSink {
     }
     switch (element._tag) {
       case "SnapshotBegin":
-        held.copy = []
-        opened.copy = []
+        opened.chunks.clear()
+        if (!element.resumed) {
+          held.copy = { position: element.position, plan: element.plan }
+          held.copied = undefined
+          held.chunks = new Map()
+          held.changes.length = 0
+          opened.accepted.length = 0
+        } else if (held.copy?.position !== element.position) this.breaches.push(`${table} resumes another copy`)
         break
-      case "SnapshotRows":
-        opened.copy.push(...ids(element.batch))
+      case "SnapshotRows": {
+        const rows = opened.chunks.get(element.chunk) ?? []
+        opened.chunks.set(element.chunk, rows)
+        rows.push(...ids(element.batch))
         break
+      }
+      case "SnapshotChunk": {
+        const rows = opened.chunks.get(element.chunk) ?? []
+        if (rows.length !== element.rows) this.breaches.push(`${table} has not the rows of a chunk`)
+        held.chunks.set(element.chunk, { position: element.position, ids: rows })
+        opened.chunks.delete(element.chunk)
+        break
+      }
       case "SnapshotEnd":
-        if (opened.copy.length !== element.rows) this.breaches.push(`${table} has not the rows of its copy`)
-        held.copy = opened.copy
+        if (held.chunks.size !== element.chunks) this.breaches.push(`${table} has not the chunks of its copy`)
         held.copied = element.position
+        break
+      case "TableLeft":
+        held.copied = undefined
+        held.copy = undefined
         break
       case "Rows": {
         if (BatchSlice.rowsUpTo(element.batch, last ?? Sequence.zero) > 0) this.breaches.push(`${table} got rows twice`)
@@ -125,18 +154,34 @@ export class PrefixSink {
     begin: (tables) =>
       Effect.sync(() => {
         const ids = new Set(tables.map(({ table }) => tableId(table)))
-        for (const [table, held] of this.tables) if (!ids.has(table)) held.copied = undefined
+        for (const [table, held] of this.tables) {
+          if (ids.has(table)) continue
+          held.copied = undefined
+          held.copy = undefined
+        }
       }),
     open: (schema, durable) =>
       Effect.gen({ self: this }, function*() {
         const table = tableId(schema.table)
         yield* this.at("open", table)
         const held = this.held(table)
-        const opened: Opened = { accepted: [], durable, writing: false, copy: [] }
+        const opened: Opened = { accepted: [], durable, writing: false, chunks: new Map() }
         this.opened.set(table, opened)
         yield* Effect.addFinalizer(() => Effect.sync(() => this.closed++))
         return {
-          position: { copied: held.copied, committed: held.changes.at(-1)?.[0] },
+          position: {
+            copied: held.copied,
+            committed: held.changes.at(-1)?.[0],
+            copying: held.copied === undefined && held.copy?.plan !== undefined
+              ? {
+                position: held.copy.position,
+                plan: held.copy.plan,
+                origin: undefined,
+                chunks: new Map([...held.chunks].map(([chunk, { position }]) => [chunk, position])),
+                rows: [...held.chunks.values()].reduce((sum, { ids }) => sum + ids.length, 0)
+              }
+              : undefined
+          },
           write: (element) => this.write(table, opened, element)
         }
       }),

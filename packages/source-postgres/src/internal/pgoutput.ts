@@ -9,9 +9,10 @@
 import { Operation } from "@etl-stream/core/ChangeBatch"
 import type { Element } from "@etl-stream/core/Element"
 import * as Sequence from "@etl-stream/core/Sequence"
-import { type TableId, tableId, type TableSchema } from "@etl-stream/core/TableSchema"
+import { type TableId, tableId, type TableName, type TableSchema } from "@etl-stream/core/TableSchema"
 import * as PostgresError from "../PostgresError.ts"
 import type { TypeCatalog } from "../PostgresType.ts"
+import * as CompletedUpdate from "./completedUpdate.ts"
 import { type Frames, uint32At } from "./frameBuffer.ts"
 import { malformedMessage } from "./malformedMessage.ts"
 import * as Relation from "./relation.ts"
@@ -31,6 +32,8 @@ export interface Options {
   readonly types: TypeCatalog
   /** Snapshot positions: a table's changes whose commit LSN is below its own are in the copy and are left out. */
   readonly copied: ReadonlyMap<TableId, bigint>
+  /** Whether a change of key that commits at this position has to come with all of its row's values. */
+  readonly mustBeComplete: (table: TableId, commit: bigint) => boolean
   /** Rows and bytes after which a table's batch is cut. */
   readonly maxRows: number
   readonly maxBytes: number
@@ -65,6 +68,23 @@ interface Target {
   readonly row: Tuple.Located
 }
 
+/** A change of key whose new row lacks values. Values are text; they must never be logged. */
+export interface IncompleteChange {
+  readonly table: TableName
+  /** The new key. */
+  readonly key: ReadonlyArray<{ readonly name: string; readonly value: string }>
+  /** Names of the columns that weren't sent. */
+  readonly unsent: ReadonlyArray<string>
+}
+
+/** Where decoding stopped: the message, and the frames with the place to go on. */
+interface Stopped extends CompletedUpdate.Message {
+  readonly plan: Relation.Plan
+  readonly row: Tuple.Located
+  frames: Frames
+  next: number
+}
+
 export class Decoder {
   /** Where decoding stands, for errors: the message's WAL position and the table and column it is about. */
   messageHigh = 0
@@ -72,7 +92,12 @@ export class Decoder {
   readonly progress: Tuple.Progress = { column: -1 }
   plan: Relation.Plan | undefined
   private readonly options: Options
+  /** The change at which decoding stopped, to go on with `resume`. */
+  incomplete: IncompleteChange | undefined
+  private stopped: Stopped | undefined
   private readonly targets = new Map<number, Target | undefined>()
+  /** Relations as they were announced last, also those that aren't replicated. */
+  private readonly relations = new Map<number, Relation.Relation>()
   private readonly tables = new Map<TableId, TableChanges.TableChanges>()
   private readonly held = new Set<TableChanges.TableChanges>()
   private touched: Array<TableChanges.TableChanges> = []
@@ -99,15 +124,63 @@ export class Decoder {
     }
   }
 
+  /**
+   * Takes the changes of a table that wasn't replicated so far, or takes those of one that was anew: every change that commits at the
+   * position that is returned, or later, comes from now on. It is at least `floor`.
+   */
+  track(schema: TableSchema, floor: bigint): bigint {
+    // Of a transaction that is under way some changes may have been left out.
+    const next = this.inTransaction
+      ? bigintOf(this.commitHigh, this.commitLow) + 1n
+      : bigintOf(this.endHigh, this.endLow)
+    const from = next > floor ? next : floor
+    const id = tableId(schema.table)
+    this.tables.set(id, TableChanges.make(schema, schema, new Map([[id, from]])))
+    for (const relation of this.relations.values()) {
+      const known = this.targets.get(relation.oid)
+      if (known === undefined || known.table.id === id) this.aim(relation, from)
+    }
+    return from
+  }
+
+  /** Decodes until the end, or until a change that has to be completed (`incomplete`). */
   decode(frames: Frames): Array<Element> {
+    this.frames(frames, frames.start)
+    return this.taken()
+  }
+
+  /** Goes on after `incomplete` with the values that it lacks; undefined when its row is there no more, and then it stays as it is. */
+  resume(values: ReadonlyMap<string, string | null> | undefined): Array<Element> {
+    const { stopped } = this
+    if (stopped === undefined) throw new TypeError("no change waits to be completed")
+    this.incomplete = undefined
+    this.stopped = undefined
+    const { frames, next, plan, row, start } = stopped
+    const message = values === undefined
+      ? frames.bytes.subarray(start, next)
+      : CompletedUpdate.encode(stopped, plan, row, values)
+    this.update(message, 0, message.length, true)
+    this.frames(frames, next)
+    return this.taken()
+  }
+
+  private frames(frames: Frames, start: number): void {
     const { bytes, end } = frames
-    for (let at = frames.start; at < end;) {
+    for (let at = start; at < end;) {
       if (end - at < 5) malformedMessage("a frame that is cut off")
       const limit = at + 1 + uint32At(bytes, at + 1)
       if (limit > end || limit < at + 5) malformedMessage("a frame that is cut off")
       if (bytes[at] === CopyData) this.copyData(bytes, at, limit)
+      if (this.stopped !== undefined) {
+        Object.assign(this.stopped, { frames, next: limit })
+        return
+      }
       at = limit
     }
+  }
+
+  /** The elements so far, with a watermark when a transaction ended. */
+  private taken(): Array<Element> {
     for (const table of this.touched) table.flush(this.elements)
     this.touched.length = 0
     if (this.held.size > heldBuilders) {
@@ -205,7 +278,13 @@ export class Decoder {
 
   private relation(bytes: Uint8Array, at: number, limit: number): void {
     const relation = Relation.parse(bytes, at, limit)
-    const schema = this.options.resolveRelation(relation, bigintOf(this.commitHigh, this.commitLow))
+    this.relations.set(relation.oid, relation)
+    this.aim(relation, bigintOf(this.commitHigh, this.commitLow))
+  }
+
+  /** Decides where the changes of a relation go. */
+  private aim(relation: Relation.Relation, commit: bigint): void {
+    const schema = this.options.resolveRelation(relation, commit)
     if (schema === undefined) {
       this.targets.set(relation.oid, undefined)
       return
@@ -278,7 +357,8 @@ export class Decoder {
     this.added(target, 1, limit - at)
   }
 
-  private update(bytes: Uint8Array, at: number, limit: number): void {
+  /** `given`: it was completed as far as can be. */
+  private update(bytes: Uint8Array, at: number, limit: number, given = false): void {
     const target = this.target(bytes, at, limit)
     const change = this.changes++ * 2
     if (target === undefined) return
@@ -292,7 +372,7 @@ export class Decoder {
         malformedMessage("bytes after a row")
       }
       this.added(target, 1, limit - at)
-    } else if (kind === KeyTuple || kind === OldTuple) this.updateWithOld(target, kind, bytes, at, limit, change)
+    } else if (kind === KeyTuple || kind === OldTuple) this.updateWithOld(target, kind, bytes, at, limit, change, given)
     else malformedMessage("an Update message without a row")
   }
 
@@ -302,7 +382,8 @@ export class Decoder {
     bytes: Uint8Array,
     at: number,
     limit: number,
-    change: number
+    change: number,
+    given: boolean
   ): void {
     const { old, plan, row, table } = target
     const middle = Tuple.locate(plan, old, bytes, at + 5, limit)
@@ -317,11 +398,35 @@ export class Decoder {
       this.added(target, 1, limit - at)
       return
     }
+    if (!given && row.kinds.includes(Tuple.Unchanged) && this.isIncomplete(table)) {
+      this.stop(target, bytes, at, middle)
+      return
+    }
     this.row(table, Operation.KeyChangeOld, change)
     Tuple.appendLocated(plan, builder, this.progress, bytes, old)
     this.row(table, Operation.KeyChangeNew, change + 1)
     Tuple.appendLocated(plan, builder, this.progress, bytes, row)
     this.added(target, 2, limit - at)
+  }
+
+  private isIncomplete(table: TableChanges.TableChanges): boolean {
+    return this.options.mustBeComplete(table.id, bigintOf(this.commitHigh, this.commitLow))
+  }
+
+  /** Leaves the message for `resume`: it counts when it is complete. */
+  private stop({ plan, row }: Target, bytes: Uint8Array, start: number, newAt: number): void {
+    this.changes--
+    this.plan = undefined
+    const columns = plan.relation.columns
+    this.incomplete = {
+      table: plan.schema.table,
+      key: Array.from(plan.key, (index) => ({
+        name: columns[index]?.name ?? "",
+        value: text.decode(bytes.subarray(row.starts[index], row.ends[index]))
+      })),
+      unsent: columns.flatMap(({ name }, index) => row.kinds[index] === Tuple.Unchanged ? [name] : [])
+    }
+    this.stopped = { bytes, start, newAt, plan, row, frames: { bytes, start, end: start }, next: start }
   }
 
   private delete(bytes: Uint8Array, at: number, limit: number): void {
