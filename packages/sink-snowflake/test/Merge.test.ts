@@ -11,13 +11,12 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { literal, quote } from "../src/Identifier.ts"
 import { Merger } from "../src/Merger.ts"
-import { NdjsonEncoder } from "../src/NdjsonEncoder.ts"
 import type * as SqlClient from "../src/SqlClient.ts"
 import * as StateTable from "../src/StateTable.ts"
 import * as TableDdl from "../src/TableDdl.ts"
-import type { TableLayout } from "../src/TableLayout.ts"
 import * as Layout from "../src/TableLayout.ts"
 import * as Batches from "./Batches.ts"
+import { journalRows, targetRows } from "./ChunkedCopyModel.ts"
 import * as Local from "./Local.ts"
 import type { Step } from "./MirrorModel.ts"
 import * as Model from "./MirrorModel.ts"
@@ -32,33 +31,6 @@ class Server extends Context.Service<Server, Local.Local>()("test/Server") {
     })
   )
 }
-
-/** The journal's rows as SQL values, by way of the encoder that fills it in earnest. */
-const journalRows = (layout: TableLayout, steps: ReadonlyArray<Step>): ReadonlyArray<string> => {
-  const encoder = new NdjsonEncoder(layout, "fail")
-  const columns = Layout.journalColumns(layout)
-  return steps.flatMap(({ changes }) => changes).map((change) => {
-    const bytes = "truncate" in change
-      ? encoder.truncate(change.truncate, Batches.commitTime)
-      : encoder.encode(Batches.batch(layout.table, [change]), 0, 1e6).bytes
-    const row: Record<string, unknown> = JSON.parse(Buffer.from(bytes).toString())
-    return `(${columns.map(({ name }) => row[name] === undefined ? "NULL" : literal(String(row[name]))).join(", ")})`
-  })
-}
-
-/** The target's rows as the model prints them. */
-const targetRows = (local: Local.Local, layout: TableLayout) =>
-  Effect.map(
-    local.query(
-      `SELECT ${
-        layout.columns.map(({ name, target }, index) => {
-          const column = quote(name)
-          return `${target === "VARIANT" ? `TO_JSON(${column})` : `${column}::VARCHAR`} AS "C${index}"`
-        }).join(", ")
-      } FROM ${Layout.sqlName(layout.target)}`
-    ),
-    (rows) => rows.map((row) => Model.print(layout.columns.map((_column, index) => row[`C${index}`]))).sort()
-  )
 
 const begin = Sequence.format(Sequence.make(1n, 0n))
 
@@ -81,7 +53,7 @@ const replay = Effect.fnUntraced(
     yield* local.query(
       `INSERT INTO ${Layout.sqlName(layout.journal)} (${
         Layout.journalColumns(layout).map(({ name }) => quote(name)).join(", ")
-      }) VALUES ${journalRows(layout, steps).join(", ")}`
+      }) VALUES ${journalRows(layout, steps.flatMap(({ changes }) => changes)).join(", ")}`
     )
     const merger = new Merger(local.sql, state, local.config(), layout, begin)
     const next = Model.random(seed + 1000)
