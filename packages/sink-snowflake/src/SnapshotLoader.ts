@@ -18,8 +18,10 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { randomUUID } from "node:crypto"
 import { unwritable } from "./Channel.ts"
-import type { Chunk, Chunks } from "./ChunkTable.ts"
+import type { Chunks } from "./ChunkTable.ts"
 import type { Config, OutOfRange } from "./Config.ts"
+import type { Identity, OpenChunk, StagedFile } from "./CopyProgress.ts"
+import { copyFiles, CopyProgress } from "./CopyProgress.ts"
 import { failure } from "./ErrorPolicy.ts"
 import { literal, quote } from "./Identifier.ts"
 import * as ParquetEncoder from "./ParquetEncoder.ts"
@@ -31,48 +33,8 @@ import { Metadata, sqlName } from "./TableLayout.ts"
 
 type Failed = ConnectorError.ConnectorError
 
-/** A COPY is run for about this much (Snowflake recommends files of 100 to 250 MB; many small ones in one statement come next to it). */
-const copyBytes = 128 << 20
-/** Most file names that a COPY may list. */
-const copyFiles = 1000
-/** Most chunks that have ended and wait for their rows to be loaded. */
-const copyChunks = 1000
 /** Arrow bytes per Parquet file: parquet-wasm needs several times as much, and keeps it. */
 const fileBytes = 16 << 20
-
-interface StagedFile {
-  readonly name: string
-  readonly position: bigint
-  readonly rows: number
-  readonly bytes: number
-}
-
-/** A chunk whose rows are coming. */
-interface OpenChunk {
-  readonly position: bigint
-  /** Files that wait for its end. */
-  readonly files: Array<StagedFile>
-  rows: number
-}
-
-interface Copy {
-  readonly id: string
-  readonly run: string
-  readonly folder: string
-  readonly position: bigint
-  readonly plan: string | undefined
-  readonly open: Map<number, OpenChunk>
-  /** Files that may be loaded, and chunks that may be recorded with them. */
-  files: Array<StagedFile>
-  ended: Map<number, Chunk>
-  bytes: number
-  /** When the first of them came. */
-  waitingSince: number | undefined
-  /** Files and rows so far: each gets a number of its own. */
-  written: number
-  staged: number
-  readonly durable: Map<number, Chunk>
-}
 
 const newId = (): string => randomUUID().replaceAll("-", "")
 
@@ -90,7 +52,7 @@ export class SnapshotLoader {
   private readonly policy: OutOfRange
   private readonly everyMillis: number
   private layout: TableLayout
-  private copy: Copy | undefined
+  private copy: CopyProgress | undefined
   /** What an earlier run left unfinished, until a copy begins. */
   private left: Unfinished | undefined
 
@@ -116,19 +78,8 @@ export class SnapshotLoader {
     return this.copy !== undefined
   }
 
-  private newCopy(copy: Pick<Copy, "id" | "run" | "position" | "plan">, durable: Chunks): Copy {
-    return {
-      ...copy,
-      folder: this.stage.folder(this.layout, copy.run),
-      open: new Map(),
-      files: [],
-      ended: new Map(),
-      bytes: 0,
-      waitingSince: undefined,
-      written: 0,
-      staged: 0,
-      durable: new Map(durable)
-    }
+  private newCopy(copy: Omit<Identity, "folder">, durable: Chunks): CopyProgress {
+    return new CopyProgress({ ...copy, folder: this.stage.folder(this.layout, copy.run) }, durable)
   }
 
   /**
@@ -162,7 +113,9 @@ export class SnapshotLoader {
   get keepPlan(): Effect.Effect<void, Failed> {
     return Effect.suspend(() => {
       const { copy, layout } = this
-      return copy?.plan === undefined ? Effect.void : this.state.keepPlan(layout, copy.run, copy.plan)
+      return copy?.identity.plan === undefined
+        ? Effect.void
+        : this.state.keepPlan(layout, copy.identity.run, copy.identity.plan)
     })
   }
 
@@ -196,7 +149,7 @@ export class SnapshotLoader {
   get discard(): Effect.Effect<void> {
     return Effect.suspend(() => {
       const folders = [
-        this.copy?.folder,
+        this.copy?.identity.folder,
         this.left === undefined ? undefined : this.stage.folder(this.layout, this.left.run)
       ]
       this.copy = undefined
@@ -211,21 +164,15 @@ export class SnapshotLoader {
 
   /** The chunk that rows or an end belong to. */
   private chunkOf(
-    element: SnapshotRows | SnapshotChunk
-  ): Effect.Effect<{ readonly copy: Copy; readonly chunk: OpenChunk }, Failed> {
+    { chunk: number, position }: SnapshotRows | SnapshotChunk
+  ): Effect.Effect<{ readonly copy: CopyProgress; readonly chunk: OpenChunk }, Failed> {
     const { copy, layout } = this
-    const { chunk: number, position } = element
-    if (
-      copy === undefined || copy.durable.has(number) || copy.ended.has(number) || position < copy.position ||
-      // Changes of rows without a key can't be compared with the rows of a later snapshot.
-      (position !== copy.position && layout.mode === "mirror" && layout.keys.length === 0)
-    ) return this.outOfPlace(`chunk ${number}`)
-    let chunk = copy.open.get(number)
-    if (chunk === undefined) {
-      chunk = { position, files: [], rows: 0 }
-      copy.open.set(number, chunk)
-    }
-    return chunk.position === position ? Effect.succeed({ copy, chunk }) : this.outOfPlace(`chunk ${number}`)
+    // Changes of rows without a key can't be compared with the rows of a later snapshot.
+    const comparable = layout.mode !== "mirror" || layout.keys.length > 0 || position === copy?.identity.position
+    const chunk = comparable ? copy?.chunk(number, position) : undefined
+    return copy === undefined || chunk === undefined
+      ? this.outOfPlace(`chunk ${number}`)
+      : Effect.succeed({ copy, chunk })
   }
 
   /** Stages rows of a chunk. */
@@ -245,14 +192,14 @@ export class SnapshotLoader {
           }
         const file = yield* this.upload(copy, layout, piece, element.position)
         chunk.rows += piece.rows
-        if (copy.plan !== undefined) chunk.files.push(file)
+        if (copy.identity.plan !== undefined) chunk.files.push(file)
         else yield* this.release(copy, [file])
       }
     })
   }
 
   private upload(
-    copy: Copy,
+    copy: CopyProgress,
     layout: TableLayout,
     piece: ChangeBatch.ChangeBatch,
     position: bigint
@@ -263,7 +210,7 @@ export class SnapshotLoader {
         Effect.mapError((error) => unwritable(layout, error))
       )
       const name = `${String(copy.written++).padStart(6, "0")}.parquet`
-      yield* this.stage.upload(layout, copy.folder, name, content)
+      yield* this.stage.upload(layout, copy.identity.folder, name, content)
       copy.staged += piece.rows
       return { name, position, rows: piece.rows, bytes: content.length }
     })
@@ -273,7 +220,7 @@ export class SnapshotLoader {
   endChunk(element: SnapshotChunk): Effect.Effect<void, Failed> {
     return Effect.gen({ self: this }, function*() {
       const { chunk, copy } = yield* this.chunkOf(element)
-      const { position, rows } = element
+      const { rows } = element
       if (chunk.rows !== rows) {
         return yield* failure(
           "Protocol",
@@ -282,29 +229,21 @@ export class SnapshotLoader {
           { table: this.layout.id }
         )
       }
-      copy.open.delete(element.chunk)
-      copy.ended.set(element.chunk, { position, rows })
+      copy.end(element.chunk, chunk)
       yield* this.release(copy, chunk.files)
     })
   }
 
   /** Lets files be loaded, and loads them when enough have gathered or they have waited long enough. */
-  private release(copy: Copy, files: ReadonlyArray<StagedFile>): Effect.Effect<void, Failed> {
-    return Effect.flatMap(Clock.currentTimeMillis, (now) => {
-      for (const file of files) {
-        copy.files.push(file)
-        copy.bytes += file.bytes
-      }
-      copy.waitingSince ??= now
-      return copy.bytes >= copyBytes || copy.files.length >= copyFiles || copy.ended.size >= copyChunks ||
-          (copy.ended.size > 0 && now - copy.waitingSince >= this.everyMillis)
-        ? this.load(copy)
-        : Effect.void
-    })
+  private release(copy: CopyProgress, files: ReadonlyArray<StagedFile>): Effect.Effect<void, Failed> {
+    return Effect.flatMap(
+      Clock.currentTimeMillis,
+      (now) => copy.release(files, now, this.everyMillis) ? this.load(copy) : Effect.void
+    )
   }
 
   /** Loads what may be loaded and records chunks that have ended, all or nothing. */
-  private load(copy: Copy): Effect.Effect<void, Failed> {
+  private load(copy: CopyProgress): Effect.Effect<void, Failed> {
     return Effect.gen({ self: this }, function*() {
       if (copy.files.length === 0 && copy.ended.size === 0) return
       const { layout } = this
@@ -315,22 +254,16 @@ export class SnapshotLoader {
           `Copying rows of ${layout.id}`,
           Effect.gen({ self: this }, function*() {
             // Whoever took over has removed the files: nobody should look for them.
-            yield* this.state.expectCopy(session, layout, copy.run)
+            yield* this.state.expectCopy(session, layout, copy.identity.run)
             for (const [position, files] of positions) {
               for (let from = 0; from < files.length; from += copyFiles) {
                 yield* this.copyInto(session, copy, position, syncedAt, files.slice(from, from + copyFiles))
               }
             }
-            yield* this.state.chunks.record(session, layout, copy.id, copy.ended)
-            yield* this.state.confirmCopy(session, layout, copy.run)
+            yield* this.state.chunks.record(session, layout, copy.identity.id, copy.ended)
+            yield* this.state.confirmCopy(session, layout, copy.identity.run)
           }),
-          () => {
-            for (const [number, chunk] of copy.ended) copy.durable.set(number, chunk)
-            copy.ended = new Map()
-            copy.files = []
-            copy.bytes = 0
-            copy.waitingSince = undefined
-          }
+          () => copy.loaded()
         )
       )
     })
@@ -338,7 +271,7 @@ export class SnapshotLoader {
 
   private copyInto(
     session: Session,
-    copy: Copy,
+    copy: CopyProgress,
     position: bigint,
     syncedAt: string,
     files: ReadonlyArray<StagedFile>
@@ -356,7 +289,7 @@ export class SnapshotLoader {
         session,
         layout,
         mirror ? "target" : "journal",
-        copy.folder,
+        copy.identity.folder,
         files.map(({ name }) => name),
         constants
       )
@@ -369,12 +302,12 @@ export class SnapshotLoader {
   end({ chunks, position, settled }: SnapshotEnd): Effect.Effect<Finished, Failed> {
     return Effect.gen({ self: this }, function*() {
       const { copy, layout } = this
-      if (copy === undefined || copy.position !== position || copy.open.size > 0) return yield* this.outOfPlace("end")
+      if (copy === undefined || copy.identity.position !== position || copy.open.size > 0) {
+        return yield* this.outOfPlace("end")
+      }
       yield* this.load(copy)
       const what = `Completing the copy of ${layout.id}`
-      let copiedTo = position
-      for (const chunk of copy.durable.values()) if (chunk.position > copiedTo) copiedTo = chunk.position
-      const finished: Finished = { position, copiedTo, settled }
+      const finished: Finished = { position, copiedTo: copy.copiedTo, settled }
       let wrong: Failed | undefined
       yield* this.sql.use((session) =>
         session.transaction(
@@ -382,13 +315,15 @@ export class SnapshotLoader {
           Effect.gen({ self: this }, function*() {
             wrong = yield* this.check(session, copy, chunks)
             if (wrong !== undefined) return yield* wrong
-            yield* this.state.endCopy(session, layout, copy.run, finished)
+            yield* this.state.endCopy(session, layout, copy.identity.run, finished)
           })
         )
       ).pipe(
         // What is wrong with this copy would be so again if it were resumed.
         Effect.tapError(() =>
-          wrong === undefined || copy.plan === undefined ? Effect.void : this.state.dropPlan(layout, copy.run)
+          wrong === undefined || copy.identity.plan === undefined
+            ? Effect.void
+            : this.state.dropPlan(layout, copy.identity.run)
         )
       )
       yield* this.discard
@@ -397,10 +332,10 @@ export class SnapshotLoader {
   }
 
   /** What is wrong with a copy that should be complete. */
-  private check(session: Session, copy: Copy, chunks: number): Effect.Effect<Failed | undefined, Failed> {
+  private check(session: Session, copy: CopyProgress, chunks: number): Effect.Effect<Failed | undefined, Failed> {
     return Effect.gen({ self: this }, function*() {
       const { layout } = this
-      const recorded = yield* this.state.chunks.summary(session, layout, copy.id)
+      const recorded = yield* this.state.chunks.summary(session, layout, copy.identity.id)
       // As many different numbers from 0 on as the highest one allows are all of them.
       if (recorded.chunks !== chunks || recorded.different !== chunks || recorded.highest !== chunks - 1) {
         return failure(

@@ -115,29 +115,34 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("A copy by 
       })
       const none = [null, null, null] as const
       const unsent = [Batches.unsent, Batches.unsent, Batches.unsent] as const
-      const copy: ChunkedCopy.ChunkedCopy = {
-        base: 10n,
-        copiedTo: 150n,
-        chunks: [{ position: 10n, rows: [] }, {
-          position: 150n,
-          rows: [["of the next row", "1", "a", "7", null, null, null], ["own", "3", "a", "7", null, null, null]]
-        }],
-        steps: [],
-        changes: [[
-          // The row moved before its chunk was read, and another one has its key since.
-          change(Operation.KeyChangeOld, 100n, 0n, null, 1, "a", null, ...none),
-          change(Operation.KeyChangeNew, 100n, 1n, Batches.unsent, 2, "a", 5, ...unsent),
-          change(Operation.Update, 120n, 1n, "superseded", 3, "a", 6, ...none),
-          change(Operation.Update, 200n, 1n, Batches.unsent, 3, "a", 8, ...none)
-        ]],
-        expected: [
-          ["of the next row", "1", "a", "7", null, null, null],
-          [null, "2", "a", "5", null, null, null],
-          ["own", "3", "a", "8", null, null, null]
-        ].map(Model.print).sort()
+      // The row moved before its chunk was read, and another one has its key since.
+      const moved = [
+        change(Operation.KeyChangeOld, 100n, 0n, null, 1, "a", null, ...none),
+        change(Operation.KeyChangeNew, 100n, 1n, Batches.unsent, 2, "a", 5, ...unsent)
+      ]
+      const updated = [
+        change(Operation.Update, 120n, 1n, "superseded", 3, "a", 6, ...none),
+        change(Operation.Update, 200n, 1n, Batches.unsent, 3, "a", 8, ...none)
+      ]
+      for (const moves of [false, true]) {
+        const copy: ChunkedCopy.ChunkedCopy = {
+          base: 10n,
+          copiedTo: 150n,
+          chunks: [{
+            position: 150n,
+            rows: [["of the next row", "1", "a", "7", null, null, null], ["own", "3", "a", "7", null, null, null]]
+          }],
+          steps: [],
+          changes: [moves ? moved : [], updated],
+          expected: [
+            ["of the next row", "1", "a", "7", null, null, null],
+            ...(moves ? [[null, "2", "a", "5", null, null, null]] : []),
+            ["own", "3", "a", "8", null, null, null]
+          ].map(Model.print).sort()
+        }
+        const { layout, merger } = yield* prepare(local, `inherited_${moves}`, copy)
+        yield* merger.merge(Sequence.format(Sequence.make(200n, 1n)), true)
+        assert.deepStrictEqual(yield* ChunkedCopy.targetRows(local, layout), copy.expected)
       }
-      const { layout, merger } = yield* prepare(local, "inherited", copy)
-      yield* merger.merge(Sequence.format(Sequence.make(200n, 1n)), true)
-      assert.deepStrictEqual(yield* ChunkedCopy.targetRows(local, layout), copy.expected)
     }))
 })

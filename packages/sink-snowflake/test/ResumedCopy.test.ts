@@ -109,6 +109,27 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("A resumed 
       durable: [0, 2]
     },
     {
+      // Chunks of two snapshots take two COPY statements, in one transaction.
+      name: "half_copied",
+      crash: (writer, table, local) =>
+        Effect.gen(function*() {
+          yield* Local.chunk(writer, table, 10n, 0, [read(table, 10, 0, 5)])
+          yield* Local.chunk(writer, table, 12n, 1, [read(table, 12, 5, 10)])
+          yield* Local.chunk(writer, table, 12n, 2, [])
+          const fault = {
+            endpoint: "query",
+            kind: "error",
+            count: 1,
+            match: `COPY INTO .*${Sequence.format(at(12, 0))}`
+          }
+          yield* local.fault("driver", { ...fault, code: "000603", sqlState: "XX000", message: "internal error" })
+          yield* Effect.flip(end(writer, table, 10n, 3))
+          yield* local.clearFaults
+        }),
+      more: late,
+      durable: []
+    },
+    {
       name: "not_ended",
       crash: (writer, table, local) =>
         Effect.gen(function*() {

@@ -1,0 +1,99 @@
+/**
+ * How far a copy is in this run: chunks whose rows are coming, files that wait to be loaded, chunks that wait to be recorded with them, and
+ * chunks that are durable.
+ */
+import type { Chunk, Chunks } from "./ChunkTable.ts"
+
+/** A COPY is run for about this much (Snowflake recommends files of 100 to 250 MB; many small ones in one statement come next to it). */
+const copyBytes = 128 << 20
+/** Most file names that a COPY may list. */
+export const copyFiles = 1000
+/** Most chunks that have ended and wait for their rows to be loaded. */
+const copyChunks = 1000
+
+export interface StagedFile {
+  readonly name: string
+  readonly position: bigint
+  readonly rows: number
+  readonly bytes: number
+}
+
+/** A chunk whose rows are coming. */
+export interface OpenChunk {
+  readonly position: bigint
+  /** Files that wait for its end. */
+  readonly files: Array<StagedFile>
+  rows: number
+}
+
+export interface Identity {
+  readonly id: string
+  readonly run: string
+  /** Where this run stages its files. */
+  readonly folder: string
+  readonly position: bigint
+  readonly plan: string | undefined
+}
+
+export class CopyProgress {
+  readonly identity: Identity
+  readonly open = new Map<number, OpenChunk>()
+  readonly durable: Map<number, Chunk>
+  /** Files that may be loaded, and chunks that may be recorded with them. */
+  files: Array<StagedFile> = []
+  ended = new Map<number, Chunk>()
+  private bytes = 0
+  /** When the first of them came. */
+  private waitingSince: number | undefined
+  /** Files and rows so far: each gets a number of its own. */
+  written = 0
+  staged = 0
+
+  constructor(identity: Identity, durable: Chunks) {
+    this.identity = identity
+    this.durable = new Map(durable)
+  }
+
+  /** The chunk `number`, read at `position`; undefined when it has ended before, or doesn't belong to this copy. */
+  chunk(number: number, position: bigint): OpenChunk | undefined {
+    if (this.durable.has(number) || this.ended.has(number) || position < this.identity.position) return undefined
+    let chunk = this.open.get(number)
+    if (chunk === undefined) {
+      chunk = { position, files: [], rows: 0 }
+      this.open.set(number, chunk)
+    }
+    return chunk.position === position ? chunk : undefined
+  }
+
+  end(number: number, { position, rows }: OpenChunk): void {
+    this.open.delete(number)
+    this.ended.set(number, { position, rows })
+  }
+
+  /** Lets files be loaded; true when enough wait, or some that complete a chunk have waited for `everyMillis`. */
+  release(files: ReadonlyArray<StagedFile>, now: number, everyMillis: number): boolean {
+    for (const file of files) {
+      this.files.push(file)
+      this.bytes += file.bytes
+    }
+    this.waitingSince ??= now
+    return this.bytes >= copyBytes || this.files.length >= copyFiles || this.ended.size >= copyChunks ||
+      (this.ended.size > 0 && now - this.waitingSince >= everyMillis)
+  }
+
+  /** Everything released is loaded and recorded. */
+  loaded(): void {
+    for (const [number, chunk] of this.ended) this.durable.set(number, chunk)
+    this.ended = new Map()
+    this.files = []
+    this.bytes = 0
+    this.waitingSince = undefined
+  }
+
+  /** Position of the latest snapshot of a durable chunk. */
+  get copiedTo(): bigint {
+    let latest = this.identity.position
+    for (const { position } of this.durable.values()) if (position > latest) latest = position
+    return latest
+  }
+}
