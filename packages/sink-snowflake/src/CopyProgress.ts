@@ -42,6 +42,8 @@ export class CopyProgress {
   /** Files that may be loaded, and chunks that may be recorded with them. */
   files: Array<StagedFile> = []
   ended = new Map<number, Chunk>()
+  /** Position of the first chunk that came. */
+  private snapshot: bigint | undefined
   private bytes = 0
   /** When the first of them came. */
   private waitingSince: number | undefined
@@ -54,9 +56,14 @@ export class CopyProgress {
     this.durable = new Map(durable)
   }
 
-  /** The chunk `number`, read at `position`; undefined when it has ended before, or doesn't belong to this copy. */
-  chunk(number: number, position: bigint): OpenChunk | undefined {
+  /**
+   * The chunk `number`, read at `position`; undefined when it has ended before, or doesn't belong to this copy. `single`: all chunks are to be of one
+   * snapshot.
+   */
+  chunk(number: number, position: bigint, single: boolean): OpenChunk | undefined {
     if (this.durable.has(number) || this.ended.has(number) || position < this.identity.position) return undefined
+    this.snapshot ??= position
+    if (single && position !== this.snapshot) return undefined
     let chunk = this.open.get(number)
     if (chunk === undefined) {
       chunk = { position, files: [], rows: 0 }

@@ -167,9 +167,9 @@ export class SnapshotLoader {
     { chunk: number, position }: SnapshotRows | SnapshotChunk
   ): Effect.Effect<{ readonly copy: CopyProgress; readonly chunk: OpenChunk }, Failed> {
     const { copy, layout } = this
-    // Changes of rows without a key can't be compared with the rows of a later snapshot.
-    const comparable = layout.mode !== "mirror" || layout.keys.length > 0 || position === copy?.identity.position
-    const chunk = comparable ? copy?.chunk(number, position) : undefined
+    // Rows without a key can't be told apart, so their changes begin where all of them were read.
+    const single = layout.mode === "mirror" && layout.keys.length === 0
+    const chunk = copy?.chunk(number, position, single)
     return copy === undefined || chunk === undefined
       ? this.outOfPlace(`chunk ${number}`)
       : Effect.succeed({ copy, chunk })

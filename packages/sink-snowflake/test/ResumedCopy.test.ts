@@ -60,7 +60,7 @@ const end = (writer: TableWriter, table: TableSchema, position: bigint, chunks: 
 /** Notes by id. */
 const rows = (local: Local.Local, name: string) =>
   Effect.map(
-    local.query(`SELECT "ID", "NOTE" FROM RAW.SHOP.${name.toUpperCase()} ORDER BY "ID"`),
+    local.query(`SELECT "ID", "NOTE" FROM RAW.SHOP.${name.toUpperCase()} ORDER BY "ID", "NOTE"`),
     (found) => found.map((row) => [Number(row["ID"]), row["NOTE"]])
   )
 
@@ -228,6 +228,38 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("A resumed 
       ])
     }))
 
+  it.effect("of a table without a key begins anew, and goes on with the changes after its one snapshot", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const table: TableSchema = { ...named("bag"), identity: { _tag: "Full" } }
+      const begun = (again: boolean) =>
+        Effect.gen(function*() {
+          const { opened, running } = yield* run(local, table)
+          assert.deepStrictEqual(opened.writer.position, { copied: undefined, committed: undefined })
+          yield* Local.begin(opened.writer, table, 10n)
+          // It is in the copy already, and mustn't be added to it.
+          yield* opened.rows(insert(table, 12, 100))
+          yield* Local.chunk(opened.writer, table, 15n, 0, [read(table, 15, 0, 2), read(table, 15, 0, 2)])
+          yield* opened.rows(insert(table, 20, 0))
+          if (!again) return
+          yield* Local.chunk(opened.writer, table, 15n, 1, [
+            Batches.batch(table, [{ op: Operation.Read, sequence: at(15, 0), values: [100n, "at 12"] }])
+          ])
+          yield* end(opened.writer, table, 10n, 2, 15n)
+          yield* opened.rows(
+            Batches.batch(table, [{ op: Operation.Delete, sequence: at(21, 1), values: [100n, "at 12"] }])
+          )
+          yield* opened.durable(at(21, 1))
+          yield* running.sink.settle
+        })
+      yield* Effect.scoped(begun(false))
+      yield* Effect.scoped(begun(true))
+      assert.deepStrictEqual(yield* rows(local, "bag"), [[0, "at 15"], [0, "at 15"], [0, "at 20"], [1, "at 15"], [
+        1,
+        "at 15"
+      ]])
+    }))
+
   it.effect("can't be worked on by the run that it was taken from, nor be taken over unawares", () =>
     Effect.gen(function*() {
       const local = yield* Server
@@ -290,7 +322,7 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("A resumed 
       assert.deepStrictEqual(yield* position, nothing)
     }))
 
-  it.effect("refuses rows skipped by Snowflake, chunks twice, and later snapshots of a table without a key", () =>
+  it.effect("refuses rows skipped by Snowflake, chunks twice, and several snapshots of a table without a key", () =>
     Effect.gen(function*() {
       const local = yield* Server
       const table = named("refusing")
@@ -311,8 +343,8 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("A resumed 
       const keyless: TableSchema = { ...named("refusing_bag"), identity: { _tag: "Full" } }
       const { writer } = (yield* run(local, keyless)).opened
       yield* Local.begin(writer, keyless, 10n)
-      yield* Local.chunk(writer, keyless, 10n, 0, [read(keyless, 10, 0, 5)])
-      assert.strictEqual(yield* reason(Local.chunk(writer, keyless, 11n, 1, [])), "Protocol")
+      yield* Local.chunk(writer, keyless, 12n, 0, [read(keyless, 12, 0, 5)])
+      assert.strictEqual(yield* reason(Local.chunk(writer, keyless, 13n, 1, [])), "Protocol")
     }))
 
   it.effect("keeps the table's later origin, and ends the run when columns change meanwhile", () =>
