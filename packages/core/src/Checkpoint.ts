@@ -8,6 +8,8 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Acknowledgement } from "./Acknowledgement.ts"
+import type { Raised } from "./Condition.ts"
+import type { Progress } from "./Progress.ts"
 import * as Sequence from "./Sequence.ts"
 import type { StateStoreShape } from "./StateStore.ts"
 
@@ -21,12 +23,14 @@ export interface Document {
   readonly committedAt: string | null
   /** Per table (`schema.name`), up to where it is durable at the sink. */
   readonly tables: Readonly<Record<string, string>>
+  /** What needs somebody, in the order in which it came up; `since` as ISO 8601. */
+  readonly conditions: ReadonlyArray<Omit<Raised, "since"> & { readonly since: string }>
 }
 
 /** The state store's key of a pipeline's checkpoint. */
 export const key = (pipeline: string): string => `pipelines/${pipeline}/checkpoint`
 
-export const document = (acknowledgement: Acknowledgement, now: number): Document => {
+export const document = (acknowledgement: Acknowledgement, progress: Progress, now: number): Document => {
   const committed = acknowledgement.acknowledgedTime()
   return {
     version: 1,
@@ -35,7 +39,11 @@ export const document = (acknowledgement: Acknowledgement, now: number): Documen
     committedAt: committed === undefined ? null : new Date(Number(committed / 1000n)).toISOString(),
     tables: Object.fromEntries(
       [...acknowledgement.durablePositions()].map(([table, at]) => [table, Sequence.format(at)])
-    )
+    ),
+    conditions: [...progress.conditions.values()].map((condition) => ({
+      ...condition,
+      since: new Date(condition.since).toISOString()
+    }))
   }
 }
 
@@ -43,7 +51,8 @@ export const document = (acknowledgement: Acknowledgement, now: number): Documen
 export const writer = (
   pipeline: string,
   state: StateStoreShape,
-  acknowledgement: Acknowledgement
+  acknowledgement: Acknowledgement,
+  progress: Progress
 ): Effect.Effect<void> => {
   const name = key(pipeline)
   let version: string | undefined
@@ -59,8 +68,8 @@ export const writer = (
   })
 
   return Effect.gen(function*() {
-    const now = document(acknowledgement, yield* Clock.currentTimeMillis)
-    const content = JSON.stringify([now.acknowledged, now.tables])
+    const now = document(acknowledgement, progress, yield* Clock.currentTimeMillis)
+    const content = JSON.stringify([now.acknowledged, now.tables, now.conditions])
     if (content === stored) return
     version = yield* put(JSON.stringify(now))
     if (version !== undefined) stored = content

@@ -37,6 +37,18 @@ export interface Conditions {
   readonly clear: (name: string, table?: TableId) => Effect.Effect<void>
 }
 
+/** Forgets what is raised: after the pipeline's end nobody is left to clear it. */
+export const forget = (pipeline: string, progress: Progress): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const raised = [...progress.conditions.values()]
+    progress.conditions.clear()
+    return Effect.forEach(
+      raised,
+      ({ name, table }) => Metric.update(Telemetry.conditionOf(pipeline, name, table), 0),
+      { discard: true }
+    )
+  })
+
 const keyOf = (name: string, table: TableId | undefined): string => JSON.stringify([name, table ?? null])
 
 /** Conditions that are kept in `progress`. */

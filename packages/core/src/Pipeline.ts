@@ -27,6 +27,7 @@ import type { Element } from "./Element.ts"
 import * as Intake from "./Intake.ts"
 import { MemoryBudget } from "./MemoryBudget.ts"
 import type { Progress } from "./Progress.ts"
+import * as Resync from "./Resync.ts"
 import * as Route from "./Route.ts"
 import type { Sink, TableElement } from "./Sink.ts"
 import type { Source } from "./Source.ts"
@@ -126,6 +127,7 @@ const start = Effect.fnUntraced(function*(options: Options) {
         // A copy that is lost later begins again in a new snapshot: no change before is needed for it.
         acknowledgement.durable(route.table, Intake.coveredBy(element.position))
         acknowledgementMoved()
+        if (!element.resumed) resync.begun(route.table)
       } else if (element._tag === "SnapshotEnd") {
         counters.phase = "streaming"
         progress.proceed()
@@ -156,6 +158,16 @@ const start = Effect.fnUntraced(function*(options: Options) {
           Telemetry.withTableSpan(Telemetry.Spans.write, name, route.table, elementSize(element))(write),
         failed: (error) => Deferred.doneUnsafe(failure, Effect.tapCause(error, failedAt("sink")))
       }).pipe(Scope.provide(workScope))
+  })
+
+  const resync = Resync.make({
+    pipeline: name,
+    state: options.state,
+    source,
+    phase: (table) => {
+      const route = routes.find(table)
+      return route === undefined ? undefined : route.target === undefined ? "unwanted" : route.counters.phase
+    }
   })
 
   const failedAt = (stage: string) => (cause: Cause.Cause<ConnectorError>): Effect.Effect<void> => {
@@ -251,7 +263,7 @@ const start = Effect.fnUntraced(function*(options: Options) {
     for (const { worker } of routes.all()) worker?.flush()
   })
 
-  const checkpoint = Checkpoint.writer(name, options.state, acknowledgement)
+  const checkpoint = Checkpoint.writer(name, options.state, acknowledgement, progress)
   const gauges = Effect.suspend(() => {
     const now = clock.currentTimeMillisUnsafe()
     const lag = progress.receivedPosition - progress.acknowledgedPosition
@@ -277,6 +289,7 @@ const start = Effect.fnUntraced(function*(options: Options) {
       yield* Effect.yieldNow
     }
     yield* checkpoint
+    yield* resync.report
   })
 
   const work = Effect.gen(function*() {
@@ -285,6 +298,7 @@ const start = Effect.fnUntraced(function*(options: Options) {
     if (!prepared) return
     yield* Effect.repeat(checkpoint, Schedule.spaced(checkpointEvery)).pipe(Effect.forkIn(workScope))
     yield* Effect.repeat(gauges, Schedule.spaced(gaugesEvery)).pipe(Effect.forkIn(workScope))
+    yield* Scope.provide(resync.run, workScope).pipe(Effect.forkIn(workScope))
     yield* endsRun(pulling, "source").pipe(Effect.forkIn(sourceScope))
     yield* Deferred.await(stopped).pipe(Effect.andThen(Queue.end(handoff)), Effect.forkIn(workScope))
     yield* taking

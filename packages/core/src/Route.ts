@@ -51,6 +51,8 @@ export interface Routes {
   readonly resolve: (schema: TableSchema) => Effect.Effect<Route, ConnectorError>
   /** All routes so far. */
   readonly all: () => Iterable<Route>
+  /** The route of a table; undefined as long as the run doesn't know the table. */
+  readonly find: (table: TableId) => Route | undefined
   /** What the sink held of each table when it was opened. */
   readonly positions: ReadonlyMap<TableId, TablePosition>
   /** Tables that transforms leave out. */
@@ -148,5 +150,5 @@ export const make = (options: Options): Routes => {
     return route
   })
 
-  return { begin, resolve, all: () => routes.values(), positions, unwanted }
+  return { begin, resolve, all: () => routes.values(), find: (table) => routes.get(table), positions, unwanted }
 }

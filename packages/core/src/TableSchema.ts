@@ -19,6 +19,16 @@ const part = (name: string): string => /[."]/.test(name) ? `"${name.replaceAll("
 
 export const tableId = (name: TableName): TableId => `${part(name.schema)}.${part(name.name)}`
 
+const written = /^(?:"((?:[^"]|"")+)"|([^."]+))\.(?:"((?:[^"]|"")+)"|([^."]+))$/
+
+/** The table that `text` (`schema.name`, either part in double quotes or not) names, letters taken as they are; undefined when it names none. */
+export const parseTableId = (text: string): TableName | undefined => {
+  const [, quotedSchema, schema, quotedName, name] = written.exec(text) ?? []
+  const namespace = quotedSchema?.replaceAll("\"\"", "\"") ?? schema
+  const table = quotedName?.replaceAll("\"\"", "\"") ?? name
+  return namespace === undefined || table === undefined ? undefined : { schema: namespace, name: table }
+}
+
 export interface ColumnSchema {
   readonly name: string
   readonly type: LogicalType

@@ -9,7 +9,7 @@ import { tableOf } from "../src/Element.ts"
 import * as Plugin from "../src/Plugin.ts"
 import * as Progress from "../src/Progress.ts"
 import * as Sequence from "../src/Sequence.ts"
-import { tableId } from "../src/TableSchema.ts"
+import { parseTableId, tableId } from "../src/TableSchema.ts"
 import * as Telemetry from "../src/Telemetry.ts"
 import { MemoryState } from "./doubles/MemoryState.ts"
 import { batch, plain } from "./doubles/Tables.ts"
@@ -26,6 +26,20 @@ describe("TableId", () => {
       assert.strictEqual(tableId(one) === tableId(other), same)
     }))
     assert.strictEqual(tableId({ schema: "public", name: "orders" }), "public.orders")
+  })
+
+  it("is understood as people write it, each part in double quotes or not", () => {
+    const name = fc.string({ unit: fc.constantFrom("a", "Ä", " ", ".", "\""), minLength: 1, maxLength: 6 })
+    const quoted = (text: string) => `"${text.replaceAll("\"", "\"\"")}"`
+    fc.assert(fc.property(name, name, (schema, table) => {
+      const parts = { schema, name: table }
+      assert.deepStrictEqual(parseTableId(tableId(parts)), parts)
+      assert.deepStrictEqual(parseTableId(`${quoted(schema)}.${quoted(table)}`), parts)
+    }))
+    assert.deepStrictEqual(parseTableId("public.\"Order.Items\""), { schema: "public", name: "Order.Items" })
+    for (const wrong of ["", "orders", "a.b.c", "a.", ".b", "\"a.b", "a.\"\"", "a.\"b\"c", "a.b\"c"]) {
+      assert.isUndefined(parseTableId(wrong), wrong)
+    }
   })
 })
 

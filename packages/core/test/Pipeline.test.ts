@@ -880,6 +880,30 @@ describe("Pipeline", () => {
       }
     }))
 
+  it.live("keeps what needs somebody in the checkpoint", () =>
+    Effect.gen(function*() {
+      const state = new MemoryState()
+      const source: Source = {
+        tables: Effect.succeed(tables),
+        stream: ({ conditions }) =>
+          Stream.unwrap(Effect.as(
+            conditions.raise({
+              name: "late",
+              severity: "warning",
+              table: "public.a",
+              message: "It is late",
+              hint: "Wait"
+            }),
+            Stream.fromIterable([mark(5)])
+          ))
+      }
+      yield* run({ source, sink: recorder({ copied: 0n }).sink, state })
+      const { conditions } = JSON.parse(state.entries.get("pipelines/shop/checkpoint")?.value ?? "{}")
+      assert.strictEqual(conditions.length, 1)
+      assert.deepInclude(conditions[0], { name: "late", severity: "warning", table: "public.a" })
+      assert.match(conditions[0].since, /^\d{4}-.*Z$/)
+    }))
+
   it.live("goes on when the state store fails, and replaces a checkpoint of another run", () =>
     Effect.gen(function*() {
       const state = new MemoryState()
