@@ -125,6 +125,42 @@ const doctor = Command.make(
   )
 )
 
+const resync = Command.make(
+  "resync",
+  {
+    file,
+    tables: Argument.String("table").pipe(
+      Argument.withDescription("Table as the source names it: schema.name; parts with dots in double quotes"),
+      Argument.variadic({ min: 1 })
+    ),
+    pipeline: Flag.String("pipeline").pipe(
+      Flag.withDescription("The tables' pipeline; needed when the file has several"),
+      Flag.optional
+    ),
+    wait: Flag.Literals("wait", ["begun", "complete"]).pipe(
+      Flag.withDescription("Wait until the copies have begun, or until they are complete"),
+      Flag.optional
+    )
+  },
+  Effect.fn(function*({ file, pipeline, tables, wait }) {
+    const json = yield* Json
+    const { resync } = yield* Effect.promise(() => import("./commands/Resync.ts"))
+    const options = { file, tables, pipeline: Option.getOrUndefined(pipeline), wait: Option.getOrUndefined(wait), json }
+    yield* Output.succeed(yield* resync(options), json)
+  })
+).pipe(
+  Command.withDescription(
+    "Ask for a new copy of single tables. The pipeline's run takes it up, or its next start; its other tables go on as they are"
+  ),
+  Command.withExamples([
+    { command: "etl-stream resync shop.yaml public.orders", description: "Copy one table again" },
+    {
+      command: "etl-stream resync shop.yaml --wait complete public.orders public.items",
+      description: "Wait until the copy is complete; exit with 1 when it is refused"
+    }
+  ])
+)
+
 const pluginList = Command.make(
   "list",
   {},
@@ -145,7 +181,7 @@ const root = (version: string) =>
     Command.withDescription(
       "Keeps a warehouse in step with a database: consistent snapshot, then every change, exactly once"
     ),
-    Command.withSubcommands([run(version), validate, doctor, plugin]),
+    Command.withSubcommands([run(version), validate, doctor, resync, plugin]),
     Command.withGlobalFlags([Json])
   )
 

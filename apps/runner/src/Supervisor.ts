@@ -71,7 +71,8 @@ const onStream = (source: Source, started: () => void): Source => ({
   stream: (context) => {
     started()
     return source.stream(context)
-  }
+  },
+  ...(source.resync === undefined ? {} : { resync: source.resync.bind(source) })
 })
 
 /** The store that all pipelines of a configuration share. */

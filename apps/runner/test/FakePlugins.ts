@@ -11,23 +11,25 @@ import type { Element } from "@etl-stream/core/Element"
 import * as Plugin from "@etl-stream/core/Plugin"
 import * as Sequence from "@etl-stream/core/Sequence"
 import type { TableElement } from "@etl-stream/core/Sink"
-import type { TableSchema } from "@etl-stream/core/TableSchema"
+import { tableId, type TableSchema } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Fs from "node:fs"
 import { resolve } from "node:path"
 
-const table: TableSchema = {
-  table: { schema: "public", name: "numbers" },
+const tableOf = (name: string): TableSchema => ({
+  table: { schema: "public", name },
   version: 1,
   columns: [{ name: "n", type: { _tag: "Int64" }, sourceType: "bigint", nullable: false }],
   identity: { _tag: "Key", columns: [0] }
-}
+})
 
 const batch = (
+  table: TableSchema,
   op: ChangeBatch.Operation,
   commit: number,
   ordinal: number,
@@ -52,7 +54,10 @@ const fails = (reason: Reason, plugin: string, cause?: Error) =>
     ...(cause === undefined ? {} : { cause })
   })
 
-/** Copies `rows` rows at position 1, then makes one change per commit from position 2 to `changes` + 1; then ends, or waits for ever. */
+/**
+ * Copies `rows` rows of each table at position 1, then makes one change of the first table per commit from position 2 to `changes` + 1; then
+ * ends, or waits for ever. Copies a table again on request.
+ */
 export const counter = Plugin.source({
   name: "counter",
   version: "1.2.3",
@@ -63,6 +68,7 @@ export const counter = Plugin.source({
     ).annotateKey({
       description: "Rows of the copy."
     }),
+    tables: Schema.Array(Schema.String).pipe(Schema.withDecodingDefaultKey(Effect.succeed(["numbers"]))),
     changes: Schema.Int.pipe(Schema.withDecodingDefaultKey(Effect.succeed(5))),
     ends: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(true))),
     mode: Schema.Literals(["steady", "bursts"]).pipe(Schema.withDecodingDefaultKey(Effect.succeed("steady" as const))),
@@ -91,39 +97,58 @@ export const counter = Plugin.source({
           hint: "Mend it."
         })
       }
+      const tables = config.tables.map(tableOf)
+      const asked = yield* Queue.make<TableSchema>()
+      let position = 1n
+      const beginning = (table: TableSchema): Element => ({
+        _tag: "SnapshotBegin",
+        table,
+        position,
+        plan: undefined,
+        resumed: false,
+        estimatedRows: config.rows,
+        estimatedBytes: undefined
+      })
+      const copy = (table: TableSchema): ReadonlyArray<Element> => {
+        const rows: Element = {
+          _tag: "SnapshotRows",
+          batch: batch(table, ChangeBatch.Operation.Read, Number(position), 0, 0, config.rows),
+          position,
+          chunk: 0
+        }
+        return [
+          beginning(table),
+          ...(config.rows === 0 ? [] : [rows]),
+          { _tag: "SnapshotChunk", table, position, chunk: 0, rows: config.rows },
+          { _tag: "SnapshotEnd", table, position, chunks: 1, settled: position }
+        ]
+      }
       return {
-        tables: Effect.as(broken("tables"), [table]),
+        tables: Effect.as(broken("tables"), tables),
+        resync: (id) =>
+          Effect.gen(function*() {
+            const table = tables.find(({ table }) => tableId(table) === id)
+            if (table === undefined) return yield* fails("Missing", "counter")
+            yield* Queue.offer(asked, table)
+          }),
         stream: ({ positions }) => {
-          const position = positions.get("public.numbers")
-          const copy: ReadonlyArray<Element> = position?.copied !== undefined ? [] : [
-            {
-              _tag: "SnapshotBegin",
-              table,
-              position: 1n,
-              plan: undefined,
-              resumed: false,
-              estimatedRows: config.rows,
-              estimatedBytes: undefined
-            },
-            ...(config.rows === 0
-              ? []
-              : [
-                {
-                  _tag: "SnapshotRows",
-                  batch: batch(ChangeBatch.Operation.Read, 1, 0, 0, config.rows),
-                  position: 1n,
-                  chunk: 0
-                } as const
-              ]),
-            { _tag: "SnapshotChunk", table, position: 1n, chunk: 0, rows: config.rows },
-            { _tag: "SnapshotEnd", table, position: 1n, chunks: 1, settled: 1n }
-          ]
+          const missing = tables.filter(({ table }) => positions.get(tableId(table))?.copied === undefined)
+          const first: ReadonlyArray<Element> = missing.flatMap(copy)
+          const again = Stream.fromQueue(asked).pipe(
+            Stream.flatMap((table) => Stream.fromIterable(copy(table)))
+          )
+          const [counted = tableOf("numbers")] = tables
           const changes = Stream.range(2, config.changes + 1).pipe(
             Stream.rechunk(1),
             Stream.tap(() => Effect.sleep(config.every)),
+            Stream.tap((commit) =>
+              Effect.sync(() => {
+                position = BigInt(commit)
+              })
+            ),
             Stream.flatMap((commit): Stream.Stream<Element> =>
               Stream.fromIterable<Element>([
-                { _tag: "Rows", batch: batch(ChangeBatch.Operation.Insert, commit, 1, 1000 + commit, 1) },
+                { _tag: "Rows", batch: batch(counted, ChangeBatch.Operation.Insert, commit, 1, 1000 + commit, 1) },
                 { _tag: "Watermark", position: BigInt(commit), commitTime: BigInt(Date.now()) * 1000n }
               ])
             )
@@ -131,11 +156,11 @@ export const counter = Plugin.source({
           const failing = Stream.fromEffectDrain(
             config.fails?.at === "defect" ? Effect.die(new TypeError("row value 4711")) : broken("stream")
           )
-          return Stream.fromIterable(copy).pipe(
-            Stream.concat(changes),
+          const later = changes.pipe(
             Stream.concat(failing),
             Stream.concat(config.ends ? Stream.empty : Stream.never)
           )
+          return Stream.concat(Stream.fromIterable(first), Stream.merge(later, again, { haltStrategy: "left" }))
         }
       }
     })
@@ -143,6 +168,7 @@ export const counter = Plugin.source({
 
 interface Line {
   readonly kind: "begin" | "copied" | "read" | "change" | "settled"
+  readonly table?: string
   readonly n?: string
   readonly sequence?: string
 }
@@ -169,9 +195,14 @@ export const lines = Plugin.sink({
             JSON.parse(line) as Line
           )
           : [] // our own lines
-      const rows = (kind: "read" | "change", changes: ChangeBatch.ChangeBatch): ReadonlyArray<Line> =>
+      const rows = (
+        kind: "read" | "change",
+        table: string,
+        changes: ChangeBatch.ChangeBatch
+      ): ReadonlyArray<Line> =>
         Array.from({ length: changes.rows }, (_, row) => ({
           kind,
+          table,
           n: String(changes.records.getChildAt(ChangeBatch.metadataColumns)?.get(row)),
           sequence: Sequence.format(ChangeBatch.sequenceAt(changes.records, row))
         }))
@@ -182,29 +213,36 @@ export const lines = Plugin.sink({
         Fs.writeFileSync(mark, "")
         return Effect.fail(fails(config.trips.reason, "lines"))
       })
-      const write = (element: TableElement): Effect.Effect<void, ConnectorError> =>
+      const write = (table: string, element: TableElement): Effect.Effect<void, ConnectorError> =>
         Effect.gen(function*() {
-          if (element._tag === "SnapshotBegin") append({ kind: "begin" })
-          else if (element._tag === "SnapshotRows") append(...rows("read", element.batch))
-          else if (element._tag === "SnapshotEnd") append({ kind: "copied" })
+          if (element._tag === "SnapshotBegin") append({ kind: "begin", table })
+          else if (element._tag === "SnapshotRows") append(...rows("read", table, element.batch))
+          else if (element._tag === "SnapshotEnd") append({ kind: "copied", table })
           else if (element._tag === "Rows") {
             yield* trip
             yield* Effect.sleep(config.slow)
-            append(...rows("change", element.batch))
+            append(...rows("change", table, element.batch))
           }
         })
       return {
         begin: () => Effect.void,
-        open: (_, durable) =>
+        open: (schema, durable) =>
           Effect.sync(() => {
-            const last = held().findLast(({ kind }) => kind === "change")?.sequence
+            const table = schema.table.name
+            const own = held().filter((line) => line.table === table)
+            const last = own.findLast(({ kind }) => kind === "change")?.sequence
             return {
               position: {
-                copied: held().some(({ kind }) => kind === "copied") ? 1n : undefined,
+                copied: own.findLast(({ kind }) => kind === "copied" || kind === "begin")?.kind === "copied"
+                  ? 1n
+                  : undefined,
                 committed: last === undefined ? undefined : Sequence.parse(last)
               },
               write: (element) =>
-                Effect.andThen(write(element), element._tag === "Rows" ? durable(element.batch.last) : Effect.void)
+                Effect.andThen(
+                  write(table, element),
+                  element._tag === "Rows" ? durable(element.batch.last) : Effect.void
+                )
             }
           }),
         run: Effect.never,

@@ -112,11 +112,11 @@ export const run = (
 export const written = (
   directory: string,
   name = "out.jsonl"
-): ReadonlyArray<{ readonly kind: string; readonly n?: string }> => {
+): ReadonlyArray<{ readonly kind: string; readonly table?: string; readonly n?: string }> => {
   const path = join(directory, name)
   if (!Fs.existsSync(path)) return []
   // The fake sink's own lines.
   return Fs.readFileSync(path, "utf8").trim().split("\n").filter((line) => line !== "").map((line) =>
-    JSON.parse(line) as { kind: string; n?: string }
+    JSON.parse(line) as { kind: string; table?: string; n?: string }
   )
 }

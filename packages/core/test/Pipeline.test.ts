@@ -263,7 +263,8 @@ describe("Pipeline", () => {
           mark(13)
         ]),
         sink: sink.sink,
-        progress
+        progress,
+        batch: { rows: 1000, bytes: 1 << 20, every: "1 minute" }
       })
       assert.deepStrictEqual(sink.of(a), ["Rows 3"])
       const view = progress.snapshot(0).tables.find(({ table }) => table === "public.a")
