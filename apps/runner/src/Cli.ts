@@ -88,7 +88,9 @@ const run = (version: string) =>
       )
     })
   ).pipe(
-    Command.withDescription("Run every pipeline of a configuration file until SIGTERM or Ctrl-C"),
+    Command.withDescription(
+      "Run every pipeline of a configuration file until SIGTERM or Ctrl-C. SIGHUP reloads the file: what changed in it starts anew, the rest goes on"
+    ),
     Command.withExamples([
       {
         command: "etl-stream run shop.yaml",

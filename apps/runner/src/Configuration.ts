@@ -42,7 +42,11 @@ export interface Configuration {
   readonly state: Stage<"state">
   readonly telemetry: Config["telemetry"]
   readonly pipelines: ReadonlyArray<PipelineConfiguration>
-  /** Hides the secrets that the file, its variables and its files hold. */
+  /** What the file says, references resolved, before plugins decoded their options. It holds secrets. */
+  readonly input: Config
+  /** The secrets that the file, its variables and its files hold. */
+  readonly secrets: ReadonlySet<string>
+  /** Hides the secrets. */
   readonly redact: Redaction.Redaction
 }
 
@@ -227,6 +231,8 @@ export const load = Effect.fn("Configuration.load")(function*(
     state,
     telemetry: frame.value.telemetry,
     pipelines: complete,
+    input: frame.value,
+    secrets: gathering.secrets,
     redact: Redaction.make(gathering.secrets)
   }
 })

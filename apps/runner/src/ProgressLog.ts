@@ -6,7 +6,7 @@ import * as Clock from "effect/Clock"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
-import { Rates } from "./Rates.ts"
+import { PipelinesRates } from "./Rates.ts"
 import type { Supervised } from "./Supervisor.ts"
 
 /** What a line says of a pipeline, as log annotations. */
@@ -32,17 +32,23 @@ export const describe = (
       view.receivedPosition > view.acknowledgedPosition ? view.receivedPosition - view.acknowledgedPosition : 0n
     ),
     memoryBytes: view.memory,
-    run: view.run
+    run: view.run,
+    ...(view.conditions.length === 0
+      ? {}
+      : { conditions: view.conditions.map(({ name, table }) => table === undefined ? name : `${name} ${table}`) })
   }
 }
 
 /** Logs every pipeline's progress every so often, for as long as it is not interrupted. */
-export const run = (pipelines: ReadonlyArray<Supervised>, every: Duration.Duration): Effect.Effect<void> => {
-  const tracked = pipelines.map((pipeline) => ({ ...pipeline, rates: new Rates() }))
+export const run = (
+  pipelines: () => ReadonlyArray<Supervised>,
+  every: Duration.Duration
+): Effect.Effect<void> => {
+  const rates = new PipelinesRates()
   const log = Effect.flatMap(Clock.currentTimeMillis, (now) =>
-    Effect.forEach(tracked, ({ name, progress, rates }) => {
+    Effect.forEach(pipelines(), ({ name, progress }) => {
       const view = progress.snapshot(now)
-      const current = rates.record(view, now)
+      const current = rates.of(progress).record(view, now)
       return view.phase === "stopped" || view.phase === "failed"
         ? Effect.void
         : Effect.logInfo("Progress").pipe(Effect.annotateLogs({ pipeline: name, ...describe(view, current) }))

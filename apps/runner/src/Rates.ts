@@ -4,7 +4,7 @@
  * `record` is called with each snapshot of progress; a window of them smooths what batches make jumpy. A restart of a pipeline, whose counters begin
  * anew, begins the window anew.
  */
-import type { View } from "@etl-stream/core/Progress"
+import type { Progress, View } from "@etl-stream/core/Progress"
 import type { TableId } from "@etl-stream/core/TableSchema"
 
 /** Rows per second. */
@@ -58,5 +58,19 @@ export class Rates {
       tables.set(table, rate)
     }
     return { snapshot, changes, tables }
+  }
+}
+
+/** The rates of pipelines that come and go. */
+export class PipelinesRates {
+  private readonly known = new WeakMap<Progress, Rates>()
+
+  of(progress: Progress): Rates {
+    let rates = this.known.get(progress)
+    if (rates === undefined) {
+      rates = new Rates()
+      this.known.set(progress, rates)
+    }
+    return rates
   }
 }

@@ -3,10 +3,11 @@
  *
  * A run that fails retryably is started again by `RetryPolicy`; any other failure ends its pipeline and leaves the others alone. Until a pipeline has
  * reached its source's stream for the first time, trouble with its environment ends it at once: whoever starts it is there to read the error. When `stop`
- * completes, running pipelines drain and waiting ones end.
+ * completes, running pipelines drain and waiting ones end. A reload does the same to those pipelines that it changes or removes.
  */
+import * as Condition from "@etl-stream/core/Condition"
 import * as Connector from "@etl-stream/core/ConnectorError"
-import type { MemoryBudget } from "@etl-stream/core/MemoryBudget"
+import { MemoryBudget } from "@etl-stream/core/MemoryBudget"
 import * as Pipeline from "@etl-stream/core/Pipeline"
 import type { Kind, Made } from "@etl-stream/core/Plugin"
 import * as Progress from "@etl-stream/core/Progress"
@@ -15,15 +16,16 @@ import type { Source } from "@etl-stream/core/Source"
 import type { StateStoreShape } from "@etl-stream/core/StateStore"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import * as FiberMap from "effect/FiberMap"
 import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
 import { closingWithin } from "./BoundedScope.ts"
 import { type CommandError, fromConnector, internal, isConnectorError } from "./CommandError.ts"
 import type { Configuration, PipelineConfiguration, Stage } from "./Configuration.ts"
+import type { ConfigurationChange } from "./ConfigurationChange.ts"
 import { ExitCode } from "./ExitCode.ts"
 
 /** How a pipeline ended. */
@@ -43,9 +45,15 @@ export interface Supervised {
 }
 
 export interface Supervisor {
-  readonly pipelines: ReadonlyArray<Supervised>
-  /** Waits until no pipeline is left. */
+  /** The pipelines of the configuration as it is now, ended ones and those that are being stopped included. */
+  readonly pipelines: () => ReadonlyArray<Supervised>
+  /** Waits until no pipeline is left and no reload is under way: how those of the configuration as it is then ended. */
   readonly outcomes: Effect.Effect<ReadonlyMap<string, Outcome>>
+  /**
+   * Goes over to another configuration: pipelines that are no longer in it drain and stop, changed ones drain and start anew, new ones start
+   * once nothing is being drained. Unchanged ones are left alone, but started again when they had failed. Completes when all is under way.
+   */
+  readonly reload: (configuration: Configuration, change: ConfigurationChange) => Effect.Effect<void>
 }
 
 export interface Options {
@@ -88,16 +96,18 @@ export const makeState = (configuration: Configuration): Effect.Effect<Made["sta
     })
   )
 
+/** Runs one pipeline to its end. `before`: it ran well before, so nobody waits to read about its environment. */
 const supervise = Effect.fnUntraced(function*(
   pipeline: PipelineConfiguration,
   progress: Progress.Progress,
   directory: string,
   state: StateStoreShape,
   options: Options,
-  waitsUntil: (retryAt: number | undefined) => void
+  waitsUntil: (retryAt: number | undefined) => void,
+  before: boolean
 ) {
   const { batch, name, sink, source, transforms } = pipeline
-  let reached = false
+  let reached = before
   let stoppedAt: number | undefined
   const waiting = Latch.makeUnsafe(false)
   const stop = Effect.andThen(
@@ -209,41 +219,146 @@ const tell = (outcome: Outcome, othersRun: boolean): Effect.Effect<void> => {
   }
 }
 
+/** A pipeline under supervision. */
+interface Entry extends Supervised {
+  readonly progress: Progress.Progress
+  /** Asks this pipeline alone to stop. */
+  readonly stop: Deferred.Deferred<void>
+  readonly fiber: Fiber.Fiber<Outcome>
+  /** How it ended; undefined while it runs. */
+  readonly outcome: () => Outcome | undefined
+}
+
+const removedHint =
+  "What it made stays where it is: its tables at the sink, and at a PostgreSQL source its replication slot, which keeps WAL for it. " +
+  "If the pipeline is not to come back, drop the slot: SELECT pg_drop_replication_slot('<slot>'); its name is `slot.name` of the source's options, or else the pipeline's."
+
 /** Starts every pipeline; all are interrupted when the scope closes. */
 export const start = Effect.fn("Supervisor.start")(function*(
   configuration: Configuration,
   state: StateStoreShape,
   options: Options
 ): Effect.fn.Return<Supervisor, never, MemoryBudget | Scope.Scope> {
-  const fibers = yield* FiberMap.make<string, Outcome>()
-  const retries = new Map<string, number>()
-  let running = configuration.pipelines.length
-  const started = yield* Effect.forEach(configuration.pipelines, (pipeline) =>
-    Effect.gen(function*() {
+  const budget = yield* MemoryBudget
+  const scope = yield* Effect.scope
+  const entries = new Map<string, Entry>()
+  /** Opened whenever a pipeline ends or a change of configuration is over. */
+  const changed = Latch.makeUnsafe(false)
+  let order = configuration.pipelines.map(({ name }) => name)
+  /** Whether pipelines are being started or stopped by configuration. */
+  let changing = true
+  let stopping = false
+  yield* Effect.forkScoped(Effect.andThen(options.stop, Effect.sync(() => stopping = true)))
+  const active = () => changing || [...entries.values()].some(({ outcome }) => outcome() === undefined)
+
+  const launch = Effect.fnUntraced(
+    function*(pipeline: PipelineConfiguration, directory: string, before: Entry | undefined) {
       const { name } = pipeline
-      const progress = Progress.make(name)
-      const waitsUntil = (retryAt: number | undefined): void => {
-        if (retryAt === undefined) retries.delete(name)
-        else retries.set(name, retryAt)
-      }
-      const fiber = yield* FiberMap.run(
-        fibers,
-        name,
-        supervise(pipeline, progress, configuration.directory, state, options, waitsUntil).pipe(
-          Effect.tap((outcome) => Effect.suspend(() => tell(outcome, --running > 0))),
-          Effect.annotateLogs({ pipeline: name })
-        )
+      const progress = before?.progress ?? Progress.make(name)
+      const stop = yield* Deferred.make<void>()
+      let retryAt: number | undefined
+      let outcome: Outcome | undefined
+      const reached = before?.outcome()?._tag === "Stopped"
+      const ended = (how: Outcome) =>
+        Effect.suspend(() => {
+          outcome = how
+          changed.openUnsafe()
+          return tell(how, active())
+        })
+      const fiber = yield* supervise(
+        pipeline,
+        progress,
+        directory,
+        state,
+        { ...options, stop: Effect.raceFirst(options.stop, Deferred.await(stop)) },
+        (at) => {
+          retryAt = at
+        },
+        reached
+      ).pipe(
+        Effect.tap(ended),
+        Effect.annotateLogs({ pipeline: name }),
+        Effect.provideService(MemoryBudget, budget),
+        Effect.forkIn(scope)
       )
-      return { supervised: { name, progress, retryAt: () => retries.get(name) }, fiber }
-    }))
-  return {
-    pipelines: started.map(({ supervised }) => supervised),
-    outcomes: Effect.map(
-      Effect.forEach(
-        started,
-        ({ fiber, supervised }) => Effect.map(Fiber.join(fiber), (outcome) => [supervised.name, outcome] as const)
-      ),
-      (entries) => new Map(entries)
+      entries.set(name, { name, progress, stop, fiber, retryAt: () => retryAt, outcome: () => outcome })
+    }
+  )
+
+  /** Asks a pipeline to stop and waits until it has ended. */
+  const drain = (entry: Entry): Effect.Effect<void> =>
+    Deferred.succeed(entry.stop, undefined).pipe(
+      Effect.andThen(Fiber.await(entry.fiber)),
+      // Whoever raised these is gone.
+      Effect.andThen(Condition.forget(entry.name, entry.progress))
     )
+
+  const remove = Effect.fnUntraced(function*(entry: Entry) {
+    yield* Effect.logInfo("The pipeline is no longer in the configuration: it drains and stops").pipe(
+      Effect.annotateLogs({ hint: removedHint })
+    )
+    yield* drain(entry)
+    entries.delete(entry.name)
+  })
+
+  const reload = Effect.fn("Supervisor.reload")(function*(next: Configuration, change: ConfigurationChange) {
+    changing = true
+    const known = (name: string) => entries.get(name)
+    const startAgain = new Set([
+      ...change.changed,
+      ...change.unchanged.filter((name) => known(name)?.outcome()?._tag === "Failed")
+    ])
+    const stops = change.removed.map(known).filter((entry) => entry !== undefined)
+    const drained = Effect.forEach(
+      stops,
+      (entry) => Effect.annotateLogs(remove(entry), { pipeline: entry.name }),
+      { concurrency: "unbounded", discard: true }
+    )
+    const restarted = Effect.forEach(
+      next.pipelines.filter(({ name }) => startAgain.has(name)),
+      Effect.fnUntraced(function*(pipeline) {
+        const before = known(pipeline.name)
+        if (before !== undefined) yield* drain(before)
+        if (!stopping) yield* launch(pipeline, next.directory, before)
+      }),
+      { concurrency: "unbounded", discard: true }
+    )
+    yield* Effect.all([drained, restarted], { concurrency: "unbounded", discard: true })
+    order = next.pipelines.map(({ name }) => name)
+    const added = next.pipelines.filter(({ name }) => change.added.includes(name))
+    yield* Effect.forEach(
+      added,
+      (pipeline) => Effect.suspend(() => stopping ? Effect.void : launch(pipeline, next.directory, undefined)),
+      { discard: true }
+    )
+  }, (effect) =>
+    Effect.ensuring(
+      effect,
+      Effect.sync(() => {
+        changing = false
+        changed.openUnsafe()
+      })
+    ))
+
+  yield* Effect.forEach(configuration.pipelines, (pipeline) => launch(pipeline, configuration.directory, undefined))
+  changing = false
+  return {
+    pipelines: () => {
+      const place = (name: string) => order.includes(name) ? order.indexOf(name) : order.length
+      return [...entries.values()].sort((a, b) => place(a.name) - place(b.name))
+    },
+    outcomes: Effect.gen(function*() {
+      while (active()) {
+        changed.closeUnsafe()
+        yield* changed.await
+      }
+      const outcomes = new Map<string, Outcome>()
+      for (const name of order) {
+        const outcome = entries.get(name)?.outcome()
+        if (outcome !== undefined) outcomes.set(name, outcome)
+      }
+      return outcomes
+    }),
+    reload
   }
 })

@@ -4,6 +4,7 @@
 export * as CommandError from "./CommandError.ts"
 export * as Config from "./Config.ts"
 export * as Configuration from "./Configuration.ts"
+export * as ConfigurationChange from "./ConfigurationChange.ts"
 export * as ExitCode from "./ExitCode.ts"
 export * as Interpolation from "./Interpolation.ts"
 export * as LiveView from "./LiveView.ts"

@@ -1,5 +1,5 @@
 /**
- * `etl-stream run`: runs every pipeline of a configuration file until it is asked to stop or none is left.
+ * `etl-stream run`: runs every pipeline of a configuration file until it is asked to stop or none is left; SIGHUP reloads the file.
  */
 import * as MemoryBudget from "@etl-stream/core/MemoryBudget"
 import * as Clock from "effect/Clock"
@@ -15,7 +15,9 @@ import * as Logging from "../Logging.ts"
 import * as OpenTelemetry from "../OpenTelemetry.ts"
 import type { Result } from "../Output.ts"
 import * as ProgressLog from "../ProgressLog.ts"
-import { Rates } from "../Rates.ts"
+import { PipelinesRates } from "../Rates.ts"
+import * as Redaction from "../Redaction.ts"
+import * as Reload from "../Reload.ts"
 import * as Screen from "../Screen.ts"
 import * as Signals from "../Signals.ts"
 import * as Supervisor from "../Supervisor.ts"
@@ -45,11 +47,11 @@ const drawing = Effect.fnUntraced(function*(
 ) {
   const budget = yield* MemoryBudget.MemoryBudget
   const startedAt = yield* Clock.currentTimeMillis
-  const tracked = supervisor.pipelines.map((pipeline) => ({ ...pipeline, rates: new Rates() }))
+  const rates = new PipelinesRates()
   const draw = Effect.map(Clock.currentTimeMillis, (now) => {
-    const pipelines = tracked.map(({ progress, rates, retryAt }) => {
+    const pipelines = supervisor.pipelines().map(({ progress, retryAt }) => {
       const view = progress.snapshot(now)
-      return { view, rates: rates.record(view, now), retryAt: retryAt() }
+      return { view, rates: rates.of(progress).record(view, now), retryAt: retryAt() }
     })
     const model: LiveView.Model = {
       now,
@@ -92,7 +94,12 @@ const conclude = (outcomes: ReadonlyMap<string, Supervisor.Outcome>): Effect.Eff
 }
 
 const running = Effect.fnUntraced(
-  function*(configuration: Configuration.Configuration, options: Options, screen: Screen.Screen | undefined) {
+  function*(
+    configuration: Configuration.Configuration,
+    options: Options,
+    screen: Screen.Screen | undefined,
+    loaded: (configuration: Configuration.Configuration) => void
+  ) {
     const drain = options.drainTimeout
     const signals = yield* Signals.make((signal) => {
       // Whatever a plugin's finalizer does: the process ends.
@@ -115,6 +122,7 @@ const running = Effect.fnUntraced(
         ? ProgressLog.run(supervisor.pipelines, options.progressEvery)
         : drawing(screen, supervisor, signals.stopping)
     )
+    yield* Effect.forkScoped(Reload.run(configuration, { supervisor, asked: signals.reload, loaded }))
     return yield* Effect.flatMap(supervisor.outcomes, conclude)
   }
 )
@@ -122,7 +130,14 @@ const running = Effect.fnUntraced(
 export const run = Effect.fn("Run.run")(function*(options: Options): Effect.fn.Return<Result, CommandError> {
   const configuration = yield* Configuration.load(options.file, { environment: process.env, offline: false })
   if (configuration === undefined) return yield* internal("Loading the configuration", undefined)
-  const { redact } = configuration
+  // Secrets of configurations that were replaced stay hidden.
+  let secrets = configuration.secrets
+  let redacting = configuration.redact
+  const redact = (text: string) => redacting(text)
+  const loaded = (next: Configuration.Configuration): void => {
+    secrets = new Set([...secrets, ...next.secrets])
+    redacting = Redaction.make(secrets)
+  }
   return yield* Effect.gen(function*() {
     const view = options.view && !options.json && process.stdout.isTTY === true && process.env["TERM"] !== "dumb"
     const screen = view ? yield* Screen.make(process.stdout) : undefined
@@ -136,7 +151,7 @@ export const run = Effect.fn("Run.run")(function*(options: Options): Effect.fn.R
     })
     const { otlp } = configuration.telemetry
     const telemetry = otlp === undefined ? Layer.empty : OpenTelemetry.layer(otlp.endpoint, options.version)
-    return yield* running(configuration, options, screen).pipe(
+    return yield* running(configuration, options, screen, loaded).pipe(
       Effect.scoped,
       Effect.provide([logging, telemetry, MemoryBudget.MemoryBudget.layer(configuration.memory)])
     )
