@@ -73,7 +73,7 @@ describe("SIGHUP", () => {
         assert.strictEqual(lines(directory, "changing", "settled").length, 1, "it drained")
         assert.strictEqual(lines(directory, "steady", "settled").length, 0)
         yield* running.stderrHas("\"run\":2")
-      const before = lines(directory, "steady", "change").length
+        const before = lines(directory, "steady", "change").length
         yield* until(() => lines(directory, "steady", "change").length > before)
         const ended = yield* stop(running)
         assert.deepStrictEqual(begun(directory, "changing"), ["numbers", "letters"])
