@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { ConnectorError } from "@etl-stream/core/ConnectorError"
 import type { TableView, View } from "@etl-stream/core/Progress"
 import * as LiveView from "@etl-stream/runner/LiveView"
+import * as ProgressLog from "@etl-stream/runner/ProgressLog"
 import { Rates } from "@etl-stream/runner/Rates"
 import * as Screen from "@etl-stream/runner/Screen"
 import * as TextWidth from "@etl-stream/runner/TextWidth"
@@ -156,6 +157,21 @@ describe("the live view", () => {
     for (const height of [1, 2, 3, 10, 49]) {
       assert.isAtMost(LiveView.render({ ...model(), pipelines }, look(80, { height })).length, Math.max(1, height - 1))
     }
+  })
+
+  it("shows what needs somebody below its pipeline; so do progress lines, by name and table", () => {
+    const conditions = [
+      { name: "late", severity: "warning", message: "The heartbeat is late", hint: "", since: now },
+      { name: "gone", severity: "critical", table: "public.a", message: "a left the publication", hint: "", since: now }
+    ] as const
+    const lines = LiveView.render(model({ conditions, tables: [] }), look(120, { color: true }))
+    assert.deepStrictEqual(lines.slice(2), [
+      "\x1b[33m  The heartbeat is late\x1b[0m",
+      "\x1b[31m  a left the publication\x1b[0m"
+    ])
+    const told = ProgressLog.describe(view({ conditions }), rates)
+    assert.deepStrictEqual(told["conditions"], ["late", "gone public.a"])
+    assert.notProperty(ProgressLog.describe(view(), rates), "conditions")
   })
 
   it("shows why and until when a failed pipeline waits", () => {

@@ -17,7 +17,7 @@ const late: Condition.Condition = {
 const gauge = (name: string, table?: string) =>
   Effect.map(Metric.value(Telemetry.conditionOf("p", name, table)), ({ value }) => Number(value))
 
-it.effect("a condition stays in status and metric from when it was first raised until it is cleared", () =>
+it.effect("a condition stays in status and metric from when it was first raised until it is cleared or its pipeline forgotten", () =>
   Effect.gen(function*() {
     const progress = Progress.make("p")
     const conditions = Condition.make("p", progress)
@@ -47,4 +47,8 @@ it.effect("a condition stays in status and metric from when it was first raised 
     ]])
     assert.strictEqual(yield* gauge("missing", "public.a"), 0)
     assert.strictEqual(yield* gauge("missing", "public.b"), 1)
+
+    yield* Condition.forget("p", progress)
+    assert.deepStrictEqual(progress.snapshot(0).conditions, [])
+    assert.strictEqual(yield* gauge("missing", "public.b"), 0)
   }).pipe(Effect.provideService(References.MinimumLogLevel, "None")))
