@@ -15,7 +15,9 @@ import { run, unprivileged } from "./internal/account.ts"
 import { freePort } from "./internal/ports.ts"
 
 /** What belongs to the running primary, or to its slots, and not to a backup. */
-const left = ["postmaster.pid", "postmaster.opts", "pg_replslot", "pg_stat_tmp"]
+const left = ["postmaster.pid", "postmaster.opts"]
+/** Of these only what is in them; before version 15 a server without its `pg_stat_tmp` doesn't start. */
+const emptied = ["pg_replslot", "pg_stat_tmp"]
 
 /** Copies the primary's data folder between the two calls that make such a copy a backup. */
 const backUp = async (primary: EmbeddedPostgres.EmbeddedPostgres, dataDir: string): Promise<void> => {
@@ -31,12 +33,12 @@ const backUp = async (primary: EmbeddedPostgres.EmbeddedPostgres, dataDir: strin
     const { rows } = await client.query<{ labelfile: string }>(
       modern ? "SELECT labelfile FROM pg_backup_stop()" : "SELECT labelfile FROM pg_stop_backup(false)"
     )
-    for (const name of left) await fs.rm(path.join(dataDir, name), { recursive: true, force: true })
-    await fs.mkdir(path.join(dataDir, "pg_replslot"), { mode: 0o700 })
+    for (const name of [...left, ...emptied]) await fs.rm(path.join(dataDir, name), { recursive: true, force: true })
+    for (const name of emptied) await fs.mkdir(path.join(dataDir, name), { mode: 0o700 })
     await fs.writeFile(path.join(dataDir, "backup_label"), rows[0]?.labelfile ?? "")
     await fs.writeFile(path.join(dataDir, "standby.signal"), "")
     if (account !== undefined) {
-      for (const name of ["pg_replslot", "backup_label", "standby.signal"]) {
+      for (const name of [...emptied, "backup_label", "standby.signal"]) {
         await fs.chown(path.join(dataDir, name), account.uid, account.gid)
       }
     }
