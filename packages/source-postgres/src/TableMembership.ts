@@ -167,15 +167,33 @@ export const make = Effect.fnUntraced(function*(
     )
   }, Effect.scoped)
 
+  const unfit = new Set<TableId>()
+  const isUnfit = (id: TableId, message: string, hint: string): Effect.Effect<void> => {
+    unfit.add(id)
+    return conditions.raise({ name: unfitCondition, severity: "warning", table: id, message, hint })
+  }
+  const becomesFit = (id: TableId): Effect.Effect<void> => {
+    unfit.delete(id)
+    return conditions.clear(unfitCondition, id)
+  }
+
   /** Tables that came and can be replicated; says why of those that can't. */
   const newcomers = Effect.fnUntraced(function*({ catalog, publication }: PublicationWatch.Sight) {
     const { manage, name } = connections.settings.publication
     const known = new Set([...tables.values()].map(({ oid }) => oid))
+    const present = new Set(catalog.tables.map(({ schema }) => tableId(schema.table)))
+    for (const id of unfit) if (!present.has(id)) yield* becomesFit(id)
     const fit: Array<Catalog.CatalogTable> = []
     for (const [id, table] of byId(catalog.tables)) {
       if (known.has(table.oid) || unwanted.has(id)) continue
-      // Another table of a name that is replicated: that ends the run when its first change comes.
-      if (tables.has(id)) continue
+      if (tables.has(id)) {
+        return yield* PostgresError.make(
+          "Fenced",
+          `table ${id} was replaced by another table of its name`,
+          "The pipeline starts again by itself and copies the new table.",
+          id
+        )
+      }
       const facts = { ...report, publication, catalog: { ...catalog, tables: [table], unmatched: [], excluded: [] } }
       const problem = Preflight.errorOf(evaluate(TableChecks.checks, facts))
       const published = Publication.missing(publication, [table]).length === 0
@@ -183,17 +201,14 @@ export const make = Effect.fnUntraced(function*(
         fit.push(table)
         continue
       }
-      yield* conditions.raise({
-        name: unfitCondition,
-        severity: "warning",
-        table: id,
-        message: problem?.message ??
-          `table ${id} matches the pipeline's tables, but publication ${name} does not publish it`,
-        hint: problem?.hint ??
+      yield* isUnfit(
+        id,
+        problem?.message ?? `table ${id} matches the pipeline's tables, but publication ${name} does not publish it`,
+        problem?.hint ??
           `Run as the table's owner: ${
             Publication.addStatement(name, [table])
           }; or narrow tables in the source's options.`
-      })
+      )
     }
     return fit
   })
@@ -216,16 +231,7 @@ export const make = Effect.fnUntraced(function*(
               onSuccess: () => undefined
             })
           for (const [id] of byId(fit)) {
-            if (failure === undefined) yield* conditions.clear(unfitCondition, id)
-            else {
-              yield* conditions.raise({
-                name: unfitCondition,
-                severity: "warning",
-                table: id,
-                message: failure.message,
-                hint: failure.hint
-              })
-            }
+            yield* failure === undefined ? becomesFit(id) : isUnfit(id, failure.message, failure.hint)
           }
           if (failure !== undefined) return
           yield* Effect.logInfo("tables join the stream", { tables: byId(fit).map(([id]) => id) })

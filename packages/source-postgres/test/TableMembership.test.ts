@@ -139,6 +139,28 @@ layer(Server.layer, { excludeTestServices: true })("Tables over time", (it) => {
       assert.deepStrictEqual(yield* mirror.differences(pg), [])
     }))
 
+  it.effect("a table that is replaced by another of its name is copied again, though the new one was never changed", () =>
+    Effect.gen(function*() {
+      const pg = yield* Server
+      const write = yield* SourceRun.schema(
+        "swapped",
+        "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1); CREATE TABLE other (id int PRIMARY KEY)"
+      )
+      const mirror = new Mirror()
+      const progress = Progress.make("swapped")
+      const run = yield* SourceRun.start("swapped", mirror, { publication: { check: "1 second" }, progress })
+      yield* run.copied
+      yield* write("CREATE TABLE unfit (id int PRIMARY KEY); ALTER TABLE unfit REPLICA IDENTITY NOTHING")
+      yield* run.until(() => conditionsOf(progress).includes("table-not-replicated swapped.unfit"))
+      yield* write("DROP TABLE unfit")
+      yield* run.until(() => !conditionsOf(progress).includes("table-not-replicated swapped.unfit"))
+      yield* write("DROP TABLE t; CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (2, 2)")
+      assert.strictEqual((yield* run.failure).reason, "Fenced")
+      yield* run.stop
+      yield* SourceRun.catchUp("swapped", mirror)
+      assert.deepStrictEqual(yield* mirror.differences(pg), [])
+    }))
+
   it.effect("one table is copied again on request, while it and others change, and no other is", () =>
     Effect.gen(function*() {
       const pg = yield* Server
