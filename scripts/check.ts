@@ -11,6 +11,7 @@ const checks: ReadonlyArray<readonly [name: string, command: string, args: Reado
   ["types (tsc)", "tsc", ["--noEmit", "--project", "tsconfig.json"]],
   ["Effect diagnostics", "effect-tsgo", ["diagnostics", "--project", "tsconfig.json", "--severity", "error"]],
   ["import rules", process.execPath, ["scripts/import-rules.ts"]],
+  ["links of the documentation", process.execPath, ["scripts/links.ts"]],
   ["configuration page", process.execPath, ["scripts/configuration-docs.ts", "--check"]],
   ["doctor page", process.execPath, ["scripts/doctor-docs.ts", "--check"]]
 ]
