@@ -13,7 +13,8 @@ const checks: ReadonlyArray<readonly [name: string, command: string, args: Reado
   ["import rules", process.execPath, ["scripts/import-rules.ts"]],
   ["links of the documentation", process.execPath, ["scripts/links.ts"]],
   ["configuration page", process.execPath, ["scripts/configuration-docs.ts", "--check"]],
-  ["doctor page", process.execPath, ["scripts/doctor-docs.ts", "--check"]]
+  ["doctor page", process.execPath, ["scripts/doctor-docs.ts", "--check"]],
+  ["comparison page", process.execPath, ["scripts/comparison-check.ts"]]
 ]
 
 const failed: Array<string> = []
