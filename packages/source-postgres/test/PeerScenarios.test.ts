@@ -237,7 +237,7 @@ layer(Server.layer, { excludeTestServices: true })("what has gone wrong elsewher
           url: pg.urlOf({ user: "barred_role", password: "secret-of-barred" })
         })
       )
-      assert.notStrictEqual(error.reason, "Unreachable")
+      assert.strictEqual(error.reason, "Unauthorized")
       assert.notInclude(JSON.stringify([error.message, error.hint]), "secret-of-barred")
       assert.deepStrictEqual(yield* pg.query("SELECT 1 FROM pg_replication_slots WHERE slot_name = 'barred'"), [])
     }))
