@@ -2,7 +2,8 @@
  * How a table's copy is cut into chunks, each read by one COPY.
  *
  * A table with a key is cut at values of its key, found by sampling pages: every row belongs to one chunk for as long as it lives, whatever
- * happens to it, so chunks may be read in different snapshots, and the plan is kept with the unfinished copy at the sink. A table
+ * happens to it, so chunks may be read in different snapshots, and the plan is kept with the unfinished copy at the sink. Where an extension
+ * orders the key, the whole relation is one chunk. A table
  * without a key is cut at pages; an update may move a row to another page, so all of its chunks belong to one snapshot and such a
  * copy can't be resumed. Partitions are cut each for itself.
  */
@@ -165,6 +166,32 @@ const chunkCount = Effect.fnUntraced(function*(
   return Math.abs(correlation) < scattered ? few : count
 })
 
+const OwnOrder = Schema.Struct({ own: Schema.Boolean })
+
+/**
+ * Whether a column of the key is of a type that an extension orders (citext, ltree), itself or below domains. Its operators aren't in
+ * our search path: conditions would fail, or compare by the order of another type, in which the bounds don't ascend and rows belong to
+ * two chunks.
+ */
+const hasOwnOrder = Effect.fnUntraced(function*(client: Client, relation: Relation, key: ReadonlyArray<string>) {
+  const rows = yield* Connections.run(
+    client,
+    doing,
+    `WITH RECURSIVE types (oid) AS (
+       SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = ${relation.oid} AND a.attname IN (${
+      key.map(Sql.literal).join(", ")
+    })
+       UNION SELECT t.typbasetype FROM types JOIN pg_type t ON t.oid = types.oid WHERE t.typtype = 'd'
+     )
+     SELECT EXISTS (
+       SELECT FROM types JOIN pg_opclass c ON c.opcintype = types.oid JOIN pg_am m ON m.oid = c.opcmethod
+       WHERE m.amname = 'btree' AND c.opcdefault AND c.opcnamespace <> 'pg_catalog'::regnamespace
+     ) AS own`
+  )
+  const [found] = yield* Connections.decodeRows(doing, OwnOrder, rows)
+  return found?.own ?? true
+})
+
 const Value = Schema.Struct({ bound: Schema.Array(Schema.String) })
 
 /** Values of the key that cut a relation into about `count` equal parts. */
@@ -174,7 +201,7 @@ const sampleBounds = Effect.fnUntraced(function*(
   key: ReadonlyArray<string>,
   count: number
 ) {
-  if (count <= 1) return []
+  if (count <= 1 || (yield* hasOwnOrder(client, relation, key))) return []
   const columns = key.map(Sql.identifier)
   const pages = Math.max(leastSampledPages, count * sampledPages)
   const percent = Math.min(100, 100 * pages / Math.max(1, relation.pages))

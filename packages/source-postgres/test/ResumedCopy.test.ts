@@ -133,6 +133,33 @@ layer(Server.layer, { excludeTestServices: true })("A copy that was cut off", (i
       assert.include(mirror.read.filter(([table]) => table === "part").map(([, chunk]) => chunk), 0)
     }))
 
+  it.effect("of keys whose type has an order of its own, from an extension, reads every row once", () =>
+    Effect.gen(function*() {
+      const pg = yield* Server
+      yield* SourceRun.schema(
+        "own_order",
+        `CREATE EXTENSION IF NOT EXISTS citext SCHEMA public; CREATE EXTENSION IF NOT EXISTS ltree SCHEMA public;
+         CREATE DOMAIN folded_text AS public.citext;
+         CREATE TABLE folded (id folded_text COLLATE "C" PRIMARY KEY, v int, big text);
+         INSERT INTO folded SELECT CASE WHEN i % 2 = 0 THEN 'K' ELSE 'k' END || i, 0, repeat('x', 1000) FROM generate_series(1, 200) i;
+         CREATE TABLE tree (id public.ltree PRIMARY KEY, v int, big text);
+         INSERT INTO tree SELECT ('top.n' || i)::public.ltree, 0, repeat('x', 1000) FROM generate_series(1, 200) i`
+      )
+      const mirror = new Mirror()
+      const rows = new Map<string, number>()
+      yield* SourceRun.catchUp("own_order", mirror, {
+        snapshot: small,
+        each: (element) =>
+          Effect.sync(() => {
+            if (element._tag !== "SnapshotRows") return
+            const { name } = element.batch.table.table
+            rows.set(name, (rows.get(name) ?? 0) + element.batch.rows)
+          })
+      })
+      assert.deepStrictEqual(rows, new Map([["folded", 200], ["tree", 200]]))
+      assert.deepStrictEqual(yield* mirror.differences(pg), [])
+    }))
+
   it.effect("needs no chunk again when only its end was missing", () =>
     Effect.gen(function*() {
       const pg = yield* Server
