@@ -1,0 +1,151 @@
+/**
+ * The runner is killed at steps of a copy by chunks while rows change: the copy goes on where it was, and every row arrives
+ * once.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import type * as ChildProcess from "@etl-stream/testkit/ChildProcess"
+import * as MirrorState from "@etl-stream/testkit/MirrorState"
+import { quoted } from "@etl-stream/testkit/SnowflakeSession"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Schedule from "effect/Schedule"
+import * as Landscape from "./Landscape.ts"
+
+const tables = ["big", "keyless", "other"]
+
+const make = Effect.gen(function*() {
+  const landscape = yield* Landscape.make()
+  const { postgres } = landscape
+  yield* postgres.query(
+    `CREATE TABLE big (id int PRIMARY KEY, v int, filler text, large text);
+     ALTER TABLE big ALTER COLUMN large SET STORAGE EXTERNAL;
+     INSERT INTO big SELECT i, 0, repeat(md5(i::text), 8), CASE WHEN i % 200 = 0 THEN repeat('x', 3000) END FROM generate_series(1, 8000) i;
+     CREATE TABLE keyless (id int, v int); ALTER TABLE keyless REPLICA IDENTITY FULL;
+     INSERT INTO keyless SELECT i % 100, 0 FROM generate_series(1, 500) i;
+     CREATE TABLE other (id int PRIMARY KEY)`
+  )
+  const file = landscape.write(landscape.configuration({
+    source: { snapshot: { chunkBytes: 131_072, parallel: 1 } },
+    // Each chunk is loaded as soon as it has ended.
+    sink: { copy: { every: "0 seconds" } }
+  }))
+  const mirror = yield* landscape.mirror
+  const start = landscape.run(file)
+
+  let n = 0
+  /** Key changes with values out of line, deletions, rows without a key, and several tables in one transaction. */
+  const change = Effect.suspend(() => {
+    n++
+    return postgres.query(
+      `UPDATE big SET v = v + 1 WHERE id % 997 = ${n};
+       UPDATE big SET id = -id WHERE id = ${200 * n}; UPDATE big SET id = id + 100000 WHERE id = ${8000 - 200 * n};
+       DELETE FROM big WHERE id IN (${n * 7}, ${8000 - n * 7});
+       UPDATE keyless SET v = v + 1 WHERE id = ${n % 100}; INSERT INTO keyless VALUES (${n}, -1), (${n}, -1);
+       INSERT INTO other VALUES (${n})`
+    )
+  })
+  /** Changes rows while `effect` runs. */
+  const changing = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E, R>) {
+    const writer = yield* Effect.forkChild(Effect.forever(Effect.andThen(change, Effect.sleep(50))))
+    const result = yield* effect
+    yield* Fiber.interrupt(writer)
+    return result
+  })
+
+  /** Numbers of the finished chunks that the sink holds of an unfinished copy of `big`. */
+  const durable = mirror.session.query(
+    `SELECT "CHUNK" FROM ${
+      [mirror.database, "ETL_STREAM", "CHUNKS"].map(quoted).join(".")
+    } WHERE "SOURCE_TABLE" = 'public.big'`
+  ).pipe(
+    Effect.map((rows) => rows.length),
+    // The sink makes the table when it begins.
+    Effect.orElseSucceed(() => 0)
+  )
+  const until = <E, R>(condition: Effect.Effect<boolean, E, R>) =>
+    Effect.repeat(condition, { schedule: Schedule.spaced("20 millis"), until: (holds) => holds }).pipe(
+      Effect.timeout("60 seconds")
+    )
+  const copied = Effect.map(
+    MirrorState.tables(mirror),
+    (states) => states.some(({ copied, table }) => table === "public.big" && copied !== null)
+  )
+  const same = Effect.gen(function*() {
+    for (let i = 0; i < 3; i++) yield* change
+    yield* Landscape.caughtUp(landscape, mirror, tables)
+    yield* Landscape.assertSame(landscape, mirror, tables)
+  })
+  return { mirror, start, change, changing, durable, until, copied, same }
+})
+
+/** How many copies the runner resumed and how many chunks it had to read, at its latest start. */
+const begun = (runner: ChildProcess.ChildProcess) => {
+  const match = [...runner.output().matchAll(/message="copying tables" .*resumed=(\d+) chunks=(\d+)/g)].at(-1)
+  return { resumed: Number(match?.[1]), chunks: Number(match?.[2]) }
+}
+
+describe("a copy by chunks", () => {
+  it.live(
+    "goes on with the missing chunks when the runner is killed in the middle of it, twice",
+    () =>
+      Effect.gen(function*() {
+        const { changing, copied, durable, same, start, until } = yield* make
+        const first = yield* start
+        yield* changing(until(Effect.map(durable, (chunks) => chunks >= 2)))
+        yield* first.kill()
+        assert.isFalse(yield* copied)
+        const { chunks } = begun(first)
+        const kept = yield* durable
+
+        const second = yield* start
+        yield* changing(until(Effect.map(durable, (chunks) => chunks >= kept + 2)))
+        yield* second.kill()
+        assert.isFalse(yield* copied)
+        assert.isAtLeast(begun(second).resumed, 1)
+        assert.isAtMost(begun(second).chunks, chunks - kept, "finished chunks are not copied again")
+        const more = yield* durable
+
+        const third = yield* start
+        yield* changing(until(copied))
+        assert.isAtLeast(begun(third).resumed, 1)
+        assert.isAtMost(begun(third).chunks, chunks - more, "finished chunks are not copied again")
+        yield* same
+      }),
+    150_000
+  )
+
+  it.live(
+    "keeps what streamed beside it when the runner is killed before it is complete",
+    () =>
+      Effect.gen(function*() {
+        const { changing, copied, durable, mirror, same, start, until } = yield* make
+        const first = yield* start
+        const journaled = MirrorState.journalState(mirror, "big").pipe(
+          Effect.map(({ changes }) => changes > 0),
+          // The sink makes the journal when it begins.
+          Effect.orElseSucceed(() => false)
+        )
+        yield* changing(until(Effect.zipWith(journaled, durable, (streamed, chunks) => streamed && chunks > 0)))
+        yield* first.kill()
+        assert.isFalse(yield* copied)
+        yield* start
+        yield* changing(until(copied))
+        yield* same
+      }),
+    150_000
+  )
+
+  it.live("is not made again when the runner is killed as soon as it is complete", () =>
+    Effect.gen(function*() {
+      const { change, changing, copied, same, start, until } = yield* make
+      const first = yield* start
+      yield* changing(until(copied))
+      yield* first.kill()
+      yield* change
+      const second = yield* start
+      yield* same
+      // Of the two others, which are of one chunk each, the sink may have had to begin again.
+      const { chunks } = begun(second)
+      assert.isFalse(chunks > 2, "the table is copied again")
+    }), 150_000)
+})
