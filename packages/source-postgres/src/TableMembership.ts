@@ -145,13 +145,15 @@ export const make = Effect.fnUntraced(function*(
         CopyPlan.make(client, table, connections.settings.snapshot),
         (plan): Joining => ({ table, plan })
       ))
+    const floor = yield* endOfLog(connections)
+    // Nothing may fail between here and the request: a table that counts as being copied gets no other copy.
     for (const [id, table] of byId(joined)) {
       tables.set(id, table)
       const known = settling.get(id)
       if (known === undefined) settling.set(id, new Settling(true, 0n))
       else known.begin()
     }
-    const positions = yield* replication.join(catalog, plans, yield* endOfLog(connections))
+    const positions = yield* replication.join(catalog, plans, floor)
     // Creating a slot waits for every transaction that writes now, so that what such a one did before its table was published is in the snapshot.
     yield* open(
       "temporary",

@@ -202,6 +202,28 @@ layer(Server.layer, { excludeTestServices: true })("Tables over time", (it) => {
       assert.deepStrictEqual(slots, [{ slot_name: "again" }])
     }))
 
+  it.effect("a new copy that couldn't be begun is begun when it is asked for again", () =>
+    Effect.gen(function*() {
+      const pg = yield* Server
+      yield* SourceRun.schema("asked_twice", "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)")
+      const mirror = new Mirror()
+      mirror.recopies = true
+      const { each, names } = begins()
+      const run = yield* SourceRun.start("asked_twice", mirror, { snapshot: small, each })
+      yield* run.copied
+      // The last question before the copy begins can't be answered.
+      yield* pg.query("ALTER FUNCTION pg_catalog.pg_current_wal_insert_lsn() RENAME TO hidden_position")
+      yield* Effect.flip(run.resync("asked_twice.a")).pipe(
+        Effect.ensuring(
+          Effect.orDie(pg.query("ALTER FUNCTION pg_catalog.hidden_position() RENAME TO pg_current_wal_insert_lsn"))
+        )
+      )
+      yield* run.resync("asked_twice.a")
+      yield* run.caughtUp
+      assert.deepStrictEqual(names, ["a", "a"])
+      assert.deepStrictEqual(yield* mirror.differences(pg), [])
+    }))
+
   it.effect("a copy of a table that joined is resumed by the next run, its changes since then included", () =>
     Effect.gen(function*() {
       const pg = yield* Server
