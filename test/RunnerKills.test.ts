@@ -1,5 +1,5 @@
 /**
- * The runner is killed at steps of a copy by chunks while rows change: the copy goes on where it was, and every row arrives
+ * The runner is killed, or PostgreSQL crashes, at steps of a copy by chunks while rows change: the copy goes on where it was, and every row arrives
  * once.
  */
 import { assert, describe, it } from "@effect/vitest"
@@ -44,9 +44,9 @@ const make = Effect.gen(function*() {
        INSERT INTO other VALUES (${n})`
     )
   })
-  /** Changes rows while `effect` runs. */
+  /** Changes rows while `effect` runs; a server that is down changes none. */
   const changing = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E, R>) {
-    const writer = yield* Effect.forkChild(Effect.forever(Effect.andThen(change, Effect.sleep(50))))
+    const writer = yield* Effect.forkChild(Effect.forever(Effect.andThen(Effect.ignore(change), Effect.sleep(50))))
     const result = yield* effect
     yield* Fiber.interrupt(writer)
     return result
@@ -75,7 +75,7 @@ const make = Effect.gen(function*() {
     yield* Landscape.caughtUp(landscape, mirror, tables)
     yield* Landscape.assertSame(landscape, mirror, tables)
   })
-  return { mirror, start, change, changing, durable, until, copied, same }
+  return { landscape, mirror, start, change, changing, durable, until, copied, same }
 })
 
 /** How many copies the runner resumed and how many chunks it had to read, at its latest start. */
@@ -147,5 +147,20 @@ describe("a copy by chunks", () => {
       // Of the two others, which are of one chunk each, the sink may have had to begin again.
       const { chunks } = begun(second)
       assert.isFalse(chunks > 2, "the table is copied again")
+    }), 150_000)
+
+  it.live("goes on by itself when PostgreSQL crashes in the middle of it", () =>
+    Effect.gen(function*() {
+      const { changing, copied, landscape: { postgres }, same, start, until } = yield* make
+      const runner = yield* start
+      yield* runner.waitFor(/copying tables/)
+      yield* postgres.kill
+      assert.notInclude(runner.output(), "copied tables")
+      assert.isFalse(yield* copied)
+      yield* postgres.restart()
+      yield* changing(until(copied))
+      assert.isTrue(runner.isRunning(), runner.output())
+      assert.strictEqual(runner.output().match(/message="copying tables"/g)?.length, 2)
+      yield* same
     }), 150_000)
 })

@@ -13,6 +13,7 @@ import type { SourceContext } from "@etl-stream/core/Source"
 import { type TableId, tableId } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
@@ -262,7 +263,8 @@ export const make = Effect.fnUntraced(function*(
       // It is being copied: that is what was asked for.
       if (settling.get(id)?.isCopying === true) return
       yield* Effect.logInfo("a table is copied again because somebody asked for it", { table: id })
-      yield* join(replication, catalog, [table])
+      // Whoever asks may stop waiting; a table whose beginning is out must get its copy.
+      yield* Effect.flatMap(Effect.forkIn(join(replication, catalog, [table]), scope), Fiber.join)
     }))
   })
 

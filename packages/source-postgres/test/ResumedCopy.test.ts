@@ -160,6 +160,37 @@ layer(Server.layer, { excludeTestServices: true })("A copy that was cut off", (i
       assert.deepStrictEqual(yield* mirror.differences(pg), [])
     }))
 
+  it.effect("finds rows with new keys of an extension's type, whose values out of line weren't sent", () =>
+    Effect.gen(function*() {
+      const pg = yield* Server
+      const write = yield* SourceRun.schema(
+        "own_equality",
+        `CREATE EXTENSION IF NOT EXISTS citext SCHEMA public; CREATE EXTENSION IF NOT EXISTS ltree SCHEMA public;
+         CREATE TABLE moved (a public.ltree, b public.citext, n int, big text, PRIMARY KEY (n, a, b));
+         ALTER TABLE moved ALTER COLUMN big SET STORAGE EXTERNAL;
+         INSERT INTO moved SELECT ('top.n' || i)::public.ltree, 'K' || i, i, i || repeat('x', 3000) FROM generate_series(1, 40) i`
+      )
+      const mirror = new Mirror()
+      let reached = false
+      const first = yield* SourceRun.start("own_equality", mirror, {
+        snapshot: { ...small, parallel: 1 },
+        each: (element) =>
+          element._tag === "SnapshotRows"
+            ? Effect.andThen(Effect.sync(() => (reached = true)), Effect.never)
+            : Effect.void
+      })
+      yield* first.until(() => reached)
+      // The copy began before these, and is read after them.
+      yield* write("UPDATE moved SET a = ('other.n' || n)::public.ltree, b = b || 'y' WHERE n % 2 = 0")
+      yield* write("UPDATE moved SET n = n + 1000 WHERE n % 3 = 0")
+      yield* first.stop
+      assert.isDefined(mirror.positions.get("own_equality.moved")?.copying)
+      yield* SourceRun.catchUp("own_equality", mirror, { snapshot: small })
+      yield* write("UPDATE moved SET n = n + 5000")
+      yield* SourceRun.catchUp("own_equality", mirror, { snapshot: small })
+      assert.deepStrictEqual(yield* mirror.differences(pg), [])
+    }))
+
   it.effect("needs no chunk again when only its end was missing", () =>
     Effect.gen(function*() {
       const pg = yield* Server
