@@ -9,15 +9,16 @@ import type { Element } from "@etl-stream/core/Element"
 import { type TableId, tableId, type TableSchema } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
 import type { Frames } from "./internal/frameBuffer.ts"
+import type { IncompleteChange } from "./internal/incompleteChange.ts"
 import { MalformedMessage } from "./internal/malformedMessage.ts"
-import { Decoder, type IncompleteChange } from "./internal/pgoutput.ts"
+import { Decoder } from "./internal/pgoutput.ts"
 import type { Relation } from "./internal/relation.ts"
 import { ValueError } from "./internal/valueDecoder.ts"
 import * as Lsn from "./Lsn.ts"
 import * as PostgresError from "./PostgresError.ts"
 import * as PostgresType from "./PostgresType.ts"
 
-export type { IncompleteChange } from "./internal/pgoutput.ts"
+export type { IncompleteChange } from "./internal/incompleteChange.ts"
 export type { Relation, RelationColumn } from "./internal/relation.ts"
 
 export interface Options {

@@ -9,35 +9,17 @@
 import { Operation } from "@etl-stream/core/ChangeBatch"
 import type { Element } from "@etl-stream/core/Element"
 import * as Sequence from "@etl-stream/core/Sequence"
-import { type TableId, tableId, type TableName, type TableSchema } from "@etl-stream/core/TableSchema"
-import * as PostgresError from "../PostgresError.ts"
-import type { TypeCatalog } from "../PostgresType.ts"
+import { type TableId, tableId, type TableSchema } from "@etl-stream/core/TableSchema"
 import * as CompletedUpdate from "./completedUpdate.ts"
+import type { DecoderOptions } from "./decoderOptions.ts"
 import { type Frames, uint32At } from "./frameBuffer.ts"
+import * as IncompleteChange from "./incompleteChange.ts"
+import * as LogicalMessage from "./logicalMessage.ts"
 import { malformedMessage } from "./malformedMessage.ts"
 import * as Relation from "./relation.ts"
+import { checkOld, unidentified } from "./replicaIdentity.ts"
 import * as TableChanges from "./tableChanges.ts"
 import * as Tuple from "./tuple.ts"
-
-export interface Options {
-  /** The tables in the shapes that the sink knows. */
-  readonly tables: ReadonlyArray<TableSchema>
-  /** The shape of a relation's table, undefined for one that isn't replicated. Called for every Relation message. */
-  readonly resolveRelation: (relation: Relation.Relation, commit: bigint) => TableSchema | undefined
-  /** Whether the truncation of these relations, which are one table's, empties it. */
-  readonly truncates: (relations: ReadonlyArray<number>, commit: bigint) => boolean
-  /** Whether messages with this prefix become elements. */
-  readonly takesMessage: (prefix: string) => boolean
-  /** Types by OID, for values in binary format. */
-  readonly types: TypeCatalog
-  /** Snapshot positions: a table's changes whose commit LSN is below its own are in the copy and are left out. */
-  readonly copied: ReadonlyMap<TableId, bigint>
-  /** Whether a change of key that commits at this position has to come with all of its row's values. */
-  readonly mustBeComplete: (table: TableId, commit: bigint) => boolean
-  /** Rows and bytes after which a table's batch is cut. */
-  readonly maxRows: number
-  readonly maxBytes: number
-}
 
 const CopyData = 0x64
 const XLogData = 0x77
@@ -58,8 +40,6 @@ const heldBuilders = 64
 
 const bigintOf = (high: number, low: number): bigint => BigInt(high) << 32n | BigInt(low)
 
-const text = new TextDecoder()
-
 /** A relation's plan with its table, undefined for a table that isn't replicated. */
 interface Target {
   readonly plan: Relation.Plan
@@ -68,33 +48,16 @@ interface Target {
   readonly row: Tuple.Located
 }
 
-/** A change of key whose new row lacks values. Values are text; they must never be logged. */
-export interface IncompleteChange {
-  readonly table: TableName
-  /** The new key. */
-  readonly key: ReadonlyArray<{ readonly name: string; readonly value: string }>
-  /** Names of the columns that weren't sent. */
-  readonly unsent: ReadonlyArray<string>
-}
-
-/** Where decoding stopped: the message, and the frames with the place to go on. */
-interface Stopped extends CompletedUpdate.Message {
-  readonly plan: Relation.Plan
-  readonly row: Tuple.Located
-  frames: Frames
-  next: number
-}
-
 export class Decoder {
   /** Where decoding stands, for errors: the message's WAL position and the table and column it is about. */
   messageHigh = 0
   messageLow = 0
   readonly progress: Tuple.Progress = { column: -1 }
   plan: Relation.Plan | undefined
-  private readonly options: Options
+  private readonly options: DecoderOptions
   /** The change at which decoding stopped, to go on with `resume`. */
-  incomplete: IncompleteChange | undefined
-  private stopped: Stopped | undefined
+  incomplete: IncompleteChange.IncompleteChange | undefined
+  private stopped: IncompleteChange.Stopped | undefined
   private readonly targets = new Map<number, Target | undefined>()
   /** Relations as they were announced last, also those that aren't replicated. */
   private readonly relations = new Map<number, Relation.Relation>()
@@ -116,7 +79,7 @@ export class Decoder {
   private endTimeHigh = 0
   private endTimeLow = 0
 
-  constructor(options: Options) {
+  constructor(options: DecoderOptions) {
     this.options = options
     for (const schema of options.tables) {
       const table = TableChanges.make(schema, schema, options.copied)
@@ -389,7 +352,7 @@ export class Decoder {
     const middle = Tuple.locate(plan, old, bytes, at + 5, limit)
     if (middle >= limit || bytes[middle] !== NewTuple) malformedMessage("an Update message without a new row")
     if (Tuple.locate(plan, row, bytes, middle + 1, limit) !== limit) malformedMessage("bytes after a row")
-    this.checkOld(plan, old, kind, "updates")
+    checkOld(plan, old, kind === OldTuple, "updates")
     Tuple.complete(row, old)
     const builder = table.target
     if (plan.schema.identity._tag === "Key" && !Tuple.keyDiffers(plan, bytes, old, row)) {
@@ -417,15 +380,7 @@ export class Decoder {
   private stop({ plan, row }: Target, bytes: Uint8Array, start: number, newAt: number): void {
     this.changes--
     this.plan = undefined
-    const columns = plan.relation.columns
-    this.incomplete = {
-      table: plan.schema.table,
-      key: Array.from(plan.key, (index) => ({
-        name: columns[index]?.name ?? "",
-        value: text.decode(bytes.subarray(row.starts[index], row.ends[index]))
-      })),
-      unsent: columns.flatMap(({ name }, index) => row.kinds[index] === Tuple.Unchanged ? [name] : [])
-    }
+    this.incomplete = IncompleteChange.describe(plan, row, bytes)
     this.stopped = { bytes, start, newAt, plan, row, frames: { bytes, start, end: start }, next: start }
   }
 
@@ -437,18 +392,10 @@ export class Decoder {
     const kind = bytes[at + 4]
     if ((kind !== KeyTuple && kind !== OldTuple) || limit - at < 7) malformedMessage("a Delete message without a row")
     if (Tuple.locate(plan, old, bytes, at + 5, limit) !== limit) malformedMessage("bytes after a row")
-    this.checkOld(plan, old, kind, "deletes")
+    checkOld(plan, old, kind === OldTuple, "deletes")
     this.row(table, Operation.Delete, ordinal)
     Tuple.appendLocated(plan, table.target, this.progress, bytes, old)
     this.added(target, 1, limit - at)
-  }
-
-  /** An old tuple must say which row is meant, or a change would be applied to none, or to all. */
-  private checkOld(plan: Relation.Plan, old: Tuple.Located, kind: number | undefined, what: string): void {
-    const { identity } = plan.schema
-    const identified = identity._tag === "Key" ? Tuple.hasKey(plan, old) : identity._tag === "Full" && kind === OldTuple
-    if (!identified) throw unidentified(plan, what)
-    if (old.kinds.includes(Tuple.Unchanged)) malformedMessage("an old row with a value that was not sent")
   }
 
   private truncate(bytes: Uint8Array, at: number, limit: number): void {
@@ -477,16 +424,9 @@ export class Decoder {
     this.plan = undefined
   }
 
-  /** A message of `pg_logical_emit_message`, in the transaction or on its own. It is no row change and has no number. */
   private logicalMessage(bytes: Uint8Array, at: number, limit: number): void {
-    if (limit - at < 9) malformedMessage("a Message message that is too short")
-    const transactional = ((bytes[at] as number) & 1) !== 0 // in range
+    const { content, prefix, transactional } = LogicalMessage.parse(bytes, at, limit)
     if (transactional && !this.inTransaction) malformedMessage("a transactional message outside of a transaction")
-    const prefixEnd = Relation.stringEnd(bytes, at + 9, limit, "message prefix")
-    if (limit - prefixEnd < 5 || uint32At(bytes, prefixEnd + 1) !== limit - prefixEnd - 5) {
-      malformedMessage("a Message message of the wrong length")
-    }
-    const prefix = text.decode(bytes.subarray(at + 9, prefixEnd))
     if (!this.options.takesMessage(prefix)) return
     for (const table of this.touched) table.flush(this.elements)
     this.touched.length = 0
@@ -496,7 +436,7 @@ export class Decoder {
         ? this.sequence(this.changes * 2)
         : Sequence.make(bigintOf(uint32At(bytes, at + 1), uint32At(bytes, at + 5)), 0n),
       prefix,
-      content: bytes.slice(prefixEnd + 5, limit)
+      content: content.slice()
     })
   }
 }
@@ -506,14 +446,4 @@ const passOver = (bytes: Uint8Array, at: number, limit: number, strings: number,
   let end = at
   for (let left = strings; left > 0 && end < limit; left--) end = Relation.stringEnd(bytes, end, limit, "name") + 1
   if (end !== limit || at >= limit) malformedMessage(`${what} of the wrong length`)
-}
-
-const unidentified = (plan: Relation.Plan, what: string) => {
-  const table = tableId(plan.schema.table)
-  return PostgresError.make(
-    "Misconfigured",
-    `Table ${table} sends ${what} that don't say which row is meant`,
-    "Give the table a primary key, or ALTER TABLE … REPLICA IDENTITY FULL, and have it copied again.",
-    table
-  )
 }
