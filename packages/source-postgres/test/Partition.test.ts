@@ -150,9 +150,9 @@ layer(Server.layer, { excludeTestServices: true })("Partition", (it) => {
         yield* run.stop
         yield* write("ALTER TABLE t DETACH PARTITION t_eu")
         yield* SourceRun.catchUp(name, mirror, keep)
-        assert.strictEqual(held(), 153)
-        assert.strictEqual(mirror.tables.get(`${name}.t`)?.copiedRows, 152)
         assert.deepStrictEqual(mirror.problems, [])
+        assert.strictEqual(held(), 153, [...mirror.tables.get(`${name}.t`)?.rows.keys() ?? []].slice(-8).join(" "))
+        assert.strictEqual(mirror.tables.get(`${name}.t`)?.copiedRows, 152)
         // Exactness can be had back.
         yield* SourceRun.catchUp(name, mirror, options(name))
         assert.strictEqual(mirror.tables.get(`${name}.t`)?.copiedRows, 152)
