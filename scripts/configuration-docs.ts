@@ -15,11 +15,27 @@ type Path = ReadonlyArray<string>
 
 const cell = (text: string): string => text.replaceAll("|", "\\|")
 
+/** Stands for the free names of a mapping. */
+const anyName = "<name>"
+
+/** The pipelines have a table of their own. */
+const elsewhere: ReadonlySet<string> = new Set(["pipelines"])
+
+/** The rows below `path`, where the key `shown` leads: of a mapping with free names those of what is in it. */
+const within = (schema: Schema.Constraint, path: Path, shown: Path): ReadonlyArray<string> => {
+  if (elsewhere.has(shown.join("."))) return []
+  const shapes = SchemaShape.at(schema, path)
+  const named = rows(schema, path, shown)
+  return named.length > 0 || SchemaShape.describe(shapes).join() !== "a mapping"
+    ? named
+    : rows(schema, [...path, anyName], [...shown, anyName])
+}
+
 /** A row for each key below `path`, sections before what is in them. */
 const rows = (schema: Schema.Constraint, path: Path, shown: Path): ReadonlyArray<string> =>
   SchemaShape.keys(SchemaShape.at(schema, path)).flatMap((key) => {
     const at = [...path, key]
-    const nested = rows(schema, at, [...shown, key])
+    const nested = within(schema, at, [...shown, key])
     const value = nested.length > 0 ? "section" : SchemaShape.describe(SchemaShape.at(schema, at)).join(" or ")
     const meaning = SchemaShape.description(schema, at) ?? ""
     return [`| \`${[...shown, key].join(".")}\` | ${cell(value)} | ${cell(meaning)} |`, ...nested]

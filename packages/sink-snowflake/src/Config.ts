@@ -3,6 +3,7 @@
  *
  * Decoding is pure: files named here are read when the sink is made. Secrets are redacted from the moment they are decoded.
  */
+import { parseTableId, tableId } from "@etl-stream/core/TableSchema"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -61,6 +62,24 @@ const Copy = Schema.Struct({
   })
 })
 
+const Mode = Schema.Literals(["mirror", "changelog"])
+
+/** Options that one table may have of its own; absent ones are the sink's. */
+export const Table = Schema.Struct({
+  mode: Schema.optionalKey(Mode).annotate({ description: "The table's own `mode`" })
+})
+export type Table = typeof Table.Type
+
+/** A table's name as everything else writes it, so that no entry can miss its table by its spelling. */
+const TableKey = Schema.String.check(
+  Schema.makeFilter((key) => {
+    const name = parseTableId(key)
+    return name !== undefined && tableId(name) === key
+  }, { expected: "a table as schema.table, either part in double quotes only if it holds a dot or a quote" })
+)
+
+const noTables: Readonly<Record<string, never>> = {}
+
 export const Config = Schema.Struct({
   account: Schema.NonEmptyString.annotate({ description: "Account identifier, ORGANIZATION-ACCOUNT" }),
   url: Schema.optionalKey(Schema.String.check(Schema.isPattern(/^https?:\/\/[^/]+\/?$/, {
@@ -81,10 +100,14 @@ export const Config = Schema.Struct({
   journalSchema: Schema.NonEmptyString.pipe(Schema.withDecodingDefaultKey(Effect.succeed("ETL_STREAM"))).annotate({
     description: "Schema of the journal tables, the state table and the stage"
   }),
-  mode: Schema.Literals(["mirror", "changelog"]).pipe(Schema.withDecodingDefaultKey(Effect.succeed("mirror" as const)))
-    .annotate({
-      description: "mirror: tables as they are now at the source; changelog: every change as a row, append only"
-    }),
+  mode: Mode.pipe(Schema.withDecodingDefaultKey(Effect.succeed("mirror" as const))).annotate({
+    description: "mirror: tables as they are now at the source; changelog: every change as a row, append only"
+  }),
+  tables: Schema.Record(TableKey, Table).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed(noTables))
+  ).annotate({
+    description: "Options of single tables, by `schema.table` as the source (after transforms) names it"
+  }),
   copy: Copy.pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))).annotate({
     description: "How the rows that tables begin with are loaded"
   }),

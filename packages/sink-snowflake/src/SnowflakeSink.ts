@@ -104,6 +104,15 @@ const sameColumns = (a: TableSchema, b: TableSchema): boolean =>
 /** Tables that the pipeline copied or began to copy and that aren't among `tables`: their copies no longer count. */
 const begin = Effect.fn("SnowflakeSink.begin")(function*(shared: Shared, tables: ReadonlyArray<TableSchema>) {
   const present = new Set(tables.map((table) => tableId(table.table)))
+  const unknown = Object.keys(shared.config.tables).filter((id) => !present.has(id))
+  if (unknown.length > 0) {
+    yield* Effect.logWarning("The sink's options name tables that the pipeline doesn't have").pipe(
+      Effect.annotateLogs({
+        tables: unknown,
+        hint: "Check the names in `tables`, as the source and transforms have them."
+      })
+    )
+  }
   const left = [...shared.states].filter(([id, { copied, copying }]) =>
     (copied !== undefined || copying !== undefined) && !present.has(id)
   ).map(([id]) => id)

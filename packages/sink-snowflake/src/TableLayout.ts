@@ -12,6 +12,7 @@ import { createHash } from "node:crypto"
 import type { Config } from "./Config.ts"
 import { failure } from "./ErrorPolicy.ts"
 import * as Identifier from "./Identifier.ts"
+import * as TableOptions from "./TableOptions.ts"
 import type { TypeMapping } from "./TypeMapping.ts"
 import * as Type from "./TypeMapping.ts"
 
@@ -89,6 +90,7 @@ export const make = (
   table: TableSchema
 ): Effect.Effect<TableLayout, ConnectorError.ConnectorError> => {
   const id = tableId(table.table)
+  const { mode } = TableOptions.of(config, id)
   const unsupported = (message: string, hint: string) =>
     Effect.fail(failure("Unsupported", message, hint, { table: id }))
   const keyIndexes = table.identity._tag === "Key" ? table.identity.columns : []
@@ -128,16 +130,16 @@ export const make = (
   return Effect.succeed({
     table,
     id,
-    mode: config.mode,
+    mode,
     target,
-    journal: config.mode === "changelog" ? target : {
+    journal: mode === "changelog" ? target : {
       database,
       schema: Identifier.fromConfig(config.journalSchema),
       name: journalName(target)
     },
     columns,
     keys: keyIndexes.flatMap((index) => columns[index] ?? []),
-    keyless: config.mode === "mirror" && table.identity._tag === "Full",
+    keyless: mode === "mirror" && table.identity._tag === "Full",
     channel: `ETL_STREAM_${plainName(pipeline)}`
   })
 }

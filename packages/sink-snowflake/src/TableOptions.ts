@@ -1,0 +1,14 @@
+/**
+ * The options that hold for one table: its own, and the sink's where it has none.
+ */
+import type { TableId } from "@etl-stream/core/TableSchema"
+import type { Config } from "./Config.ts"
+
+export interface TableOptions {
+  readonly mode: Config["mode"]
+}
+
+export const of = (config: Config, table: TableId): TableOptions => {
+  const own = config.tables[table]
+  return { mode: own?.mode ?? config.mode }
+}

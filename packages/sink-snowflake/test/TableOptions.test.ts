@@ -1,0 +1,58 @@
+/**
+ * Options of single tables.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { Operation } from "@etl-stream/core/ChangeBatch"
+import * as Sequence from "@etl-stream/core/Sequence"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Schema from "effect/Schema"
+import { Config } from "../src/Config.ts"
+import * as Batches from "./Batches.ts"
+import * as Local from "./Local.ts"
+
+const table = (name: string) => Batches.table(name, { id: { _tag: "Int64" } }, { _tag: "Key", columns: [0] }, "public")
+
+describe("TableOptions", () => {
+  it.live("let one table be a changelog beside mirrors", () =>
+    Effect.gen(function*() {
+      const local = yield* Local.start()
+      const running = yield* Local.run(local, { tables: { "public.events": { mode: "changelog" } } })
+      const last = Sequence.make(20n, 1n)
+      for (const name of ["orders", "events"]) {
+        const opened = yield* running.open(table(name))
+        yield* Local.copy(opened, table(name), 10n, [])
+        yield* opened.rows(Batches.batch(table(name), [
+          { op: Operation.Insert, sequence: Sequence.make(20n, 0n), values: [1n] },
+          { op: Operation.Delete, sequence: last, values: [1n] }
+        ]))
+        yield* opened.durable(last)
+      }
+      yield* running.sink.settle
+      const [orders] = yield* local.query("SELECT COUNT(*) AS \"rows\" FROM RAW.SHOP.ORDERS")
+      assert.strictEqual(orders?.["rows"], "0")
+      const events = yield* local.query("SELECT \"_ETL_OP\" AS \"op\" FROM RAW.SHOP.EVENTS ORDER BY \"_ETL_SEQ\"")
+      assert.deepStrictEqual(events.map(({ op }) => op), ["insert", "delete"])
+    }))
+
+  it.effect("are refused for names that no table has by that spelling", () =>
+    Effect.gen(function*() {
+      const config = {
+        account: "A",
+        user: "U",
+        auth: { password: "p" },
+        warehouse: "W",
+        database: "D"
+      }
+      const decode = (name: string) =>
+        Effect.exit(
+          Schema.decodeUnknownEffect(Config)({ ...config, tables: { [name]: {} } }, { onExcessProperty: "error" })
+        )
+      for (const name of ["orders", "\"public\".orders", "a.b.c"]) {
+        assert.isTrue(Exit.isFailure(yield* decode(name)), name)
+      }
+      for (const name of ["public.orders", "\"a.b\".c"]) {
+        assert.isTrue(Exit.isSuccess(yield* decode(name)), name)
+      }
+    }))
+})
