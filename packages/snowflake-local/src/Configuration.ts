@@ -2,6 +2,7 @@
  * How a server is set up.
  */
 import type { User } from "./Accounts.ts"
+import type { Identity } from "./Listener.ts"
 import type { Options as StreamingOptions } from "./streaming/StreamingOptions.ts"
 
 export interface Options {
@@ -14,6 +15,10 @@ export interface Options {
   readonly port?: number | undefined
   /** Default 127.0.0.1. */
   readonly host?: string | undefined
+  /** HTTPS with this certificate, on a port of its own (default 0: a free one). Default: none. */
+  readonly tls?: (Identity & { readonly port?: number | undefined }) | undefined
+  /** False: no plain HTTP, only `tls`. Default true. */
+  readonly http?: boolean | undefined
   /** Names of the warehouses that exist. Default: COMPUTE_WH. */
   readonly warehouses?: ReadonlyArray<string> | undefined
   /** Databases that are created when missing. Default: none. */

@@ -139,7 +139,8 @@ const query = (request: Request, faults: DriverFaults.DriverFaults): Failing =>
         statementCount: Number(
           parameters["MULTI_STATEMENT_COUNT"] ?? session.parameters.get("MULTI_STATEMENT_COUNT") ?? 1
         ),
-        parameters
+        parameters,
+        origin: request.url.origin
       }),
       (answer): Streamed => json(answer)
     )

@@ -42,6 +42,8 @@ export interface QueryRequest {
   readonly asynchronous: boolean
   readonly statementCount: number
   readonly parameters: Readonly<Record<string, unknown>>
+  /** Scheme, host and port by which the client reaches the server. */
+  readonly origin: string
 }
 
 interface Running {
@@ -67,8 +69,6 @@ export class Queries extends Context.Service<Queries, {
   readonly log: StatementLog
   readonly stageToken: string
   readonly resultsFolder: string
-  /** Told once, when the server listens. */
-  readonly setBaseUrl: (url: string) => void
   /** Starts a query, or finds the one of the same request id, and answers: with its result, or that it is still in progress. */
   readonly submit: (session: Session, request: QueryRequest) => Effect.Effect<QueryAnswer.Answer>
   /** The answer of an earlier query. */
@@ -95,7 +95,6 @@ export class Queries extends Context.Service<Queries, {
         const resultsFolder = join(storage.dataDir, "results")
         const stageToken = randomBytes(24).toString("base64url")
         const inProgressAfter = options.inProgressAfterMillis ?? 45_000
-        let baseUrl = ""
         // Results of sessions that are gone.
         yield* Effect.tryPromise({
           try: async () => {
@@ -111,7 +110,6 @@ export class Queries extends Context.Service<Queries, {
           accounts,
           locks: sessions.locks,
           warehouses: sessions.warehouses,
-          baseUrl: () => baseUrl,
           stageToken,
           resultsFolder
         }
@@ -154,6 +152,7 @@ export class Queries extends Context.Service<Queries, {
                 tokens,
                 queryId,
                 now,
+                origin: request.origin,
                 binds,
                 findings: Environment.noFindings(),
                 facts
@@ -196,7 +195,7 @@ export class Queries extends Context.Service<Queries, {
             const source = request.sqlText
             if (StageStatement.isPut(source)) {
               const outcome = yield* statement(session, request, running.queryId, source, [])
-              return QueryAnswer.success(session, running.queryId, outcome, baseUrl)
+              return QueryAnswer.success(session, running.queryId, outcome, request.origin)
             }
             const parts = yield* Statement.parse(() => statements(tokenize(source)))
             const single = parts[0]
@@ -207,7 +206,7 @@ export class Queries extends Context.Service<Queries, {
             if (parts.length === 1) {
               const outcome = yield* statement(session, request, running.queryId, source, single)
               running.chunks = outcome.result.chunks.map((chunk) => chunk.path)
-              return QueryAnswer.success(session, running.queryId, outcome, baseUrl)
+              return QueryAnswer.success(session, running.queryId, outcome, request.origin)
             }
             const ids: Array<string> = []
             const types: Array<number> = []
@@ -217,7 +216,7 @@ export class Queries extends Context.Service<Queries, {
               const child = makeRunning(session, `${request.requestId}/${ids.length}`, queryId)
               child.status = "SUCCESS"
               child.chunks = outcome.result.chunks.map((chunk) => chunk.path)
-              yield* Deferred.succeed(child.answer, QueryAnswer.success(session, queryId, outcome, baseUrl))
+              yield* Deferred.succeed(child.answer, QueryAnswer.success(session, queryId, outcome, request.origin))
               ids.push(queryId)
               types.push(outcome.typeId)
             }
@@ -233,7 +232,7 @@ export class Queries extends Context.Service<Queries, {
                 resultIds: ids.join(","),
                 resultTypes: types.join(",")
               }
-            }, baseUrl)
+            }, request.origin)
           }).pipe(
             Effect.catch((error) => {
               running.status = "FAILED_WITH_ERROR"
@@ -336,9 +335,6 @@ export class Queries extends Context.Service<Queries, {
           log,
           stageToken,
           resultsFolder,
-          setBaseUrl: (url) => {
-            baseUrl = url
-          },
           submit: (session, request) =>
             Effect.flatMap(
               start(session, request),

@@ -42,8 +42,8 @@ export const failure = (error: SnowflakeError.SnowflakeError, queryId: string | 
     }
   })
 
-/** The result of a statement: rows that fit in it, and where the other chunks are (below `baseUrl`). */
-export const success = (session: Session, queryId: string, outcome: Outcome, baseUrl: string): Answer => {
+/** The result of a statement: rows that fit in it, and where the other chunks are (below `origin`). */
+export const success = (session: Session, queryId: string, outcome: Outcome, origin: string): Answer => {
   const { result } = outcome
   const state = {
     queryId,
@@ -74,7 +74,7 @@ export const success = (session: Session, queryId: string, outcome: Outcome, bas
     queryResultFormat: "json",
     ...(result.chunks.length === 0 ? {} : {
       chunks: result.chunks.map((chunk) => ({
-        url: `${baseUrl}/results/${chunk.path}`,
+        url: `${origin}/results/${chunk.path}`,
         rowCount: chunk.rows,
         uncompressedSize: chunk.bytes,
         compressedSize: chunk.bytes

@@ -1,16 +1,14 @@
 /**
- * The server: one HTTP port with the drivers' endpoints, staged files, Snowpipe Streaming and the local controls.
+ * The server: the drivers' endpoints, staged files, Snowpipe Streaming and the local controls, over HTTP, HTTPS or both.
  *
- * A plain `node:http` server in a scope: uploads are streamed to disk, chunks from disk, and a fault may destroy a socket. Everything that was acknowledged is on disk
- * under `dataDir`; starting again on it after a kill gives the same account, without its sessions.
+ * Uploads are streamed to disk, chunks from disk, and a fault may destroy a socket. A request is answered whatever host name it came to, and the URLs in an answer
+ * lead back by the same one. Everything that was acknowledged is on disk under `dataDir`; starting again on it after a kill gives the same account, without its sessions.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { IncomingMessage, ServerResponse } from "node:http"
-import { createServer } from "node:http"
 import { Readable } from "node:stream"
 import { pipeline } from "node:stream/promises"
 import { setTimeout as delay } from "node:timers/promises"
@@ -22,6 +20,7 @@ import { DriverFaults } from "./DriverFaults.ts"
 import * as DriverRoutes from "./DriverRoutes.ts"
 import type { Request } from "./Http.ts"
 import { dropConnection, json } from "./Http.ts"
+import * as Listener from "./Listener.ts"
 import { Queries } from "./Queries.ts"
 import { Sessions } from "./Sessions.ts"
 import * as StageFiles from "./StageFiles.ts"
@@ -30,17 +29,11 @@ import * as StreamingRoutes from "./streaming/Routes.ts"
 import { StreamingState } from "./streaming/StreamingState.ts"
 
 export type { Options } from "./Configuration.ts"
+export { ListenError } from "./Listener.ts"
 
-/** The server can't listen. */
-export class ListenError extends Schema.TaggedError<ListenError>()("@etl-stream/snowflake-local/Server/ListenError", {
-  host: Schema.String,
-  port: Schema.Int,
-  message: Schema.String
-}) {}
-
-export interface Address {
-  readonly url: string
-  readonly port: number
+/** Where a server listens: its first endpoint, and the one with TLS when it has one. */
+export interface Address extends Listener.Endpoint {
+  readonly https?: Listener.Endpoint | undefined
 }
 
 type Services = Storage.Storage | Catalog | Accounts | Sessions | Queries | StreamingState
@@ -93,7 +86,16 @@ const createDatabases = (names: ReadonlyArray<string>): Effect.Effect<void, Stor
     }
   })
 
-const listen = (options: Options): Effect.Effect<Address, ListenError, Scope.Scope | Services> =>
+/** The URL that the client asked for; undefined when its Host header is none. */
+const urlOf = (incoming: IncomingMessage, scheme: string, fallback: string): URL | undefined => {
+  const origin = `${scheme}://${incoming.headers.host ?? fallback}`
+  const target = incoming.url ?? "/"
+  // A path that begins with two slashes must not become a host.
+  const text = target.startsWith("/") ? `${origin}${target}` : target
+  return URL.canParse(text) ? new URL(text) : undefined
+}
+
+const listen = (options: Options): Effect.Effect<Address, Listener.ListenError, Scope.Scope | Services> =>
   Effect.gen(function*() {
     const services = yield* Effect.context<Services>()
     const runPromise = Effect.runPromiseWith(services)
@@ -101,10 +103,10 @@ const listen = (options: Options): Effect.Effect<Address, ListenError, Scope.Sco
     const { dataDir } = yield* Storage.Storage
     const faults = new DriverFaults()
     const host = options.host ?? "127.0.0.1"
-    const port = options.port ?? 0
 
-    const route = async (incoming: IncomingMessage, response: ServerResponse): Promise<void> => {
-      const url = new URL(incoming.url ?? "/", `http://${incoming.headers.host ?? host}`)
+    const route = (scheme: string) => async (incoming: IncomingMessage, response: ServerResponse): Promise<void> => {
+      const url = urlOf(incoming, scheme, host)
+      if (url === undefined) return await send(response, json({ message: "The Host header is no host name." }, 400))
       const path = url.pathname
       if (path.startsWith("/stage/")) {
         const fault = faults.take("upload", path)
@@ -134,33 +136,12 @@ const listen = (options: Options): Effect.Effect<Address, ListenError, Scope.Sco
       )
     }
 
-    const server = createServer((incoming, response) => {
-      route(incoming, response).catch(() => {
-        // The client is gone, or the answer is half sent: there is nobody to tell.
-        response.destroy()
-      })
-    })
-    // Long queries are answered within a minute; a client that holds a connection may keep it.
-    server.requestTimeout = 0
-    server.keepAliveTimeout = 60_000
-
-    const address = yield* Effect.acquireRelease(
-      Effect.callback<Address, ListenError>((resume) => {
-        server.once("error", (cause) => resume(Effect.fail(new ListenError({ host, port, message: cause.message }))))
-        server.listen(port, host, () => {
-          const bound = server.address()
-          const actual = typeof bound === "object" && bound !== null ? bound.port : port
-          resume(Effect.succeed({ url: `http://${host}:${actual}`, port: actual }))
-        })
-      }),
-      () =>
-        Effect.callback<void>((resume) => {
-          server.close(() => resume(Effect.void))
-          server.closeAllConnections()
-        })
-    )
-    queries.setBaseUrl(address.url)
-    return address
+    const https = options.tls === undefined
+      ? undefined
+      : yield* Listener.listen({ host, port: options.tls.port ?? 0, identity: options.tls }, route("https"))
+    if (https !== undefined && options.http === false) return { ...https, https }
+    const http = yield* Listener.listen({ host, port: options.port ?? 0 }, route("http"))
+    return { ...http, ...(https === undefined ? {} : { https }) }
   })
 
 /** Where a running server is. */
@@ -168,7 +149,9 @@ export class SnowflakeLocal
   extends Context.Service<SnowflakeLocal, Address>()("@etl-stream/snowflake-local/SnowflakeLocal")
 {
   /** A server that runs as long as the layer. */
-  static readonly layer = (options: Options): Layer.Layer<SnowflakeLocal, ListenError | Storage.StorageError> =>
+  static readonly layer = (
+    options: Options
+  ): Layer.Layer<SnowflakeLocal, Listener.ListenError | Storage.StorageError> =>
     Layer.effect(
       SnowflakeLocal,
       Effect.andThen(createDatabases(options.databases ?? []), listen(options))
@@ -176,5 +159,7 @@ export class SnowflakeLocal
 }
 
 /** Starts a server that runs as long as the scope. */
-export const serve = (options: Options): Effect.Effect<Address, ListenError | Storage.StorageError, Scope.Scope> =>
+export const serve = (
+  options: Options
+): Effect.Effect<Address, Listener.ListenError | Storage.StorageError, Scope.Scope> =>
   Effect.map(Layer.build(SnowflakeLocal.layer(options)), (services) => Context.get(services, SnowflakeLocal))

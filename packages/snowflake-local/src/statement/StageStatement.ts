@@ -131,7 +131,7 @@ export const put = (context: StatementContext): Run<Outcome> =>
           location: `stage/${key}/${location.path === "" ? "" : `${location.path.replace(/\/+$/, "")}/`}`,
           path: "",
           region: "us-central1",
-          endPoint: context.services.baseUrl(),
+          endPoint: context.origin,
           isClientSideEncrypted: false,
           creds: { GCS_ACCESS_TOKEN: context.services.stageToken }
         }

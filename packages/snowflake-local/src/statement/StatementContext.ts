@@ -24,8 +24,6 @@ export interface Services {
   readonly accounts: Accounts["Service"]
   readonly locks: TableLocks
   readonly warehouses: ReadonlySet<string>
-  /** Where the driver uploads staged files to, e.g. `http://127.0.0.1:8080`. */
-  readonly baseUrl: () => string
   /** The bearer token for uploads to a stage. */
   readonly stageToken: string
   /** Folder of results' chunks. */
@@ -39,6 +37,8 @@ export interface StatementContext {
   readonly tokens: ReadonlyArray<Token>
   readonly queryId: string
   readonly now: number
+  /** By which the client reaches the server, e.g. `http://127.0.0.1:8080`: there it uploads staged files. */
+  readonly origin: string
   /** Literals by bind name; for array binds one map per row. */
   readonly binds: ReadonlyArray<ReadonlyMap<string, string>>
   readonly findings: Environment.Findings
