@@ -44,6 +44,8 @@ export interface Heap {
   readonly replicaIdentity: string
   readonly foreign: boolean
   readonly unlogged: boolean
+  /** Its rows are laid out as the table's: the same columns, dropped ones included, at the same numbers. */
+  readonly tableLayout: boolean
   /** Condition of the publication for its rows, where partitions are published under their own names. */
   readonly rowFilter: string | undefined
 }
@@ -196,6 +198,7 @@ const heapOf = (row: CatalogRows.HeapRow, rowFilter: string | undefined): Heap =
   replicaIdentity: row.replicaIdentity,
   foreign: row.kind === "f",
   unlogged: row.persistence === "u",
+  tableLayout: row.rootLayout,
   rowFilter
 })
 
@@ -257,16 +260,18 @@ export const read = Effect.fn("PostgresSource.catalog")(function*(
   const typesInUse = new Set([...columns.values()].flatMap((list) => list.map(({ typeOid }) => typeOid)))
   const enums = yield* EnumLabels.read(connections, typesInUse)
 
+  // Without a publication: as one of ours will be.
+  const viaRoot = publication?.viaRoot ?? Publication.convertsRows(serverVersion)
   const withoutColumns: Array<string> = []
   const tables = chosen.flatMap((relation): ReadonlyArray<CatalogTable> => {
     const detail = details.get(relation.oid)
     // Dropped between two queries.
     if (detail === undefined) return []
     const ownHeaps = heaps.get(relation.oid) ?? []
-    const byPartition = relation.kind === "p" && publication?.viaRoot === false
+    const byPartition = relation.kind === "p" && !viaRoot
     const parts = byPartition
       ? ownHeaps.flatMap((heap) => {
-        const entry = publication.tables.get(tableId(heap))
+        const entry = publication?.tables.get(tableId(heap))
         return entry === undefined ? [] : [{ ...entry, heap }]
       })
       : []

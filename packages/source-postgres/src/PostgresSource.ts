@@ -118,10 +118,13 @@ const stream = (
     }
     const copied = new Map([...inventory.copied].filter(([id]) => !lost.has(id)))
     const publication = yield* Publication.read(connections, connections.settings.publication.name, server.version)
-    const created = yield* Publication.ensure(connections, publication, catalog.tables, (id) => copied.has(id))
+    const created = yield* Publication.ensure(connections, publication, catalog.tables, server.version, (id) =>
+      copied.has(id))
     const copies = catalog.tables.flatMap((table): ReadonlyArray<Snapshot.Copy> => {
       const id = tableId(table.schema.table)
-      if (copied.has(id)) return []
+      if (copied.has(id)) {
+        return []
+      }
       // An unfinished copy needs every change since it began.
       const whole = slot !== undefined && !lost.has(id) && Publication.missing(publication, [table]).length === 0
       return [{ table, unfinished: whole ? inventory.unfinished.get(id) : undefined }]
@@ -138,12 +141,21 @@ const stream = (
       ? []
       : yield* membership.open(origin === "new slot" ? "permanent" : "temporary", copies)
     const from = new Map(copied)
-    for (const { position, table } of begins) from.set(tableId(table.table), position)
+    for (const { position, table } of begins) {
+      from.set(tableId(table.table), position)
+    }
     const { settling, tables } = membership
     const changes = Stream.unwrap(Effect.gen(function*() {
       const replication = yield* Replication.make({ connections, server, catalog, from, tables, settling, context })
-      running({ resync: (table) => membership.resync(replication, table) })
-      yield* Effect.addFinalizer(() => Effect.sync(() => running(undefined)))
+      running({
+        resync: (table) =>
+          membership.resync(replication, table)
+      })
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() =>
+          running(undefined)
+        )
+      )
       return Stream.merge(replication.elements, membership.elements, { haltStrategy: "left" }).pipe(
         Stream.interruptWhen(membership.watch(replication))
       )

@@ -229,7 +229,7 @@ export const make = Effect.fnUntraced(function*(
           // Only what is new: known tables that are missing are a condition already, and stay one.
           const failure = added.length === 0
             ? undefined
-            : yield* Effect.match(Publication.add(connections, sight.publication, added), {
+            : yield* Effect.match(Publication.add(connections, sight.publication, added, report.server.version), {
               onFailure: (error) => error,
               onSuccess: () => undefined
             })

@@ -61,6 +61,17 @@ export const columnQuery = `SELECT a.attrelid AS table, a.attnum AS number, a.at
 FROM pg_attribute a WHERE a.attrelid = ANY($1::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attrelid, a.attnum`
 
+/**
+ * The relations of a partition tree as a recursive query named `tree`, from roots of which `roots` is a query. PostgreSQL's own
+ * `pg_partition_tree` locks every partition until its transaction ends, which DDL that runs meanwhile may be the victim of in a deadlock.
+ */
+const treeOf = (roots: string): string =>
+  `WITH RECURSIVE tree AS (SELECT r.root, r.root AS oid FROM (${roots}) r UNION ALL
+  SELECT t.root, i.inhrelid FROM tree t JOIN pg_class p ON p.oid = t.oid AND p.relkind = 'p'
+  JOIN pg_inherits i ON i.inhparent = t.oid AND NOT i.inhdetachpending)`
+
+const givenRoots = "SELECT unnest($1::oid[]) AS root"
+
 export const History = Schema.Struct({
   table: Schema.Number,
   missing: Schema.Array(Schema.String),
@@ -71,13 +82,11 @@ export const History = Schema.Struct({
  * Columns whose value in older rows is the default that they were added with, in the table or in any of its partitions; and
  * the files of its heaps, once more.
  */
-export const historyQuery = `SELECT r.root AS table,
+export const historyQuery = `${treeOf(givenRoots)} SELECT l.root AS table,
   coalesce(array_agg(DISTINCT a.attname::text) FILTER (WHERE a.atthasmissing), '{}') AS missing,
   coalesce(array_agg(DISTINCT c.oid || ' ' || c.relfilenode) FILTER (WHERE c.relkind = 'r'), '{}') AS files
-FROM unnest($1::oid[]) AS r(root)
-CROSS JOIN LATERAL (SELECT t.relid::oid FROM pg_partition_tree(r.root) t UNION SELECT r.root) l
-JOIN pg_class c ON c.oid = l.relid LEFT JOIN pg_attribute a ON a.attrelid = l.relid AND a.atthasmissing
-GROUP BY r.root`
+FROM tree l JOIN pg_class c ON c.oid = l.oid LEFT JOIN pg_attribute a ON a.attrelid = l.oid AND a.atthasmissing
+GROUP BY l.root`
 
 export const Key = Schema.Struct({
   table: Schema.Number,
@@ -105,20 +114,24 @@ export const HeapRow = Schema.Struct({
   pages: Schema.Number,
   bytes: Schema.Number,
   rows: Schema.Number,
-  readable: Schema.Boolean
+  readable: Schema.Boolean,
+  /** Its rows are laid out as the root's: the same columns, dropped ones included, at the same numbers. */
+  rootLayout: Schema.Boolean
 })
 export type HeapRow = typeof HeapRow.Type
 
-export const heapQuery = `SELECT r.root, c.oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
+const layoutOf = (oid: string): string =>
+  `ARRAY(SELECT CASE WHEN a.attisdropped THEN '' ELSE a.attname::text END || ' ' || a.atttypid || ' ' || a.attlen || a.attalign::text
+    FROM pg_attribute a WHERE a.attrelid = ${oid} AND a.attnum > 0 ORDER BY a.attnum)`
+
+export const heapQuery = `${
+  treeOf(givenRoots)
+} SELECT l.root, c.oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
   c.relpersistence::text AS persistence, c.relreplident::text AS "replicaIdentity", c.relfilenode AS file,
   coalesce(pg_relation_size(c.oid) / current_setting('block_size')::int8, 0)::float8 AS pages,
   coalesce(pg_table_size(c.oid), 0)::float8 AS bytes, c.reltuples::float8 AS rows,
-  has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable
-FROM unnest($1::oid[]) AS r(root)
-CROSS JOIN LATERAL (
-  SELECT t.relid FROM pg_partition_tree(r.root) t WHERE t.isleaf
-  UNION SELECT r.root WHERE (SELECT relkind FROM pg_class WHERE oid = r.root) = 'r'
-) l
-JOIN pg_class c ON c.oid = l.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+  has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable,
+  c.oid = l.root OR ${layoutOf("c.oid")} = ${layoutOf("l.root")} AS "rootLayout"
+FROM tree l JOIN pg_class c ON c.oid = l.oid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'f')
 ORDER BY n.nspname, c.relname`

@@ -19,7 +19,9 @@ const publicationTables: Check<Facts> = {
     const names = absent.map((table) => tableId(table.schema.table)).join(", ")
     const sql = [
       `${
-        publication === undefined ? Publication.createStatement(name, absent) : Publication.addStatement(name, absent)
+        publication === undefined
+          ? Publication.createStatement(name, absent, server.version)
+          : Publication.addStatement(name, absent)
       };`
     ]
     if (!manage) {
@@ -68,6 +70,35 @@ const publicationPartitions: Check<Facts> = {
   }
 }
 
+const partitionLayout: Check<Facts> = {
+  name: "partition-layout",
+  looksAt:
+    "rows of partitions can be sent as rows of their table (before PostgreSQL 15: only if both have the same layout)",
+  severities: ["critical"],
+  *find({ catalog, publication, server, settings }) {
+    if (publication?.viaRoot !== true || Publication.convertsRows(server.version)) return
+    for (const { heaps, partitioned, schema } of catalog.tables) {
+      const other = heaps.find(({ foreign, tableLayout }) => partitioned && !foreign && !tableLayout)
+      if (other === undefined) continue
+      const table = tableId(schema.table)
+      yield critical(
+        "Misconfigured",
+        `partition ${
+          tableId(other.table)
+        } has its columns (or dropped ones) in another order than table ${table}, as whose rows publication ` +
+          `${settings.publication.name} publishes its own: PostgreSQL ${server.versionText} may mix up their columns when DDL runs meanwhile`,
+        "Let the publication publish partitions under their own names (they still arrive as one table), or use PostgreSQL 15 or later.",
+        {
+          sql: [
+            `ALTER PUBLICATION ${Sql.identifier(settings.publication.name)} SET (publish_via_partition_root = false);`
+          ],
+          table
+        }
+      )
+    }
+  }
+}
+
 const publicationOperations: Check<Facts> = {
   name: "publication-operations",
   looksAt: "the publication publishes inserts, updates, deletes and truncates",
@@ -86,4 +117,9 @@ const publicationOperations: Check<Facts> = {
 }
 
 /** In the order in which they are told. */
-export const checks: ReadonlyArray<Check<Facts>> = [publicationTables, publicationPartitions, publicationOperations]
+export const checks: ReadonlyArray<Check<Facts>> = [
+  publicationTables,
+  publicationPartitions,
+  partitionLayout,
+  publicationOperations
+]
