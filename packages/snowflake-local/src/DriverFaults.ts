@@ -1,26 +1,63 @@
 /**
  * Faults that a test asks for, at the driver's endpoints.
  *
- * A fault applies to the next `count` requests to its endpoint (and, for queries, whose text matches). `dropAfter` does everything and then cuts the connection
- * instead of answering: the client can't know whether it happened, and has to ask again with the same request id.
+ * A fault strikes requests to its endpoint (and, for queries, whose text matches), as often and as late as it says. What happens "after" is the worst of them: everything is
+ * done, and then the client is told otherwise or nothing at all. It can't know whether it happened, and has to ask again with the same request id.
  */
 import * as Schema from "effect/Schema"
+import { FaultRules, Turns } from "./FaultRules.ts"
 
-const Endpoint = Schema.Literals(["login", "query", "token", "upload", "chunk", "result"])
+const Endpoint = Schema.Literals([
+  "login",
+  "token",
+  "query",
+  "result",
+  "monitoring",
+  "chunk",
+  "upload",
+  "abort",
+  "heartbeat"
+])
 export type Endpoint = typeof Endpoint.Type
+
+/** A regular expression, refused here rather than when it is first needed. */
+const Pattern = Schema.String.check(Schema.makeFilter((text: string) => {
+  try {
+    return new RegExp(text, "is") instanceof RegExp
+  } catch {
+    return "a regular expression"
+  }
+}))
 
 export const Fault = Schema.Struct({
   endpoint: Endpoint,
   /**
-   * status: answer with `status` and do nothing. delay: wait `millis` first. dropBefore: cut the connection and do nothing. dropAfter: do it, then cut the connection.
-   * error: answer with a Snowflake error and do nothing.
+   * Nothing is done: `status` answers with `status`, `headers` and `body`; `dropBefore` cuts the connection; `error` answers with a Snowflake error;
+   * `expireSession` makes the session's token expire first, so that it has to be renewed; `endSession` ends the session, and rolls back its transaction.
+   *
+   * It is done: `delay` waits `millis` first, `delayAfter` afterwards; `dropAfter` cuts the connection instead of answering; `statusAfter` answers as `status` does.
    */
-  kind: Schema.Literals(["status", "delay", "dropBefore", "dropAfter", "error"]),
-  count: Schema.Int.check(Schema.isGreaterThan(0)),
-  /** A regular expression (ignoring case) that the statement's text must match. */
-  match: Schema.optionalKey(Schema.String),
-  status: Schema.optionalKey(Schema.Int),
-  millis: Schema.optionalKey(Schema.Int),
+  kind: Schema.Literals([
+    "status",
+    "statusAfter",
+    "delay",
+    "delayAfter",
+    "dropBefore",
+    "dropAfter",
+    "error",
+    "expireSession",
+    "endSession"
+  ]),
+  ...Turns,
+  /** A regular expression (ignoring case) that the statement's text, or an upload's path, must match. */
+  match: Schema.optionalKey(Pattern),
+  /** Default 503. */
+  status: Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 200, maximum: 599 }))),
+  /** E.g. `Retry-After`. */
+  headers: Schema.optionalKey(Schema.Record(Schema.String, Schema.String)),
+  body: Schema.optionalKey(Schema.String),
+  /** Default 1000. */
+  millis: Schema.optionalKey(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))),
   code: Schema.optionalKey(Schema.String),
   sqlState: Schema.optionalKey(Schema.String),
   message: Schema.optionalKey(Schema.String)
@@ -28,28 +65,24 @@ export const Fault = Schema.Struct({
 export type Fault = typeof Fault.Type
 
 export class DriverFaults {
-  private faults: Array<{ readonly fault: Fault; left: number }> = []
+  private readonly rules = new FaultRules<Fault>()
 
   add(fault: Fault): void {
-    this.faults.push({ fault, left: fault.count })
+    this.rules.add(fault)
   }
 
   clear(): void {
-    this.faults = []
+    this.rules.clear()
   }
 
   list(): ReadonlyArray<Fault> {
-    return this.faults.map(({ fault, left }) => ({ ...fault, count: left }))
+    return this.rules.list()
   }
 
   /** The fault for this request, used up once. */
   take(endpoint: Endpoint, text = ""): Fault | undefined {
-    const found = this.faults.find(({ fault }) =>
+    return this.rules.take((fault) =>
       fault.endpoint === endpoint && (fault.match === undefined || new RegExp(fault.match, "is").test(text))
     )
-    if (found === undefined) return undefined
-    found.left--
-    if (found.left === 0) this.faults = this.faults.filter((other) => other !== found)
-    return found.fault
   }
 }

@@ -144,33 +144,49 @@ const query = (request: Request, faults: DriverFaults.DriverFaults): Failing =>
       }),
       (answer): Streamed => json(answer)
     )
-    return yield* withFault(faults, "query", body.sqlText, run)
+    return yield* withFault(faults, "query", run, { text: body.sqlText, session })
   })
 
-const removeSession = (request: Request): Failing =>
+const end = (session: Session): Effect.Effect<void, never, Sessions | Queries> =>
   Effect.gen(function*() {
     const sessions = yield* Sessions
     const queries = yield* Queries
-    const session = yield* sessionOf(request)
     yield* sessions.remove(session)
     yield* queries.forget(session)
-    return ok(null)
   })
 
-const abort = (request: Request, queryId: string | undefined): Failing =>
+const abort = (request: Request, faults: DriverFaults.DriverFaults, queryId: string | undefined): Failing =>
   Effect.gen(function*() {
     const session = yield* sessionOf(request)
     const queries = yield* Queries
     const id = queryId ?? (yield* decoded(AbortBody, request)).requestId
-    yield* queries.abort(session, id)
-    return ok(null)
+    return yield* withFault(faults, "abort", Effect.as(queries.abort(session, id), ok(null)), { session })
   })
 
-const monitoring = (request: Request, queryId: string): Failing =>
+const monitoring = (request: Request, faults: DriverFaults.DriverFaults, queryId: string): Failing =>
   Effect.gen(function*() {
     const session = yield* sessionOf(request)
-    const found = (yield* Queries).monitor(session, queryId)
-    return ok({ queries: found === undefined ? [] : [found] })
+    const queries = yield* Queries
+    const answer = Effect.sync(() => {
+      const found = queries.monitor(session, queryId)
+      return ok({ queries: found === undefined ? [] : [found] })
+    })
+    return yield* withFault(faults, "monitoring", answer, { session })
+  })
+
+const result = (request: Request, faults: DriverFaults.DriverFaults, queryId: string): Failing =>
+  Effect.gen(function*() {
+    const session = yield* sessionOf(request)
+    const queries = yield* Queries
+    return yield* withFault(faults, "result", Effect.map(queries.result(session, queryId), (body) => json(body)), {
+      session
+    })
+  })
+
+const heartbeat = (request: Request, faults: DriverFaults.DriverFaults): Failing =>
+  Effect.gen(function*() {
+    const session = yield* sessionOf(request)
+    return yield* withFault(faults, "heartbeat", Effect.succeed(ok(null)), { session })
   })
 
 /** A chunk's name can't be guessed, and is all that the driver sends for it. */
@@ -193,22 +209,33 @@ const chunk = (name: string): Failing =>
 const withFault = <R>(
   faults: DriverFaults.DriverFaults,
   endpoint: DriverFaults.Endpoint,
-  sql: string,
-  run: Effect.Effect<Streamed, SnowflakeError.SnowflakeError, R>
-): Effect.Effect<Streamed, SnowflakeError.SnowflakeError, R> =>
-  Effect.suspend(() => {
-    const fault = faults.take(endpoint, sql)
-    switch (fault?.kind) {
-      case undefined:
-        return run
+  run: Effect.Effect<Streamed, SnowflakeError.SnowflakeError, R>,
+  about: { readonly text?: string; readonly session?: Session } = {}
+): Effect.Effect<Streamed, SnowflakeError.SnowflakeError, R | Sessions | Queries> =>
+  Effect.suspend((): Effect.Effect<Streamed, SnowflakeError.SnowflakeError, R | Sessions | Queries> => {
+    const fault = faults.take(endpoint, about.text)
+    if (fault === undefined) return run
+    const { session } = about
+    const answer: Streamed = {
+      status: fault.status ?? 503,
+      body: fault.body ?? "",
+      ...(fault.headers === undefined ? {} : { headers: fault.headers })
+    }
+    const cut: Streamed = { status: dropConnection, body: "" }
+    const pause = Effect.sleep(`${fault.millis ?? 1000} millis`)
+    switch (fault.kind) {
       case "status":
-        return Effect.succeed<Streamed>({ status: fault.status ?? 503, body: "" })
+        return Effect.succeed(answer)
+      case "statusAfter":
+        return Effect.as(run, answer)
       case "delay":
-        return Effect.andThen(Effect.sleep(`${fault.millis ?? 1000} millis`), run)
+        return Effect.andThen(pause, run)
+      case "delayAfter":
+        return Effect.tap(run, pause)
       case "dropBefore":
-        return Effect.succeed<Streamed>({ status: dropConnection, body: "" })
+        return Effect.succeed(cut)
       case "dropAfter":
-        return Effect.map(run, (): Streamed => ({ status: dropConnection, body: "" }))
+        return Effect.as(run, cut)
       case "error":
         return Effect.fail(
           new SnowflakeError.SnowflakeError({
@@ -217,39 +244,38 @@ const withFault = <R>(
             message: fault.message ?? "Internal error (injected)."
           })
         )
+      case "expireSession":
+        if (endpoint === "token") return Effect.fail(SnowflakeError.masterTokenExpired())
+        if (session !== undefined) session.tokenExpiresAt = 0
+        return Effect.fail(SnowflakeError.sessionTokenExpired())
+      case "endSession":
+        return Effect.andThen(
+          session === undefined ? Effect.void : end(session),
+          Effect.fail(SnowflakeError.sessionGone())
+        )
     }
   })
 
 const route = (request: Request, faults: DriverFaults.DriverFaults): Failing | undefined => {
   const { method } = request
   const path = request.url.pathname
-  if (method === "POST" && path === "/session/v1/login-request") return withFault(faults, "login", "", login(request))
-  if (method === "POST" && path === "/session/token-request") return withFault(faults, "token", "", renew(request))
+  if (method === "POST" && path === "/session/v1/login-request") return withFault(faults, "login", login(request))
+  if (method === "POST" && path === "/session/token-request") return withFault(faults, "token", renew(request))
   if (method === "POST" && path === "/session" && request.url.searchParams.get("delete") === "true") {
-    return removeSession(request)
+    return Effect.as(Effect.flatMap(sessionOf(request), end), ok(null))
   }
-  if (method === "POST" && path === "/session/heartbeat") return Effect.as(sessionOf(request), ok(null))
+  if (method === "POST" && path === "/session/heartbeat") return heartbeat(request, faults)
   if (method === "POST" && path === "/telemetry/send") return Effect.succeed(ok(null))
   if (method === "POST" && path === "/queries/v1/query-request") return query(request, faults)
-  if (method === "POST" && path === "/queries/v1/abort-request") return abort(request, undefined)
+  if (method === "POST" && path === "/queries/v1/abort-request") return abort(request, faults, undefined)
   const aborted = /^\/queries\/([^/]+)\/abort-request$/.exec(path)
-  if (method === "POST" && aborted !== null) return abort(request, aborted[1])
-  const result = /^\/queries\/([^/]+)\/result$/.exec(path)
-  if (method === "GET" && result !== null) {
-    return withFault(
-      faults,
-      "result",
-      "",
-      Effect.gen(function*() {
-        const session = yield* sessionOf(request)
-        return json(yield* (yield* Queries).result(session, result[1] ?? ""))
-      })
-    )
-  }
+  if (method === "POST" && aborted !== null) return abort(request, faults, aborted[1])
+  const asked = /^\/queries\/([^/]+)\/result$/.exec(path)
+  if (method === "GET" && asked !== null) return result(request, faults, asked[1] ?? "")
   const monitored = /^\/monitoring\/queries\/([^/]+)$/.exec(path)
-  if (method === "GET" && monitored !== null) return monitoring(request, monitored[1] ?? "")
+  if (method === "GET" && monitored !== null) return monitoring(request, faults, monitored[1] ?? "")
   const chunked = /^\/results\/([^/]+)$/.exec(path)
-  if (method === "GET" && chunked !== null) return withFault(faults, "chunk", "", chunk(chunked[1] ?? ""))
+  if (method === "GET" && chunked !== null) return withFault(faults, "chunk", chunk(chunked[1] ?? ""))
   return undefined
 }
 

@@ -104,18 +104,23 @@ const listen = (options: Options): Effect.Effect<Address, Listener.ListenError, 
     const faults = new DriverFaults()
     const host = options.host ?? "127.0.0.1"
 
+    const upload = async (incoming: IncomingMessage, url: URL): Promise<DriverRoutes.Streamed> => {
+      const fault = faults.take("upload", url.pathname)
+      const { body = "", headers = {}, kind, millis = 1000, status = 503 } = fault ?? {}
+      if (kind === "status") return { status, headers, body }
+      if (kind === "delay") await delay(millis)
+      if (kind === "dropBefore") return { status: dropConnection, body: "" }
+      const answer = await StageFiles.handle(incoming, url, { dataDir, token: queries.stageToken })
+      if (kind === "delayAfter") await delay(millis)
+      if (kind === "statusAfter") return { status, headers, body }
+      return kind === "dropAfter" ? { status: dropConnection, body: "" } : answer
+    }
+
     const route = (scheme: string) => async (incoming: IncomingMessage, response: ServerResponse): Promise<void> => {
       const url = urlOf(incoming, scheme, host)
       if (url === undefined) return await send(response, json({ message: "The Host header is no host name." }, 400))
       const path = url.pathname
-      if (path.startsWith("/stage/")) {
-        const fault = faults.take("upload", path)
-        if (fault?.kind === "status") return await send(response, { status: fault.status ?? 503, body: "" })
-        if (fault?.kind === "delay") await delay(fault.millis ?? 1000)
-        if (fault?.kind === "dropBefore") return await send(response, { status: dropConnection, body: "" })
-        const answer = await StageFiles.handle(incoming, url, { dataDir, token: queries.stageToken })
-        return await send(response, fault?.kind === "dropAfter" ? { status: dropConnection, body: "" } : answer)
-      }
+      if (path.startsWith("/stage/")) return await send(response, await upload(incoming, url))
       const body = await read(incoming)
       if (body === undefined) return await send(response, { status: 413, body: "" })
       const headers = Object.fromEntries(Object.entries(incoming.headers).map(([name, value]) => [name, String(value)]))

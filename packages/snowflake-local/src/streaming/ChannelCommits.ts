@@ -141,7 +141,8 @@ export const make = (options: {
       }
       channel.committing = true
       const { max, min } = settings.commitDelayMillis
-      return Effect.flatMap(Random.next, (fraction) => Effect.sleep(min + fraction * (max - min))).pipe(
+      const more = faults.commitDelayMillis(channel.record.channel)
+      return Effect.flatMap(Random.next, (fraction) => Effect.sleep(min + fraction * (max - min) + more)).pipe(
         Effect.andThen(commitAll(channel)),
         Effect.ensuring(Effect.sync(() => {
           channel.committing = false

@@ -1,11 +1,15 @@
 /**
- * Faults that a test asks for: the server then misbehaves in one exact way, a given number of times.
+ * Faults that a test asks for: the server then misbehaves in one exact way, as often and as late as asked.
  *
- * `status` answers with a status and body of the test's choice; `dropBeforeStore` and `dropAfterStore` end the connection without an answer, before or
- * after the request took effect; `delay` answers late; `rejectRowSilently` skips the first row of an append and only counts it; `invalidateChannel`
- * makes the channel unusable until it is opened again; `holdCommits` keeps what is buffered uncommitted until the fault is removed.
+ * Nothing is done: `status` answers with a status and body of the test's choice, `dropBeforeStore` ends the connection without an answer, `expireToken` makes the
+ * request's access token invalid for good. It is done, and then `dropAfterStore` ends the connection, `statusAfterStore` answers as `status` does. `delay` answers late.
+ *
+ * Channels: `rejectRowSilently` skips the first row of an append and only counts it; `invalidateChannel` makes the channel unusable until it is opened again;
+ * `loseUncommitted` makes an open find nothing uncommitted, whatever was acknowledged, as after a failure of the service. Until they are removed, `holdCommits` keeps what
+ * is buffered uncommitted and `slowCommits` commits it later.
  */
 import * as Schema from "effect/Schema"
+import { FaultRules, Turns } from "../FaultRules.ts"
 
 export const Endpoint = Schema.Literals(["hostname", "token", "open", "append", "status", "drop"])
 export type Endpoint = typeof Endpoint.Type
@@ -13,61 +17,75 @@ export type Endpoint = typeof Endpoint.Type
 export const Fault = Schema.Struct({
   kind: Schema.Literals([
     "status",
+    "statusAfterStore",
     "dropBeforeStore",
     "dropAfterStore",
     "delay",
+    "expireToken",
     "rejectRowSilently",
     "invalidateChannel",
-    "holdCommits"
+    "loseUncommitted",
+    "holdCommits",
+    "slowCommits"
   ]),
-  /** Absent: every endpoint. `holdCommits` has none. */
+  /** Absent: every endpoint. `holdCommits` and `slowCommits` have none. */
   endpoint: Schema.optionalKey(Endpoint),
   /** Absent: every channel. A status request names several, so of all kinds only `invalidateChannel` heeds this there. */
   channel: Schema.optionalKey(Schema.String),
-  /** How many requests it strikes; default 1. `holdCommits` lasts until it is removed. */
-  count: Schema.optionalKey(Schema.Int.check(Schema.isGreaterThan(0))),
+  /** `holdCommits` and `slowCommits` last until they are removed. */
+  ...Turns,
   /** For `status`: the HTTP status; default 503. For `invalidateChannel` see `code`. */
   status: Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 200, maximum: 599 }))),
+  /** For `status`: e.g. `Retry-After`. */
+  headers: Schema.optionalKey(Schema.Record(Schema.String, Schema.String)),
   /** For `status`: any JSON, answered as it is, so an object `{"error_code": …}` and a bare string can be asked for. */
   body: Schema.optionalKey(Schema.Unknown),
-  /** For `delay`: milliseconds; default 1000. */
+  /** For `delay` and `slowCommits`: milliseconds; default 1000. */
   millis: Schema.optionalKey(Schema.Int.check(Schema.isGreaterThan(0))),
   /** For `invalidateChannel`: the status code; default `ERR_CHANNEL_MUST_BE_REOPENED`. */
   code: Schema.optionalKey(Schema.String)
 })
 export type Fault = typeof Fault.Type
 
+const defaultMillis = 1000
+
 export class Faults {
-  private armed: Array<{ readonly fault: Fault; left: number }> = []
+  private readonly rules = new FaultRules<Fault>()
 
   add(fault: Fault): void {
-    this.armed.push({ fault, left: fault.count ?? 1 })
+    this.rules.add(fault)
   }
 
   clear(): void {
-    this.armed = []
+    this.rules.clear()
   }
 
-  list(): ReadonlyArray<Fault & { readonly count: number }> {
-    return this.armed.map(({ fault, left }) => ({ ...fault, count: left }))
+  list(): ReadonlyArray<Fault> {
+    return this.rules.list()
   }
 
   /** The next fault of this kind for a request, which is thereby used up once. */
   take(kind: Fault["kind"], endpoint: Endpoint, channel: string | undefined): Fault | undefined {
-    const found = this.armed.find(({ fault }) =>
+    return this.rules.take((fault) =>
       fault.kind === kind && (fault.endpoint === undefined || fault.endpoint === endpoint) &&
       (fault.channel === undefined || fault.channel === channel)
     )
-    if (found === undefined) return undefined
-    found.left--
-    if (found.left === 0) this.armed = this.armed.filter((armed) => armed !== found)
-    return found.fault
   }
 
   /** Whether a channel's commits are held back. */
   holds(channel: string): boolean {
-    return this.armed.some(({ fault }) =>
-      fault.kind === "holdCommits" && (fault.channel === undefined || fault.channel === channel)
+    return this.standing("holdCommits", channel) !== undefined
+  }
+
+  /** How much later a channel's commits come. */
+  commitDelayMillis(channel: string): number {
+    const fault = this.standing("slowCommits", channel)
+    return fault === undefined ? 0 : fault.millis ?? defaultMillis
+  }
+
+  private standing(kind: Fault["kind"], channel: string): Fault | undefined {
+    return this.rules.standing((fault) =>
+      fault.kind === kind && (fault.channel === undefined || fault.channel === channel)
     )
   }
 }

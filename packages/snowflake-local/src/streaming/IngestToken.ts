@@ -7,7 +7,7 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import { createHmac, randomBytes, timingSafeEqual } from "node:crypto"
+import { createHmac, randomBytes, randomUUID, timingSafeEqual } from "node:crypto"
 import { mkdir, readFile, writeFile } from "node:fs/promises"
 import { dirname } from "node:path"
 import * as StreamingError from "./StreamingError.ts"
@@ -18,7 +18,9 @@ export const Claims = Schema.Struct({
   aud: Schema.optionalKey(Schema.String),
   role: Schema.optionalKey(Schema.String),
   iat: Schema.Number,
-  exp: Schema.Number
+  exp: Schema.Number,
+  /** Tells tokens of the same second apart. */
+  jti: Schema.optionalKey(Schema.String)
 })
 export type Claims = typeof Claims.Type
 
@@ -26,6 +28,8 @@ const decodeClaims = Schema.decodeUnknownResult(Schema.fromJsonString(Claims))
 
 export interface IngestTokens {
   readonly sign: (claims: Claims) => string
+  /** Makes a token expire now. */
+  readonly expire: (token: string) => void
   /** Fails with 401 when the token is no token of this server or has expired at `nowMillis`. */
   readonly verify: (token: string, nowMillis: number) => Effect.Effect<Claims, StreamingError.StreamingError>
 }
@@ -46,9 +50,11 @@ export const open = (file: string): Effect.Effect<IngestTokens> =>
 const make = (secret: Buffer): IngestTokens => {
   const signature = (content: string): Buffer => createHmac("sha256", secret).update(content).digest()
   const header = base64(JSON.stringify({ alg: "HS256", typ: "JWT" }))
+  const expired = new Set<string>()
   return {
+    expire: (token) => void expired.add(token),
     sign: (claims) => {
-      const content = `${header}.${base64(JSON.stringify(claims))}`
+      const content = `${header}.${base64(JSON.stringify({ ...claims, jti: randomUUID() }))}`
       return `${content}.${signature(content).toString("base64url")}`
     },
     verify: Effect.fnUntraced(function*(token, nowMillis) {
@@ -60,7 +66,7 @@ const make = (secret: Buffer): IngestTokens => {
       if (given.length !== expected.length || !timingSafeEqual(given, expected)) return yield* invalid
       const claims = decodeClaims(Buffer.from(body, "base64url").toString())
       if (Result.isFailure(claims)) return yield* invalid
-      if (claims.success.exp * 1000 <= nowMillis) {
+      if (claims.success.exp * 1000 <= nowMillis || expired.has(token)) {
         return yield* StreamingError.expiredToken("The access token has expired. Exchange a new one at /oauth/token.")
       }
       return claims.success

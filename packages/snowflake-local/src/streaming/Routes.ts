@@ -37,7 +37,7 @@ export const handle = (
     Effect.flatMap((found) =>
       found === undefined
         ? Effect.fail(StreamingError.notFound("There is no such streaming endpoint."))
-        : withFaults(found.endpoint, found.channel, found.run)
+        : withFaults(request, found)
     ),
     Effect.catch((error) => Effect.succeed(refuse(error))),
     Effect.catchDefect((defect) =>
@@ -71,6 +71,13 @@ export const handleLocal = (request: Request): Effect.Effect<Response, never, St
         state.faults.clear()
         yield* state.resumeCommits
         return json(200, { faults: [] })
+      }
+      case "DELETE /_local/streaming/channels": {
+        const name = request.url.searchParams.get("channel") ?? undefined
+        return yield* state.forget(name).pipe(
+          Effect.map(() => json(200, {})),
+          Effect.catch((error) => Effect.succeed(refuse(error)))
+        )
       }
       case "GET /_local/streaming/channels":
         return json(200, {
@@ -139,24 +146,33 @@ const match = (request: Request): Route | undefined => {
   return undefined
 }
 
-const withFaults = (endpoint: Faults.Endpoint, channel: string | undefined, run: Handler): Handler =>
+const withFaults = (request: Request, { channel, endpoint, run }: Route): Handler =>
   Effect.gen(function*() {
-    const { faults } = yield* StreamingState
+    const { faults, tokens } = yield* StreamingState
     const delay = faults.take("delay", endpoint, channel)
     if (delay !== undefined) yield* Effect.sleep(delay.millis ?? 1000)
-    const answer = faults.take("status", endpoint, channel)
-    if (answer !== undefined) {
-      const body = answer.body ?? { code: "ERR_GENERAL_EXCEPTION_RETRY_REQUEST", message: "An injected fault" }
-      return json(answer.status ?? 503, body)
+    const credential = bearer(request)
+    if (credential !== undefined && faults.take("expireToken", endpoint, channel) !== undefined) {
+      tokens.expire(credential)
     }
+    const refused = faults.take("status", endpoint, channel)
+    if (refused !== undefined) return injected(refused)
     if (faults.take("dropBeforeStore", endpoint, channel) !== undefined) {
       return { status: Http.dropConnection, body: "" }
     }
     const response = yield* run
+    const denied = faults.take("statusAfterStore", endpoint, channel)
+    if (denied !== undefined) return injected(denied)
     return faults.take("dropAfterStore", endpoint, channel) === undefined
       ? response
       : { status: Http.dropConnection, body: "" }
   })
+
+const injected = (fault: Faults.Fault): Response => {
+  const body = fault.body ?? { code: "ERR_GENERAL_EXCEPTION_RETRY_REQUEST", message: "An injected fault" }
+  const answer = json(fault.status ?? 503, body)
+  return { ...answer, headers: { ...answer.headers, ...fault.headers } }
+}
 
 // ---- credentials
 

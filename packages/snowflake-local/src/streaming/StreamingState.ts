@@ -77,6 +77,8 @@ export class StreamingState extends Context.Service<StreamingState, {
   }) => Effect.Effect<void, StreamingError.StreamingError>
   /** Makes a channel unusable until it is opened again. */
   readonly invalidate: (pipe: Channel.PipeTarget, channel: string, code: string) => Effect.Effect<void>
+  /** Forgets channels of this name, or all, with their offset tokens: what Snowflake does with those that nobody used for 30 days. */
+  readonly forget: (channel: string | undefined) => Effect.Effect<void, StreamingError.StreamingError>
   /** Lets commits that a removed fault held back go on. */
   readonly resumeCommits: Effect.Effect<void>
   /** Every channel with its uncommitted rows, for inspection. */
@@ -200,6 +202,7 @@ const make = Effect.fnUntraced(function*(settings: Settings) {
       (channel) =>
         channel.lock.withPermit(Effect.gen(function*() {
           if (channels.get(key) !== channel) return yield* busy
+          if (faults.take("loseUncommitted", "open", name) !== undefined) discard(channel)
           if (options.failOnUncommittedRows && channel.segments.length > 0) return yield* uncommitted
           const same = channel.record.tableId === pipe.table.id
           // A table that was created again holds none of the channel's rows, so the channel starts anew with it.
@@ -299,7 +302,7 @@ const make = Effect.fnUntraced(function*(settings: Settings) {
     }
     const skip = faults.take("rejectRowSilently", "append", channel.record.channel) !== undefined
     segment.append(
-      skip ? withoutFirst(encoded, segment.rows, spool) : encoded,
+      skip ? withoutFirst(encoded, segment.rows, spool, request.body) : encoded,
       spool,
       request.body,
       request.offsetToken
@@ -330,12 +333,16 @@ const make = Effect.fnUntraced(function*(settings: Settings) {
     const channel = yield* find(pipe, name)
     yield* channel.lock.withPermit(Effect.gen(function*() {
       if (options.failOnUncommittedRows && channel.segments.length > 0) return yield* uncommitted
-      // Fences its writer first, as an open does.
-      channel.record = { ...channel.record, clientSequencer: channel.record.clientSequencer + 1 }
-      discard(channel)
-      yield* removeRecord(channel.record.id)
-      channels.delete(Channel.keyOf(pipe, name))
+      yield* removeChannel(channel)
     }))
+  })
+
+  const removeChannel = Effect.fnUntraced(function*(channel: ChannelCommits.OpenChannel) {
+    // Fences its writer first, as an open does.
+    channel.record = { ...channel.record, clientSequencer: channel.record.clientSequencer + 1 }
+    discard(channel)
+    yield* removeRecord(channel.record.id)
+    channels.delete(Channel.keyOf(channel.record, channel.record.channel))
   })
 
   return StreamingState.of({
@@ -362,6 +369,14 @@ const make = Effect.fnUntraced(function*(settings: Settings) {
         const channel = channels.get(Channel.keyOf(pipe, name))
         return channel === undefined ? Effect.void : channel.lock.withPermit(invalidate(channel, code))
       }),
+    forget: (name) =>
+      Effect.suspend(() =>
+        Effect.forEach(
+          [...channels.values()].filter(({ record }) => name === undefined || record.channel === name),
+          (channel) => channel.lock.withPermit(removeChannel(channel)),
+          { discard: true }
+        )
+      ),
     resumeCommits: Effect.suspend(() => Effect.forEach([...channels.values()], schedule, { discard: true })),
     channels: () =>
       [...channels.values()].map(({ record, segments }) => ({
@@ -379,15 +394,27 @@ const kindOf = (cause: unknown): string =>
 /** Takes the first good row back out of the spool and counts it as rejected. */
 const withoutFirst = (
   encoded: Extract<NdjsonRows.Encoded, { readonly _tag: "Rows" }>,
-  row: number,
-  spool: NdjsonRows.SpoolBuffer
+  firstRow: number,
+  spool: NdjsonRows.SpoolBuffer,
+  body: Uint8Array
 ): Extract<NdjsonRows.Encoded, { readonly _tag: "Rows" }> => {
   if (spool.length === 0) return encoded
   const end = spool.bytes.indexOf("\n") + 1
   spool.bytes.copyWithin(0, end, spool.length)
   spool.length -= end
+  const rejected = new Set(encoded.rejected.map(({ row }) => row))
+  let row = firstRow
+  while (rejected.has(row)) row++
+  const place = lineOf(body, row - firstRow)
   return {
     ...encoded,
-    rejected: [...encoded.rejected, { row, message: "The row was skipped by an injected fault", start: 0, end: 0 }]
+    rejected: [...encoded.rejected, { row, message: "The row was skipped by an injected fault", ...place }]
   }
+}
+
+/** Where the nth line (from 0) of a body lies. */
+const lineOf = (body: Uint8Array, line: number): { readonly start: number; readonly end: number } => {
+  let start = 0
+  for (let left = line; left > 0; left--) start = body.indexOf(10, start) + 1
+  return { start, end: body.indexOf(10, start) }
 }
