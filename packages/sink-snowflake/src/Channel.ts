@@ -5,7 +5,7 @@
  * and compressed. Chunks grow or shrink with the compression that is achieved, so that requests stay below the limit; requests are paced so
  * that the channel's rates can't be exceeded. When it is not known whether an append was taken, it is repeated with the same
  * continuation token: had it been taken, that token is stale, and the run ends (`Fenced`) to resume after what is committed.
- * A request that is refused as too large is sent again in halves, down to single rows.
+ * A request that is refused as too large, or for one of its rows, is sent again in halves, down to single rows.
  */
 import type * as ChangeBatch from "@etl-stream/core/ChangeBatch"
 import { sequenceAt } from "@etl-stream/core/ChangeBatch"
@@ -19,8 +19,10 @@ import type * as Semaphore from "effect/Semaphore"
 import * as Zlib from "node:zlib"
 import * as ErrorPolicy from "./ErrorPolicy.ts"
 import type { NdjsonEncoder } from "./NdjsonEncoder.ts"
-import type { ChannelStatus, StreamingClient, StreamingFailure } from "./StreamingClient.ts"
+import type { ChannelStatus } from "./StreamingAnswer.ts"
+import type { StreamingClient, StreamingFailure } from "./StreamingClient.ts"
 import { uncommittedData } from "./StreamingClient.ts"
+import * as StreamingErrors from "./StreamingErrors.ts"
 import type { TableLayout } from "./TableLayout.ts"
 import { Unwritable } from "./ValueWriter.ts"
 
@@ -57,6 +59,9 @@ export interface TooLarge {
   readonly _tag: "TooLarge"
   readonly row: number
 }
+
+/** What became of a request; a failure: Snowflake refused one of its rows. */
+type Outcome = "taken" | "tooLarge" | StreamingFailure
 
 const encoding = typeof Zlib.zstdCompress === "function" ? "zstd" : "gzip"
 
@@ -120,8 +125,11 @@ export class Channel {
     return this.accepted !== undefined && (this.committed === undefined || this.accepted > this.committed)
   }
 
-  private failed(failure: StreamingFailure): Failed {
-    const { error } = failure
+  /** The error that a failed call on this channel ends the run, or the table, with. */
+  failed(failure: StreamingFailure): Failed {
+    const { action, error } = failure
+    // What isn't this table's own trouble must not be taken for it: credentials, privileges, and the network are everybody's.
+    if (action === "stop" || action === "refresh") return error
     return ErrorPolicy.failure(error.reason, error.message, error.hint, { table: this.layout.id })
   }
 
@@ -160,7 +168,7 @@ export class Channel {
       Effect.retry(uncommittedPatience),
       Effect.mapError((failure) => this.failed(failure)),
       Effect.flatMap(({ continuationToken, status }) => {
-        if (!ErrorPolicy.isHealthy(status.code)) return Effect.fail(this.unhealthy(status))
+        if (!StreamingErrors.isHealthy(status.code)) return Effect.fail(this.unhealthy(status))
         const { committed } = status
         if (committed !== undefined && Sequence.parse(committed) === undefined) {
           return Effect.fail(ErrorPolicy.failure(
@@ -217,14 +225,12 @@ export class Channel {
   }
 
   private unhealthy(status: ChannelStatus): Failed {
-    const policy = ErrorPolicy.channelStatus(status.code)
+    const { action, hint, reason } = StreamingErrors.channelStatus(status.code)
     return ErrorPolicy.failure(
-      policy.reason,
+      reason,
       `The channel ${this.name} of ${this.layout.journal.name} has the status ${status.code}`,
-      policy.hint,
-      {
-        table: this.layout.id
-      }
+      hint,
+      action === "stop" || action === "refresh" ? {} : { table: this.layout.id }
     )
   }
 
@@ -234,7 +240,7 @@ export class Channel {
       if (status === undefined) {
         return yield* this.fenced(`The channel ${this.name} of ${this.layout.journal.name} is gone`)
       }
-      if (!ErrorPolicy.isHealthy(status.code)) return yield* this.unhealthy(status)
+      if (!StreamingErrors.isHealthy(status.code)) return yield* this.unhealthy(status)
       if (status.errors > this.errors) {
         return yield* this.skippedRows(status.errors - this.errors)
       }
@@ -270,7 +276,7 @@ export class Channel {
       while (next !== undefined) {
         if ("row" in next) return next
         const chunk: Compressed = next
-        const [taken, following] = yield* Effect.all([
+        const [outcome, following] = yield* Effect.all([
           this.send(
             chunk.body,
             chunk.rawBytes,
@@ -279,9 +285,11 @@ export class Channel {
           ),
           this.prepare(batch, chunk.to)
         ], { concurrency: 2 })
-        if (taken) next = following
-        else if (chunk.to === chunk.from + 1) return { _tag: "TooLarge", row: chunk.from } as const
-        else next = yield* this.prepare(batch, chunk.from, Math.ceil(chunk.rawBytes / 2))
+        if (outcome === "taken") next = following
+        else if (chunk.to > chunk.from + 1) {
+          next = yield* this.prepare(batch, chunk.from, Math.ceil(chunk.rawBytes / 2))
+        } else if (outcome === "tooLarge") return { _tag: "TooLarge", row: chunk.from } as const
+        else return yield* this.refusedRow(outcome, Sequence.format(sequenceAt(batch.records, chunk.from)))
       }
       return undefined
     })).pipe(Effect.ensuring(Effect.sync(() => this.encoder.release())))
@@ -292,9 +300,9 @@ export class Channel {
     return Effect.gen({ self: this }, function*() {
       const bytes = this.encoder.truncate(sequence, commitTime)
       const text = Sequence.format(sequence)
-      const taken = yield* this.send(yield* compress(bytes), bytes.length, text, text)
-      if (!taken) {
-        const { hint, reason } = ErrorPolicy.streaming(413, undefined)
+      const outcome = yield* this.send(yield* compress(bytes), bytes.length, text, text)
+      if (outcome === "tooLarge") {
+        const { hint, reason } = StreamingErrors.refusal(413, undefined)
         return yield* ErrorPolicy.failure(
           reason,
           `A truncate of ${this.layout.id} was refused as too large, which no request is smaller than`,
@@ -302,6 +310,7 @@ export class Channel {
           { table: this.layout.id }
         )
       }
+      if (outcome !== "taken") return yield* this.refusedRow(outcome, text)
     })
   }
 
@@ -336,18 +345,27 @@ export class Channel {
     })
   }
 
+  private refusedRow({ code, error }: StreamingFailure, sequence: Sequence.SequenceText): Failed {
+    return ErrorPolicy.failure(
+      error.reason,
+      `Snowflake refuses the change ${sequence} of ${this.layout.id}${code === undefined ? "" : ` (${code})`}`,
+      error.hint,
+      { table: this.layout.id }
+    )
+  }
+
   private unwritable(cause: unknown): Failed {
     if (!(cause instanceof Unwritable)) throw cause
     return unwritable(this.layout, cause)
   }
 
-  /** Sends a request; false when Snowflake refused it as too large, and then nothing of it was taken. */
+  /** Sends a request. When Snowflake refused it as too large, or one of its rows, nothing of it was taken. */
   private send(
     body: Uint8Array,
     rawBytes: number,
     startOffset: string,
     endOffset: string
-  ): Effect.Effect<boolean, Failed> {
+  ): Effect.Effect<Outcome, Failed> {
     return Effect.gen({ self: this }, function*() {
       const now = yield* Clock.currentTimeMillis
       const wait = this.nextRequestMillis - now
@@ -363,21 +381,24 @@ export class Channel {
         encoding
       }).pipe(
         Effect.catch((failure) =>
-          failure.action === "split" ? Effect.succeed(undefined) : Effect.fail(this.failed(failure))
+          failure.action === "split" || failure.action === "dead-letter"
+            ? Effect.succeed(failure)
+            : Effect.fail(this.failed(failure))
         )
       )
-      if (next === undefined) {
+      if (typeof next !== "string") {
+        if (next.action === "dead-letter") return next
         this.requestBytes = Math.max(1, Math.min(this.requestBytes, body.length) >> 1)
-        return false
+        return "tooLarge"
       }
       this.continuationToken = next
       this.requestBytes = Math.min(maxRequestBytes, Math.ceil(this.requestBytes * 1.1))
       if (!this.inFlight) this.progressMillis = yield* Clock.currentTimeMillis
       this.accepted = endOffset
-      if (!this.inFlight) return true
+      if (!this.inFlight) return "taken"
       yield* this.idle.close
       yield* this.activity.open
-      return true
+      return "taken"
     })
   }
 }

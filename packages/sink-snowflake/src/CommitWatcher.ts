@@ -63,9 +63,7 @@ export class CommitWatcher {
     return Effect.gen({ self: this }, function*() {
       const before = channel.committed
       const statuses = yield* this.client.statuses(channel.layout.journal, [channel.name]).pipe(
-        Effect.mapError(({ error }) =>
-          ErrorPolicy.failure(error.reason, error.message, error.hint, { table: channel.layout.id })
-        )
+        Effect.mapError((failure) => channel.failed(failure))
       )
       yield* channel.observe(statuses.get(channel.name))
       const now = yield* Clock.currentTimeMillis

@@ -1,9 +1,8 @@
 /**
- * What each error of Snowflake means: one table from error to action, reason and hint.
+ * What each error of the SQL driver means: one table from code and SQLSTATE to action, reason and hint.
  *
- * The streaming API answers with an HTTP status and a code, the driver with a code and an SQLSTATE. Both come here to be told
- * apart; nothing else in this package looks at codes. Server messages may quote values of rows, so they are only passed on
- * where they can't (logins, names of objects, statements without rows).
+ * `StreamingErrors` is the same for the streaming API; nothing else in this package looks at codes. Server messages may quote values of rows, so
+ * they are only passed on where they can't (logins, names of objects, statements without rows).
  */
 import * as ConnectorError from "@etl-stream/core/ConnectorError"
 
@@ -13,9 +12,11 @@ export const plugin = "@etl-stream/sink-snowflake"
 /**
  * `retry`: the same request may succeed later; `refresh`: get a new token, then once more; `reopen`: the channel is no
  * longer ours or no longer valid, so the run ends (`Fenced`) and the next one opens it anew; `split`: send less at once;
- * `stop`: somebody has to do something.
+ * `dead-letter`: a row is refused, and has to be told apart from the others; `quarantine`: this table can't go on; `stop`: nothing can, until
+ * somebody does something.
  */
-export type Action = "retry" | "refresh" | "reopen" | "split" | "stop"
+export const actions = ["retry", "refresh", "reopen", "split", "dead-letter", "quarantine", "stop"] as const
+export type Action = typeof actions[number]
 
 export interface Policy {
   readonly action: Action
@@ -44,24 +45,8 @@ const retry: Policy = {
   reason: "Unreachable",
   hint: "Snowflake is temporarily unavailable. The pipeline goes on from its last durable position."
 }
-const throttled: Policy = {
-  action: "retry",
-  reason: "Throttled",
-  hint: "Snowflake asks for patience. The pipeline slows down by itself."
-}
-const reopen: Policy = {
-  action: "reopen",
-  reason: "Fenced",
-  hint:
-    "The pipeline reopens the channel and goes on after its committed offset. If it happens again and again, look for a second runner of the same pipeline."
-}
-const split: Policy = {
-  action: "split",
-  reason: "Rejected",
-  hint: "The request is larger than Snowflake takes. Lower the sink's batch size."
-}
-const refresh: Policy = {
-  action: "refresh",
+const credentials: Policy = {
+  action: "stop",
   reason: "Unauthorized",
   hint:
     "Check account, user and auth of the sink; DESC USER shows the fingerprint of the public key that Snowflake knows."
@@ -77,64 +62,8 @@ const missing: Policy = {
   reason: "Missing",
   hint: "Check database, schema and table names in the sink's options, and the role's privileges on them."
 }
-const refused: Policy = {
-  action: "stop",
-  reason: "Rejected",
-  hint: "Look at the channel's errors in Snowflake (SHOW CHANNELS, ERROR_TABLE)."
-}
-
-const streamingCodes: Readonly<Record<string, Policy>> = {
-  STALE_CONTINUATION_TOKEN_SEQUENCER: reopen,
-  ERR_CHANNEL_HAS_INVALID_ROW_SEQUENCER: reopen,
-  ERR_CHANNEL_HAS_INVALID_CLIENT_SEQUENCER: reopen,
-  ERR_CHANNEL_MUST_BE_REOPENED: reopen,
-  ERR_CHANNEL_MUST_BE_REOPENED_DUE_TO_ROW_SEQ_GAP: reopen,
-  ERR_CHANNEL_DOES_NOT_EXIST_OR_IS_NOT_AUTHORIZED: reopen,
-  STALE_PIPE_CACHE: reopen,
-  ERR_CHANNEL_HAS_UNCOMMITTED_DATA: {
-    action: "retry",
-    reason: "Fenced",
-    hint: "An earlier writer's rows are still being committed. The pipeline tries again."
-  },
-  ERR_OPEN_CHANNEL_IN_PROGRESS: retry,
-  ERR_GENERAL_EXCEPTION_RETRY_REQUEST: retry,
-  ERR_PIPE_IN_INVALID_STATE: refused,
-  ERR_PIPE_DOES_NOT_EXIST_OR_NOT_AUTHORIZED: missing,
-  ERR_TABLE_DOES_NOT_EXIST_NOT_AUTHORIZED: missing,
-  ReceiverSaturated: throttled,
-  MemoryThresholdExceeded: throttled,
-  MemoryThresholdExceededInContainer: throttled,
-  HttpRetryableClientError: retry,
-  "390144": refresh,
-  "390189": { ...forbidden, hint: "Grant the role to the sink's user, or name another one." }
-}
-
-/** What to do about an answer of the streaming API. `code` is undefined when the body named none. */
-export const streaming = (status: number, code: string | undefined): Policy => {
-  // Whatever the code says: the same request would be as large again.
-  if (status === 413) return split
-  const known = code === undefined ? undefined : streamingCodes[code]
-  if (known !== undefined) return known
-  if (status === 401) return refresh
-  if (status === 403) return forbidden
-  if (status === 404) return missing
-  if (status === 410) return reopen
-  if (status === 429) return throttled
-  if (status === 408 || status >= 500) return retry
-  return refused
-}
-
-/** Whether a `channel_status_code` says that the channel works. */
-export const isHealthy = (channelStatusCode: string): boolean =>
-  channelStatusCode === "SUCCESS" || channelStatusCode === "ACTIVE" || channelStatusCode === "0"
-
-/** What to do about a channel whose status is not healthy. */
-export const channelStatus = (channelStatusCode: string): Policy => streamingCodes[channelStatusCode] ?? reopen
-
 /** Code for uploads to the stage that failed, which the driver reports without one. */
 export const uploadFailed = "upload"
-
-const credentials: Policy = { ...refresh, action: "stop" }
 
 const sqlCodes: Readonly<Record<string, Policy>> = {
   "390100": credentials,
@@ -172,6 +101,12 @@ const sqlCodes: Readonly<Record<string, Policy>> = {
   "002043": missing,
   "003001": forbidden
 }
+
+/** The codes that are known, for the page about errors. */
+export const sqlEntries: ReadonlyArray<readonly [code: string, policy: Policy]> = Object.entries(sqlCodes).sort((
+  [a],
+  [b]
+) => a < b ? -1 : 1)
 
 /**
  * Whether a code is Node's or the HTTP client's for a connection that failed or an answer of 5xx. Others of theirs (ERR_BAD_REQUEST: an

@@ -21,23 +21,19 @@ import type { Credentials } from "./Credentials.ts"
 import * as ErrorPolicy from "./ErrorPolicy.ts"
 import * as Identifier from "./Identifier.ts"
 import * as KeyPair from "./KeyPair.ts"
+import type { ChannelStatus } from "./StreamingAnswer.ts"
+import * as StreamingAnswer from "./StreamingAnswer.ts"
+import * as StreamingErrors from "./StreamingErrors.ts"
 import type { ObjectName } from "./TableLayout.ts"
 
 /** A refused or failed call: what to do, Snowflake's code when it named one, and the error to end with. */
 export class StreamingFailure
   extends Schema.TaggedError<StreamingFailure>("@etl-stream/sink-snowflake/StreamingFailure")("StreamingFailure", {
-    action: Schema.Literals(["retry", "refresh", "reopen", "split", "stop"]),
+    action: Schema.Literals(ErrorPolicy.actions),
     code: Schema.UndefinedOr(Schema.String),
     error: ConnectorError.ConnectorError
   })
 {}
-
-export interface ChannelStatus {
-  readonly code: string
-  readonly committed: string | undefined
-  /** Rows that Snowflake skipped since the channel was created. */
-  readonly errors: number
-}
 
 export interface Opened {
   readonly continuationToken: string
@@ -72,39 +68,7 @@ export interface StreamingClient {
   readonly drop: (table: ObjectName, channel: string) => Effect.Effect<void, StreamingFailure>
 }
 
-const count = Schema.optionalKey(Schema.NullOr(Schema.Finite))
-const Status = Schema.Struct({
-  channel_status_code: Schema.String,
-  last_committed_offset_token: Schema.optionalKey(Schema.NullOr(Schema.String)),
-  // The documentation has both names.
-  rows_error_count: count,
-  rows_errors: count
-})
-const OpenAnswer = Schema.fromJsonString(
-  Schema.Struct({ next_continuation_token: Schema.String, channel_status: Status })
-)
-const AppendAnswer = Schema.fromJsonString(Schema.Struct({
-  next_continuation_token: Schema.String,
-  status_code: Schema.optionalKey(Schema.NullOr(Schema.Union([Schema.Finite, Schema.String])))
-}))
-const StatusAnswer = Schema.fromJsonString(Schema.Struct({ channel_statuses: Schema.Record(Schema.String, Status) }))
-const ErrorAnswer = Schema.fromJsonString(Schema.Union([
-  Schema.String,
-  Schema.Struct({ code: Schema.optionalKey(Schema.String), error_code: Schema.optionalKey(Schema.String) })
-]))
-const HostAnswer = Schema.fromJsonString(Schema.Struct({ hostname: Schema.String }))
-const TokenAnswer = Schema.fromJsonString(Schema.Union([
-  Schema.String,
-  Schema.Struct({ token: Schema.String }),
-  Schema.Struct({ access_token: Schema.String })
-]))
 const TokenClaims = Schema.fromJsonString(Schema.Struct({ exp: Schema.Finite }))
-
-const statusOf = (status: typeof Status.Type): ChannelStatus => ({
-  code: status.channel_status_code,
-  committed: status.last_committed_offset_token ?? undefined,
-  errors: status.rows_error_count ?? status.rows_errors ?? 0
-})
 
 /** Code of a refusal to open a channel while rows of an earlier writer are being committed. */
 export const uncommittedData = "ERR_CHANNEL_HAS_UNCOMMITTED_DATA"
@@ -131,15 +95,11 @@ interface Token {
 
 interface Request {
   readonly what: string
+  readonly occasion?: StreamingErrors.Occasion
   readonly url: string
   readonly method: "GET" | "POST" | "PUT" | "DELETE"
   readonly headers: Readonly<Record<string, string>>
   readonly body?: string | Uint8Array
-}
-
-const codeOf = (body: string): string | undefined => {
-  const parsed = Option.getOrUndefined(Schema.decodeOption(ErrorAnswer)(body))
-  return typeof parsed === "string" ? parsed : parsed?.code ?? parsed?.error_code
 }
 
 /** One request: the body of a 2xx answer, or what to do about anything else. */
@@ -187,9 +147,8 @@ const exchange = (request: Request): Effect.Effect<string, StreamingFailure> =>
     }),
     Effect.flatMap(({ status, text }) => {
       if (status >= 200 && status < 300) return Effect.succeed(text)
-      const code = codeOf(text)
-      const policy = ErrorPolicy.streaming(status, code)
-      const { action, hint, reason } = policy
+      const code = StreamingAnswer.codeOf(text)
+      const { action, hint, reason } = StreamingErrors.refusal(status, code, request.occasion)
       // The message isn't passed on: it may quote values of rows.
       const error = ErrorPolicy.failure(
         reason,
@@ -208,6 +167,17 @@ const unexpected = (what: string): StreamingFailure =>
       "Protocol",
       `${what} got an answer of another form than documented`,
       "Report it with the version of this package."
+    )
+  })
+
+const unreadable = (what: string): StreamingFailure =>
+  new StreamingFailure({
+    action: "reopen",
+    code: undefined,
+    error: ErrorPolicy.failure(
+      "Fenced",
+      `${what} got an answer of another form than documented, so that it isn't known whether they were taken`,
+      "The pipeline reopens the channel and goes on after its committed offset. If it happens again and again, look for a proxy that answers instead of Snowflake."
     )
   })
 
@@ -260,7 +230,7 @@ export const make = (config: Config, credentials: Credentials): StreamingClient 
       method: "GET",
       headers: authorization(yield* bearer)
     })
-    const answer = Option.getOrUndefined(Schema.decodeOption(HostAnswer)(text))?.hostname ?? text.trim()
+    const answer = Option.getOrUndefined(Schema.decodeOption(StreamingAnswer.Host)(text))?.hostname ?? text.trim()
     if (!/^[\w.-]+(:\d+)?$/.test(answer)) return yield* unexpected("Asking for the ingest host")
     // Underscores in the host end in internal errors (documented); the token's scope has to name the same spelling.
     host = answer.replaceAll("_", "-")
@@ -280,13 +250,13 @@ export const make = (config: Config, credentials: Credentials): StreamingClient 
       body: new URLSearchParams({ grant_type: "urn:ietf:params:oauth:grant-type:jwt-bearer", scope }).toString()
     }).pipe(Effect.catch((failure) =>
       // Only key-pair tokens are documented for the exchange; the others may have to be presented as they are.
-      credentials._tag !== "KeyPair" && (failure.action === "stop" || failure.action === "refresh")
+      credentials._tag !== "KeyPair" && failure.action !== "retry"
         ? Effect.succeed(undefined)
         : Effect.fail(failure)
     ))
     const now = yield* Clock.currentTimeMillis
     if (text === undefined) return { ...credential, renewAtMillis: now + defaultTokenSeconds * 1000 }
-    const parsed = Option.getOrUndefined(Schema.decodeOption(TokenAnswer)(text)) ?? text.trim()
+    const parsed = Option.getOrUndefined(Schema.decodeOption(StreamingAnswer.Token)(text)) ?? text.trim()
     const value = typeof parsed === "string" ? parsed : "token" in parsed ? parsed.token : parsed.access_token
     const claims = Schema.decodeOption(TokenClaims)(
       Buffer.from(value.split(".")[1] ?? "", "base64url").toString()
@@ -344,6 +314,7 @@ export const make = (config: Config, credentials: Credentials): StreamingClient 
       const what = `Opening the channel ${channel} of ${table.name}`
       const text = yield* call(`/v2/streaming${channelPath(table, channel)}?requestId=${randomUUID()}`, {
         what,
+        occasion: "open",
         method: "PUT",
         headers: json,
         body: JSON.stringify({
@@ -351,8 +322,11 @@ export const make = (config: Config, credentials: Credentials): StreamingClient 
           ...(options.failOnUncommittedRows ? { fail_on_uncommitted_rows: true } : {})
         })
       })
-      const answer = yield* decode(what, OpenAnswer, text)
-      return { continuationToken: answer.next_continuation_token, status: statusOf(answer.channel_status) }
+      const answer = yield* decode(what, StreamingAnswer.Open, text)
+      return {
+        continuationToken: answer.next_continuation_token,
+        status: StreamingAnswer.statusOf(answer.channel_status)
+      }
     }),
     append: Effect.fn("StreamingClient.append")(function*(table, channel, append) {
       const what = `Appending rows to ${table.name}`
@@ -365,21 +339,23 @@ export const make = (config: Config, credentials: Credentials): StreamingClient 
       })
       const text = yield* call(`/v2/streaming/data${channelPath(table, channel)}/rows?${query}`, {
         what,
+        occasion: "append",
         method: "POST",
         headers: { "content-type": "application/x-ndjson", "content-encoding": append.encoding },
         body: append.body
       })
-      const answer = yield* decode(what, AppendAnswer, text)
-      if (Number(answer.status_code ?? 0) !== 0) {
-        const policy = ErrorPolicy.channelStatus(String(answer.status_code))
-        const error = ErrorPolicy.failure(
-          policy.reason,
-          `${what} was refused with status code ${answer.status_code}`,
-          policy.hint
-        )
-        return yield* new StreamingFailure({ action: policy.action, code: String(answer.status_code), error })
+      const answer = Option.getOrUndefined(Schema.decodeOption(StreamingAnswer.Append)(text))
+      const statusCode = answer?.status_code ?? 0
+      if (Number(statusCode) !== 0) {
+        const { action, hint, reason } = StreamingErrors.appendStatus(statusCode)
+        const code = StreamingAnswer.statusCodeOf(statusCode)
+        const error = ErrorPolicy.failure(reason, `${what} was refused with status code ${code ?? "unknown"}`, hint)
+        return yield* new StreamingFailure({ action, code, error })
       }
-      return answer.next_continuation_token
+      const next = answer?.next_continuation_token ?? undefined
+      // The rows may have been taken: what is committed will tell.
+      if (next === undefined) return yield* unreadable(what)
+      return next
     }),
     statuses: Effect.fn("StreamingClient.statuses")(function*(table, channels) {
       const what = `Asking for the channel status of ${table.name}`
@@ -389,8 +365,8 @@ export const make = (config: Config, credentials: Credentials): StreamingClient 
         headers: json,
         body: JSON.stringify({ channel_names: channels })
       })
-      const { channel_statuses } = yield* decode(what, StatusAnswer, text)
-      return new Map(Object.entries(channel_statuses).map(([name, status]) => [name, statusOf(status)]))
+      const { channel_statuses } = yield* decode(what, StreamingAnswer.Statuses, text)
+      return new Map(Object.entries(channel_statuses).map(([name, status]) => [name, StreamingAnswer.statusOf(status)]))
     }),
     drop: Effect.fn("StreamingClient.drop")(function*(table, channel) {
       yield* call(`/v2/streaming${channelPath(table, channel)}?requestId=${randomUUID()}`, {

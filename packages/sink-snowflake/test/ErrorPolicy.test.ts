@@ -14,18 +14,6 @@ import * as TableLayout from "../src/TableLayout.ts"
 import * as Batches from "./Batches.ts"
 
 describe("ErrorPolicy", () => {
-  it("tells what to do about each answer of the streaming API", () => {
-    const action = (status: number, code?: string) => ErrorPolicy.streaming(status, code).action
-    assert.strictEqual(action(400, "STALE_CONTINUATION_TOKEN_SEQUENCER"), "reopen")
-    assert.strictEqual(action(409, "ERR_CHANNEL_HAS_UNCOMMITTED_DATA"), "retry")
-    assert.strictEqual(action(401), "refresh")
-    assert.strictEqual(action(403), "stop")
-    assert.strictEqual(action(413), "split")
-    for (const status of [408, 429, 500, 502, 503, 504]) assert.strictEqual(action(status), "retry")
-    assert.strictEqual(action(400, "SOMETHING_NEW"), "stop")
-    assert.strictEqual(ErrorPolicy.streaming(429, undefined).reason, "Throttled")
-  })
-
   it("tells what is missing, forbidden or out of reach", () => {
     const reason = (code: string, sqlState?: string) => ErrorPolicy.sql(code, sqlState).reason
     assert.strictEqual(reason("390144"), "Unauthorized")

@@ -164,6 +164,36 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("Faults", (
       yield* exactly(local, "halved", 40)
     }))
 
+  it.effect("finds the row that a request is refused for, and names its position and table", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      yield* Effect.scoped(Effect.gen(function*() {
+        const { table } = yield* opened(local, "refusedrow")
+        // Twenty rows are halved five times, and then the first one is alone.
+        yield* local.fault("streaming", {
+          kind: "status",
+          endpoint: "append",
+          status: 400,
+          body: { code: "ERR_MALFORMED_ROWS", message: "Row 1: 'note'" },
+          count: 6
+        })
+        const error = (yield* Effect.flip(table.rows(inserts("refusedrow", 0, 20)))) as ConnectorError // the sink's only error type
+        assert.strictEqual(error.reason, "Rejected")
+        assert.strictEqual(error.table, "public.refusedrow")
+        assert.include(error.message, Sequence.format(at(0)))
+        assert.notInclude(JSON.stringify(error), "note")
+        assert.deepStrictEqual(table.reported, [])
+      }))
+      yield* local.clearFaults
+      const running = yield* Local.run(local, {}, "refusedrow")
+      const table = yield* running.open(named("refusedrow"))
+      assert.strictEqual(table.writer.position.committed?.commit, 9n)
+      yield* table.rows(inserts("refusedrow", 0, 20))
+      yield* table.durable(at(19))
+      yield* running.sink.settle
+      yield* exactly(local, "refusedrow", 20)
+    }))
+
   it.effect(
     "repeats uploads that the stage's storage refuses, and ends the run as unreachable when it goes on",
     () =>

@@ -84,7 +84,7 @@ describe("StreamingClient", () => {
       const opened = yield* open(StreamingClient.make(config, { _tag: "KeyPair", keyPair: yield* keyPair }))
       assert.deepStrictEqual(opened, {
         continuationToken: "c1",
-        status: { code: "ACTIVE", committed: undefined, errors: 3 }
+        status: { code: "ACTIVE", committed: undefined, errors: 3, lastError: undefined }
       })
       assert.deepStrictEqual(asked.map(({ path, type }) => [path.split("?")[0], type]), [
         ["/v2/streaming/hostname", "KEYPAIR_JWT"],
