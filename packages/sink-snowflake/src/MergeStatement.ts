@@ -17,33 +17,9 @@
  * Tables without a key are multisets: per row key the copies to add or to remove are inserts minus deletes.
  */
 import { literal, quote } from "./Identifier.ts"
+import type { Contents, Window } from "./JournalWindow.ts"
 import type { ColumnLayout, ObjectName, TableLayout } from "./TableLayout.ts"
 import { Metadata, sqlName } from "./TableLayout.ts"
-
-/** Changes with `after < _ETL_SEQ <= upTo`. */
-export interface Window {
-  readonly after: string
-  readonly upTo: string
-  /** Whether the target may hold rows of snapshots that were taken after the window's beginning. */
-  readonly amidCopy: boolean
-}
-
-/** What a window holds, as found by `inspect` and `unsent`. */
-export interface Contents {
-  readonly rows: number
-  /** The last change; before the window's end when Snowflake doesn't show all of it yet. */
-  readonly last: string | undefined
-  /** The window's end: the last change, but never the first half of a change of key. Undefined when there is nothing. */
-  readonly upTo: string | undefined
-  /** Sequence of the last truncate. */
-  readonly truncated: string | undefined
-  /** Whether any change left columns unsent. */
-  readonly partial: boolean
-  /** Whether a change of key did. */
-  readonly moved: boolean
-  /** Row-removing changes, for tables without a key. */
-  readonly removes: number
-}
 
 const op = quote(Metadata.op)
 const sequence = quote(Metadata.sequence)

@@ -1,5 +1,5 @@
 /**
- * Merges a table's journal into its target, when there is something to merge.
+ * Merges a table's journal into its target, when there is something to merge, in the way of the table's mode.
  *
  * Knows how far the table is merged and asks the channel how far it is committed; while the two are equal no statement is
  * issued, so an idle pipeline leaves the warehouse asleep. A merge looks at the window first, then does everything in one transaction that
@@ -7,6 +7,7 @@
  */
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import type { SequenceText } from "@etl-stream/core/Sequence"
+import * as Sequence from "@etl-stream/core/Sequence"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -15,9 +16,10 @@ import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
 import type { Config } from "./Config.ts"
 import { failure } from "./ErrorPolicy.ts"
+import type { Contents, Window, WindowApplier } from "./JournalWindow.ts"
 import * as MergeStatement from "./MergeStatement.ts"
-import type { Session, SqlClient } from "./SqlClient.ts"
-import type { StateTable } from "./StateTable.ts"
+import type { SqlClient } from "./SqlClient.ts"
+import type { Finished, StateTable } from "./StateTable.ts"
 import { mergedByCopy } from "./StateTable.ts"
 import type { TableLayout } from "./TableLayout.ts"
 
@@ -32,25 +34,24 @@ const Inspected = Schema.Struct({
   moved: Schema.FiniteFromString,
   removes: Schema.FiniteFromString
 })
-const UnsentSet = Schema.Struct({ unsent: Schema.fromJsonString(Schema.Array(Schema.String)) })
+
+export type CopySpan = Pick<Finished, "position" | "copiedTo">
 
 /** How long committed rows may take to be visible to SELECT: some ten seconds. */
 const visibility = Schedule.max([Schedule.exponential("100 millis"), Schedule.recurs(7)])
-
-/** Rounds of doubling reach 2^32 links. */
-const maxRounds = 32
 
 export class Merger {
   private readonly sql: SqlClient
   private readonly state: StateTable
   private readonly config: Config
+  private readonly apply: WindowApplier
   private layout: TableLayout
   /** Excludes merges from copies and schema changes of the same table. */
   readonly lock = Semaphore.makeUnsafe(1)
   /** The last sequence merged; undefined until the table's copy is complete. */
   private merged: SequenceText | undefined
-  /** Position of the latest snapshot that the table was copied in. */
-  private copiedTo: bigint | undefined
+  /** Where the table's copy began, and the latest snapshot that it was read in. */
+  private copied: CopySpan | undefined
   private waitingSince: number | undefined
   /** Changes that are written and not merged: never too few. At a start it isn't known how many the journal holds. */
   private waiting = Number.POSITIVE_INFINITY
@@ -64,22 +65,24 @@ export class Merger {
     state: StateTable,
     config: Config,
     layout: TableLayout,
+    apply: WindowApplier,
     merged: SequenceText | undefined,
-    copiedTo?: bigint
+    copied?: CopySpan
   ) {
     this.sql = sql
     this.state = state
     this.config = config
     this.layout = layout
+    this.apply = apply
     this.merged = merged
-    this.copiedTo = copiedTo
+    this.copied = copied
   }
 
   /** The table's shape or position is another one from now on; undefined `merged`: it is being copied. */
-  reset(layout: TableLayout, merged: SequenceText | undefined, copiedTo?: bigint): void {
+  reset(layout: TableLayout, merged: SequenceText | undefined, copied?: CopySpan): void {
     this.layout = layout
     this.merged = merged
-    this.copiedTo = copiedTo
+    this.copied = copied
     this.waitingSince = undefined
   }
 
@@ -114,36 +117,16 @@ export class Merger {
     return Effect.gen({ self: this }, function*() {
       const { layout } = this
       const table = layout.id
-      const contents = yield* this.visible({ after: merged, upTo: committed, amidCopy: false })
+      const contents = yield* this.visible({ after: merged, upTo: committed, amidCopy: undefined })
       // The first half of a change of key alone: the other half comes.
       if (contents.upTo === undefined) return
-      const window: MergeStatement.Window = {
-        after: merged,
-        upTo: contents.upTo,
-        amidCopy: this.copiedTo !== undefined && merged < mergedByCopy(this.copiedTo)
-      }
-      const what = `Merging ${table}`
-      const columns = contents.partial ? yield* this.unsentColumns(window) : new Set<string>()
+      const window: Window = { after: merged, upTo: contents.upTo, amidCopy: this.amidCopy(merged) }
       yield* this.sql.use((session) =>
         Effect.gen({ self: this }, function*() {
-          const moved = layout.keys.length > 0 && contents.moved
-          if (moved) yield* session.execute({ what, sql: MergeStatement.createLinks(layout), table })
+          const apply = yield* this.apply(session, layout, window, contents)
           yield* session.transaction(
-            what,
-            Effect.gen({ self: this }, function*() {
-              if (contents.truncated !== undefined) {
-                yield* session.execute({
-                  what,
-                  sql: MergeStatement.empty(layout, window, contents.truncated),
-                  table
-                })
-              }
-              if (moved) {
-                yield* this.resolveLinks(session, window, contents)
-              }
-              yield* this.apply(session, window, contents, columns)
-              yield* this.state.advance(session, layout, merged, window.upTo)
-            }),
+            `Merging ${table}`,
+            Effect.andThen(apply, this.state.advance(session, layout, merged, window.upTo)),
             () => {
               this.merged = window.upTo
               this.waitingSince = undefined
@@ -155,6 +138,14 @@ export class Merger {
       yield* Effect.logDebug("merged").pipe(Effect.annotateLogs({ table, rows: contents.rows, position: window.upTo }))
       yield* this.prune(window.upTo)
     }).pipe(Effect.withSpan("Merger.merge", { attributes: { table: this.layout.id } }))
+  }
+
+  private amidCopy(merged: SequenceText): Window["amidCopy"] {
+    if (this.copied === undefined) return undefined
+    const { copiedTo, position } = this.copied
+    return merged < mergedByCopy(copiedTo)
+      ? { after: mergedByCopy(position), upTo: Sequence.format(Sequence.make(copiedTo, 0n)) }
+      : undefined
   }
 
   /** Whether enough has gathered, or it has waited long enough. */
@@ -170,7 +161,7 @@ export class Merger {
    * What the window holds. Its end was committed, so it is the sequence of a row: while Snowflake doesn't show that row yet, it is
    * looked for again. It must not be passed over, nor must rows around it.
    */
-  private visible(window: MergeStatement.Window): Effect.Effect<MergeStatement.Contents, Failed> {
+  private visible(window: Window): Effect.Effect<Contents, Failed> {
     return this.inspect(window).pipe(
       Effect.repeat({ schedule: visibility, until: ({ last }) => last === window.upTo }),
       Effect.flatMap((contents) =>
@@ -184,7 +175,7 @@ export class Merger {
     )
   }
 
-  private inspect(window: MergeStatement.Window): Effect.Effect<MergeStatement.Contents, Failed> {
+  private inspect(window: Window): Effect.Effect<Contents, Failed> {
     return Effect.gen({ self: this }, function*() {
       const table = this.layout.id
       const { rows } = yield* this.sql.execute({
@@ -202,85 +193,6 @@ export class Merger {
         moved: found.moved > 0,
         removes: found.removes
       }
-    })
-  }
-
-  private unsentColumns(window: MergeStatement.Window): Effect.Effect<ReadonlySet<string>, Failed> {
-    return Effect.gen({ self: this }, function*() {
-      const table = this.layout.id
-      const { rows } = yield* this.sql.execute({
-        what: `Looking for unsent columns of ${table}`,
-        sql: MergeStatement.unsent(this.layout, window),
-        table
-      })
-      const sets = yield* Effect.forEach(rows, (row) => this.decode(UnsentSet, row))
-      return new Set(sets.flatMap(({ unsent }) => unsent))
-    })
-  }
-
-  private resolveLinks(
-    session: Session,
-    window: MergeStatement.Window,
-    contents: MergeStatement.Contents
-  ): Effect.Effect<void, Failed> {
-    return Effect.gen({ self: this }, function*() {
-      const what = `Following changes of key in ${this.layout.id}`
-      const table = this.layout.id
-      for (const sql of MergeStatement.fillLinks(this.layout, window, contents)) {
-        yield* session.execute({ what, sql, table })
-      }
-      for (let round = 0; round < maxRounds; round++) {
-        const { changed } = yield* session.execute({ what, sql: MergeStatement.resolveLinks(this.layout), table })
-        if (changed === 0) return
-      }
-      return yield* failure(
-        "Protocol",
-        `Changes of key in ${table} lead back to themselves`,
-        "Report it; copy the table again.",
-        { table }
-      )
-    })
-  }
-
-  private apply(
-    session: Session,
-    window: MergeStatement.Window,
-    contents: MergeStatement.Contents,
-    unsentColumns: ReadonlySet<string>
-  ): Effect.Effect<void, Failed> {
-    return Effect.gen({ self: this }, function*() {
-      const { layout } = this
-      const table = layout.id
-      const what = `Merging ${table}`
-      if (layout.keys.length > 0) {
-        yield* session.execute({ what, sql: MergeStatement.merge(layout, window, contents, unsentColumns), table })
-        return
-      }
-      if (!layout.keyless) {
-        yield* session.execute({ what, sql: MergeStatement.append(layout, window, contents), table })
-        return
-      }
-      if (contents.removes > 0) {
-        const { rows } = yield* session.execute({
-          what,
-          sql: MergeStatement.countRemoved(layout, window, contents),
-          table
-        })
-        const { changed } = yield* session.execute({
-          what,
-          sql: MergeStatement.removeCopies(layout, window, contents),
-          table
-        })
-        if (changed !== Number(rows[0]?.["copies"])) {
-          return yield* failure(
-            "Lost",
-            `Changes of ${table} remove rows that the target doesn't hold`,
-            "The target was changed by something else, or the table's columns changed: copy the table again (delete its row from the state table TABLES).",
-            { table }
-          )
-        }
-      }
-      yield* session.execute({ what, sql: MergeStatement.addCopies(layout, window, contents), table })
     })
   }
 

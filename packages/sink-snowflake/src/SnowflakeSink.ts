@@ -23,8 +23,9 @@ import * as Credentials from "./Credentials.ts"
 import { failure } from "./ErrorPolicy.ts"
 import * as Identifier from "./Identifier.ts"
 import * as LargeRow from "./LargeRow.ts"
-import { Merger } from "./Merger.ts"
+import { type CopySpan, Merger } from "./Merger.ts"
 import * as MergeStatement from "./MergeStatement.ts"
+import * as MirrorWindow from "./MirrorWindow.ts"
 import { NdjsonEncoder } from "./NdjsonEncoder.ts"
 import { SnapshotLoader } from "./SnapshotLoader.ts"
 import type { SqlClient } from "./SqlClient.ts"
@@ -124,6 +125,12 @@ const begin = Effect.fn("SnowflakeSink.begin")(function*(shared: Shared, tables:
   )
 })
 
+/** Undefined for a copy of a version that didn't keep where it ended: all of its rows are of one snapshot. */
+const copiedOf = (known: StateTable.TableState | undefined): CopySpan | undefined =>
+  known?.copied === undefined || known.copiedTo === undefined
+    ? undefined
+    : { position: known.copied, copiedTo: known.copiedTo }
+
 /** What is held of a table, for the engine. Of an unfinished copy's changes the journal holds what its channel has committed. */
 const positionOf = (
   known: StateTable.TableState | undefined,
@@ -202,7 +209,15 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     )
   }
   const mergeable = layout.mode === "mirror" && otherKey === undefined
-  const merger = new Merger(sql, state, config, layout, mergeable ? merged : undefined, known?.copiedTo)
+  const merger = new Merger(
+    sql,
+    state,
+    config,
+    layout,
+    MirrorWindow.apply,
+    mergeable ? merged : undefined,
+    copiedOf(known)
+  )
   const loader = new SnapshotLoader(sql, state, shared.stage, config, layout, left)
   const open: OpenTable = { id: layout.id, merger, committed: () => channel.committed }
   shared.tables.add(open)
@@ -277,7 +292,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     merger.reset(
       layout,
       layout.mode === "mirror" ? StateTable.mergedByFinished(layout, finished) : undefined,
-      finished.copiedTo
+      finished
     )
   })
 

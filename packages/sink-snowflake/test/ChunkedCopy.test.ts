@@ -10,6 +10,7 @@ import * as Layer from "effect/Layer"
 import * as fc from "fast-check"
 import { literal, quote } from "../src/Identifier.ts"
 import { Merger } from "../src/Merger.ts"
+import * as MirrorWindow from "../src/MirrorWindow.ts"
 import * as StateTable from "../src/StateTable.ts"
 import * as TableDdl from "../src/TableDdl.ts"
 import * as Layout from "../src/TableLayout.ts"
@@ -64,7 +65,13 @@ const prepare = Effect.fnUntraced(function*(local: Local.Local, name: string, co
       }) VALUES ${ChunkedCopy.journalRows(layout, copy.changes.flat()).join(", ")}`
     )
   }
-  return { layout, merger: new Merger(local.sql, state, local.config(), layout, merged, copy.copiedTo) }
+  return {
+    layout,
+    merger: new Merger(local.sql, state, local.config(), layout, MirrorWindow.apply, merged, {
+      position: copy.base,
+      copiedTo: copy.copiedTo
+    })
+  }
 })
 
 layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("A copy by chunks", (it) => {

@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { literal, quote } from "../src/Identifier.ts"
 import { Merger } from "../src/Merger.ts"
+import * as MirrorWindow from "../src/MirrorWindow.ts"
 import type * as SqlClient from "../src/SqlClient.ts"
 import * as StateTable from "../src/StateTable.ts"
 import * as TableDdl from "../src/TableDdl.ts"
@@ -55,7 +56,7 @@ const replay = Effect.fnUntraced(
         Layout.journalColumns(layout).map(({ name }) => quote(name)).join(", ")
       }) VALUES ${journalRows(layout, steps.flatMap(({ changes }) => changes)).join(", ")}`
     )
-    const merger = new Merger(local.sql, state, local.config(), layout, begin)
+    const merger = new Merger(local.sql, state, local.config(), layout, MirrorWindow.apply, begin)
     const next = Model.random(seed + 1000)
     for (let at = -1; at < steps.length - 1;) {
       at = Math.min(steps.length - 1, at + 1 + next(next(2) === 0 ? 4 : 40))
@@ -136,6 +137,7 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("Merge", (i
         StateTable.make(local.sql, "model401", "RAW", "ETL_STREAM"),
         local.config(),
         layout,
+        MirrorWindow.apply,
         begin
       )
       const [last] = yield* local.query(`SELECT MAX("_ETL_SEQ") AS "S" FROM ${Layout.sqlName(layout.journal)}`)
@@ -179,7 +181,7 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("Merge", (i
             return yield* local.sql.execute(statement)
           })
       }
-      const merger = new Merger(delayed, state, local.config(), layout, merged)
+      const merger = new Merger(delayed, state, local.config(), layout, MirrorWindow.apply, merged)
       yield* merger.merge(late, true)
       assert.strictEqual(looks, 3)
       assert.strictEqual((yield* targetRows(local, layout)).length, 2)

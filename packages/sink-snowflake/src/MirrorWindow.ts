@@ -1,0 +1,122 @@
+/**
+ * How a mirror takes a window of its journal: the target becomes what the table is at the window's end.
+ *
+ * Tables with a key take one MERGE, before which changes of key that left columns unsent are followed; those without a key lose and gain copies of rows.
+ */
+import type * as ConnectorError from "@etl-stream/core/ConnectorError"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { failure } from "./ErrorPolicy.ts"
+import type { Contents, Window, WindowApplier } from "./JournalWindow.ts"
+import * as MergeStatement from "./MergeStatement.ts"
+import type { Session } from "./SqlClient.ts"
+import type { TableLayout } from "./TableLayout.ts"
+
+type Failed = ConnectorError.ConnectorError
+
+const UnsentSet = Schema.Struct({ unsent: Schema.fromJsonString(Schema.Array(Schema.String)) })
+
+/** Rounds of doubling reach 2^32 links. */
+const maxRounds = 32
+
+/** Names of the columns that some change of the window left unsent. */
+export const unsentColumns = (
+  session: Session,
+  layout: TableLayout,
+  window: Window
+): Effect.Effect<ReadonlySet<string>, Failed> =>
+  Effect.gen(function*() {
+    const table = layout.id
+    const { rows } = yield* session.execute({
+      what: `Looking for unsent columns of ${table}`,
+      sql: MergeStatement.unsent(layout, window),
+      table
+    })
+    const sets = yield* Effect.forEach(rows, (row) =>
+      Effect.mapError(
+        Schema.decodeUnknownEffect(UnsentSet)(row),
+        () =>
+          failure(
+            "Protocol",
+            `The journal of ${table} holds another list of unsent columns than expected`,
+            "Report it.",
+            { table }
+          )
+      ))
+    return new Set(sets.flatMap(({ unsent }) => unsent))
+  })
+
+/** Fills the session's table of links, which must exist, for the window. */
+export const resolveLinks = (
+  session: Session,
+  layout: TableLayout,
+  window: Window,
+  contents: Contents
+): Effect.Effect<void, Failed> =>
+  Effect.gen(function*() {
+    const table = layout.id
+    const what = `Following changes of key in ${table}`
+    for (const sql of MergeStatement.fillLinks(layout, window, contents)) yield* session.execute({ what, sql, table })
+    for (let round = 0; round < maxRounds; round++) {
+      const { changed } = yield* session.execute({ what, sql: MergeStatement.resolveLinks(layout), table })
+      if (changed === 0) return
+    }
+    return yield* failure(
+      "Protocol",
+      `Changes of key in ${table} lead back to themselves`,
+      "Report it; copy the table again.",
+      { table }
+    )
+  })
+
+/** Tables without a key: first the copies that go, then those that come. */
+const countCopies = (
+  session: Session,
+  layout: TableLayout,
+  window: Window,
+  contents: Contents
+): Effect.Effect<void, Failed> =>
+  Effect.gen(function*() {
+    const table = layout.id
+    const what = `Merging ${table}`
+    if (contents.removes > 0) {
+      const { rows } = yield* session.execute({
+        what,
+        sql: MergeStatement.countRemoved(layout, window, contents),
+        table
+      })
+      const { changed } = yield* session.execute({
+        what,
+        sql: MergeStatement.removeCopies(layout, window, contents),
+        table
+      })
+      if (changed !== Number(rows[0]?.["copies"])) {
+        return yield* failure(
+          "Lost",
+          `Changes of ${table} remove rows that the target doesn't hold`,
+          "The target was changed by something else, or the table's columns changed: copy the table again (delete its row from the state table TABLES).",
+          { table }
+        )
+      }
+    }
+    yield* session.execute({ what, sql: MergeStatement.addCopies(layout, window, contents), table })
+  })
+
+export const apply: WindowApplier = Effect.fnUntraced(function*(session, layout, window, contents) {
+  const table = layout.id
+  const what = `Merging ${table}`
+  const keyed = layout.keys.length > 0
+  const moved = keyed && contents.moved
+  const unsent = keyed && contents.partial ? yield* unsentColumns(session, layout, window) : new Set<string>()
+  if (moved) yield* session.execute({ what, sql: MergeStatement.createLinks(layout), table })
+  return Effect.gen(function*() {
+    if (contents.truncated !== undefined) {
+      yield* session.execute({ what, sql: MergeStatement.empty(layout, window, contents.truncated), table })
+    }
+    if (moved) yield* resolveLinks(session, layout, window, contents)
+    if (keyed) {
+      yield* session.execute({ what, sql: MergeStatement.merge(layout, window, contents, unsent), table })
+    } else if (layout.keyless) yield* countCopies(session, layout, window, contents)
+    else yield* session.execute({ what, sql: MergeStatement.append(layout, window, contents), table })
+  })
+})
