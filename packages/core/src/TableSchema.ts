@@ -35,6 +35,12 @@ export interface ColumnSchema {
   /** The type as the source calls it, for example `numeric(12,2)`: for messages and for type overrides. */
   readonly sourceType: string
   readonly nullable: boolean
+  /**
+   * What the column stays recognisable by when it is renamed: never used for another column, of another table neither. Absent when the source
+   * knows none. A source that gives it doesn't have a table copied again for a column's new name: a sink finds the column by it, and
+   * transforms leave it as it is.
+   */
+  readonly id?: string
 }
 
 /**

@@ -7,6 +7,7 @@ import { parseTableId, tableId } from "@etl-stream/core/TableSchema"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import * as SchemaPolicies from "./SchemaPolicies.ts"
 
 const secret = Schema.RedactedFromValue(Schema.NonEmptyString)
 
@@ -66,7 +67,10 @@ const Mode = Schema.Literals(["mirror", "changelog"])
 
 /** Options that one table may have of its own; absent ones are the sink's. */
 export const Table = Schema.Struct({
-  mode: Schema.optionalKey(Mode).annotate({ description: "The table's own `mode`" })
+  mode: Schema.optionalKey(Mode).annotate({ description: "The table's own `mode`" }),
+  schemaEvolution: Schema.optionalKey(SchemaPolicies.Own).annotate({
+    description: "The table's own `schemaEvolution`; what is absent is the sink's"
+  })
 })
 export type Table = typeof Table.Type
 
@@ -116,6 +120,9 @@ export const Config = Schema.Struct({
   }),
   journal: Journal.pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))).annotate({
     description: "Journal tables (mode mirror)"
+  }),
+  schemaEvolution: SchemaPolicies.SchemaPolicies.pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))).annotate({
+    description: "What happens when a table's columns change, by kind of change"
   }),
   outOfRange: Schema.Literals(["fail", "null", "clamp"]).pipe(
     Schema.withDecodingDefaultKey(Effect.succeed("fail" as const))

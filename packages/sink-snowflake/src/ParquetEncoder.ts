@@ -143,7 +143,8 @@ const carrier = (
   policy: OutOfRange,
   mode: TableLayout["mode"]
 ): Arrow.Data => {
-  switch (column.form) {
+  // What is to be text in the end keeps the form that it is written in here.
+  switch (column.quoted === true ? "text" : column.form) {
     case "int16":
     case "int32":
     case "int64":
@@ -152,7 +153,7 @@ const carrier = (
       return doubles(data, rows)
     default: {
       // JSON in a changelog is the same whether it is streamed or copied.
-      const json = mode === "changelog" && column.form === "json" ? "raw" : undefined
+      const json = mode === "changelog" && column.form === "json" && column.quoted !== true ? "raw" : undefined
       const write = ValueWriter.make(column, data, out, policy, json)
       return textColumn(rows, out, (row) => !ValueWriter.isNull(data, row) && write(row))
     }

@@ -36,6 +36,7 @@ import * as StreamingClient from "./StreamingClient.ts"
 import * as TableDdl from "./TableDdl.ts"
 import type { TableLayout } from "./TableLayout.ts"
 import * as Layout from "./TableLayout.ts"
+import * as TableShape from "./TableShape.ts"
 
 type Failed = ConnectorError.ConnectorError
 
@@ -167,18 +168,20 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
   durable: (sequence: Sequence.Sequence) => Effect.Effect<void>
 ): Effect.fn.Return<TableWriter, Failed, Scope.Scope> {
   const { config, pipeline, sql, state, watcher } = shared
-  let layout = yield* Layout.make(config, pipeline, table)
-  yield* state.register(layout)
-  const created = yield* TableDdl.ensure(sql, layout)
-  let known = shared.states.get(layout.id)
-  const left = known?.copying
-  if ((known?.copied !== undefined || left !== undefined) && (created.target || created.journal)) {
-    // The table was dropped in Snowflake: what it held has to be copied again.
-    yield* state.forget(layout)
-    known = undefined
-  }
+  const wanted = yield* Layout.make(config, pipeline, table)
+  yield* state.register(wanted)
+  const stored = shared.states.get(wanted.id)
+  const left = stored?.copying
+  const shape = yield* TableShape.settle(
+    shared,
+    wanted,
+    stored?.columns,
+    stored?.copied !== undefined || left !== undefined
+  )
+  let { columns, layout } = shape
+  const known = TableShape.voided(stored, shape)
   /** The copy that can go on; not with another key than it began with. */
-  const unfinished = created.otherKey === undefined ? known?.copying?.resumable : undefined
+  const unfinished = shape.otherKey === undefined ? known?.copying?.resumable : undefined
   const merged = known?.copied === undefined ? undefined : known.merged
   const makeChannel = (of: TableLayout) =>
     new Channel.Channel(of, shared.streaming, new NdjsonEncoder(of, config.outOfRange), {
@@ -186,7 +189,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
       writers: shared.writers
     }, durable)
   let channel = makeChannel(layout)
-  yield* openChannel(shared, channel, created.journal)
+  yield* openChannel(shared, channel, shape.journalCreated)
   if ((known?.copied !== undefined || unfinished !== undefined) && channel.skipped > 0) {
     // An earlier run ended for this; what was skipped is committed past, so going on would lose it.
     return yield* failure(
@@ -202,7 +205,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
   yield* Effect.addFinalizer(() => Effect.sync(() => watcher.remove(channel)))
 
   /** While the target has another key than the source, its journal can't be merged and nothing but a copy may follow. */
-  let { otherKey } = created
+  let { otherKey } = shape
   if (otherKey !== undefined && known?.copied !== undefined) {
     yield* Effect.logWarning("the table's key has changed: it has to be copied again").pipe(
       Effect.annotateLogs({ table: layout.id })
@@ -240,17 +243,17 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
 
   /** Everything of the old shape is committed first; then the tables are altered and the channel, whose pipe depends on them, is opened anew. */
   const reshape = Effect.fnUntraced(function*(next: TableSchema) {
-    const changed = yield* Layout.make(config, pipeline, next)
-    if (sameColumns(next, layout.table)) return yield* state.keepOrigin(changed)
+    const wanted = yield* Layout.make(config, pipeline, next)
+    if (sameColumns(next, layout.table)) return yield* state.keepOrigin(wanted)
     if (loader.copying) return yield* changedInCopy(layout.id)
     yield* channel.settled
     // With the old columns and key: one that is dropped now may still have values to merge.
     yield* merger.merge(channel.committed, true)
-    if (
-      changed.keyless !== layout.keyless ||
-      changed.keys.map(({ name }) => name).join() !== layout.keys.map(({ name }) => name).join()
-    ) return yield* keyChanged(layout.id)
-    yield* merger.lock.withPermits(1)(TableDdl.ensure(sql, changed))
+    const shape = yield* merger.lock.withPermits(1)(TableShape.settle(shared, wanted, columns, true))
+    if (shape.otherKey !== undefined || shape.layout.keyless !== layout.keyless) return yield* keyChanged(layout.id)
+    if (shape.void !== undefined) return yield* TableShape.copiedAgain(layout.id, shape.void)
+    const changed = shape.layout
+    columns = shape.columns
     const last = channel.committed
     watcher.remove(channel)
     layout = changed
@@ -280,7 +283,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
       merger.reset(layout, undefined)
       return loader.begin(layout, element)
     }))
-    if (otherKey !== undefined) yield* TableDdl.rekey(sql, layout, otherKey)
+    if (otherKey !== undefined) yield* TableShape.rekey(shared, layout, columns, otherKey)
     otherKey = undefined
     yield* channel.restart(StateTable.mergedByCopy(element.position))
     // Not before: a run that resumes the copy goes on after the channel's offset.

@@ -4,7 +4,7 @@
  * `COPYING` names the run that a copy is under way in, `COPY` the copy itself, which may go on in a later run when it has a `COPY_PLAN`;
  * `COPY_POSITION` is where it began. `COPIED` is the position of the finished copy, `COPIED_TO` that of the latest snapshot it was read in, `SETTLED` what
  * the source said at its end. `MERGED` is the sequence up to which the journal is merged, `ORIGIN` what the source recognises the copied table's
- * history by. Every change is conditional on what the writer believes, so two runners of one pipeline can't both go on: the slower one
+ * history by, `COLUMNS` what the target was given as columns. Every change is conditional on what the writer believes, so two runners of one pipeline can't both go on: the slower one
  * changes no row and ends with `Fenced`. It is changed last in a transaction, because a change locks the table for others.
  */
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
@@ -53,6 +53,8 @@ export interface TableState {
   readonly merged: Sequence.SequenceText | undefined
   /** The source's text about the history that the copy belongs to. */
   readonly origin: string | undefined
+  /** What the target was given as columns, see `KnownColumns`. */
+  readonly columns: string | undefined
 }
 
 const Position = Schema.NullOr(Schema.String.check(Schema.isPattern(/^\d{1,20}$/)))
@@ -67,7 +69,8 @@ const Row = Schema.Struct({
   COPIED_TO: Position,
   SETTLED: Position,
   MERGED: Schema.NullOr(Schema.String),
-  ORIGIN: Schema.NullOr(Schema.String)
+  ORIGIN: Schema.NullOr(Schema.String),
+  COLUMNS: Schema.NullOr(Schema.String)
 })
 const OwnerRow = Schema.Struct({ PIPELINE: Schema.String, SOURCE_TABLE: Schema.String })
 
@@ -94,6 +97,8 @@ export interface StateTable {
   readonly abandon: (tables: ReadonlyArray<TableId>) => Effect.Effect<void, Failed>
   /** Keeps the origin of the table's shape, when it has one. */
   readonly keepOrigin: (layout: TableLayout) => Effect.Effect<void, Failed>
+  /** Keeps what the target has as columns, see `KnownColumns`. */
+  readonly keepColumns: (layout: TableLayout, columns: string) => Effect.Effect<void, Failed>
   /** Forgets an earlier copy: the table has to be copied again. */
   readonly forget: (layout: TableLayout) => Effect.Effect<void, Failed>
   /** Begins a copy under a new identity, which is its first run's too; it can't be resumed before `keepPlan`. */
@@ -130,7 +135,7 @@ export interface StateTable {
 const originOf = ({ table }: TableLayout): string => table.origin === undefined ? "NULL" : literal(table.origin)
 
 /** Columns that state tables of earlier versions lack. */
-export const addedColumns = ["ORIGIN", "SETTLED", "COPIED_TO", "COPY", "COPY_POSITION", "COPY_PLAN"] as const
+export const addedColumns = ["ORIGIN", "SETTLED", "COPIED_TO", "COPY", "COPY_POSITION", "COPY_PLAN", "COLUMNS"] as const
 
 /** The SQL that creates the state table in `schema`. */
 export const create = (database: string, schema: string): string =>
@@ -155,7 +160,8 @@ const columns = [
   "COPIED_TO",
   "SETTLED",
   "MERGED",
-  "ORIGIN"
+  "ORIGIN",
+  "COLUMNS"
 ]
 
 const noCopying = `"COPYING" = NULL, "COPY" = NULL, "COPY_POSITION" = NULL, "COPY_PLAN" = NULL`
@@ -243,7 +249,8 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
         settled: positionOf(row.SETTLED),
         copying: unfinished(row, loaded),
         merged: row.MERGED ?? undefined,
-        origin: row.ORIGIN ?? undefined
+        origin: row.ORIGIN ?? undefined,
+        columns: row.COLUMNS ?? undefined
       }]))
     }),
     register: Effect.fnUntraced(function*(layout) {
@@ -292,6 +299,7 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
       layout.table.origin === undefined
         ? Effect.void
         : sql.use((session) => change(session, layout, `"ORIGIN" = ${originOf(layout)}`, "")),
+    keepColumns: (layout, columns) => sql.use((session) => change(session, layout, `"COLUMNS" = ?`, "", [columns])),
     forget: (layout) =>
       sql.use((session) =>
         Effect.andThen(

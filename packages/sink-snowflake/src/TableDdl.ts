@@ -1,51 +1,50 @@
 /**
- * Creates what is missing in Snowflake (schemas, stage, state table, journals, targets, columns) and compares what is there.
+ * Creates what is missing in Snowflake (schemas, stage, state table, journals, targets), and alters what is there.
  *
- * An existing column of another type, or an existing table that isn't ours, is an error: nothing of a source is dropped, retyped or
- * overwritten. A target whose key isn't the source's any more gets the new one when its next copy begins. Only statements that need no
- * warehouse are used to look.
+ * What becomes of columns is decided by `SchemaEvolution`. An existing table that isn't ours is an error. A target whose key isn't the
+ * source's any more gets the new one when its next copy begins. Only statements that need no warehouse are used to look.
  */
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import * as Effect from "effect/Effect"
-import * as Schema from "effect/Schema"
 import * as ChunkTable from "./ChunkTable.ts"
+import * as ColumnChange from "./ColumnChange.ts"
 import { failure } from "./ErrorPolicy.ts"
+import type { ExistingTable } from "./ExistingTable.ts"
+import { describe } from "./ExistingTable.ts"
 import { qualified, quote } from "./Identifier.ts"
+import type { KnownColumns } from "./KnownColumns.ts"
+import * as SchemaEvolution from "./SchemaEvolution.ts"
+import type { SchemaPolicies } from "./SchemaPolicies.ts"
 import type { SqlClient } from "./SqlClient.ts"
 import * as StateTable from "./StateTable.ts"
 import type { ColumnType, ObjectName, TableLayout } from "./TableLayout.ts"
 import * as Layout from "./TableLayout.ts"
-import * as TypeMapping from "./TypeMapping.ts"
 
 type Failed = ConnectorError.ConnectorError
 
 /** The stage that copies and large rows go through. */
 export const stageName = "LOADS"
 
-const Described = Schema.Struct({ name: Schema.String, type: Schema.String, "primary key": Schema.String })
-
-/** A table as it is in Snowflake. */
-interface Existing {
-  /** Types by column. */
-  readonly columns: ReadonlyMap<string, string>
+/** The identity of a target, and what its columns lack until it can have another one. */
+export interface OtherKey {
   readonly primaryKey: ReadonlyArray<string>
+  readonly keyless: boolean
+  readonly alterations: ReadonlyArray<string>
 }
 
-/** What was found or done. */
-export interface Ensured {
+/** What there is of a table in Snowflake (created where it was missing), and what has to be done about it. */
+export interface Examined {
   /** Whether the target had to be created. */
   readonly target: boolean
   readonly journal: boolean
+  /** What was decided about the columns; also `void` when the table, or what its journal held, had to be made anew. */
+  readonly decision: SchemaEvolution.Decision
   /**
    * The target's identity when it isn't the layout's: its rows and those of the journal are told apart by something else than new changes
    * would be, so that nothing but a new copy can follow. The target is left as it is until `rekey`.
    */
   readonly otherKey: OtherKey | undefined
-}
-
-export interface OtherKey {
-  readonly primaryKey: ReadonlyArray<string>
-  readonly keyless: boolean
+  readonly journalAlterations: ReadonlyArray<string>
 }
 
 /** Creates the journal schema with the tables of state and chunks, and the stage. */
@@ -68,34 +67,6 @@ export const ensureHome = Effect.fn("TableDdl.ensureHome")(function*(sql: SqlCli
     })
   }
 })
-
-/** The table, or undefined when there is none. */
-const describe = (
-  sql: SqlClient,
-  name: ObjectName,
-  table: string
-): Effect.Effect<Existing | undefined, Failed> =>
-  sql.execute({ what: `Describing ${Layout.sqlName(name)}`, sql: `DESCRIBE TABLE ${Layout.sqlName(name)}`, table })
-    .pipe(
-      Effect.flatMap(({ rows }) => Effect.forEach(rows, (row) => Schema.decodeUnknownEffect(Described)(row))),
-      Effect.map((columns) => ({
-        columns: new Map(columns.map(({ name, type }) => [name, type])),
-        primaryKey: columns.filter((column) => column["primary key"] === "Y").map(({ name }) => name)
-      })),
-      Effect.catchTag(
-        "SchemaError",
-        () =>
-          Effect.fail(
-            failure(
-              "Protocol",
-              `DESCRIBE TABLE ${Layout.sqlName(name)} has another form than documented`,
-              "Report it.",
-              { table }
-            )
-          )
-      ),
-      Effect.catch((error) => error.reason === "Missing" ? Effect.succeed(undefined) : Effect.fail(error))
-    )
 
 const definition = ({ name, type }: ColumnType): string => `${quote(name)} ${type}`
 
@@ -128,33 +99,25 @@ const create = Effect.fnUntraced(function*(
   )
 })
 
-/** Adds columns of `wanted` that are missing, and refuses others of another type. */
-const addColumns = Effect.fnUntraced(function*(
+const alter = Effect.fnUntraced(function*(
   sql: SqlClient,
   table: string,
   name: ObjectName,
-  existing: Existing,
-  wanted: ReadonlyArray<ColumnType>
+  alterations: ReadonlyArray<string>
 ) {
   const sqlName = Layout.sqlName(name)
-  for (const column of wanted) {
-    const type = existing.columns.get(column.name)
-    if (type === undefined) {
-      yield* sql.execute({
-        what: `Adding the column ${column.name} to ${sqlName}`,
-        sql: `ALTER TABLE ${sqlName} ADD COLUMN ${definition(column)}`,
-        table
-      })
-    } else if (!TypeMapping.accepts(type, column.type)) {
-      return yield* failure(
-        "Unsupported",
-        `The column ${column.name} of ${sqlName} has the type ${type}, but ${table} needs ${column.type}`,
-        "Drop the table (it is copied again) or change the column's type by hand.",
-        { table }
-      )
-    }
+  for (const alteration of alterations) {
+    yield* sql.execute({
+      what: `Altering ${sqlName}`,
+      sql: `ALTER TABLE ${sqlName} ${alteration}`,
+      table
+    })
   }
 })
+
+/** What adds the columns of `wanted` that are missing. */
+const missing = (existing: ExistingTable, wanted: ReadonlyArray<ColumnType>): ReadonlyArray<string> =>
+  wanted.filter(({ name }) => !existing.columns.has(name)).map((column) => `ADD COLUMN ${definition(column)}`)
 
 /** The table as it was found, or undefined when it had to be created. `own` is a column that only tables of ours have. */
 const find = Effect.fnUntraced(function*(
@@ -178,11 +141,13 @@ const find = Effect.fnUntraced(function*(
 const keyNames = (layout: TableLayout): ReadonlyArray<string> =>
   layout.mode === "mirror" ? layout.keys.map(({ name }) => name) : []
 
-/** Makes target and journal fit the layout. */
-export const ensure = Effect.fn("TableDdl.ensure")(function*(
+/** Looks at target and journal, creates what is missing, and decides what is to be altered. */
+export const examine = Effect.fn("TableDdl.examine")(function*(
   sql: SqlClient,
-  layout: TableLayout
-): Effect.fn.Return<Ensured, Failed> {
+  layout: TableLayout,
+  known: KnownColumns | undefined,
+  policies: SchemaPolicies
+): Effect.fn.Return<Examined, Failed> {
   const table = layout.id
   yield* sql.execute({
     what: `Creating the schema of ${table}`,
@@ -190,49 +155,84 @@ export const ensure = Effect.fn("TableDdl.ensure")(function*(
     table
   })
   const keys = keyNames(layout)
-  const wanted = Layout.targetColumns(layout)
-  const target = yield* find(sql, table, layout.target, wanted, Layout.Metadata.sequence, keys)
-  let otherKey: OtherKey | undefined
-  if (target !== undefined) {
-    const { columns, primaryKey } = target
-    const keyless = columns.has(Layout.Metadata.rowKey)
-    const same = layout.mode === "changelog" ||
-      (keyless === layout.keyless && [...primaryKey].sort().join() === [...keys].sort().join())
-    if (same) yield* addColumns(sql, table, layout.target, target, wanted)
-    else otherKey = { primaryKey, keyless }
+  const target = yield* find(sql, table, layout.target, Layout.targetColumns(layout), Layout.Metadata.sequence, keys)
+  const changes = target === undefined
+    ? []
+    : ColumnChange.compare(known, layout, target, policies.renameColumn === "alert")
+  const decision = yield* SchemaEvolution.decide(
+    target === undefined ? undefined : known,
+    layout,
+    target ?? nothing,
+    changes,
+    policies
+  )
+  const metadata = target === undefined ? [] : missing(target, Layout.metadata(layout))
+  const alterations = [...decision.alterations, ...metadata]
+  const other = target === undefined ? undefined : otherKey(layout, target, decision, alterations)
+  const examined = {
+    target: target === undefined,
+    journal: target === undefined,
+    decision: { ...decision, alterations: other === undefined ? alterations : [] },
+    otherKey: other,
+    journalAlterations: []
   }
-  if (layout.mode === "changelog") return { target: target === undefined, journal: target === undefined, otherKey }
-  const journalColumns = Layout.journalColumns(layout)
-  const journal = yield* find(sql, table, layout.journal, journalColumns, Layout.Metadata.op, [])
-  if (journal !== undefined) yield* addColumns(sql, table, layout.journal, journal, journalColumns)
-  return { target: target === undefined, journal: journal === undefined, otherKey }
+  if (layout.mode === "changelog") return examined
+  const journal = yield* find(
+    sql,
+    table,
+    layout.journal,
+    Layout.journalColumns(decision.layout),
+    Layout.Metadata.op,
+    []
+  )
+  const followed = journal === undefined
+    ? undefined
+    : yield* SchemaEvolution.followJournal(known, decision, journal)
+  return {
+    ...examined,
+    journal: journal === undefined,
+    decision: { ...examined.decision, void: decision.void ?? followed?.void },
+    journalAlterations: followed?.alterations ?? []
+  }
+})
+
+const nothing: ExistingTable = { columns: new Map(), primaryKey: [] }
+
+/** The target's identity, when it isn't the one that the layout has after the decision. */
+const otherKey = (
+  layout: TableLayout,
+  { columns, primaryKey }: ExistingTable,
+  { layout: { keys }, remakesKey, renamed }: SchemaEvolution.Decision,
+  alterations: ReadonlyArray<string>
+): OtherKey | undefined => {
+  if (layout.mode === "changelog") return undefined
+  const keyless = columns.has(Layout.Metadata.rowKey)
+  const before = new Map([...renamed].map(([name, from]) => [from, name]))
+  const held = primaryKey.map((name) => before.get(name) ?? name).sort()
+  const same = keyless === layout.keyless && held.join() === keys.map(({ name }) => name).sort().join()
+  return same && !remakesKey ? undefined : { primaryKey, keyless, alterations }
+}
+
+/** Alters target and journal as decided. Each step is seen by the next look, so that a run that dies in between is gone on from. */
+export const evolve = Effect.fn("TableDdl.evolve")(function*(
+  sql: SqlClient,
+  { decision: { alterations, layout }, journalAlterations }: Examined
+) {
+  yield* alter(sql, layout.id, layout.target, alterations)
+  yield* alter(sql, layout.id, layout.journal, journalAlterations)
 })
 
 /** Gives an emptied target the identity of the layout instead of `other`. */
 export const rekey = Effect.fn("TableDdl.rekey")(function*(sql: SqlClient, layout: TableLayout, other: OtherKey) {
-  const name = Layout.sqlName(layout.target)
   const keys = keyNames(layout)
-  const changes = [
+  yield* alter(sql, layout.id, layout.target, [
     ...(other.primaryKey.length === 0 ? [] : ["DROP PRIMARY KEY"]),
     // A primary key made its columns NOT NULL.
     ...other.primaryKey.filter((key) => !keys.includes(key)).map((key) => `ALTER COLUMN ${quote(key)} DROP NOT NULL`),
-    ...(keys.length === 0 ? [] : [`ADD PRIMARY KEY (${keys.map(quote).join(", ")})`]),
     ...(other.keyless && !layout.keyless
       ? [Layout.Metadata.rowKey, Layout.Metadata.copy].map((column) => `DROP COLUMN ${quote(column)}`)
-      : [])
-  ]
-  for (const change of changes) {
-    yield* sql.execute({
-      what: `Changing the key of ${name}`,
-      sql: `ALTER TABLE ${name} ${change}`,
-      table: layout.id
-    })
-  }
-  yield* addColumns(
-    sql,
-    layout.id,
-    layout.target,
-    (yield* describe(sql, layout.target, layout.id)) ?? { columns: new Map(), primaryKey: [] },
-    Layout.targetColumns(layout)
-  )
+      : []),
+    ...other.alterations,
+    ...(keys.length === 0 ? [] : [`ADD PRIMARY KEY (${keys.map(quote).join(", ")})`])
+  ])
 })

@@ -166,6 +166,10 @@ export const targetMetadata = (layout: TableLayout): ReadonlyArray<ColumnType> =
     : [])
 ]
 
+/** Metadata columns of the target. */
+export const metadata = (layout: TableLayout): ReadonlyArray<ColumnType> =>
+  layout.mode === "changelog" ? journalMetadata(layout) : targetMetadata(layout)
+
 /** Type of a column where the channel writes. */
 export const journalType = (layout: TableLayout, column: ColumnLayout): string =>
   layout.mode === "changelog" ? column.target : column.journal

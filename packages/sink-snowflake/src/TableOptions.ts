@@ -6,9 +6,13 @@ import type { Config } from "./Config.ts"
 
 export interface TableOptions {
   readonly mode: Config["mode"]
+  readonly schemaEvolution: Config["schemaEvolution"]
 }
 
 export const of = (config: Config, table: TableId): TableOptions => {
   const own = config.tables[table]
-  return { mode: own?.mode ?? config.mode }
+  return {
+    mode: own?.mode ?? config.mode,
+    schemaEvolution: { ...config.schemaEvolution, ...own?.schemaEvolution }
+  }
 }

@@ -35,6 +35,8 @@ export interface TypeMapping {
   readonly journal: string
   /** Only for arrays. */
   readonly element: ElementForm
+  /** Whether numbers and booleans are written as text, too, where the form would have a type of its own for them. */
+  readonly quoted?: boolean
   /** Converts the journal's value (an SQL expression) to the target's type. */
   readonly fromJournal: (expression: string) => string
   /** Converts a file's value (`$1:c0`) to the target's or the journal's type. */
@@ -125,16 +127,43 @@ export const of = (column: ColumnSchema, isKey: boolean): TypeMapping => {
   return isKey && mapping.target === "VARIANT" ? text : mapping
 }
 
-/**
- * Whether an existing column of type `existing` (as DESCRIBE TABLE prints it) can take what `wanted` needs: the same kind, and for NUMBER
- * the same scale with at least the precision.
- */
-export const accepts = (existing: string, wanted: string): boolean => {
-  const parse = (type: string) => /^([A-Z_]+)(?:\((\d+)(?:,(\d+))?\))?/.exec(type.toUpperCase())
-  const [, have, havePrecision, haveScale] = parse(existing) ?? []
-  const [, want, wantPrecision, wantScale] = parse(wanted) ?? []
-  if (have === undefined || have !== want) return false
-  if (want === "NUMBER") return Number(havePrecision) >= Number(wantPrecision) && haveScale === wantScale
-  if (want === "TIME" || want.startsWith("TIMESTAMP")) return Number(havePrecision ?? 9) >= Number(wantPrecision)
-  return true
+/** The mapping of a column whose values are to be text whatever their type is. They have the form that they have in files. */
+export const asText = (mapping: TypeMapping): TypeMapping => ({
+  ...mapping,
+  target: text.target,
+  journal: text.journal,
+  quoted: true,
+  fromJournal: same,
+  fromFile: text.fromFile
+})
+
+/** Most characters and bytes of types without a length of their own. */
+const unlimited: Readonly<Record<string, number>> = { VARCHAR: 16_777_216, BINARY: 8_388_608 }
+
+interface Parsed {
+  readonly kind: string
+  /** Length, precision or digits, as far as the kind has them. */
+  readonly size: number
+  readonly scale: number
 }
+
+const parse = (type: string): Parsed => {
+  const [, kind = type, size, scale] = /^([A-Z_]+)(?:\((\d+)(?:,\s*(\d+))?\))?/.exec(type.toUpperCase()) ?? []
+  const standard = kind === "NUMBER" ? 38 : kind === "TIME" || kind.startsWith("TIMESTAMP") ? 9 : unlimited[kind] ?? 0
+  return { kind, size: size === undefined ? standard : Number(size), scale: scale === undefined ? 0 : Number(scale) }
+}
+
+/**
+ * How an existing column's type `existing` (as DESCRIBE TABLE prints it) stands to the one that is `wanted`: it `fits`, all values of the
+ * wanted type being among its own; it `widens` in place; or it `differs`.
+ */
+export const compare = (existing: string, wanted: string): "fits" | "widens" | "differs" => {
+  const have = parse(existing)
+  const want = parse(wanted)
+  if (have.kind !== want.kind || have.scale !== want.scale) return "differs"
+  if (have.size >= want.size) return "fits"
+  return have.kind === "NUMBER" || have.kind in unlimited ? "widens" : "differs"
+}
+
+/** Whether a column of this type takes every text. */
+export const isText = (existing: string): boolean => compare(existing, text.target) === "fits"

@@ -45,7 +45,7 @@ const maxSecond = 253_402_300_799
 const daySeconds = 86_400
 
 /**
- * Writes the value of a row that isn't null; false when it has to become NULL. `json: "text"` writes JSON values with VARIANTs as strings
+ * Writes the value of a row that isn't null; false when it has to become NULL. Within JSON, `"text"` writes JSON values with VARIANTs as strings
  * (journals), `"raw"` with VARIANTs as they are (changelogs), except for those that can only be told as text (`isOnlyText`); `undefined`
  * writes bare text. After false, what was written of the value has to be taken back.
  */
@@ -58,8 +58,11 @@ export const make = (
   data: Arrow.Data,
   out: ByteBuffer,
   policy: OutOfRange,
-  json: "text" | "raw" | undefined
+  within: "text" | "raw" | undefined
 ): ValueWriter => {
+  /** JSON has types for numbers, booleans and JSON itself; a column of text takes them as strings only, or their form would be the reader's. */
+  const asText = within !== undefined && column.quoted === true
+  const json = asText ? "text" : within
   const strict = policy === "fail" || column.isKey
   /** What a value outside the type's range becomes; true: write the nearest. */
   const nearest = (why: string): boolean => {
@@ -80,13 +83,17 @@ export const make = (
     case "boolean":
       return (row) => {
         const bit = data.offset + row
+        if (asText) out.byte(0x22)
         out.ascii(((bytes[bit >> 3] as number) & (1 << (bit & 7))) !== 0 ? "true" : "false") // one bit per row
+        if (asText) out.byte(0x22)
         return true
       }
     case "int16":
     case "int32":
       return (row) => {
+        if (asText) out.byte(0x22)
         out.integer(values[row] as number) // in range
+        if (asText) out.byte(0x22)
         return true
       }
     case "int64": {
@@ -95,7 +102,7 @@ export const make = (
         const low = halves[row * 2] as number // in range
         const high = halves[row * 2 + 1] as number // in range
         // A reader that takes JSON numbers for doubles would round beyond 53 bits; text is safe.
-        const wide = json !== undefined && (high >= 0x200000 || high < -0x200000)
+        const wide = asText || (json !== undefined && (high >= 0x200000 || high < -0x200000))
         if (wide) out.byte(0x22)
         out.int64(high, low)
         if (wide) out.byte(0x22)
@@ -106,8 +113,11 @@ export const make = (
       const doubles = data.values as Float64Array // Float32 or Float64
       return (row) => {
         const value = doubles[row] as number // in range
-        if (Number.isFinite(value)) out.finite(value)
-        else quoted(() => out.ascii(Number.isNaN(value) ? "NaN" : value > 0 ? "inf" : "-inf"))
+        if (Number.isFinite(value)) {
+          if (asText) out.byte(0x22)
+          out.finite(value)
+          if (asText) out.byte(0x22)
+        } else quoted(() => out.ascii(Number.isNaN(value) ? "NaN" : value > 0 ? "inf" : "-inf"))
         return true
       }
     }
@@ -117,7 +127,7 @@ export const make = (
         const first = bytes[start] as number // numbers aren't empty
         const second = bytes[start + 1] as number // only looked at after a minus
         // NaN, Infinity, -Infinity: none of them has a nearest number.
-        if (first === 0x4e || first === 0x49 || (first === 0x2d && second === 0x49)) {
+        if (column.quoted !== true && (first === 0x4e || first === 0x49 || (first === 0x2d && second === 0x49))) {
           if (strict) throw new Unwritable(column.name, "holds NaN or an infinite number")
           return false
         }

@@ -14,6 +14,7 @@ import * as MirrorWindow from "../src/MirrorWindow.ts"
 import * as StateTable from "../src/StateTable.ts"
 import * as TableDdl from "../src/TableDdl.ts"
 import * as Layout from "../src/TableLayout.ts"
+import * as TableShape from "../src/TableShape.ts"
 import * as Batches from "./Batches.ts"
 import * as ChunkedCopy from "./ChunkedCopyModel.ts"
 import * as Local from "./Local.ts"
@@ -38,7 +39,7 @@ const prepare = Effect.fnUntraced(function*(local: Local.Local, name: string, co
   })
   const state = StateTable.make(local.sql, name, "RAW", "ETL_STREAM")
   yield* state.register(layout)
-  yield* TableDdl.ensure(local.sql, layout)
+  yield* TableShape.settle({ config: local.config(), sql: local.sql, state }, layout, undefined, false)
   const merged = StateTable.mergedByCopy(copy.base)
   yield* local.query(
     `UPDATE RAW.ETL_STREAM.TABLES SET "COPIED" = '${copy.base}', "MERGED" = '${merged}' WHERE "PIPELINE" = '${name}'`

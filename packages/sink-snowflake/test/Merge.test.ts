@@ -16,6 +16,7 @@ import type * as SqlClient from "../src/SqlClient.ts"
 import * as StateTable from "../src/StateTable.ts"
 import * as TableDdl from "../src/TableDdl.ts"
 import * as Layout from "../src/TableLayout.ts"
+import * as TableShape from "../src/TableShape.ts"
 import * as Batches from "./Batches.ts"
 import { journalRows, targetRows } from "./ChunkedCopyModel.ts"
 import * as Local from "./Local.ts"
@@ -45,7 +46,7 @@ const replay = Effect.fnUntraced(
     })
     const state = StateTable.make(local.sql, pipeline, "RAW", "ETL_STREAM")
     yield* state.register(layout)
-    yield* TableDdl.ensure(local.sql, layout)
+    yield* TableShape.settle({ config: local.config(), sql: local.sql, state }, layout, undefined, false)
     yield* local.query(
       `UPDATE RAW.ETL_STREAM.TABLES SET "COPIED" = '1', "MERGED" = ${literal(begin)} WHERE "PIPELINE" = ${
         literal(pipeline)
