@@ -17,6 +17,12 @@ const instantText = (text: string): string =>
   String.raw`regexp_replace(trim(${text}), '\s*([+-]\d{2}):?(\d{2})$', '\1:\2')`
 const instantTypes = `'VARCHAR', 'JSON', 'DATE', 'TIMESTAMP', 'TIMESTAMP WITH TIME ZONE', '"NULL"'`
 
+/**
+ * `body` over the argument, which it calls `v`, once. DuckDB writes a macro's argument out wherever it is used: a few macros inside each other would otherwise be
+ * planned as thousands of expressions.
+ */
+const once = (argument: string, body: string): string => `list_transform([${argument}], lambda v: ${body})[1]`
+
 const macros: Readonly<Record<string, string>> = {
   // VARIANT -> VARCHAR takes a JSON string out of its quotes and turns JSON null into NULL; everything else keeps its digits.
   "sf_json_text(t)": `CASE WHEN t = 'null' THEN NULL WHEN t LIKE '"%' THEN json_extract_string(t, '$') ELSE t END`,
@@ -47,13 +53,16 @@ const macros: Readonly<Record<string, string>> = {
     ELSE CASE WHEN typeof(x) LIKE '%[]' OR typeof(x) LIKE 'STRUCT%' OR typeof(x) LIKE 'MAP%' THEN to_json(x)
       ELSE CAST(CAST(x AS VARCHAR) AS JSON) END
     END`,
-  "sf_parse_json(x)": `CASE WHEN trim(sf_to_varchar(x)) = '' THEN NULL
-    WHEN NOT json_valid(sf_to_varchar(x)) OR sf_lax_json(sf_to_varchar(x)) THEN ${
-    failure("100069", "22P02", "Error parsing JSON")
-  }
-    ELSE CAST(sf_to_varchar(x) AS JSON) END`,
-  "sf_try_parse_json(x)": `CASE WHEN trim(sf_to_varchar(x)) = '' THEN NULL WHEN sf_lax_json(sf_to_varchar(x)) THEN NULL
-    ELSE TRY_CAST(sf_to_varchar(x) AS JSON) END`,
+  "sf_parse_json(x)": once(
+    "sf_to_varchar(x)",
+    `CASE WHEN trim(v) = '' THEN NULL
+    WHEN NOT json_valid(v) OR sf_lax_json(v) THEN ${failure("100069", "22P02", "Error parsing JSON")}
+    ELSE CAST(v AS JSON) END`
+  ),
+  "sf_try_parse_json(x)": once(
+    "sf_to_varchar(x)",
+    `CASE WHEN trim(v) = '' THEN NULL WHEN sf_lax_json(v) THEN NULL ELSE TRY_CAST(v AS JSON) END`
+  ),
   // DuckDB's JSON takes these as numbers; Snowflake doesn't know them.
   "sf_lax_json(t)": `regexp_matches(t, '^\\s*-?(nan|inf|infinity)\\s*$', 'i')`,
   "sf_path(x, p)": `CASE WHEN typeof(x) IN ('JSON', '"NULL"') THEN json_extract(CAST(x AS VARCHAR), p)
@@ -72,16 +81,25 @@ const macros: Readonly<Record<string, string>> = {
     error('SF|100078|22000|String is too long and would be truncated: the column holds ' || n || ' characters') ELSE t END`,
   "sf_check_binary(b, n)": `CASE WHEN octet_length(b) > n THEN
     error('SF|100145|22000|Binary value is too long and would be truncated: the column holds ' || n || ' bytes') ELSE b END`,
-  "sf_check_date(d)": `CASE WHEN d < DATE '0001-01-01' OR d > DATE '9999-12-31' THEN
-    error('SF|100040|22007|Date ''' || CAST(d AS VARCHAR) || ''' is not recognized') ELSE d END`,
-  "sf_check_time(t)":
-    `CASE WHEN t >= TIME '24:00:00' THEN error('SF|100108|22007|Time ''24:00:00'' is not recognized') ELSE t END`,
-  "sf_check_ntz(t)":
-    `CASE WHEN t < TIMESTAMP '0001-01-01' OR t >= TIMESTAMP '9999-12-31 23:59:59.999999' + INTERVAL 1 MICROSECOND THEN
-    error('SF|100035|22007|Timestamp ''' || CAST(t AS VARCHAR) || ''' is not recognized') ELSE t END`,
-  "sf_check_tz(t)":
-    `CASE WHEN t < TIMESTAMPTZ '0001-01-01 00:00:00+00' OR t >= TIMESTAMPTZ '10000-01-01 00:00:00+00' THEN
-    error('SF|100035|22007|Timestamp ''' || CAST(t AS VARCHAR) || ''' is not recognized') ELSE t END`,
+  "sf_check_date(d)": once(
+    "d",
+    `CASE WHEN v < DATE '0001-01-01' OR v > DATE '9999-12-31' THEN
+    error('SF|100040|22007|Date ''' || CAST(v AS VARCHAR) || ''' is not recognized') ELSE v END`
+  ),
+  "sf_check_time(t)": once(
+    "t",
+    `CASE WHEN v >= TIME '24:00:00' THEN error('SF|100108|22007|Time ''24:00:00'' is not recognized') ELSE v END`
+  ),
+  "sf_check_ntz(t)": once(
+    "t",
+    `CASE WHEN v < TIMESTAMP '0001-01-01' OR v >= TIMESTAMP '9999-12-31 23:59:59.999999' + INTERVAL 1 MICROSECOND THEN
+    error('SF|100035|22007|Timestamp ''' || CAST(v AS VARCHAR) || ''' is not recognized') ELSE v END`
+  ),
+  "sf_check_tz(t)": once(
+    "t",
+    `CASE WHEN v < TIMESTAMPTZ '0001-01-01 00:00:00+00' OR v >= TIMESTAMPTZ '10000-01-01 00:00:00+00' THEN
+    error('SF|100035|22007|Timestamp ''' || CAST(v AS VARCHAR) || ''' is not recognized') ELSE v END`
+  ),
   "sf_check_array(j)": `CASE WHEN json_type(CAST(j AS VARCHAR)) <> 'ARRAY' THEN
     ${failure("100071", "22000", "Failed to cast variant value to ARRAY")} ELSE j END`,
   "sf_check_object(j)": `CASE WHEN json_type(CAST(j AS VARCHAR)) <> 'OBJECT' THEN
@@ -97,22 +115,28 @@ const macros: Readonly<Record<string, string>> = {
     `make_timestamp(CAST(round(CAST(CAST(x AS VARCHAR) AS DECIMAL(38, 9)) * CAST(1000000 AS DECIMAL(18, 0)) / CAST(10 ** scale AS BIGINT)) AS BIGINT))`,
   // Text of a date or timestamp, as DuckDB reads it: ISO 8601 only, an offset without the space before it. DuckDB would also take infinity, BC and
   // names of zones.
-  "sf_instant_text(t, code, kind)": `CASE WHEN t IS NULL THEN NULL
-    WHEN regexp_full_match(t, ${instantPattern}) THEN ${instantText("t")}
-    ELSE error('SF|' || code || '|22007|' || kind || ' ''' || t || ''' is not recognized') END`,
+  "sf_instant_text(t, code, kind)": once(
+    "t",
+    `CASE WHEN v IS NULL THEN NULL
+    WHEN regexp_full_match(v, ${instantPattern}) THEN ${instantText("v")}
+    ELSE error('SF|' || code || '|22007|' || kind || ' ''' || v || ''' is not recognized') END`
+  ),
   "sf_try_instant_text(x)": `CASE WHEN regexp_full_match(CAST(x AS VARCHAR), ${instantPattern}) THEN ${
     instantText("CAST(x AS VARCHAR)")
   } END`,
-  "sf_text_of(x)": `CASE typeof(x) WHEN 'JSON' THEN sf_to_varchar(x) ELSE CAST(x AS VARCHAR) END`,
+  "sf_text_of(x)": `CASE typeof(x) WHEN 'JSON' THEN sf_json_text(CAST(x AS VARCHAR)) ELSE CAST(x AS VARCHAR) END`,
   "sf_to_ntz(x)": `CASE WHEN typeof(x) IN (${instantTypes})
       THEN sf_check_ntz(CAST(sf_instant_text(sf_text_of(x), '100035', 'Timestamp') AS TIMESTAMP))
       ELSE sf_epoch_ntz(x, 0) END`,
   "sf_to_tz(x)": `CASE WHEN typeof(x) IN (${instantTypes})
       THEN sf_check_tz(CAST(sf_instant_text(sf_text_of(x), '100035', 'Timestamp') AS TIMESTAMPTZ))
       ELSE make_timestamptz(epoch_us(sf_epoch_ntz(x, 0))) END`,
-  "sf_to_date(x)": `sf_check_date(CASE
-    WHEN length(sf_instant_text(sf_text_of(x), '100040', 'Date')) <= 10 THEN CAST(sf_instant_text(sf_text_of(x), '100040', 'Date') AS DATE)
-    ELSE CAST(CAST(sf_instant_text(sf_text_of(x), '100040', 'Date') AS TIMESTAMP) AS DATE) END)`,
+  "sf_to_date(x)": `sf_check_date(${
+    once(
+      "sf_instant_text(sf_text_of(x), '100040', 'Date')",
+      "CASE WHEN length(v) <= 10 THEN CAST(v AS DATE) ELSE CAST(CAST(v AS TIMESTAMP) AS DATE) END"
+    )
+  })`,
   "sf_to_time(x)": `sf_check_time(CASE
     WHEN typeof(x) LIKE 'TIMESTAMP%' THEN CAST(CAST(CAST(x AS VARCHAR) AS TIMESTAMP) AS TIME)
     WHEN sf_text_of(x) IS NULL OR regexp_full_match(sf_text_of(x), ${timePattern}) THEN CAST(sf_text_of(x) AS TIME)
