@@ -19,6 +19,8 @@ export interface Chunk {
   /** Position of the snapshot that it was read in. */
   readonly position: bigint
   readonly rows: number
+  /** How many of its rows have a value, by column of the layout; undefined when a version recorded it that didn't count. */
+  readonly filled?: ReadonlyArray<number> | undefined
 }
 
 /** Chunks by their numbers. */
@@ -37,7 +39,8 @@ const Row = Schema.Struct({
   COPY: Schema.String,
   CHUNK: Schema.FiniteFromString,
   POSITION: Schema.String.check(Schema.isPattern(/^\d{1,20}$/)),
-  ROWS: Schema.FiniteFromString
+  ROWS: Schema.FiniteFromString,
+  FILLED: Schema.NullOr(Schema.fromJsonString(Schema.Array(Schema.Finite)))
 })
 const Summed = Schema.Struct({
   chunks: Schema.FiniteFromString,
@@ -63,7 +66,10 @@ export interface ChunkTable {
 /** The SQL that creates the table in `schema`. */
 export const create = (database: string, schema: string): string =>
   `CREATE TABLE IF NOT EXISTS ${qualified(database, schema, "CHUNKS")} ("PIPELINE" VARCHAR, "SOURCE_TABLE" VARCHAR, ` +
-  `"COPY" VARCHAR, "CHUNK" NUMBER(38,0), "POSITION" NUMBER(20,0), "ROWS" NUMBER(38,0))`
+  `"COPY" VARCHAR, "CHUNK" NUMBER(38,0), "POSITION" NUMBER(20,0), "ROWS" NUMBER(38,0), "FILLED" VARCHAR)`
+
+/** Columns that tables of earlier versions lack, all of them text. */
+export const addedColumns = ["FILLED"] as const
 
 const decode = <A>(schema: Schema.ConstraintDecoder<A>, row: unknown): Effect.Effect<A, Failed> =>
   Schema.decodeUnknownEffect(schema)(row).pipe(Effect.mapError(() =>
@@ -81,33 +87,35 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
     load: Effect.fnUntraced(function*(id) {
       const { rows } = yield* sql.execute({
         what: "Reading the table of chunks",
-        sql: `SELECT "SOURCE_TABLE", "COPY", "CHUNK", "POSITION", "ROWS" FROM ${table} WHERE ${
+        sql: `SELECT "SOURCE_TABLE", "COPY", "CHUNK", "POSITION", "ROWS", "FILLED" FROM ${table} WHERE ${
           id === undefined ? `"PIPELINE" = ${literal(pipeline)}` : rowsOf(id)
         }`,
         ...(id === undefined ? {} : { table: id })
       })
       const copies = new Map<string, Map<number, Chunk>>()
       for (const row of rows) {
-        const { CHUNK, COPY, POSITION, ROWS } = yield* decode(Row, row)
+        const { CHUNK, COPY, FILLED, POSITION, ROWS } = yield* decode(Row, row)
         let chunks = copies.get(COPY)
         if (chunks === undefined) {
           chunks = new Map()
           copies.set(COPY, chunks)
         }
-        chunks.set(CHUNK, { position: BigInt(POSITION), rows: ROWS })
+        chunks.set(CHUNK, { position: BigInt(POSITION), rows: ROWS, filled: FILLED ?? undefined })
       }
       return copies
     }),
     record: Effect.fnUntraced(function*(session, layout, copy, chunks) {
-      const values = [...chunks].map(([chunk, { position, rows }]) =>
-        `(${[literal(pipeline), literal(layout.id), literal(copy), chunk, position, rows].join(", ")})`
-      )
+      const values = [...chunks].map(([chunk, { filled, position, rows }]) => {
+        const counts = filled === undefined ? "NULL" : literal(JSON.stringify(filled))
+        return `(${[literal(pipeline), literal(layout.id), literal(copy), chunk, position, rows, counts].join(", ")})`
+      })
       for (let from = 0; from < values.length; from += rowsPerStatement) {
         yield* session.execute({
           what: `Recording chunks of ${layout.id}`,
-          sql: `INSERT INTO ${table} ("PIPELINE", "SOURCE_TABLE", "COPY", "CHUNK", "POSITION", "ROWS") VALUES ${
-            values.slice(from, from + rowsPerStatement).join(", ")
-          }`,
+          sql:
+            `INSERT INTO ${table} ("PIPELINE", "SOURCE_TABLE", "COPY", "CHUNK", "POSITION", "ROWS", "FILLED") VALUES ${
+              values.slice(from, from + rowsPerStatement).join(", ")
+            }`,
           table: layout.id
         })
       }

@@ -3,6 +3,7 @@
  *
  * Decoding is pure: files named here are read when the sink is made. Secrets are redacted from the moment they are decoded.
  */
+import { ByteSize } from "@etl-stream/core/ByteSize"
 import { parseTableId, tableId } from "@etl-stream/core/TableSchema"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -60,6 +61,14 @@ const Copy = Schema.Struct({
   every: Schema.DurationFromString.pipe(Schema.withDecodingDefaultKey(Effect.succeed("30 seconds"))).annotate({
     description:
       "How long chunks of a table's copy that have ended may wait for others, to be loaded with them; after a crash only chunks that were not loaded are copied again"
+  }),
+  fileBytes: ByteSize.pipe(Schema.withDecodingDefaultKey(Effect.succeed("128MB"))).annotate({
+    description:
+      "Size, compressed, at which a file for the stage is ended and uploaded; Snowflake loads files of 100 to 250 MB best. A file also ends with its chunk (`snapshot.chunkBytes` of the source)"
+  }),
+  memory: ByteSize.pipe(Schema.withDecodingDefaultKey(Effect.succeed("256MiB"))).annotate({
+    description:
+      "Memory for files on their way to the stage, over all tables that are copied at a time: half for files that grow (which end earlier when it is used up), half for uploads"
   })
 })
 

@@ -1,11 +1,14 @@
 /**
- * How far a copy is in this run: chunks whose rows are coming, files that wait to be loaded, chunks that wait to be recorded with them, and
+ * How far a copy is in this run: chunks whose rows are coming, with the file that each is written to, files that wait to be loaded, chunks that wait to be recorded with them, and
  * chunks that are durable.
  */
+import type * as ConnectorError from "@etl-stream/core/ConnectorError"
+import type * as Fiber from "effect/Fiber"
 import type { Chunk, Chunks } from "./ChunkTable.ts"
+import type { ParquetFile } from "./ParquetFile.ts"
 
-/** A COPY is run for about this much (Snowflake recommends files of 100 to 250 MB; many small ones in one statement come next to it). */
-const copyBytes = 128 << 20
+/** A COPY is run for about this much: Snowflake loads the files of one statement in parallel. */
+const copyBytes = 256 << 20
 /** Most file names that a COPY may list. */
 export const copyFiles = 1000
 /** Most chunks that have ended and wait for their rows to be loaded. */
@@ -20,10 +23,17 @@ export interface StagedFile {
 
 /** A chunk whose rows are coming. */
 export interface OpenChunk {
+  readonly number: number
   readonly position: bigint
-  /** Files that wait for its end. */
-  readonly files: Array<StagedFile>
+  /** The file that its rows go to at the moment. */
+  file: ParquetFile | undefined
+  /** Its files so far, each while it is uploaded or after. */
+  readonly uploads: Array<Fiber.Fiber<StagedFile, ConnectorError.ConnectorError>>
+  /** How many files it has had. */
+  sealed: number
   rows: number
+  /** How many of its rows have a value, by column. */
+  filled: ReadonlyArray<number>
 }
 
 export interface Identity {
@@ -47,8 +57,7 @@ export class CopyProgress {
   private bytes = 0
   /** When the first of them came. */
   private waitingSince: number | undefined
-  /** Files and rows so far: each gets a number of its own. */
-  written = 0
+  /** Rows so far: each gets a number of its own. */
   staged = 0
 
   constructor(identity: Identity, durable: Chunks) {
@@ -66,15 +75,15 @@ export class CopyProgress {
     if (single && position !== this.snapshot) return undefined
     let chunk = this.open.get(number)
     if (chunk === undefined) {
-      chunk = { position, files: [], rows: 0 }
+      chunk = { number, position, file: undefined, uploads: [], sealed: 0, rows: 0, filled: [] }
       this.open.set(number, chunk)
     }
     return chunk.position === position ? chunk : undefined
   }
 
-  end(number: number, { position, rows }: OpenChunk): void {
+  end({ filled, number, position, rows }: OpenChunk): void {
     this.open.delete(number)
-    this.ended.set(number, { position, rows })
+    this.ended.set(number, { position, rows, filled })
   }
 
   /** Lets files be loaded; true when enough wait, or some that complete a chunk have waited for `everyMillis`. */

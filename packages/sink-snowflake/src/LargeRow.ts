@@ -17,6 +17,7 @@ import type { OutOfRange } from "./Config.ts"
 import { failure } from "./ErrorPolicy.ts"
 import { literal, quote } from "./Identifier.ts"
 import * as ParquetEncoder from "./ParquetEncoder.ts"
+import * as ParquetFile from "./ParquetFile.ts"
 import type { SqlClient } from "./SqlClient.ts"
 import type { Stage } from "./Stage.ts"
 import { Metadata, sqlName } from "./TableLayout.ts"
@@ -37,7 +38,8 @@ export const write = Effect.fn("LargeRow.write")(function*(
   const folder = stage.folder(layout, text.replace("/", "_"))
   const single = { ...batch, records: batch.records.slice(row, row + 1), rows: 1, first: sequence, last: sequence }
   const content = yield* ParquetEncoder.encode(layout, single, "journal", policy).pipe(
-    Effect.mapError((error) => unwritable(layout, error))
+    Effect.mapError((error) => unwritable(layout, error)),
+    Effect.flatMap(ParquetFile.of)
   )
   yield* stage.upload(layout, folder, "row.parquet", content)
   const counting = {

@@ -1,10 +1,9 @@
 /**
- * Change batches as Parquet files for stage and COPY.
+ * Change batches as Arrow tables in the layout of Parquet files for stage and COPY.
  *
  * Columns are named `m0…` (metadata) and `c0…` (the table's), so that no name needs quoting in `$1:…`. Integers, booleans and floats keep
  * their Arrow buffers; everything else becomes text by the same writers that make NDJSON, because a Parquet value reaches
- * COPY's SELECT as a VARIANT. parquet-wasm is loaded at first use; its objects are freed at once, and what it is given
- * at a time is bounded by the caller, since its memory never shrinks.
+ * COPY's SELECT as a VARIANT.
  */
 import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
 import * as Sequence from "@etl-stream/core/Sequence"
@@ -64,8 +63,8 @@ const doubles = (data: Arrow.Data, rows: number): Arrow.Data => {
   })
 }
 
-/** The rows of `batch` as an Arrow table in the file's layout. Throws `ValueWriter.Unwritable`. */
-const table = (
+/** Throws `ValueWriter.Unwritable`. */
+const tableOf = (
   layout: TableLayout,
   batch: ChangeBatch.ChangeBatch,
   purpose: Purpose,
@@ -160,38 +159,28 @@ const carrier = (
   }
 }
 
-const load = Effect.runSync(Effect.cached(Effect.promise(() => import("parquet-wasm"))))
-
 /**
- * The rows of `batch` as a Parquet file. `firstCopy` numbers rows of a keyless target: each row of a copy needs its own. Fails with
- * `ValueWriter.Unwritable` when a value can't be written.
+ * The rows of `batch` as an Arrow table in the file's layout. `firstCopy` numbers rows of a keyless target: each row of a copy needs its own. Fails
+ * with `ValueWriter.Unwritable` when a value can't be written.
  */
-export const encode = Effect.fnUntraced(function*(
+export const encode = (
   layout: TableLayout,
   batch: ChangeBatch.ChangeBatch,
   purpose: Purpose,
   policy: OutOfRange,
   firstCopy = 0
-) {
-  const parquet = yield* load
-  return yield* Effect.try({
-    try: (): Buffer => {
-      const ipc = Arrow.tableToIPC(table(layout, batch, purpose, policy, firstCopy), "stream")
-      const properties = new parquet.WriterPropertiesBuilder()
-        .setCompression(parquet.Compression.ZSTD)
-        .setDictionaryEnabled(false)
-        .setStatisticsEnabled(parquet.EnabledStatistics.None)
-        .build()
-      // writeParquet takes over table and properties and frees them.
-      const bytes = parquet.writeParquet(parquet.Table.fromIPCStream(ipc), properties)
-      return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-    },
+): Effect.Effect<Arrow.Table, ValueWriter.Unwritable> =>
+  Effect.try({
+    try: () => tableOf(layout, batch, purpose, policy, firstCopy),
     catch: (cause) => {
       if (cause instanceof ValueWriter.Unwritable) return cause
       throw cause
     }
   })
-})
+
+/** How many rows of an encoded table have a value, for each of the layout's columns. */
+export const filled = (layout: TableLayout, table: Arrow.Table): ReadonlyArray<number> =>
+  layout.columns.map((_, position) => table.numRows - (table.getChild(`c${position}`)?.nullCount ?? 0))
 
 /** Columns that a file of `purpose` fills and the expressions that read them in `COPY … SELECT … FROM @stage`. */
 export const copyColumns = (

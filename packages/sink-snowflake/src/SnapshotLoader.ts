@@ -1,13 +1,16 @@
 /**
  * Loads a table's copy: Parquet files to the stage, COPY INTO the target, and the state when it is complete.
  *
+ * Rows of a chunk go to a file that grows until it is large enough (or memory asks for its end), and is uploaded while the next one grows; its
+ * name says which chunk it belongs to and which of its files it is. What is loaded is removed from the stage.
+ *
  * A copy comes in chunks. Of a copy with a plan, files are loaded when their chunk has ended, in the transaction that records the chunk: a chunk is
  * in the target wholly or not at all, and a later run may go on with the missing ones. Without a plan files are loaded as they gather, and the
  * next run begins anew.
  *
  * Each copy has an identity of its own, and so has each run that works on it, recorded in the state table before its first row is loaded: what an
  * earlier copy left in the target is removed then, and a runner whose copy was taken over can't load into it any more. The end is only
- * recorded when the target holds exactly as many rows as the chunks have.
+ * recorded when the target holds exactly as many rows as the chunks have, and in each column as many values.
  */
 import type * as ChangeBatch from "@etl-stream/core/ChangeBatch"
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
@@ -16,6 +19,8 @@ import * as Sequence from "@etl-stream/core/Sequence"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import type * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
 import { unwritable } from "./Channel.ts"
 import type { Chunks } from "./ChunkTable.ts"
@@ -25,16 +30,18 @@ import { copyFiles, CopyProgress } from "./CopyProgress.ts"
 import { failure } from "./ErrorPolicy.ts"
 import { literal, quote } from "./Identifier.ts"
 import * as ParquetEncoder from "./ParquetEncoder.ts"
+import { ParquetFile, rowGroupBytes } from "./ParquetFile.ts"
 import type { Session, SqlClient } from "./SqlClient.ts"
 import type { Stage } from "./Stage.ts"
+import type { StagingMemory } from "./StagingMemory.ts"
 import type { Finished, StateTable, Unfinished } from "./StateTable.ts"
 import type { TableLayout } from "./TableLayout.ts"
 import { Metadata, sqlName } from "./TableLayout.ts"
 
 type Failed = ConnectorError.ConnectorError
 
-/** Arrow bytes per Parquet file: parquet-wasm needs several times as much, and keeps it. */
-const fileBytes = 16 << 20
+/** Arrow bytes that are encoded at a time. */
+const pieceBytes = 16 << 20
 
 const newId = (): string => randomUUID().replaceAll("-", "")
 
@@ -45,12 +52,29 @@ const sameChunks = (a: Chunks, b: Chunks): boolean =>
     return other !== undefined && other.position === position && other.rows === rows
   })
 
+/** How many values each column has in all chunks; undefined when some weren't counted. */
+const summedFilled = (chunks: Chunks, { columns }: TableLayout): ReadonlyArray<number> | undefined => {
+  const sums = columns.map(() => 0)
+  for (const { filled, rows } of chunks.values()) {
+    if (filled === undefined) return undefined
+    // A chunk without rows has no counts.
+    if (rows > 0) filled.forEach((values, index) => sums[index] = (sums[index] ?? 0) + values)
+  }
+  return sums
+}
+
 export class SnapshotLoader {
   private readonly sql: SqlClient
   private readonly state: StateTable
   private readonly stage: Stage
   private readonly policy: OutOfRange
   private readonly everyMillis: number
+  private readonly fileBytes: number
+  /** Row groups are small beside a file and the memory that there is. */
+  private readonly groupBytes: number
+  private readonly memory: StagingMemory
+  /** Where uploads run. */
+  private readonly scope: Scope.Scope
   private layout: TableLayout
   private copy: CopyProgress | undefined
   /** What an earlier run left unfinished, until a copy begins. */
@@ -61,6 +85,8 @@ export class SnapshotLoader {
     state: StateTable,
     stage: Stage,
     config: Config,
+    memory: StagingMemory,
+    scope: Scope.Scope,
     layout: TableLayout,
     left: Unfinished | undefined
   ) {
@@ -69,6 +95,10 @@ export class SnapshotLoader {
     this.stage = stage
     this.policy = config.outOfRange
     this.everyMillis = Duration.toMillis(config.copy.every)
+    this.fileBytes = config.copy.fileBytes
+    this.groupBytes = Math.min(rowGroupBytes, Math.ceil(config.copy.fileBytes / 4), Math.ceil(config.copy.memory / 16))
+    this.memory = memory
+    this.scope = scope
     this.layout = layout
     this.left = left
   }
@@ -152,14 +182,39 @@ export class SnapshotLoader {
         this.copy?.identity.folder,
         this.left === undefined ? undefined : this.stage.folder(this.layout, this.left.run)
       ]
-      this.copy = undefined
-      this.left = undefined
-      return Effect.forEach(
-        folders.filter((folder) => folder !== undefined),
-        (folder) => Effect.ignore(this.stage.remove(this.layout, folder)),
-        { discard: true }
+      return Effect.andThen(
+        this.abandon,
+        Effect.suspend(() => {
+          this.copy = undefined
+          this.left = undefined
+          return Effect.forEach(
+            folders.filter((folder) => folder !== undefined),
+            (folder) => Effect.ignore(this.stage.remove(this.layout, folder)),
+            { discard: true }
+          )
+        })
       )
     })
+  }
+
+  /** Gives up files that grow and uploads that run: nothing more comes of them. */
+  get abandon(): Effect.Effect<void> {
+    return Effect.suspend(() =>
+      Effect.forEach(
+        this.copy?.open.values() ?? [],
+        (chunk) =>
+          Effect.gen({ self: this }, function*() {
+            const { file, uploads } = chunk
+            chunk.file = undefined
+            if (file !== undefined) {
+              this.memory.grew(-file.bytes)
+              yield* file.abandon
+            }
+            yield* Fiber.interruptAll(uploads)
+          }),
+        { discard: true }
+      )
+    )
   }
 
   /** The chunk that rows or an end belong to. */
@@ -179,41 +234,68 @@ export class SnapshotLoader {
   write(element: SnapshotRows): Effect.Effect<void, Failed> {
     return Effect.gen({ self: this }, function*() {
       const { chunk, copy } = yield* this.chunkOf(element)
-      const { layout } = this
       const { batch } = element
-      const rowsPerFile = Math.max(1, Math.floor(batch.rows * fileBytes / Math.max(batch.bytes, fileBytes)))
-      for (let from = 0; from < batch.rows; from += rowsPerFile) {
-        const piece = rowsPerFile >= batch.rows
+      const rowsPerPiece = Math.max(1, Math.floor(batch.rows * pieceBytes / Math.max(batch.bytes, pieceBytes)))
+      for (let from = 0; from < batch.rows; from += rowsPerPiece) {
+        const piece = rowsPerPiece >= batch.rows
           ? batch
           : {
             ...batch,
-            records: batch.records.slice(from, from + rowsPerFile),
-            rows: Math.min(rowsPerFile, batch.rows - from)
+            records: batch.records.slice(from, from + rowsPerPiece),
+            rows: Math.min(rowsPerPiece, batch.rows - from)
           }
-        const file = yield* this.upload(copy, layout, piece, element.position)
-        chunk.rows += piece.rows
-        if (copy.identity.plan !== undefined) chunk.files.push(file)
-        else yield* this.release(copy, [file])
+        yield* this.append(copy, chunk, piece)
       }
     })
   }
 
-  private upload(
-    copy: CopyProgress,
-    layout: TableLayout,
-    piece: ChangeBatch.ChangeBatch,
-    position: bigint
-  ): Effect.Effect<StagedFile, Failed> {
+  /** Appends rows to the chunk's file, and ends that when it is large enough or memory asks for it. */
+  private append(copy: CopyProgress, chunk: OpenChunk, piece: ChangeBatch.ChangeBatch): Effect.Effect<void, Failed> {
     return Effect.gen({ self: this }, function*() {
+      const { layout } = this
       const purpose = layout.mode === "mirror" ? "target" : "journal"
-      const content = yield* ParquetEncoder.encode(layout, piece, purpose, this.policy, copy.staged + 1).pipe(
+      const table = yield* ParquetEncoder.encode(layout, piece, purpose, this.policy, copy.staged + 1).pipe(
         Effect.mapError((error) => unwritable(layout, error))
       )
-      const name = `${String(copy.written++).padStart(6, "0")}.parquet`
-      yield* this.stage.upload(layout, copy.identity.folder, name, content)
+      const file = chunk.file ?? (yield* ParquetFile.make(this.groupBytes))
+      chunk.file = file
+      const before = file.bytes
+      yield* file.append(table)
+      this.memory.grew(file.bytes - before)
       copy.staged += piece.rows
-      return { name, position, rows: piece.rows, bytes: content.length }
+      chunk.rows += piece.rows
+      chunk.filled = ParquetEncoder.filled(layout, table).map((values, index) => values + (chunk.filled[index] ?? 0))
+      if (file.bytes < this.fileBytes && !this.memory.full) return
+      yield* this.seal(copy, chunk)
+      // Nothing waits for its end: files are loaded as they come.
+      if (copy.identity.plan === undefined) yield* this.release(copy, yield* this.uploaded(chunk))
     })
+  }
+
+  /** Ends the chunk's file and starts its upload, once there is room for it. */
+  private seal(copy: CopyProgress, chunk: OpenChunk): Effect.Effect<void> {
+    return Effect.gen({ self: this }, function*() {
+      const { file, number, position, uploads } = chunk
+      if (file === undefined) return
+      const { layout } = this
+      const { folder } = copy.identity
+      chunk.file = undefined
+      this.memory.grew(-file.bytes)
+      const content = yield* file.close
+      const name = `chunk-${number}-${String(chunk.sealed++).padStart(6, "0")}.parquet`
+      const upload = Effect.as(this.stage.upload(layout, folder, name, content), {
+        name,
+        position,
+        rows: file.rows,
+        bytes: content.length
+      })
+      uploads.push(yield* this.memory.start(this.scope, content.length, upload))
+    })
+  }
+
+  /** The chunk's files, once they are at the stage. */
+  private uploaded({ uploads }: OpenChunk): Effect.Effect<ReadonlyArray<StagedFile>, Failed> {
+    return Effect.suspend(() => Effect.forEach(uploads.splice(0), (upload) => Fiber.join(upload)))
   }
 
   /** A chunk has ended: it may be loaded and recorded. */
@@ -229,8 +311,10 @@ export class SnapshotLoader {
           { table: this.layout.id }
         )
       }
-      copy.end(element.chunk, chunk)
-      yield* this.release(copy, chunk.files)
+      yield* this.seal(copy, chunk)
+      const files = yield* this.uploaded(chunk)
+      copy.end(chunk)
+      yield* this.release(copy, files)
     })
   }
 
@@ -238,8 +322,19 @@ export class SnapshotLoader {
   private release(copy: CopyProgress, files: ReadonlyArray<StagedFile>): Effect.Effect<void, Failed> {
     return Effect.flatMap(
       Clock.currentTimeMillis,
-      (now) => copy.release(files, now, this.everyMillis) ? this.load(copy) : Effect.void
+      (now) => copy.release(files, now, this.everyMillis) ? this.loadAndRemove(copy) : Effect.void
     )
+  }
+
+  /** At the copy's end the whole folder is removed; until then what is loaded should not gather at the stage. */
+  private loadAndRemove(copy: CopyProgress): Effect.Effect<void, Failed> {
+    return Effect.suspend(() => {
+      const names = copy.files.map(({ name }) => name)
+      return Effect.andThen(
+        this.load(copy),
+        Effect.ignore(this.stage.removeFiles(this.layout, copy.identity.folder, names))
+      )
+    })
   }
 
   /** Loads what may be loaded and records chunks that have ended, all or nothing. */
@@ -345,14 +440,28 @@ export class SnapshotLoader {
           { table: layout.id }
         )
       }
-      const counted = yield* session.execute({
+      const filled = summedFilled(copy.durable, layout)
+      const counts = filled?.map((_, index) =>
+        `COUNT(${quote(layout.columns[index]?.name ?? "")}) AS "filled${index}"`
+      ) ?? []
+      const { rows: [counted] } = yield* session.execute({
         what: `Counting the rows of ${layout.id}`,
-        sql: `SELECT COUNT(*) AS "rows" FROM ${sqlName(layout.target)}` +
+        sql: `SELECT ${[`COUNT(*) AS "rows"`, ...counts].join(", ")} FROM ${sqlName(layout.target)}` +
           (layout.mode === "mirror" ? "" : ` WHERE ${quote(Metadata.op)} = 'read'`),
         table: layout.id
       })
-      const held = Number(counted.rows[0]?.["rows"])
-      return held === recorded.rows ? undefined : this.incomplete(recorded.rows, held)
+      const held = Number(counted?.["rows"])
+      if (held !== recorded.rows) return this.incomplete(recorded.rows, held)
+      const wrong = filled?.findIndex((values, index) => Number(counted?.[`filled${index}`]) !== values) ?? -1
+      return wrong === -1 ? undefined : failure(
+        "Fenced",
+        `The column ${layout.columns[wrong]?.name} of the copy of ${layout.id} has ${
+          filled?.[wrong]
+        } values at the source and ` +
+          `${counted?.[`filled${wrong}`]} in ${sqlName(layout.target)}`,
+        "The table is copied again. If it happens again, report it: Snowflake read the files otherwise than they were written.",
+        { table: layout.id }
+      )
     })
   }
 

@@ -31,6 +31,7 @@ import { SnapshotLoader } from "./SnapshotLoader.ts"
 import type { SqlClient } from "./SqlClient.ts"
 import * as Sql from "./SqlClient.ts"
 import * as Stage from "./Stage.ts"
+import { StagingMemory } from "./StagingMemory.ts"
 import * as StateTable from "./StateTable.ts"
 import * as StreamingClient from "./StreamingClient.ts"
 import * as TableDdl from "./TableDdl.ts"
@@ -51,6 +52,7 @@ interface Shared {
   readonly streaming: StreamingClient.StreamingClient
   readonly state: StateTable.StateTable
   readonly stage: Stage.Stage
+  readonly staging: StagingMemory
   readonly watcher: CommitWatcher
   readonly writers: Semaphore.Semaphore
   readonly states: Map<TableId, StateTable.TableState>
@@ -221,7 +223,17 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     mergeable ? merged : undefined,
     copiedOf(known)
   )
-  const loader = new SnapshotLoader(sql, state, shared.stage, config, layout, left)
+  const loader = new SnapshotLoader(
+    sql,
+    state,
+    shared.stage,
+    config,
+    shared.staging,
+    yield* Effect.scope,
+    layout,
+    left
+  )
+  yield* Effect.addFinalizer(() => loader.abandon)
   const open: OpenTable = { id: layout.id, merger, committed: () => channel.committed }
   shared.tables.add(open)
   yield* Effect.addFinalizer(() => Effect.sync(() => shared.tables.delete(open)))
@@ -358,6 +370,7 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
     streaming,
     state,
     stage: Stage.make(sql, pipeline, database, schema),
+    staging: new StagingMemory(config.copy.memory),
     watcher: new CommitWatcher(streaming),
     writers: Semaphore.makeUnsafe(concurrentWriters),
     states: new Map(yield* state.load),

@@ -145,10 +145,6 @@ export const create = (database: string, schema: string): string =>
     addedColumns.map((column) => `"${column}" VARCHAR`).join(", ")
   }, "UPDATED_AT" TIMESTAMP_TZ(6))`
 
-/** The SQL that adds what a state table of an earlier version lacks. */
-export const addColumn = (database: string, schema: string, column: typeof addedColumns[number]): string =>
-  `ALTER TABLE ${qualified(database, schema, "TABLES")} ADD COLUMN "${column}" VARCHAR`
-
 const columns = [
   "SOURCE_TABLE",
   "TARGET",

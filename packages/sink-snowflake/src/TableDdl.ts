@@ -58,13 +58,17 @@ export const ensureHome = Effect.fn("TableDdl.ensureHome")(function*(sql: SqlCli
   for (const statement of statements) {
     yield* sql.execute({ what: `Preparing the schema ${database}.${schema}`, sql: statement })
   }
-  const state = yield* describe(sql, { database, schema, name: "TABLES" }, "TABLES")
-  for (const column of StateTable.addedColumns) {
-    if (state?.columns.has(column) !== false) continue
-    yield* sql.execute({
-      what: `Adding a column to the state table in ${database}.${schema}`,
-      sql: StateTable.addColumn(database, schema, column)
-    })
+  for (
+    const [name, added] of [["TABLES", StateTable.addedColumns], ["CHUNKS", ChunkTable.addedColumns]] as const
+  ) {
+    const existing = yield* describe(sql, { database, schema, name }, name)
+    for (const column of added) {
+      if (existing?.columns.has(column) !== false) continue
+      yield* sql.execute({
+        what: `Adding a column to the table ${name} in ${database}.${schema}`,
+        sql: `ALTER TABLE ${qualified(database, schema, name)} ADD COLUMN ${quote(column)} VARCHAR`
+      })
+    }
   }
 })
 
