@@ -72,6 +72,13 @@ const Copy = Schema.Struct({
   })
 })
 
+const Changelog = Schema.Struct({
+  currentSuffix: Schema.String.pipe(Schema.withDecodingDefaultKey(Effect.succeed("_CURRENT"))).annotate({
+    description:
+      "Beside each changelog of a table with a key there is a view of the table's current state: the table's name with this at its end. Empty: no views"
+  })
+})
+
 const Mode = Schema.Literals(["mirror", "changelog"])
 
 /** Options that one table may have of its own; absent ones are the sink's. */
@@ -132,6 +139,9 @@ export const Config = Schema.Struct({
   }),
   schemaEvolution: SchemaPolicies.SchemaPolicies.pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))).annotate({
     description: "What happens when a table's columns change, by kind of change"
+  }),
+  changelog: Changelog.pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))).annotate({
+    description: "Changelogs (mode changelog)"
   }),
   outOfRange: Schema.Literals(["fail", "null", "clamp"]).pipe(
     Schema.withDecodingDefaultKey(Effect.succeed("fail" as const))

@@ -38,8 +38,9 @@ const value = (index: number): string => quote(`_ETL_VALUE_${index}`)
 const wasSent = (index: number): string => quote(`_ETL_SENT_${index}`)
 const originPast = quote("_ETL_ORIGIN_PAST")
 const origin = (index: number): string => quote(`_ETL_ORIGIN_${index}`)
-const births = "('insert', 'read', 'key_new')"
-const deaths = "('delete', 'key_old')"
+/** Operations that begin a row's life, and those that end it. */
+export const births = "('insert', 'read', 'key_new')"
+export const deaths = "('delete', 'key_old')"
 
 const within = (window: Window): string =>
   `${sequence} > ${literal(window.after)} AND ${sequence} <= ${literal(window.upTo)}`
@@ -125,7 +126,7 @@ export const resolveLinks = (layout: TableLayout): string => {
 }
 
 /** Whether the change in `alias` sent `column`. Names stand in a JSON array, so each is preceded by a bracket or a comma. */
-const sent = (alias: string, column: ColumnLayout): string => {
+export const sent = (alias: string, column: ColumnLayout): string => {
   const name = JSON.stringify(column.name)
   return `(${alias}.${op} NOT IN ${deaths} AND (${alias}.${unsentColumn} IS NULL OR NOT ` +
     `(CONTAINS(${alias}.${unsentColumn}, ${literal(`[${name}`)}) OR CONTAINS(${alias}.${unsentColumn}, ${

@@ -20,6 +20,7 @@ import * as Channel from "./Channel.ts"
 import { CommitWatcher } from "./CommitWatcher.ts"
 import type { Config } from "./Config.ts"
 import * as Credentials from "./Credentials.ts"
+import * as CurrentView from "./CurrentView.ts"
 import { failure } from "./ErrorPolicy.ts"
 import * as Identifier from "./Identifier.ts"
 import * as LargeRow from "./LargeRow.ts"
@@ -181,6 +182,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     stored?.copied !== undefined || left !== undefined
   )
   let { columns, layout } = shape
+  yield* CurrentView.ensure(sql, layout, config, pipeline)
   const known = TableShape.voided(stored, shape)
   /** The copy that can go on; not with another key than it began with. */
   const unfinished = shape.otherKey === undefined ? known?.copying?.resumable : undefined
@@ -266,6 +268,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     if (shape.void !== undefined) return yield* TableShape.copiedAgain(layout.id, shape.void)
     const changed = shape.layout
     columns = shape.columns
+    yield* CurrentView.ensure(sql, changed, config, pipeline)
     const last = channel.committed
     watcher.remove(channel)
     layout = changed

@@ -29,7 +29,10 @@ const createView = (context: StatementContext, cursor: Cursor, { replace }: Defi
       const names = isGroup(cursor.peek())
         ? cursor.group().items.flatMap((token) => token.kind === "word" || token.kind === "quoted" ? [token.text] : [])
         : undefined
-      const settings = Definition.options(new Cursor(context.source, cursor.until("AS")), new Set(["COMMENT"]))
+      const head = new Cursor(context.source, cursor.until("AS"))
+      // Without privileges there are none to copy.
+      head.accept("COPY", "GRANTS")
+      const settings = Definition.options(head, new Set(["COMMENT"]))
       cursor.expect("AS")
       const body = cursor.rest()
       const query = Query.write(body, Statement.environment(context), new Set(), true)
