@@ -23,6 +23,7 @@ const program = Effect.gen(function*() {
   const elements = source.stream({
     positions: new Map(),
     unwanted: new Set(),
+    quarantined: () => undefined,
     acknowledged: () => acknowledged,
     conditions: { raise: () => Effect.void, clear: () => Effect.void }
   })

@@ -146,6 +146,8 @@ const tableLine = (table: TableView, rate: TableRate | undefined, nameColumns: n
       return line([head, piece("waiting to be copied", "dim")], look)
     case "copying":
       return line([head, ...copyingPieces(table, rate, look)], look)
+    case "quarantined":
+      return line([head, piece("in quarantine", "red"), piece(table.quarantine?.message ?? "")], look)
     case "left":
       return line([head, piece("no longer read", "dim")], look)
     case "streaming":
@@ -200,7 +202,7 @@ const pipelineLines = ({ rates, retryAt, view }: PipelineModel, now: number, loo
     Math.max(8, ...view.tables.map(({ table }) => width(table))),
     Math.max(8, Math.floor(look.width * (look.width < 60 ? 0.5 : 0.35)))
   )
-  const order = { copying: 0, opening: 1, waiting: 1, streaming: 2, left: 3 }
+  const order = { quarantined: 0, copying: 1, opening: 2, waiting: 2, streaming: 3, left: 4 }
   const tables = [...view.tables].sort((a, b) => order[a.phase] - order[b.phase])
   return [
     head,

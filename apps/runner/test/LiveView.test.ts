@@ -13,6 +13,7 @@ const now = 1_700_000_000_000
 const table = (name: string, fields: Partial<TableView> = {}): TableView => ({
   table: name,
   phase: "streaming",
+  quarantine: undefined,
   snapshotRows: 0,
   snapshotBytes: 0,
   estimatedRows: undefined,

@@ -25,10 +25,15 @@ export interface TableProgress {
 interface TableState {
   emitted: Sequence.Sequence | undefined
   durable: Sequence.Sequence | undefined
+  /** Whether something is missing that was never emitted. */
+  held: boolean
 }
 
 const covers = (durable: Sequence.Sequence | undefined, sequence: Sequence.Sequence): boolean =>
   durable !== undefined && Sequence.compare(durable, sequence) >= 0
+
+const isUnsettled = ({ durable, emitted, held }: TableState): boolean =>
+  held || (emitted !== undefined && !covers(durable, emitted))
 
 export class Acknowledgement {
   private readonly states = new Map<TableId, TableState>()
@@ -49,7 +54,7 @@ export class Acknowledgement {
   private state(table: TableId): TableState {
     let state = this.states.get(table)
     if (state === undefined) {
-      state = { emitted: undefined, durable: undefined }
+      state = { emitted: undefined, durable: undefined, held: false }
       this.states.set(table, state)
     }
     return state
@@ -61,9 +66,9 @@ export class Acknowledgement {
     if (state.emitted !== undefined && Sequence.compare(state.emitted, last) > 0) {
       throw new RangeError(`Changes of ${table} were emitted out of order`)
     }
-    const wasSettled = state.emitted === undefined || covers(state.durable, state.emitted)
+    const wasSettled = !isUnsettled(state)
     state.emitted = last
-    if (covers(state.durable, last)) return
+    if (!isUnsettled(state)) return
     if (wasSettled) this.unsettled++
     this.open.set(table, last)
   }
@@ -72,9 +77,27 @@ export class Acknowledgement {
   durable(table: TableId, sequence: Sequence.Sequence): void {
     const state = this.state(table)
     if (covers(state.durable, sequence)) return
-    const wasUnsettled = state.emitted !== undefined && !covers(state.durable, state.emitted)
+    const wasUnsettled = isUnsettled(state)
     state.durable = sequence
-    if (wasUnsettled && state.emitted !== undefined && covers(sequence, state.emitted)) this.unsettled--
+    if (wasUnsettled && !isUnsettled(state)) this.unsettled--
+    if (this.blocker === table) this.advance()
+  }
+
+  /** Registers that changes of `table` are missing from here on: no later watermark counts before `release`. */
+  hold(table: TableId): void {
+    const state = this.state(table)
+    if (!isUnsettled(state)) this.unsettled++
+    state.held = true
+    this.open.set(table, state.emitted ?? Sequence.zero)
+  }
+
+  /** Registers that whatever was registered of `table` is void: nothing waits for it any more, and it begins anew. */
+  release(table: TableId): void {
+    const state = this.states.get(table)
+    if (state !== undefined && isUnsettled(state)) this.unsettled--
+    this.states.delete(table)
+    this.open.delete(table)
+    for (const segment of this.waiting) segment.tables.delete(table)
     if (this.blocker === table) this.advance()
   }
 
@@ -93,7 +116,8 @@ export class Acknowledgement {
     let done = 0
     for (const segment of this.waiting) {
       for (const [table, sequence] of segment.tables) {
-        if (!covers(this.states.get(table)?.durable, sequence)) {
+        const state = this.states.get(table)
+        if (state?.held === true || !covers(state?.durable, sequence)) {
           this.blocker = table
           break
         }
@@ -150,8 +174,7 @@ export class Acknowledgement {
 
   /** The tables with changes that are emitted and not yet durable: what a drain still waits for. */
   unsettledTables(): ReadonlyArray<TableId> {
-    return [...this.states].filter(([, state]) => state.emitted !== undefined && !covers(state.durable, state.emitted))
-      .map(([table]) => table)
+    return [...this.states].filter(([, state]) => isUnsettled(state)).map(([table]) => table)
   }
 
   table(table: TableId): TableProgress {
@@ -171,9 +194,9 @@ export class Acknowledgement {
    */
   lowestDurable(): Sequence.Sequence | undefined {
     let lowest: Sequence.Sequence | undefined
-    for (const { durable, emitted } of this.states.values()) {
-      if (emitted === undefined || covers(durable, emitted)) continue
-      const held = durable ?? Sequence.zero
+    for (const state of this.states.values()) {
+      if (!isUnsettled(state)) continue
+      const held = state.durable ?? Sequence.zero
       if (lowest === undefined || Sequence.compare(held, lowest) < 0) lowest = held
     }
     return lowest

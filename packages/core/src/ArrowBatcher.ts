@@ -154,6 +154,13 @@ export class ArrowBatcher {
     return { element: { ...head.first, batch }, held }
   }
 
+  /** Removes everything and returns the memory that was held for it. */
+  clear(): number {
+    const held = this.queue.reduce((sum, entry) => sum + entry.held, 0)
+    this.queue = []
+    return held
+  }
+
   /** Number of elements that wait (a group counts as one). */
   get length(): number {
     return this.queue.length

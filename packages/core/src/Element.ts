@@ -5,6 +5,7 @@
  * `Watermark` says that every element before it belongs to transactions up to its position, and none after it does.
  */
 import type { ChangeBatch } from "./ChangeBatch.ts"
+import type { ConnectorError } from "./ConnectorError.ts"
 import type { Sequence } from "./Sequence.ts"
 import type { TableName, TableSchema } from "./TableSchema.ts"
 
@@ -80,6 +81,16 @@ export interface TableLeft {
   readonly table: TableSchema
 }
 
+/**
+ * The table can't go on: something of it can't be read, which only concerns the table. No change of it that comes later in the log is
+ * emitted before its next `SnapshotBegin`. It is put in quarantine, or ends the run.
+ */
+export interface TableFailed {
+  readonly _tag: "TableFailed"
+  readonly table: TableSchema
+  readonly error: ConnectorError
+}
+
 /** The table's shape changes here: batches before have the old schema, batches after it this one. */
 export interface Schema {
   readonly _tag: "Schema"
@@ -119,6 +130,7 @@ export type Element =
   | SnapshotChunk
   | SnapshotEnd
   | TableLeft
+  | TableFailed
   | Schema
   | Truncate
   | Watermark
@@ -134,6 +146,7 @@ export const tableOf = (element: Element): TableName | undefined => {
     case "SnapshotChunk":
     case "SnapshotEnd":
     case "TableLeft":
+    case "TableFailed":
     case "Schema":
     case "Truncate":
       return element.table.table

@@ -6,6 +6,7 @@
  * what was acknowledged) is skipped. Everything here is per batch; only waiting for memory suspends.
  */
 import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import type { Acknowledgement } from "./Acknowledgement.ts"
@@ -15,12 +16,13 @@ import * as BatchSlice from "./BatchSlice.ts"
 import type { ChangeBatch } from "./ChangeBatch.ts"
 import { ConnectorError } from "./ConnectorError.ts"
 import type * as Element from "./Element.ts"
+import { tableOf } from "./Element.ts"
 import type { Account } from "./MemoryBudget.ts"
 import type { Progress } from "./Progress.ts"
 import type { Chunk, Route, Routes } from "./Route.ts"
 import * as Sequence from "./Sequence.ts"
 import type { TableElement } from "./Sink.ts"
-import type { TableId } from "./TableSchema.ts"
+import { type TableId, tableId } from "./TableSchema.ts"
 import * as Telemetry from "./Telemetry.ts"
 import type { Transform } from "./Transform.ts"
 
@@ -33,6 +35,12 @@ export interface Options {
   readonly progress: Progress
   /** Called after a watermark was registered. */
   readonly watermarked: () => void
+  /** Whether an error is to set its table aside. */
+  readonly isolates: (error: ConnectorError) => boolean
+  /** Called with what a table fails by. */
+  readonly failed: (route: Route, error: ConnectorError) => Effect.Effect<void>
+  /** Whether a new copy of the table was asked for: the only thing that ends a quarantine. */
+  readonly resyncs: (table: TableId) => boolean
   /** Waits for something until the run is asked to stop: false then. */
   readonly unlessStopped: (wait: Effect.Effect<void>) => Effect.Effect<boolean>
 }
@@ -65,20 +73,34 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
     return options.unlessStopped(account.reserve(bytes))
   }
 
-  /** Registers what is to become durable. */
-  const ticket = (route: Route, sequence: Sequence.Sequence): Effect.Effect<void, ConnectorError> =>
-    Effect.suspend(() => {
-      const { emitted } = acknowledgement.table(route.table)
-      if (emitted !== undefined && Sequence.compare(emitted, sequence) > 0) {
-        return Effect.fail(protocol(route.table, `The source went back in the table ${route.table}`))
+  /**
+   * Gives an element for which `held` bytes are reserved to the table's worker, and registers what is to become durable by it. Nothing
+   * comes between the two, nor between them and the look whether the table was set aside meanwhile.
+   */
+  const give = Effect.fnUntraced(function*(
+    route: Route,
+    element: TableElement,
+    held: number,
+    ticket?: Sequence.Sequence
+  ) {
+    const now = yield* Clock.currentTimeMillis
+    yield* Effect.suspend(() => {
+      if (route.quarantine !== undefined) {
+        account.release(held)
+        return Effect.void
       }
-      acknowledgement.emitted(route.table, sequence)
+      if (ticket !== undefined) {
+        const { emitted } = acknowledgement.table(route.table)
+        if (emitted !== undefined && Sequence.compare(emitted, ticket) > 0) {
+          account.release(held)
+          return Effect.fail(protocol(route.table, `The source went back in the table ${route.table}`))
+        }
+        acknowledgement.emitted(route.table, ticket)
+      }
+      route.worker?.offer(element, held, now)
+      progress.memory = account.held()
       return Effect.void
     })
-
-  const offer = Effect.fnUntraced(function*(route: Route, element: TableElement, held: number) {
-    route.worker?.offer(element, held, yield* Clock.currentTimeMillis)
-    progress.memory = account.held()
   })
 
   /** Applies transforms to a batch for which `held` bytes are reserved; returns what is left and what is held for it. */
@@ -86,7 +108,7 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
     if (transforms.length === 0) return { batch, held }
     let left: ChangeBatch | undefined = batch
     for (const transform of transforms) {
-      left = yield* transform.apply(left)
+      left = yield* Effect.tapError(transform.apply(left), () => Effect.sync(() => account.release(held)))
       if (left === undefined) break
     }
     const dropped = batch.rows - (left?.rows ?? 0)
@@ -121,6 +143,7 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
     const route = yield* routes.resolve(element.batch.table)
     yield* count(route, element.batch)
     if (route.target === undefined) return yield* leftOut(route, element.batch.rows)
+    if (route.quarantine !== undefined) return true
     const uncut = BatchSlice.after(element.batch, route.upTo)
     if (uncut !== element.batch) yield* skipped(route, element.batch.rows - (uncut?.rows ?? 0))
     if (uncut === undefined) return true
@@ -131,38 +154,51 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
     route.counters.lastSequence = fresh.last
     const { batch, held } = yield* transform(route, fresh, footprint)
     if (batch === undefined) return true
-    yield* ticket(route, batch.last)
-    yield* offer(route, batch === element.batch ? element : { _tag: "Rows", batch }, held)
+    yield* give(route, batch === element.batch ? element : { _tag: "Rows", batch }, held, batch.last)
     return true
   })
 
   const truncate = Effect.fnUntraced(function*(element: Element.Truncate) {
     const route = yield* routes.resolve(element.table)
-    if (route.target === undefined) return true
+    if (route.target === undefined || route.quarantine !== undefined) return true
     if (route.upTo !== undefined && Sequence.compare(element.sequence, route.upTo) <= 0) return true
     if (!(yield* reserve(barrierFootprint))) return false
     route.upTo = element.sequence
     route.counters.lastSequence = element.sequence
-    yield* ticket(route, element.sequence)
-    yield* offer(route, { ...element, table: route.target }, barrierFootprint)
+    yield* give(route, { ...element, table: route.target }, barrierFootprint, element.sequence)
     return true
   })
 
   const schema = Effect.fnUntraced(function*(element: Element.Schema) {
     const route = yield* routes.resolve(element.table)
-    if (route.target === undefined) return true
+    if (route.target === undefined || route.quarantine !== undefined) return true
     if (!(yield* reserve(barrierFootprint))) return false
-    yield* offer(route, { ...element, table: route.target }, barrierFootprint)
+    yield* give(route, { ...element, table: route.target }, barrierFootprint)
+    return true
+  })
+
+  /** Waits until a table's quarantine is durable, then lets it begin anew; false when the run was asked to stop meanwhile. */
+  const lift = Effect.fnUntraced(function*(route: Route) {
+    const { isolating } = route
+    if (isolating !== undefined && !(yield* options.unlessStopped(Deferred.await(isolating)))) return false
+    route.quarantine = undefined
+    route.upTo = undefined
+    route.copy = undefined
     return true
   })
 
   const snapshotBegin = Effect.fnUntraced(function*(element: Element.SnapshotBegin) {
     const route = yield* routes.resolve(element.table)
     if (route.target === undefined) return true
+    const lifts = route.quarantine !== undefined
+    if (lifts) {
+      if (!options.resyncs(route.table)) return true
+      if (!(yield* lift(route))) return false
+    }
     if (!(yield* reserve(barrierFootprint))) return false
     const { position } = element
     const { counters } = route
-    route.copy = { position, chunks: new Map() }
+    route.copy = { position, lifts, chunks: new Map() }
     counters.phase = "copying"
     counters.startedAt = yield* Clock.currentTimeMillis
     counters.copiedAt = undefined
@@ -175,14 +211,16 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
     }
     progress.phase = "snapshot"
     const covered = coveredBy(position)
-    // The sink may be further already: changes come while a copy is under way.
-    if (route.upTo === undefined || Sequence.compare(route.upTo, covered) < 0) {
+    // Of a copy that goes on the sink may be further already; of a new one whatever it holds is void.
+    if (!element.resumed || route.upTo === undefined || Sequence.compare(route.upTo, covered) < 0) {
       route.upTo = covered
-      yield* ticket(route, covered)
-    }
-    yield* offer(route, { ...element, table: route.target }, barrierFootprint)
+      yield* give(route, { ...element, table: route.target }, barrierFootprint, covered)
+    } else yield* give(route, { ...element, table: route.target }, barrierFootprint)
     return true
   })
+
+  /** Whether something belongs to a copy that a quarantine has ended. Its sink would miss it, were it of the copy under way. */
+  const isStale = ({ copy }: Route, position: bigint): boolean => copy?.lifts === true && position < copy.position
 
   /** The chunk of a copy that is under way. */
   const chunkOf = (route: Route, chunk: number): Effect.Effect<Chunk, ConnectorError> => {
@@ -202,6 +240,7 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
     const route = yield* routes.resolve(element.batch.table)
     yield* count(route, element.batch)
     if (route.target === undefined) return yield* leftOut(route, element.batch.rows)
+    if (route.quarantine !== undefined || isStale(route, element.position)) return true
     const chunk = yield* chunkOf(route, element.chunk)
     const copied = BatchConcat.compact(element.batch)
     const footprint = BatchConcat.footprint(copied)
@@ -209,13 +248,14 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
     const { batch, held } = yield* transform(route, copied, footprint)
     chunk.received += element.batch.rows
     chunk.passed += batch?.rows ?? 0
-    if (batch !== undefined) yield* offer(route, batch === element.batch ? element : { ...element, batch }, held)
+    if (batch !== undefined) yield* give(route, batch === element.batch ? element : { ...element, batch }, held)
     return true
   })
 
   const snapshotChunk = Effect.fnUntraced(function*(element: Element.SnapshotChunk) {
     const route = yield* routes.resolve(element.table)
-    if (route.target === undefined) return true
+    if (route.target === undefined || route.quarantine !== undefined) return true
+    if (isStale(route, element.position)) return true
     const { passed, received } = yield* chunkOf(route, element.chunk)
     if (received !== element.rows) {
       const message =
@@ -224,13 +264,14 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
     }
     if (!(yield* reserve(barrierFootprint))) return false
     route.copy?.chunks.delete(element.chunk)
-    yield* offer(route, { ...element, table: route.target, rows: passed }, barrierFootprint)
+    yield* give(route, { ...element, table: route.target, rows: passed }, barrierFootprint)
     return true
   })
 
   const snapshotEnd = Effect.fnUntraced(function*(element: Element.SnapshotEnd) {
     const route = yield* routes.resolve(element.table)
-    if (route.target === undefined) return true
+    if (route.target === undefined || route.quarantine !== undefined) return true
+    if (isStale(route, element.position)) return true
     const { copy } = route
     if (copy?.position !== element.position) {
       return yield* protocol(route.table, `A copy of ${route.table} ended that didn't begin`)
@@ -241,17 +282,27 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
     }
     if (!(yield* reserve(barrierFootprint))) return false
     route.copy = undefined
-    yield* offer(route, { ...element, table: route.target }, barrierFootprint)
+    yield* give(route, { ...element, table: route.target }, barrierFootprint)
     return true
   })
 
   const tableLeft = Effect.fnUntraced(function*(element: Element.TableLeft) {
     const route = yield* routes.resolve(element.table)
     if (route.target === undefined) return true
+    if (route.quarantine !== undefined && !(yield* lift(route))) return false
     if (!(yield* reserve(barrierFootprint))) return false
     route.copy = undefined
     route.counters.phase = "left"
-    yield* offer(route, { ...element, table: route.target }, barrierFootprint)
+    yield* give(route, { ...element, table: route.target }, barrierFootprint)
+    return true
+  })
+
+  const tableFailed = Effect.fnUntraced(function*({ error, table }: Element.TableFailed) {
+    const route = yield* routes.resolve(table)
+    if (route.target === undefined) return true
+    // Nothing may be acknowledged past it.
+    if (!options.isolates(error)) return yield* error
+    yield* options.failed(route, error)
     return true
   })
 
@@ -289,14 +340,25 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
         return snapshotEnd(element)
       case "TableLeft":
         return tableLeft(element)
+      case "TableFailed":
+        return tableFailed(element)
       case "Message":
         return message()
     }
   }
 
+  /** What a table fails by here, such as a transform's error, sets it aside. */
+  const isolated = (element: Element.Element, error: ConnectorError): Effect.Effect<boolean, ConnectorError> => {
+    const name = tableOf(element)
+    const route = name === undefined ? undefined : routes.find(tableId(name))
+    return route?.target === undefined || !options.isolates(error)
+      ? Effect.fail(error)
+      : Effect.as(options.failed(route, error), true)
+  }
+
   return (element) =>
     Effect.flatMap(Clock.currentTimeMillis, (now) => {
       progress.receivedAt = now
-      return handle(element)
+      return handle(element).pipe(Effect.catch((error) => isolated(element, error)))
     })
 }

@@ -27,11 +27,13 @@ import type { Element } from "./Element.ts"
 import * as Intake from "./Intake.ts"
 import { MemoryBudget } from "./MemoryBudget.ts"
 import type { Progress } from "./Progress.ts"
+import type * as Quarantine from "./Quarantine.ts"
 import * as Resync from "./Resync.ts"
 import * as Route from "./Route.ts"
 import type { Sink, TableElement } from "./Sink.ts"
 import type { Source } from "./Source.ts"
 import type { StateStoreShape } from "./StateStore.ts"
+import * as TableFailure from "./TableFailure.ts"
 import * as TableWorker from "./TableWorker.ts"
 import * as Telemetry from "./Telemetry.ts"
 import type { Transform } from "./Transform.ts"
@@ -53,6 +55,8 @@ export interface Options {
   readonly batch: BatchOptions
   readonly progress: Progress
   readonly state: StateStoreShape
+  /** What is done about a table that can't go on; `quarantine` when not given, and where the sink can. */
+  readonly onTableError?: Quarantine.Policy
   /** Completes when a graceful stop is asked for. */
   readonly stop: Effect.Effect<void>
   /** How long a graceful stop may take; then the run ends anyway, and what wasn't durable is read again next time. */
@@ -127,7 +131,10 @@ const start = Effect.fnUntraced(function*(options: Options) {
         // A copy that is lost later begins again in a new snapshot: no change before is needed for it.
         acknowledgement.durable(route.table, Intake.coveredBy(element.position))
         acknowledgementMoved()
+        yield* failures.lifted(route)
         if (!element.resumed) resync.begun(route.table)
+      } else if (element._tag === "TableLeft") {
+        yield* failures.lifted(route)
       } else if (element._tag === "SnapshotEnd") {
         counters.phase = "streaming"
         progress.proceed()
@@ -139,14 +146,39 @@ const start = Effect.fnUntraced(function*(options: Options) {
       changed.openUnsafe()
     })
 
-  const routes = Route.make({
+  /** Ends the run. */
+  const ends = (cause: Cause.Cause<ConnectorError>, stage: string): Effect.Effect<void> =>
+    Effect.andThen(failedAt(stage)(cause), Deferred.failCause(failure, cause))
+
+  const context = yield* Effect.context<never>()
+  const failures: TableFailure.TableFailures = TableFailure.make({
+    sink,
+    policy: options.onTableError ?? "quarantine",
+    conditions,
+    acknowledgement,
+    scope: workScope,
+    // Whoever met the error may log to somewhere else.
+    isolate: (route, target, why) => Effect.provideContext(routes.isolate(route, target, why), context),
+    isolated: () => {
+      resync.quarantined()
+      progress.proceed()
+      acknowledgementMoved()
+    },
+    ends: (cause) => ends(cause, "sink")
+  })
+
+  const routes: Route.Routes = Route.make({
     pipeline: name,
     sink,
     transforms: options.transforms,
     progress,
     acknowledgement,
+    conditions,
     scope: sinkScope,
+    workScope,
     durable: acknowledgementMoved,
+    isolates: failures.isolates,
+    failed: failures.failed,
     worker: (route, writer) =>
       TableWorker.make({
         table: route.table,
@@ -156,8 +188,8 @@ const start = Effect.fnUntraced(function*(options: Options) {
         accepted: accepted(route),
         traced: (element, write) =>
           Telemetry.withTableSpan(Telemetry.Spans.write, name, route.table, elementSize(element))(write),
-        failed: (error) => Deferred.doneUnsafe(failure, Effect.tapCause(error, failedAt("sink")))
-      }).pipe(Scope.provide(workScope))
+        failed: (cause) => failures.broken(route, cause)
+      })
   })
 
   const resync = Resync.make({
@@ -167,7 +199,8 @@ const start = Effect.fnUntraced(function*(options: Options) {
     phase: (table) => {
       const route = routes.find(table)
       return route === undefined ? undefined : route.target === undefined ? "unwanted" : route.counters.phase
-    }
+    },
+    quarantine: (table) => routes.find(table)?.quarantine
   })
 
   const failedAt = (stage: string) => (cause: Cause.Cause<ConnectorError>): Effect.Effect<void> => {
@@ -177,11 +210,7 @@ const start = Effect.fnUntraced(function*(options: Options) {
 
   /** Lets a fiber's end for any reason but interruption end the run. */
   const endsRun = <A, R>(effect: Effect.Effect<A, ConnectorError, R>, stage: string): Effect.Effect<void, never, R> =>
-    effect.pipe(
-      Effect.tapCause(failedAt(stage)),
-      Effect.catchCause((cause) => Deferred.failCause(failure, cause)),
-      Effect.asVoid
-    )
+    effect.pipe(Effect.catchCause((cause) => ends(cause, stage)), Effect.asVoid)
 
   /** What the source's feedback read last; undefined when it has never read it. */
   let confirmed: bigint | undefined
@@ -209,7 +238,13 @@ const start = Effect.fnUntraced(function*(options: Options) {
   const handoff = yield* Queue.make<Element, Cause.Done>({ capacity: 0 })
   const pulling = Effect.gen(function*() {
     const pull = yield* Stream.toPull(
-      source.stream({ positions: routes.positions, unwanted: routes.unwanted, acknowledged, conditions })
+      source.stream({
+        positions: routes.positions,
+        unwanted: routes.unwanted,
+        quarantined: (table) => routes.find(table)?.quarantine,
+        acknowledged,
+        conditions
+      })
     )
     while (true) {
       const elements = yield* pull
@@ -235,6 +270,9 @@ const start = Effect.fnUntraced(function*(options: Options) {
     account,
     progress,
     watermarked: acknowledgementMoved,
+    isolates: failures.isolates,
+    failed: failures.failed,
+    resyncs: (table) => resync.isWanted(table),
     unlessStopped: (wait) => Effect.raceFirst(Effect.as(wait, true), Effect.as(Deferred.await(stopped), false))
   })
   /** Takes elements until the source ends or the run is asked to stop. */
@@ -252,6 +290,7 @@ const start = Effect.fnUntraced(function*(options: Options) {
       }
     })
   const idle = () => {
+    if (failures.isIsolating()) return false
     const unsettled = new Set(acknowledgement.unsettledTables())
     for (const { table, worker } of routes.all()) {
       if (worker !== undefined && !worker.idle()) return false
@@ -281,6 +320,8 @@ const start = Effect.fnUntraced(function*(options: Options) {
       Effect.tapCause(failedAt("sink")),
       Effect.withSpan(Telemetry.Spans.settle, { root: true, attributes: { [Telemetry.Attributes.pipeline]: name } })
     )
+    // A last merge may have failed for some table.
+    yield* until(idle)
     // Feedback that was just started may not have read anything yet.
     yield* Effect.yieldNow
     if (confirmed !== undefined) {

@@ -6,18 +6,24 @@
  */
 import type { Raised } from "./Condition.ts"
 import type { ConnectorError } from "./ConnectorError.ts"
+import type { Quarantine } from "./Quarantine.ts"
 import type { Sequence } from "./Sequence.ts"
 import type { TableId } from "./TableSchema.ts"
 
 export type Phase = "starting" | "snapshot" | "streaming" | "draining" | "stopped" | "failed"
 
-/** `opening`: not yet open at the sink; `waiting`: open, no copy yet; `copying`; `streaming`: the copy is complete; `left`: no longer read. */
-export type TablePhase = "opening" | "waiting" | "copying" | "streaming" | "left"
+/**
+ * `opening`: not yet open at the sink; `waiting`: open, no copy yet; `copying`; `streaming`: the copy is complete; `quarantined`: it can't go on,
+ * its changes are dropped; `left`: no longer read.
+ */
+export type TablePhase = "opening" | "waiting" | "copying" | "streaming" | "quarantined" | "left"
 
 /** Times are milliseconds since 1970-01-01 UTC by the runner's clock unless said otherwise, sizes are bytes. */
 export interface TableView {
   readonly table: TableId
   readonly phase: TablePhase
+  /** Why the table is in quarantine; undefined when it isn't. */
+  readonly quarantine: Quarantine | undefined
   /** Rows of the copy that the sink accepted, those of earlier runs included, and their size as Arrow buffers in this run. */
   readonly snapshotRows: number
   readonly snapshotBytes: number
@@ -78,6 +84,7 @@ export type TableCounters = Mutable<TableView>
 const newTable = (table: TableId): TableCounters => ({
   table,
   phase: "opening",
+  quarantine: undefined,
   snapshotRows: 0,
   snapshotBytes: 0,
   estimatedRows: undefined,

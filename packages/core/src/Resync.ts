@@ -15,6 +15,7 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { type ConnectorError, isRetryable } from "./ConnectorError.ts"
 import type { TablePhase } from "./Progress.ts"
+import type { Quarantine } from "./Quarantine.ts"
 import type { ResyncRequest } from "./ResyncRequest.ts"
 import * as Requests from "./ResyncRequest.ts"
 import type { Source } from "./Source.ts"
@@ -27,11 +28,17 @@ export interface Options {
   readonly source: Source
   /** Where a table is; `unwanted`: transforms leave it out; undefined: the run doesn't know it. */
   readonly phase: (table: TableId) => TablePhase | "unwanted" | undefined
+  /** Why a table can't go on; undefined when it can. */
+  readonly quarantine: (table: TableId) => Quarantine | undefined
 }
 
 export interface Resync {
   /** To be called when the sink has accepted the beginning of a table's new copy. */
   readonly begun: (table: TableId) => void
+  /** To be called when a table was put in quarantine. */
+  readonly quarantined: () => void
+  /** Whether the source was asked for a new copy of the table that hasn't begun yet. */
+  readonly isWanted: (table: TableId) => boolean
   /** Writes how far requests are. Serves none. Never fails. */
   readonly report: Effect.Effect<void>
   /** Serves requests until interrupted. Never fails. */
@@ -56,7 +63,7 @@ const left = refused(
 )
 
 export const make = (options: Options): Resync => {
-  const { phase, pipeline, source, state } = options
+  const { phase, pipeline, quarantine, source, state } = options
   const key = Requests.key(pipeline)
   /** How often a copy began, per table. */
   const begins = new Map<TableId, number>()
@@ -64,6 +71,8 @@ export const make = (options: Options): Resync => {
   /** Requests that the source has been given in this run, by id. */
   const given = new Set<string>()
   const outcomes = new Map<string, Outcome>()
+  /** How many requests of a table the source has, or is being given. */
+  const wanted = new Map<TableId, number>()
   let failing = false
   let unreadable: string | undefined
 
@@ -78,13 +87,25 @@ export const make = (options: Options): Resync => {
       return refused("The source can't copy a single table again", "Use a source plugin that can.")
     }
     const before = begins.get(table) ?? 0
+    const why = quarantine(table)
+    wanted.set(table, (wanted.get(table) ?? 0) + 1)
     yield* source.resync(table)
     while ((begins.get(table) ?? 0) === before) {
+      const now = quarantine(table)
+      if (now !== undefined && now !== why) return refused(now.message, now.hint)
       changed.closeUnsafe()
       yield* changed.await
     }
     return { state: "begun" } satisfies Outcome
-  })
+  }, (effect, table) =>
+    Effect.ensuring(
+      effect,
+      Effect.sync(() => {
+        const others = (wanted.get(table) ?? 0) - 1
+        if (others > 0) wanted.set(table, others)
+        else wanted.delete(table)
+      })
+    ))
 
   /** Brings a request to its outcome; after trouble that passes it is served again with the next look. */
   const serve = ({ id, table }: ResyncRequest): Effect.Effect<void> =>
@@ -126,6 +147,10 @@ export const make = (options: Options): Resync => {
     switch (phase(next.table)) {
       case "streaming":
         return { ...next, state: "done", since }
+      case "quarantined": {
+        const why = quarantine(next.table)
+        return why === undefined ? next : { ...next, ...refused(why.message, why.hint), since }
+      }
       case "left":
       case "unwanted":
       case undefined:
@@ -186,6 +211,8 @@ export const make = (options: Options): Resync => {
       begins.set(table, (begins.get(table) ?? 0) + 1)
       changed.openUnsafe()
     },
+    quarantined: () => changed.openUnsafe(),
+    isWanted: (table) => wanted.has(table),
     report: Effect.asVoid(update),
     run: Effect.andThen(Effect.repeat(look, Schedule.spaced(every)), Effect.never)
   }

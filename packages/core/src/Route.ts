@@ -4,11 +4,16 @@
  * A route belongs to a table of the source. It is opened at the start of a run, or when the table first appears in the stream; a
  * table that a transform leaves out has a route without a worker. Two tables can't have the same target.
  */
+import * as Clock from "effect/Clock"
+import type * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import type { Acknowledgement } from "./Acknowledgement.ts"
+import type { Conditions } from "./Condition.ts"
 import { ConnectorError } from "./ConnectorError.ts"
 import type { Progress, TableCounters } from "./Progress.ts"
+import * as Quarantine from "./Quarantine.ts"
 import type * as Sequence from "./Sequence.ts"
 import type { Sink, TablePosition, TableWriter } from "./Sink.ts"
 import type { TableId, TableSchema } from "./TableSchema.ts"
@@ -26,7 +31,16 @@ export interface Chunk {
 /** A copy under way. */
 export interface Copy {
   readonly position: bigint
+  /** It ended a quarantine: something of an earlier copy may still be on its way. */
+  readonly lifts: boolean
   readonly chunks: Map<number, Chunk>
+}
+
+/** One opening of a table: its worker's and its writer's scopes. */
+export interface Opening {
+  readonly work: Scope.Closeable
+  readonly sink: Scope.Closeable
+  closed: boolean
 }
 
 export interface Route {
@@ -40,6 +54,11 @@ export interface Route {
   /** Changes up to here are at the sink or on their way: not to be written again. */
   upTo: Sequence.Sequence | undefined
   copy: Copy | undefined
+  opening: Opening | undefined
+  /** Why the table can't go on, from the moment of its error on; undefined when it can. */
+  quarantine: Quarantine.Quarantine | undefined
+  /** Completes when the quarantine is durable; undefined when it is. */
+  isolating: Deferred.Deferred<void> | undefined
   readonly counters: TableCounters
   readonly metrics: Telemetry.TableMetrics
 }
@@ -49,6 +68,12 @@ export interface Routes {
   readonly begin: (schemas: ReadonlyArray<TableSchema>) => Effect.Effect<void, ConnectorError>
   /** The route for a table as it is now; asks transforms about a new schema version, opens a new table at the sink. */
   readonly resolve: (schema: TableSchema) => Effect.Effect<Route, ConnectorError>
+  /** Makes a table's quarantine durable and opens it as such; its old worker and writer are closed. */
+  readonly isolate: (
+    route: Route,
+    target: TableSchema,
+    why: Quarantine.Quarantine
+  ) => Effect.Effect<void, ConnectorError>
   /** All routes so far. */
   readonly all: () => Iterable<Route>
   /** The route of a table; undefined as long as the run doesn't know the table. */
@@ -65,15 +90,22 @@ export interface Options {
   readonly transforms: ReadonlyArray<Transform>
   readonly progress: Progress
   readonly acknowledgement: Acknowledgement
+  readonly conditions: Conditions
   /** Where tables are opened: closed after everything that writes. */
   readonly scope: Scope.Scope
-  readonly worker: (route: Route, writer: TableWriter) => Effect.Effect<TableWorker>
+  /** Where their workers run. */
+  readonly workScope: Scope.Scope
+  readonly worker: (route: Route, writer: TableWriter) => Effect.Effect<TableWorker, never, Scope.Scope>
+  /** Whether an error is to set its table aside. */
+  readonly isolates: (error: ConnectorError) => boolean
+  /** Called with an error of a table's background work. */
+  readonly failed: (route: Route, error: ConnectorError) => Effect.Effect<void>
   /** Called after a table's durable position moved. */
   readonly durable: () => void
 }
 
 export const make = (options: Options): Routes => {
-  const { acknowledgement, pipeline, progress, sink, transforms } = options
+  const { acknowledgement, conditions, pipeline, progress, sink, transforms } = options
   const routes = new Map<TableId, Route>()
   const positions = new Map<TableId, TablePosition>()
   const unwanted = new Set<TableId>()
@@ -96,14 +128,44 @@ export const make = (options: Options): Routes => {
     yield* sink.begin([...planned.values()].filter((target) => target !== undefined))
   })
 
-  const durable = (route: Route) => (sequence: Sequence.Sequence): Effect.Effect<void> =>
+  const durable = (route: Route, opening: Opening) => (sequence: Sequence.Sequence): Effect.Effect<void> =>
     Effect.sync(() => {
+      // A commit that was on its way when the table was set aside: it is void.
+      if (opening.closed) return
       acknowledgement.durable(route.table, sequence)
       route.counters.durableSequence = acknowledgement.table(route.table).durable
       options.durable()
     })
 
-  const open = Effect.fnUntraced(function*(route: Route, target: TableSchema) {
+  const failed = (route: Route, opening: Opening) => (error: ConnectorError): Effect.Effect<void> =>
+    Effect.suspend(() => opening.closed ? Effect.void : options.failed(route, error))
+
+  const close = Effect.fnUntraced(function*(route: Route) {
+    const { opening } = route
+    if (opening === undefined) return
+    opening.closed = true
+    route.opening = undefined
+    route.worker = undefined
+    yield* Scope.close(opening.work, Exit.void)
+    yield* Scope.close(opening.sink, Exit.void)
+  })
+
+  /** Shows whether the table is in quarantine. */
+  const show = Effect.fnUntraced(function*(route: Route, quarantined: Quarantine.Quarantine | undefined) {
+    const { counters, table } = route
+    counters.quarantine = quarantined
+    if (quarantined === undefined) return yield* conditions.clear(Quarantine.condition, table)
+    yield* conditions.raise({
+      name: Quarantine.condition,
+      severity: "critical",
+      table,
+      message: `The table ${table} is in quarantine, its changes are dropped: ${quarantined.message}`,
+      hint: Quarantine.remedy(quarantined, table)
+    })
+  })
+
+  /** Makes sure that no two tables are written to one. */
+  const claim = Effect.fnUntraced(function*(route: Route, target: TableSchema) {
     const id = tableId(target.table)
     const owner = targets.get(id)
     if (owner !== undefined && owner !== route.table) {
@@ -111,20 +173,59 @@ export const make = (options: Options): Routes => {
         reason: "Unsupported",
         plugin: "@etl-stream/core",
         message: `The tables ${owner} and ${route.table} would both be written to ${id}`,
-        hint: "Change the transforms so that every table keeps a name of its own, or leave one of the tables out",
-        table: route.table
+        // Without a table: setting the target aside would hit the table that owns it.
+        hint: "Change the transforms so that every table keeps a name of its own, or leave one of the tables out"
       })
     }
     targets.set(id, route.table)
-    const writer = yield* sink.open(target, durable(route)).pipe(
-      Scope.provide(options.scope),
+  })
+
+  const open = Effect.fnUntraced(function*(route: Route, target: TableSchema) {
+    const opening: Opening = {
+      work: yield* Scope.fork(options.workScope),
+      sink: yield* Scope.fork(options.scope),
+      closed: false
+    }
+    route.opening = opening
+    const writer = yield* sink.open(target, durable(route, opening), failed(route, opening)).pipe(
+      Scope.provide(opening.sink),
       Telemetry.withTableSpan(Telemetry.Spans.open, pipeline, route.table)
     )
+    const { committed, copied, quarantined } = writer.position
     positions.set(route.table, writer.position)
-    route.upTo = writer.position.committed
-    route.counters.durableSequence = writer.position.committed
-    route.counters.phase = writer.position.copied === undefined ? "waiting" : "streaming"
-    route.worker = yield* options.worker(route, writer)
+    route.upTo = committed
+    route.quarantine = quarantined === undefined ? undefined : route.quarantine ?? quarantined
+    route.counters.durableSequence = committed
+    route.counters.phase = quarantined !== undefined ? "quarantined" : copied === undefined ? "waiting" : "streaming"
+    route.worker = yield* Scope.provide(options.worker(route, writer), opening.work)
+    yield* show(route, quarantined)
+  })
+
+  const isolate = Effect.fnUntraced(function*(route: Route, target: TableSchema, why: Quarantine.Quarantine) {
+    route.quarantine = why
+    yield* close(route)
+    if (sink.quarantine === undefined) return
+    yield* Telemetry.withTableSpan(Telemetry.Spans.quarantine, pipeline, route.table)(sink.quarantine(target, why))
+    yield* route.metrics.quarantined(why.reason)
+    yield* open(route, target)
+    if (positions.get(route.table)?.quarantined !== undefined) return
+    return yield* new ConnectorError({
+      reason: "Protocol",
+      plugin: "@etl-stream/core",
+      message: `The sink doesn't give the table ${route.table} back as quarantined`,
+      hint: "This is a defect of the sink plugin: please report it. Nothing was acknowledged that isn't durable"
+    })
+  })
+
+  /** Opens a table; one that can't be opened is set aside. */
+  const openOrIsolate = Effect.fnUntraced(function*(route: Route, target: TableSchema) {
+    yield* claim(route, target)
+    yield* open(route, target).pipe(
+      Effect.catchIf(
+        options.isolates,
+        (error) => Effect.flatMap(Clock.currentTimeMillis, (now) => isolate(route, target, Quarantine.of(error, now)))
+      )
+    )
   })
 
   const resolve = Effect.fnUntraced(function*(schema: TableSchema): Effect.fn.Return<Route, ConnectorError> {
@@ -139,16 +240,27 @@ export const make = (options: Options): Routes => {
       worker: undefined,
       upTo: undefined,
       copy: undefined,
+      opening: undefined,
+      quarantine: undefined,
+      isolating: undefined,
       counters: progress.table(table),
       metrics: Telemetry.forTable(pipeline, table)
     }
     route.schema = schema
     route.target = target
     if (target === undefined) unwanted.add(table)
-    else if (route.worker === undefined) yield* open(route, target)
+    else if (known?.opening === undefined && known?.isolating === undefined) yield* openOrIsolate(route, target)
     routes.set(table, route)
     return route
   })
 
-  return { begin, resolve, all: () => routes.values(), find: (table) => routes.get(table), positions, unwanted }
+  return {
+    begin,
+    resolve,
+    isolate,
+    all: () => routes.values(),
+    find: (table) => routes.get(table),
+    positions,
+    unwanted
+  }
 }

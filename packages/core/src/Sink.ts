@@ -20,6 +20,7 @@ import type {
   TableLeft,
   Truncate
 } from "./Element.ts"
+import type { Quarantine } from "./Quarantine.ts"
 import type { Sequence } from "./Sequence.ts"
 import type { TableSchema } from "./TableSchema.ts"
 
@@ -47,6 +48,8 @@ export interface TablePosition {
   readonly committed: Sequence | undefined
   /** `TableSchema.origin` of the copy, or of the `Schema` element that came last; undefined when none was given. */
   readonly origin?: string | undefined
+  /** The table is in quarantine: nothing of it counts, and its writer takes nothing but a `SnapshotBegin` or a `TableLeft`, which end that. */
+  readonly quarantined?: Quarantine | undefined
 }
 
 /** What a table's writer is given. Truncates and schema changes come in order with the rows. */
@@ -66,7 +69,8 @@ export interface TableWriter {
    * Takes one element; called for one element at a time. Returns when it is accepted, for `SnapshotBegin` when the sink has
    * durably forgotten what it held (or, resumed, is ready to go on), and for `SnapshotEnd` when the whole copy is durable. Changes come
    * while a copy is under way, too, and are not applied to it before it is complete. Of a copy with a plan, chunks that have ended should
-   * become durable as they come, each wholly or not at all. Transient trouble is retried inside; an error means that this run is over.
+   * become durable as they come, each wholly or not at all. Transient trouble is retried inside; an error is the end of this writer: of the run, or, when it concerns the table
+   * alone (`Quarantine.concernsTable`), of the table's part in it. Its scope is closed then, which stops all that is under way for the table.
    */
   readonly write: (element: TableElement) => Effect.Effect<void, ConnectorError>
 }
@@ -80,14 +84,23 @@ export interface Sink {
   readonly begin: (tables: ReadonlyArray<TableSchema>) => Effect.Effect<void, ConnectorError>
   /**
    * Opens a table, creating what is missing, and fences an older writer. `durable` is to be called with the sequence of the
-   * last change (rows or truncate) that can't be lost any more; calls may skip sequences but never go back.
+   * last change (rows or truncate) that can't be lost any more; calls may skip sequences but never go back. `failed` is to be called with an error of
+   * background work for this table, whatever it is: the engine decides whether the run ends. A table in quarantine is left as it is.
    */
   readonly open: (
     table: TableSchema,
-    durable: (sequence: Sequence) => Effect.Effect<void>
+    durable: (sequence: Sequence) => Effect.Effect<void>,
+    failed: (error: ConnectorError) => Effect.Effect<void>
   ) => Effect.Effect<TableWriter, ConnectorError, Scope.Scope>
   /**
-   * Runs as long as the pipeline does: background work such as watching commits and merging. Its failure ends the run.
+   * Puts a table in quarantine and completes when that is durable: what the sink holds of it no longer counts, in later runs neither, and `open` gives it back
+   * as quarantined. Called when the table's writer, if it had one, is closed. Undefined: the sink can't remember, so a table that
+   * can't go on ends the run.
+   */
+  readonly quarantine?: (table: TableSchema, why: Quarantine) => Effect.Effect<void, ConnectorError>
+  /**
+   * Runs as long as the pipeline does: background work such as watching commits and merging. Its failure ends the run; what only concerns one table goes to
+   * that table's `failed`.
    */
   readonly run: Effect.Effect<never, ConnectorError, Scope.Scope>
   /** Brings everything durable so far into its final place (for example a last merge): part of a graceful stop. */

@@ -11,6 +11,7 @@ import type * as Stream from "effect/Stream"
 import type { Conditions } from "./Condition.ts"
 import type { ConnectorError } from "./ConnectorError.ts"
 import type { Element } from "./Element.ts"
+import type { Quarantine } from "./Quarantine.ts"
 import type { TablePosition } from "./Sink.ts"
 import type { TableId, TableSchema } from "./TableSchema.ts"
 
@@ -19,6 +20,12 @@ export interface SourceContext {
   readonly positions: ReadonlyMap<TableId, TablePosition>
   /** Tables that transforms leave out: neither to be copied nor to be streamed. */
   readonly unwanted: ReadonlySet<TableId>
+  /**
+   * Why a table is in quarantine now: it is not to be copied, whatever else comes of it is dropped, and a copy that is under way may cease where it is. The same
+   * object is given until the beginning of a new copy (`resync`) was taken, which may be a little after the next element is pulled; then undefined, or that of a
+   * new quarantine.
+   */
+  readonly quarantined: (table: TableId) => Quarantine | undefined
   /**
    * The highest watermark up to which everything is durable at the sink; 0 until there is one. Cheap: a source's
    * feedback reads it on its own timer, however slow its consumers are. Only this may be confirmed to the server.
@@ -35,7 +42,7 @@ export interface Source {
   readonly stream: (context: SourceContext) => Stream.Stream<Element, ConnectorError, Scope.Scope>
   /**
    * Asks the running stream for a new copy of one table, beside all others. Completes when the copy has begun (its `SnapshotBegin`
-   * was taken); fails with `Missing` when the table isn't among the source's. Undefined: the source can't.
+   * was taken), and no element of an earlier one comes after that; fails with `Missing` when the table isn't among the source's. Undefined: the source can't.
    */
   readonly resync?: (table: TableId) => Effect.Effect<void, ConnectorError>
 }

@@ -4,6 +4,7 @@
  * `offer` never waits: what a table may have under way is bounded by the memory account that was charged before. The fiber
  * writes what is ready, waits for more or for the oldest rows to come of age, and returns memory when the sink has accepted.
  */
+import type * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
@@ -35,11 +36,11 @@ export interface Options {
     element: TableElement,
     write: Effect.Effect<void, ConnectorError>
   ) => Effect.Effect<void, ConnectorError>
-  /** Called with the error that ends the worker. */
-  readonly failed: (write: Effect.Effect<never, ConnectorError>) => void
+  /** Called with what ended the worker. */
+  readonly failed: (cause: Cause.Cause<ConnectorError>) => Effect.Effect<void>
 }
 
-/** A worker whose fiber runs in the scope. */
+/** A worker whose fiber runs in the scope. When that closes, what wasn't accepted is dropped and its memory returned. */
 export const make = Effect.fnUntraced(function*(
   options: Options
 ): Effect.fn.Return<TableWorker, never, Scope.Scope> {
@@ -50,10 +51,12 @@ export const make = Effect.fnUntraced(function*(
   )
   const signal = Latch.makeUnsafe(false)
   let writing = false
+  let written = 0
 
   const next = (): ArrowBatcher.Batched | undefined => {
     const batched = batcher.take()
     writing = batched !== undefined
+    written = batched?.held ?? 0
     return batched
   }
 
@@ -62,6 +65,7 @@ export const make = Effect.fnUntraced(function*(
     yield* options.traced(element, writer.write(element))
     account.release(held)
     writing = false
+    written = 0
     yield* options.accepted(element, ((yield* Clock.currentTimeMillis) - before) / 1000)
   })
 
@@ -84,10 +88,16 @@ export const make = Effect.fnUntraced(function*(
     }
   })
 
-  yield* loop.pipe(
-    Effect.catchCause((cause) => Effect.sync(() => options.failed(Effect.failCause(cause)))),
-    Effect.forkScoped
+  // Before the fiber is forked, so that it has ended when memory is returned.
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      const held = batcher.clear() + written
+      writing = false
+      written = 0
+      account.release(held)
+    })
   )
+  yield* loop.pipe(Effect.catchCause(options.failed), Effect.forkScoped)
 
   return {
     offer: (element, held, now) => {

@@ -24,7 +24,8 @@ export const Names = {
   snapshotRows: "etl_stream.snapshot.rows",
   memoryUsed: "etl_stream.memory.used",
   tableStatus: "etl_stream.table.status",
-  condition: "etl_stream.condition"
+  condition: "etl_stream.condition",
+  quarantines: "etl_stream.table.quarantines"
 } as const
 
 /** Span names. */
@@ -32,7 +33,8 @@ export const Spans = {
   open: "etl_stream.sink.open",
   write: "etl_stream.sink.write",
   transform: "etl_stream.transform.apply",
-  settle: "etl_stream.sink.settle"
+  settle: "etl_stream.sink.settle",
+  quarantine: "etl_stream.sink.quarantine"
 } as const
 
 /** Attribute keys of metrics, spans and logs. */
@@ -89,6 +91,13 @@ export const snapshotRows = gauge(Names.snapshotRows, "{row}", "Rows of the copy
 /** Memory held by batches between intake and acceptance. */
 export const memoryUsed = gauge(Names.memoryUsed, "By", "Memory held by batches on their way")
 
+/** How often tables were put in quarantine, by reason. */
+export const quarantines = counter(
+  Names.quarantines,
+  "{table}",
+  "Tables that could not go on and were put in quarantine"
+)
+
 /** Whether something needs somebody: 1 while a condition is raised, 0 after it was cleared. */
 export const condition = gauge(Names.condition, "1", "Conditions that need somebody while the pipeline goes on")
 
@@ -127,6 +136,8 @@ export const forTable = (pipeline: string, table: string) => {
     sinkRecords: Metric.withAttributes(consumedRecords, sink),
     dropped: Metric.withAttributes(dropped, { ...attributes, intentional: "true" }),
     skipped: Metric.withAttributes(skipped, attributes),
+    quarantined: (reason: string): Effect.Effect<void> =>
+      Metric.update(Metric.withAttributes(quarantines, { ...attributes, [Attributes.errorType]: reason }), 1),
     writeDuration: Metric.withAttributes(writeDuration, attributes),
     batchRecords: Metric.withAttributes(batchRecords, attributes),
     snapshotCopied: Metric.withAttributes(snapshotRows, { ...attributes, [Attributes.state]: "copied" }),

@@ -38,6 +38,47 @@ describe("Acknowledgement", () => {
     assert.isTrue(ack.settled())
   })
 
+  it("passes nothing that comes after a table was held before it is released, and then all of it", () => {
+    for (const waiting of [2, 1024]) {
+      const ack = new Acknowledgement(waiting)
+      ack.emitted("a", at(1))
+      ack.watermark(2n)
+      ack.durable("a", at(1))
+      assert.strictEqual(ack.acknowledged(), 2n)
+      ack.hold("a")
+      assert.deepStrictEqual(ack.unsettledTables(), ["a"])
+      for (let commit = 3; commit < 20; commit += 2) {
+        ack.emitted("b", at(commit))
+        ack.watermark(BigInt(commit + 1))
+        ack.durable("b", at(commit))
+        ack.durable("a", at(commit))
+      }
+      assert.strictEqual(ack.acknowledged(), 2n)
+      assert.isFalse(ack.settled())
+      ack.release("a")
+      assert.strictEqual(ack.acknowledged(), 20n)
+      assert.isTrue(ack.settled())
+    }
+  })
+
+  it("begins a released table anew: nothing that was durable before counts for what comes", () => {
+    const ack = new Acknowledgement()
+    ack.emitted("a", at(5))
+    ack.emitted("b", at(5))
+    ack.watermark(6n)
+    ack.hold("a")
+    ack.release("a")
+    assert.strictEqual(ack.acknowledged(), 0n)
+    ack.durable("b", at(5))
+    assert.strictEqual(ack.acknowledged(), 6n)
+    ack.emitted("a", at(3))
+    ack.watermark(7n)
+    assert.strictEqual(ack.acknowledged(), 6n)
+    ack.durable("a", at(3))
+    assert.strictEqual(ack.acknowledged(), 7n)
+    ack.release("never seen")
+  })
+
   it("doesn't take a durable position within a batch for the whole batch", () => {
     const ack = new Acknowledgement()
     ack.emitted("a", at(1, 9))

@@ -626,9 +626,9 @@ describe("Pipeline", () => {
       const recording = recorder({ copied: 0n })
       const sink: Sink = {
         ...recording.sink,
-        open: (table, durable) => {
+        open: (table, durable, failed) => {
           opened.push(table.table.name)
-          return recording.sink.open(table, durable)
+          return recording.sink.open(table, durable, failed)
         }
       }
       const progress = Progress.make("shop")
@@ -699,10 +699,10 @@ describe("Pipeline", () => {
         ...recording.sink,
         begin: (begun) =>
           Effect.sync(() => calls.push(`begin ${begun.map(({ origin, table }) => `${table.name}:${origin}`).join()}`)),
-        open: (table, durable) =>
+        open: (table, durable, failed) =>
           Effect.andThen(
             Effect.sync(() => calls.push(`open ${table.table.name}`)),
-            recording.sink.open(table, durable)
+            recording.sink.open(table, durable, failed)
           )
       }
       const transform: Transform = {
@@ -784,8 +784,8 @@ describe("Pipeline", () => {
       const progress = Progress.make("shop")
       const sink: Sink = {
         ...recording.sink,
-        open: (table, durable) =>
-          Effect.map(recording.sink.open(table, durable), (writer) => ({
+        open: (table, durable, failed) =>
+          Effect.map(recording.sink.open(table, durable, failed), (writer) => ({
             ...writer,
             write: (element) =>
               Effect.andThen(

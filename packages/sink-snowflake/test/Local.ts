@@ -142,7 +142,7 @@ export const run = Effect.fnUntraced(function*(local: Local, more: object = {}, 
         for (const entry of waiting) {
           if (Sequence.compare(sequence, entry.sequence) >= 0) yield* Deferred.succeed(entry.done, undefined)
         }
-      }))
+      }), (error) => Effect.asVoid(Deferred.fail(failure, error)))
     const opened: Opened = {
       writer,
       reported,

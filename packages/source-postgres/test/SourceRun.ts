@@ -117,6 +117,7 @@ export const start = (
       const context = {
         positions: mirror.positions,
         unwanted: unwanted ?? new Set<string>(),
+        quarantined: () => undefined,
         acknowledged: acknowledge ?? (() => mirror.acknowledged),
         conditions: Condition.make(name, seen)
       }

@@ -57,13 +57,15 @@ export class CopyingSource {
   source(): Source {
     return {
       tables: Effect.sync(() => this.tables),
-      stream: ({ positions }: SourceContext) =>
+      stream: ({ positions, quarantined }: SourceContext) =>
         Stream.unwrap(Effect.gen({ self: this }, function*() {
           // An element is offered when it is pulled.
           const queue = yield* Queue.make<Element>({ capacity: 0 })
           this.queue = queue
           this.copied = [...positions].filter(([, { copied }]) => copied !== undefined).map(([table]) => table)
-          const missing = this.tables.filter(({ table }) => positions.get(tableId(table))?.copied === undefined)
+          const missing = this.tables.filter(({ table }) =>
+            positions.get(tableId(table))?.copied === undefined && quarantined(tableId(table)) === undefined
+          )
           const first = missing.flatMap((table) => [this.begin(table), ...this.rest(table)])
           const mark: Element = { _tag: "Watermark", position: this.position + 1n, commitTime: undefined }
           return Stream.concat(Stream.fromIterable([...first, mark], { chunkSize: 1 }), Stream.fromQueue(queue))

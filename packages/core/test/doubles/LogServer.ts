@@ -2,11 +2,13 @@
  * A database in memory with a log of transactions, and sources that read it: a snapshot of tables without a copy, then every change
  * after the confirmed position. `confirmed` survives the runs, as a replication slot does.
  */
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { Element } from "../../src/Element.ts"
+import type { Quarantine } from "../../src/Quarantine.ts"
 import type { Source, SourceContext } from "../../src/Source.ts"
-import type { TableSchema } from "../../src/TableSchema.ts"
+import type { TableId, TableSchema } from "../../src/TableSchema.ts"
 import { tableId } from "../../src/TableSchema.ts"
 import type { Chance } from "./Chance.ts"
 import { batch, type Row } from "./Tables.ts"
@@ -59,6 +61,8 @@ export class LogServer {
   /** Copies that went on with durable chunks. */
   resumed = 0
   open = 0
+  /** New copies that were asked for, each with what its beginning completes. */
+  private wanted: Array<{ readonly table: TableSchema; readonly begun: Deferred.Deferred<void> }> = []
 
   constructor(tables: ReadonlyArray<TableSchema>, log: ReadonlyArray<Transaction>, chance: Chance, ends = true) {
     this.tables = tables
@@ -111,10 +115,11 @@ export class LogServer {
   *elements(context: SourceContext): Generator<Element> {
     const copied = new Map<string, bigint>()
     const confirmed = this.confirmed
-    const copies: Array<Generator<Element>> = []
+    const copies: Array<{ readonly id: TableId; readonly elements: Generator<Element> }> = []
     const from = this.log.findIndex(({ end }) => end > confirmed)
     for (const table of this.tables) {
       const id = tableId(table.table)
+      if (context.quarantined(id) !== undefined) continue
       const held = context.positions.get(id)
       const resumed = held?.copying !== undefined
       // A new copy begins with changes that weren't confirmed yet, at any of them.
@@ -133,14 +138,21 @@ export class LogServer {
         estimatedRows: undefined,
         estimatedBytes: undefined
       }
-      copies.push(this.copy(table, base, chunks))
+      copies.push({ id, elements: this.copy(table, base, chunks) })
+    }
+    /** The quarantine that a new copy ends: the beginning may still be on its way. */
+    const ended = new Map<TableId, Quarantine | undefined>()
+    const isGivenUp = (id: TableId) => {
+      const now = context.quarantined(id)
+      return now !== undefined && now !== ended.get(id)
     }
     const someOfCopies = function*(count: number): Generator<Element> {
       for (let i = 0; i < count; i++) {
         const copy = copies[i % Math.max(1, copies.length)]
-        const next = copy?.next()
-        if (next === undefined) return
-        if (next.done === true) copies.splice(i % copies.length, 1)
+        if (copy === undefined) return
+        // Nobody wants the rest of a copy that was given up.
+        const next = isGivenUp(copy.id) ? undefined : copy.elements.next()
+        if (next === undefined || next.done === true) copies.splice(i % copies.length, 1)
         else yield next.value
       }
     }
@@ -150,8 +162,33 @@ export class LogServer {
       gathered.clear()
       return elements
     }
+    const again = function*(this: LogServer, here: bigint): Generator<Element> {
+      for (let next = this.wanted.shift(); next !== undefined; next = this.wanted.shift()) {
+        const { begun, table } = next
+        const id = tableId(table.table)
+        for (let at = copies.length - 1; at >= 0; at--) if (copies[at]?.id === id) copies.splice(at, 1)
+        yield* flush()
+        // A copy that began ahead of the log has left changes before it out.
+        const before = copied.get(id) ?? 0n
+        const base = before > here ? before : here
+        copied.set(id, base)
+        ended.set(id, context.quarantined(id))
+        yield {
+          _tag: "SnapshotBegin",
+          table,
+          position: base,
+          plan: "by id",
+          resumed: false,
+          estimatedRows: undefined,
+          estimatedBytes: undefined
+        }
+        Deferred.doneUnsafe(begun, Effect.void)
+        copies.push({ id, elements: this.copy(table, base, new Map()) })
+      }
+    }.bind(this)
     for (const transaction of this.log) {
       if (transaction.end <= confirmed) continue
+      yield* again(transaction.commit)
       yield* someOfCopies(this.chance.below(3))
       for (const change of transaction.changes) {
         if (transaction.commit < (copied.get(tableId(change.table.table)) ?? 0n)) continue
@@ -166,7 +203,13 @@ export class LogServer {
         yield { _tag: "Watermark", position: transaction.end, commitTime: transaction.commit * 1_000_000n }
       }
     }
-    while (copies.length > 0) yield* someOfCopies(copies.length)
+    while (true) {
+      while (copies.length > 0) yield* someOfCopies(copies.length)
+      if (this.ends) return
+      yield* again(this.end + 1n)
+      // Nothing to do: a mark that says nothing new gives others their turn.
+      if (copies.length === 0) yield { _tag: "Watermark", position: this.end, commitTime: undefined }
+    }
   }
 
   source(): Source {
@@ -183,11 +226,19 @@ export class LogServer {
           yield* Effect.addFinalizer(() => Effect.sync(() => this.open--))
           // Feedback is a fiber of its own, however slow the consumer is.
           yield* Effect.forkScoped(Effect.forever(Effect.andThen(confirm, Effect.sleep(1))))
+          yield* Effect.addFinalizer(() => Effect.sync(() => this.wanted = []))
           const read = Stream.fromIterable(this.elements(context), { chunkSize: 1 })
-          return this.ends ? read : Stream.concat(read, Stream.never)
+          return this.ends ? read : Stream.tap(read, ({ _tag }) => _tag === "Watermark" ? Effect.sleep(1) : Effect.void)
         }))
         return elements
-      }
+      },
+      resync: Effect.fnUntraced({ self: this }, function*(id: TableId) {
+        const table = this.tables.find(({ table }) => tableId(table) === id)
+        if (table === undefined) return
+        const begun = yield* Deferred.make<void>()
+        this.wanted.push({ table, begun })
+        yield* Deferred.await(begun)
+      })
     }
   }
 }

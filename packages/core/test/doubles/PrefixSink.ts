@@ -9,6 +9,7 @@ import * as Latch from "effect/Latch"
 import * as BatchSlice from "../../src/BatchSlice.ts"
 import type { ChangeBatch } from "../../src/ChangeBatch.ts"
 import { ConnectorError } from "../../src/ConnectorError.ts"
+import type { Quarantine } from "../../src/Quarantine.ts"
 import * as Sequence from "../../src/Sequence.ts"
 import type { Sink, TableElement } from "../../src/Sink.ts"
 import { tableId } from "../../src/TableSchema.ts"
@@ -29,11 +30,14 @@ export interface Held {
   chunks: Map<number, Chunk>
   /** Changes that are durable: sequence and id, truncates as `truncate`, schema changes aren't kept. */
   readonly changes: Array<readonly [sequence: Sequence.Sequence, what: number | "truncate"]>
+  /** Why the table is in quarantine, durably. */
+  quarantined?: Quarantine | undefined
 }
 
 interface Opened {
   readonly accepted: Array<readonly [Sequence.Sequence, number | "truncate"]>
   readonly durable: (sequence: Sequence.Sequence) => Effect.Effect<void>
+  readonly failed: (error: ConnectorError) => Effect.Effect<void>
   writing: boolean
   /** Rows of chunks that haven't ended. */
   readonly chunks: Map<number, Array<number>>
@@ -42,10 +46,16 @@ interface Opened {
 export const broken = (message: string): ConnectorError =>
   new ConnectorError({ reason: "Unreachable", plugin: "test", message, hint: "none" })
 
+/** An error that only concerns one table. */
+export const refused = (table: TableId, message = "a value is refused"): ConnectorError =>
+  new ConnectorError({ reason: "Rejected", plugin: "test", message, hint: "Mend the value.", table })
+
 const ids = (batch: ChangeBatch): ReadonlyArray<number> => {
   const column = batch.records.getChild("id")
   return Array.from({ length: batch.rows }, (_, row) => Number(column?.get(row)))
 }
+
+export type Point = "open" | "write" | "accepted" | "commit" | "run" | "quarantine" | "quarantined"
 
 export class PrefixSink {
   readonly tables = new Map<TableId, Held>()
@@ -58,8 +68,7 @@ export class PrefixSink {
   /** Rows accepted and not yet durable, of this run. */
   private opened = new Map<TableId, Opened>()
   /** Called at each point where a fault can be injected. */
-  at: (point: "open" | "write" | "accepted" | "commit" | "run", table: TableId) => Effect.Effect<void, ConnectorError> =
-    () => Effect.void
+  at: (point: Point, table: TableId) => Effect.Effect<void, ConnectorError> = () => Effect.void
   /** How many of `n` rows the next background commit makes durable; 0 stalls it. */
   commits: (n: number) => number = (n) => n
   /** Whether a commit is reported. */
@@ -80,6 +89,11 @@ export class PrefixSink {
     this.opened = new Map()
   }
 
+  /** Background work for a table fails. */
+  fail(table: TableId, error: ConnectorError): Effect.Effect<void> {
+    return this.opened.get(table)?.failed(error) ?? Effect.void
+  }
+
   /** Lets the background look again, after `commits` was changed. */
   wake(): void {
     this.work.openUnsafe()
@@ -92,6 +106,12 @@ export class PrefixSink {
     if (this.opened.get(table) !== opened) this.breaches.push(`${table} was written to by a run that had ended`)
     const held = this.held(table)
     this.written.push([table, element._tag, "batch" in element ? element.batch.rows : 0])
+    if (held.quarantined !== undefined) {
+      if (element._tag !== "SnapshotBegin" && element._tag !== "TableLeft") {
+        this.breaches.push(`${table} got ${element._tag} in quarantine`)
+      }
+      held.quarantined = undefined
+    }
     const last = opened.accepted.at(-1)?.[0] ?? held.changes.at(-1)?.[0]
     const add = (sequence: Sequence.Sequence, what: number | "truncate") => {
       if (last !== undefined && Sequence.compare(sequence, last) <= 0) this.breaches.push(`${table} went back`)
@@ -158,18 +178,38 @@ export class PrefixSink {
           if (ids.has(table)) continue
           held.copied = undefined
           held.copy = undefined
+          held.quarantined = undefined
         }
       }),
-    open: (schema, durable) =>
+    quarantine: ({ table: name }, why) =>
+      Effect.gen({ self: this }, function*() {
+        const table = tableId(name)
+        if (this.opened.has(table)) this.breaches.push(`${table} is put in quarantine while it is open`)
+        yield* this.at("quarantine", table)
+        const held = this.held(table)
+        held.quarantined = why
+        held.copied = undefined
+        held.copy = undefined
+        held.chunks = new Map()
+        held.changes.length = 0
+        yield* this.at("quarantined", table)
+      }),
+    open: (schema, durable, failed) =>
       Effect.gen({ self: this }, function*() {
         const table = tableId(schema.table)
-        yield* this.at("open", table)
         const held = this.held(table)
-        const opened: Opened = { accepted: [], durable, writing: false, chunks: new Map() }
+        if (held.quarantined === undefined) yield* this.at("open", table)
+        const opened: Opened = { accepted: [], durable, failed, writing: false, chunks: new Map() }
         this.opened.set(table, opened)
-        yield* Effect.addFinalizer(() => Effect.sync(() => this.closed++))
+        yield* Effect.addFinalizer(() =>
+          Effect.sync(() => {
+            this.closed++
+            if (this.opened.get(table) === opened) this.opened.delete(table)
+          })
+        )
         return {
           position: {
+            quarantined: held.quarantined,
             copied: held.copied,
             committed: held.changes.at(-1)?.[0],
             copying: held.copied === undefined && held.copy?.plan !== undefined
