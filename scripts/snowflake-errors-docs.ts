@@ -41,7 +41,7 @@ message, which may hold values of rows. Look the code up here. Nothing here has 
 
 | what the sink does | meaning |
 | --- | --- |
-| retry | sends the same request again for up to two minutes, at growing intervals; then the run ends, and the runner starts it again from its last durable position |
+| retry | sends the same request again for up to two minutes, at growing intervals or when \`Retry-After\` says; then the run ends, and the runner starts it again from its last durable position |
 | refresh | gets a new token and sends the request once more; when that is refused as well, the run ends and needs you |
 | reopen | ends the run; the next one opens the channel anew and goes on after what Snowflake has committed, so that nothing is lost or doubled |
 | split | sends the rows in halves, and a single row by COPY |

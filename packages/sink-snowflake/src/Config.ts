@@ -79,6 +79,14 @@ const Changelog = Schema.Struct({
   })
 })
 
+const Streaming = Schema.Struct({
+  compression: Schema.Literals(["auto", "zstd", "gzip"]).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed("auto" as const))
+  ).annotate({
+    description: "Compression of requests; auto: zstd, and gzip once zstd was refused (by a proxy, for example)"
+  })
+})
+
 const Mode = Schema.Literals(["mirror", "changelog"])
 
 /** Options that one table may have of its own; absent ones are the sink's. */
@@ -142,6 +150,9 @@ export const Config = Schema.Struct({
   }),
   changelog: Changelog.pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))).annotate({
     description: "Changelogs (mode changelog)"
+  }),
+  streaming: Streaming.pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))).annotate({
+    description: "How changes are streamed to Snowflake"
   }),
   outOfRange: Schema.Literals(["fail", "null", "clamp"]).pipe(
     Schema.withDecodingDefaultKey(Effect.succeed("fail" as const))

@@ -17,7 +17,9 @@ import * as FiberMap from "effect/FiberMap"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Channel from "./Channel.ts"
+import { ChannelWriter } from "./ChannelWriter.ts"
 import { CommitWatcher } from "./CommitWatcher.ts"
+import { Compression } from "./Compression.ts"
 import type { Config } from "./Config.ts"
 import * as Credentials from "./Credentials.ts"
 import * as CurrentView from "./CurrentView.ts"
@@ -56,6 +58,7 @@ interface Shared {
   readonly staging: StagingMemory
   readonly watcher: CommitWatcher
   readonly writers: Semaphore.Semaphore
+  readonly compression: Compression
   readonly states: Map<TableId, StateTable.TableState>
   readonly tables: Set<OpenTable>
 }
@@ -187,12 +190,11 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
   /** The copy that can go on; not with another key than it began with. */
   const unfinished = shape.otherKey === undefined ? known?.copying?.resumable : undefined
   const merged = known?.copied === undefined ? undefined : known.merged
-  const makeChannel = (of: TableLayout) =>
-    new Channel.Channel(of, shared.streaming, new NdjsonEncoder(of, config.outOfRange), {
-      activity: watcher.activity,
-      writers: shared.writers
-    }, durable)
+  const makeChannel = (of: TableLayout) => new Channel.Channel(of, shared.streaming, watcher.activity, durable)
+  const makeWriter = (to: Channel.Channel) =>
+    new ChannelWriter(to, new NdjsonEncoder(to.layout, config.outOfRange), shared)
   let channel = makeChannel(layout)
+  let rows = makeWriter(channel)
   yield* openChannel(shared, channel, shape.journalCreated)
   if ((known?.copied !== undefined || unfinished !== undefined) && channel.skipped > 0) {
     // An earlier run ended for this; what was skipped is committed past, so going on would lose it.
@@ -246,7 +248,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     merger.written(batch.rows, Sequence.format(batch.last))
     let from = 0
     for (;;) {
-      const tooLarge = yield* channel.write(batch, from)
+      const tooLarge = yield* rows.write(batch, from)
       if (tooLarge === undefined) return
       const sequence = yield* LargeRow.write(sql, shared.stage, channel, batch, tooLarge.row, config.outOfRange)
       yield* durable(sequence)
@@ -273,6 +275,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     watcher.remove(channel)
     layout = changed
     channel = makeChannel(changed)
+    rows = makeWriter(channel)
     yield* channel.open()
     if (channel.committed !== last) {
       return yield* failure(
@@ -335,7 +338,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
         return writeRows(element)
       case "Truncate":
         merger.written(1, Sequence.format(element.sequence))
-        return channel.truncate(element.sequence, element.commitTime)
+        return rows.truncate(element.sequence, element.commitTime)
       case "Schema":
         return reshape(element.table)
       case "SnapshotBegin":
@@ -376,6 +379,7 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
     staging: new StagingMemory(config.copy.memory),
     watcher: new CommitWatcher(streaming),
     writers: Semaphore.makeUnsafe(concurrentWriters),
+    compression: new Compression(config.streaming.compression),
     states: new Map(yield* state.load),
     tables: new Set()
   }

@@ -164,6 +164,30 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("Faults", (
       yield* exactly(local, "halved", 40)
     }))
 
+  it.effect("changes to gzip when zstd is refused, once and only before any was taken", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      for (const [status, body] of [[415, { code: "ERR_UNSUPPORTED_MEDIA_TYPE" }], [400, "<html></html>"]] as const) {
+        const name = `coding${status}`
+        const { running, table } = yield* opened(local, name)
+        yield* local.fault("streaming", { kind: "status", endpoint: "append", status, body })
+        yield* table.rows(inserts(name, 0, 20))
+        yield* table.rows(inserts(name, 20, 30))
+        yield* table.durable(at(29))
+        yield* running.sink.settle
+        yield* exactly(local, name, 30)
+        yield* local.fault("streaming", { kind: "status", endpoint: "append", status: 415, body: {} })
+        const error = (yield* Effect.flip(table.rows(inserts(name, 30, 40)))) as ConnectorError // the sink's only error type
+        assert.strictEqual(error.reason, "Protocol")
+        assert.isUndefined(error.table)
+      }
+      const { table } = yield* opened(local, "codingproven")
+      yield* table.rows(inserts("codingproven", 0, 10))
+      yield* local.fault("streaming", { kind: "status", endpoint: "append", status: 415, body: {} })
+      const error = (yield* Effect.flip(table.rows(inserts("codingproven", 10, 20)))) as ConnectorError // the sink's only error type
+      assert.strictEqual(error.reason, "Protocol")
+    }))
+
   it.effect("finds the row that a request is refused for, and names its position and table", () =>
     Effect.gen(function*() {
       const local = yield* Server

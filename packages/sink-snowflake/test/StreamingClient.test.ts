@@ -4,66 +4,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
-import * as Schema from "effect/Schema"
-import { createServer } from "node:http"
-import { Config } from "../src/Config.ts"
 import * as KeyPair from "../src/KeyPair.ts"
 import * as StreamingClient from "../src/StreamingClient.ts"
 import { privateKeyPem } from "./Local.ts"
-
-interface Asked {
-  readonly path: string
-  readonly authorization: string
-  readonly type: string
-  readonly body: string
-}
-type Answer = readonly [status: number, body: string]
-
-/** A server that answers by path, and what it was asked. */
-const stub = Effect.fnUntraced(function*(answer: (path: string, host: string) => Answer) {
-  const asked: Array<Asked> = []
-  const server = createServer((request, response) => {
-    let body = ""
-    request.setEncoding("latin1").on("data", (part) => {
-      body += part
-    }).on("end", () => {
-      const path = request.url ?? ""
-      asked.push({
-        path,
-        authorization: request.headers.authorization ?? "",
-        type: String(request.headers["x-snowflake-authorization-token-type"]),
-        body
-      })
-      const [status, text] = answer(path, request.headers.host ?? "")
-      response.writeHead(status).end(text)
-    })
-  })
-  const port = yield* Effect.acquireRelease(
-    Effect.callback<number>((resume) => {
-      server.listen(0, "127.0.0.1", () => {
-        const address = server.address()
-        resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : 0))
-      })
-    }),
-    () =>
-      Effect.callback<void>((resume) => {
-        server.close(() => resume(Effect.void))
-        server.closeAllConnections()
-      })
-  )
-  return { asked, config: configOf(`http://127.0.0.1:${port}`) }
-})
-
-const configOf = (url: string): Config =>
-  Schema.decodeUnknownSync(Config)({
-    account: "MYORG-ACCT",
-    url,
-    user: "LOADER",
-    role: "loader",
-    auth: { privateKey: privateKeyPem },
-    warehouse: "WH",
-    database: "RAW"
-  })
+import { stub } from "./StreamingStub.ts"
 
 const journal = { database: "RAW", schema: "ETL_STREAM", name: "T__JOURNAL" }
 const status = { channel_status_code: "ACTIVE", last_committed_offset_token: null, rows_errors: 3 }
@@ -176,7 +120,9 @@ describe("StreamingClient", () => {
             startOffset: "a",
             endOffset: "b",
             body: Buffer.from("{}"),
-            encoding: "zstd"
+            rawBytes: 2,
+            encoding: "zstd",
+            before: Effect.void
           })
         )
         assert.deepStrictEqual([failure.action, failure.code, failure.error.reason], ["reopen", stale, "Fenced"])

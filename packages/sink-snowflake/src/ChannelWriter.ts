@@ -1,0 +1,192 @@
+/**
+ * Writes change batches to a channel: encodes and compresses them in chunks that Snowflake takes.
+ *
+ * While one request is on its way the next chunk is encoded and compressed. A request that is refused as too large, or for one of its rows, is sent again in
+ * halves, down to single rows.
+ */
+import type * as ChangeBatch from "@etl-stream/core/ChangeBatch"
+import { sequenceAt } from "@etl-stream/core/ChangeBatch"
+import type * as ConnectorError from "@etl-stream/core/ConnectorError"
+import * as Sequence from "@etl-stream/core/Sequence"
+import * as Effect from "effect/Effect"
+import type * as Semaphore from "effect/Semaphore"
+import { BatchSize, maxRequestBytes } from "./BatchSize.ts"
+import type { Channel } from "./Channel.ts"
+import type { Compression, Encoding } from "./Compression.ts"
+import * as ErrorPolicy from "./ErrorPolicy.ts"
+import type { NdjsonEncoder } from "./NdjsonEncoder.ts"
+import * as StreamingErrors from "./StreamingErrors.ts"
+import type { StreamingFailure } from "./StreamingTransport.ts"
+import type { TableLayout } from "./TableLayout.ts"
+import { Unwritable } from "./ValueWriter.ts"
+
+type Failed = ConnectorError.ConnectorError
+
+const maxRowBytes = 15_000_000
+
+/** What the channels of a sink share. */
+export interface Shared {
+  readonly compression: Compression
+  /** Bounds how many channels encode and send at a time, and with that the memory for it. */
+  readonly writers: Semaphore.Semaphore
+}
+
+interface Compressed {
+  readonly body: Uint8Array
+  readonly encoding: Encoding
+  readonly rawBytes: number
+  readonly from: number
+  readonly to: number
+}
+
+/** A row that no request can carry. */
+export interface TooLarge {
+  readonly _tag: "TooLarge"
+  readonly row: number
+}
+
+/** What became of a request; `otherCoding`: it has to be compressed in another way; a failure: Snowflake refused one of its rows. */
+type Outcome = "taken" | "tooLarge" | "otherCoding" | StreamingFailure
+
+export class ChannelWriter {
+  private readonly channel: Channel
+  private readonly encoder: NdjsonEncoder
+  private readonly shared: Shared
+  private readonly size = new BatchSize()
+
+  constructor(channel: Channel, encoder: NdjsonEncoder, shared: Shared) {
+    this.channel = channel
+    this.encoder = encoder
+    this.shared = shared
+  }
+
+  private get layout(): TableLayout {
+    return this.channel.layout
+  }
+
+  /** Appends the rows of `batch` from row `from` on. Ends early at a row that is too large for a request. */
+  write(batch: ChangeBatch.ChangeBatch, from: number): Effect.Effect<TooLarge | undefined, Failed> {
+    return this.shared.writers.withPermits(1)(Effect.gen({ self: this }, function*() {
+      let next = yield* this.prepare(batch, from)
+      while (next !== undefined) {
+        if ("row" in next) return next
+        const chunk: Compressed = next
+        const first = Sequence.format(sequenceAt(batch.records, chunk.from))
+        const [outcome, following] = yield* Effect.all([
+          this.send(chunk, first, Sequence.format(sequenceAt(batch.records, chunk.to - 1))),
+          this.prepare(batch, chunk.to)
+        ], { concurrency: 2 })
+        if (outcome === "taken") next = following
+        else if (outcome === "otherCoding") next = yield* this.prepare(batch, chunk.from)
+        else if (chunk.to > chunk.from + 1) {
+          next = yield* this.prepare(batch, chunk.from, Math.ceil(chunk.rawBytes / 2))
+        } else if (outcome === "tooLarge") return { _tag: "TooLarge", row: chunk.from } as const
+        else return yield* this.refusedRow(outcome, first)
+      }
+      return undefined
+    })).pipe(Effect.ensuring(Effect.sync(() => this.encoder.release())))
+  }
+
+  /** Appends the mark that all rows were removed. */
+  truncate(sequence: Sequence.Sequence, commitTime: bigint): Effect.Effect<void, Failed> {
+    return Effect.gen({ self: this }, function*() {
+      const text = Sequence.format(sequence)
+      for (;;) {
+        const bytes = this.encoder.truncate(sequence, commitTime)
+        const rawBytes = bytes.length
+        const outcome = yield* this.send({ ...(yield* this.shared.compression.compress(bytes)), rawBytes }, text, text)
+        if (outcome === "taken") return
+        if (outcome === "otherCoding") continue
+        if (outcome !== "tooLarge") return yield* this.refusedRow(outcome, text)
+        const { hint, reason } = StreamingErrors.refusal(413, undefined)
+        return yield* ErrorPolicy.failure(
+          reason,
+          `A truncate of ${this.layout.id} was refused as too large, which no request is smaller than`,
+          hint,
+          { table: this.layout.id }
+        )
+      }
+    })
+  }
+
+  /** Encodes and compresses the rows from `from` on that fit into a request, and into `atMost` bytes before compression. */
+  private prepare(
+    batch: ChangeBatch.ChangeBatch,
+    from: number,
+    atMost = Number.POSITIVE_INFINITY
+  ): Effect.Effect<Compressed | TooLarge | undefined, Failed> {
+    return Effect.gen({ self: this }, function*() {
+      if (from >= batch.rows) return undefined
+      let limit = Math.min(this.size.rawBytes, atMost)
+      for (;;) {
+        const target = limit
+        const chunk = yield* Effect.try({
+          try: () => this.encoder.encode(batch, from, target),
+          catch: (cause) => this.unwritable(cause)
+        })
+        const single = chunk.to === from + 1
+        if (single && chunk.bytes.length > maxRowBytes) return { _tag: "TooLarge", row: from } as const
+        const rawBytes = chunk.bytes.length
+        const { body, encoding } = yield* this.shared.compression.compress(chunk.bytes)
+        if (body.length <= (single ? maxRequestBytes : this.size.requestBytes)) {
+          this.size.compressed(rawBytes, body.length)
+          return { body, encoding, rawBytes, from, to: chunk.to }
+        }
+        if (single) return { _tag: "TooLarge", row: from } as const
+        limit = Math.floor(Math.min(rawBytes, limit) / 2)
+      }
+    })
+  }
+
+  private refusedRow({ code, error }: StreamingFailure, sequence: Sequence.SequenceText): Failed {
+    return ErrorPolicy.failure(
+      error.reason,
+      `Snowflake refuses the change ${sequence} of ${this.layout.id}${code === undefined ? "" : ` (${code})`}`,
+      error.hint,
+      { table: this.layout.id }
+    )
+  }
+
+  private unwritable(cause: unknown): Failed {
+    if (!(cause instanceof Unwritable)) throw cause
+    return unwritable(this.layout, cause)
+  }
+
+  /** Sends a request. When it isn't taken, nothing of it is. */
+  private send(
+    chunk: Pick<Compressed, "body" | "encoding" | "rawBytes">,
+    startOffset: Sequence.SequenceText,
+    endOffset: Sequence.SequenceText
+  ): Effect.Effect<Outcome, Failed> {
+    return Effect.gen({ self: this }, function*() {
+      const { body, encoding, rawBytes } = chunk
+      const { compression } = this.shared
+      return yield* this.channel.append({ body, encoding, rawBytes, startOffset, endOffset }).pipe(
+        Effect.matchEffect({
+          onSuccess: (millis) =>
+            Effect.sync((): Outcome => {
+              compression.taken(encoding)
+              this.size.answered(rawBytes, millis)
+              return "taken"
+            }),
+          onFailure: (failure) => {
+            if (compression.refused(failure, encoding)) return Effect.succeed<Outcome>("otherCoding")
+            if (failure.action === "dead-letter") return Effect.succeed<Outcome>(failure)
+            if (failure.action !== "split") return Effect.fail(this.channel.failed(failure))
+            this.size.refused(body.length)
+            return Effect.succeed<Outcome>("tooLarge")
+          }
+        })
+      )
+    })
+  }
+}
+
+/** The error for a value that can't be written. */
+export const unwritable = (layout: TableLayout, { column, message }: Unwritable): Failed =>
+  ErrorPolicy.failure(
+    "Rejected",
+    `The column ${column} of ${layout.id} ${message}`,
+    "Set the sink's outOfRange to null or clamp, or change the value at the source.",
+    { table: layout.id }
+  )

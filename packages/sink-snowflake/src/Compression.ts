@@ -1,0 +1,59 @@
+/**
+ * Compresses request bodies: by zstd, until it turns out that the other side doesn't take it, then by gzip.
+ *
+ * Both are documented. A proxy in between may know less, so the first refusal of a request that might be about its coding, before any was taken, changes to
+ * gzip for good; `streaming.compression` in the options takes the choice away.
+ */
+import * as Effect from "effect/Effect"
+import * as Zlib from "node:zlib"
+import type { Config } from "./Config.ts"
+import type { StreamingFailure } from "./StreamingTransport.ts"
+
+export type Encoding = "zstd" | "gzip"
+
+const compressed = (bytes: Uint8Array, encoding: Encoding): Effect.Effect<Buffer> =>
+  Effect.callback((resume) => {
+    const done = (error: Error | null, result: Buffer) =>
+      resume(error === null ? Effect.succeed(result) : Effect.die(error))
+    // Of both the fastest level: a request is small enough at any, and the rate is limited by its uncompressed size.
+    if (encoding === "zstd") Zlib.zstdCompress(bytes, { params: { [Zlib.constants.ZSTD_c_compressionLevel]: 1 } }, done)
+    else Zlib.gzip(bytes, { level: 1 }, done)
+  })
+
+export class Compression {
+  private readonly free: boolean
+  private encoding: Encoding
+  /** Whether a request of this coding was taken. */
+  private proven = false
+
+  constructor(choice: Config["streaming"]["compression"]) {
+    this.free = choice === "auto"
+    this.encoding = choice === "gzip" || typeof Zlib.zstdCompress !== "function" ? "gzip" : "zstd"
+  }
+
+  /** Compresses, with the coding of the moment. */
+  compress(bytes: Uint8Array): Effect.Effect<{ readonly body: Uint8Array; readonly encoding: Encoding }> {
+    return Effect.suspend(() => {
+      const { encoding } = this
+      return Effect.map(compressed(bytes, encoding), (body) => ({ body, encoding }))
+    })
+  }
+
+  /** A request of this coding was taken. */
+  taken(encoding: Encoding): void {
+    if (encoding === this.encoding) this.proven = true
+  }
+
+  /** Whether a request that failed should be sent again with another coding, which bodies have from now on. */
+  refused(failure: StreamingFailure, encoding: Encoding): boolean {
+    const { code, status } = failure
+    const aboutCoding = status === 415 ||
+      (status === 400 && (code === undefined || code === "ERR_UNSUPPORTED_MEDIA_TYPE"))
+    if (!this.free || encoding !== "zstd" || !aboutCoding) return false
+    // Another request may have found out meanwhile.
+    if (this.encoding === "gzip") return true
+    if (this.proven) return false
+    this.encoding = "gzip"
+    return true
+  }
+}
