@@ -190,6 +190,33 @@ layer(Local.layer(), { timeout: "60 seconds", excludeTestServices: true })("a st
       }
     }))
 
+  it.effect("loads and lists a folder while files of others come and go", () =>
+    Effect.gen(function*() {
+      const client = yield* Local
+      const other = yield* Driver.connect(client.server.url)
+      yield* client.script("create or replace stage st", "create or replace table counted (id int)")
+      const file = parquet(rowsOf(0, 2))
+      const comeAndGo = Effect.forEach(Array.from({ length: 25 }, (_, n) => n), (n) =>
+        Effect.andThen(
+          put(other, "x.parquet", Buffer.from("x"), `other/${n}`),
+          other.run(`remove @demo.public.st/other/${n}`)
+        ), { discard: true })
+      const load = Effect.forEach(Array.from({ length: 25 }, (_, n) => n), (n) =>
+        Effect.gen(function*() {
+          yield* put(client, "x.parquet", file, `own/${n}`)
+          yield* client.run(
+            `copy into counted from (select $1:"id"::int from @st/own/${n}) files = ('x.parquet') ${format}`
+          )
+          assert.strictEqual((yield* client.rows("list @st/own/")).length, n + 1)
+        }), { discard: true })
+      yield* Effect.all([comeAndGo, load], { concurrency: 2 })
+      assert.deepStrictEqual(yield* client.rows("select count(*) as n from counted"), [{ N: "50" }])
+      const error = yield* Effect.flip(client.run(
+        `copy into counted from (select $1:"id"::int from @st/own/0) files = ('../1/x.parquet') ${format}`
+      ))
+      assert.strictEqual(error.code, "091016")
+    }))
+
   it.effect("refuses uploads without its token, and paths that leave it", () =>
     Effect.gen(function*() {
       const client = yield* Local

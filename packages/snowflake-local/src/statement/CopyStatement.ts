@@ -263,11 +263,12 @@ const chosenFiles = (context: StatementContext, plan: Plan): Run<ReadonlyArray<S
       )
       return plan.pattern === undefined ? all : all.filter((file) => plan.pattern?.test(file.name) === true)
     }
-    const all = yield* Stage.io(() => Stage.listFiles(context.services.storage.dataDir, plan.location.stageId, ""))
     const base = prefix === "" || prefix.endsWith("/") ? prefix : `${prefix}/`
     const chosen: Array<Stage.StagedFile> = []
     for (const name of plan.files) {
-      const found = all.find((file) => file.name === `${base}${name}`)
+      const found = yield* Stage.io(() =>
+        Stage.findFile(context.services.storage.dataDir, plan.location.stageId, `${base}${name}`)
+      )
       if (found === undefined) return yield* SnowflakeError.fileNotFound(`${plan.location.shown}/${base}${name}`)
       chosen.push(found)
     }

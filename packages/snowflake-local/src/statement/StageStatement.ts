@@ -59,18 +59,24 @@ export const listFiles = async (
   prefix: string
 ): Promise<ReadonlyArray<StagedFile>> => {
   const folder = folderOf(dataDir, stageId)
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => [])
-  const names = entries.filter((entry) => entry.isFile() && !entry.name.endsWith(".part"))
+  // Only the folder that the prefix names: another table's files may be many, and come and go.
+  const within = join(folder, prefix.slice(0, prefix.lastIndexOf("/") + 1))
+  const entries = await readdir(within, { recursive: true, withFileTypes: true }).catch(() => [])
+  const names = entries.filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
     .filter((name) => name.startsWith(prefix))
     .sort()
-  const files: Array<StagedFile> = []
-  for (const name of names) {
-    const file = join(folder, name)
-    const facts = await stat(file)
-    files.push({ name, file, size: facts.size, modifiedAt: facts.mtime })
-  }
-  return files
+  const files = await Promise.all(names.map((name) => findFile(dataDir, stageId, name)))
+  // A file may have been removed since it was listed.
+  return files.filter((file) => file !== undefined)
+}
+
+/** The file of this very name, when it is uploaded completely. */
+export const findFile = async (dataDir: string, stageId: string, name: string): Promise<StagedFile | undefined> => {
+  if (name.split("/").includes("..") || name.endsWith(".part")) return undefined
+  const file = join(folderOf(dataDir, stageId), name)
+  const facts = await stat(file).catch(() => undefined)
+  return facts?.isFile() === true ? { name, file, size: facts.size, modifiedAt: facts.mtime } : undefined
 }
 
 /** The file's MD5, which is its etag. */
