@@ -76,9 +76,34 @@ export interface Pipe extends Named {
   readonly select?: string | undefined
 }
 
-export type CatalogObject = Table | View | Stage | Pipe
-/** Tables and views share one name space; stages and pipes have their own. */
-type Space = "RELATION" | "STAGE" | "PIPE"
+/** An append-only stream: whether its table got rows since it was last read is in `StreamLog`. */
+export interface Stream extends Named {
+  readonly kind: "STREAM"
+  readonly table: { readonly database: string; readonly schema: string; readonly name: string; readonly id: string }
+}
+
+/** A standalone task on an interval. */
+export interface Task extends Named {
+  readonly kind: "TASK"
+  readonly owner: string
+  readonly warehouse?: string | undefined
+  /** As written, and what it means. */
+  readonly schedule?: { readonly text: string; readonly seconds: number } | undefined
+  readonly allowOverlap: boolean
+  /** Session parameters of its runs. */
+  readonly parameters: Readonly<Record<string, string>>
+  /** Consecutive failures after which it is suspended; 0: never. */
+  readonly suspendAfterFailures: number
+  readonly timeoutMillis: number
+  /** The text of WHEN. */
+  readonly condition?: string | undefined
+  readonly definition: string
+  readonly state: "started" | "suspended"
+}
+
+export type CatalogObject = Table | View | Stage | Pipe | Stream | Task
+/** Tables and views share one name space; every other kind has its own. */
+type Space = "RELATION" | Exclude<CatalogObject["kind"], "TABLE" | "VIEW">
 
 export interface SchemaRecord {
   readonly database: string
@@ -136,6 +161,11 @@ export class Catalog extends Context.Service<Catalog, {
   readonly relation: (database: string, schema: string, name: string) => Table | View | undefined
   readonly stage: (database: string, schema: string, name: string) => Stage | undefined
   readonly pipe: (database: string, schema: string, name: string) => Pipe | undefined
+  readonly stream: (database: string, schema: string, name: string) => Stream | undefined
+  readonly task: (database: string, schema: string, name: string) => Task | undefined
+  readonly tasks: () => ReadonlyArray<Task>
+  /** The ids of the streams on a table. */
+  readonly streamsOn: (tableId: string) => ReadonlyArray<string>
   /** The table with its id and quoted DuckDB name; none when there is no such table. */
   readonly tableOf: (database: string, schema: string, table: string) => Effect.Effect<Option.Option<Table>>
   /** The columns of a table; none when there is no such table. */
@@ -192,14 +222,13 @@ export class Catalog extends Context.Service<Catalog, {
         const found = objects.get(keyOf("RELATION", database, schema, name))
         return found?.kind === "TABLE" || found?.kind === "VIEW" ? found : undefined
       }
-      const stage = (database: string, schema: string, name: string) => {
-        const found = objects.get(keyOf("STAGE", database, schema, name))
-        return found?.kind === "STAGE" ? found : undefined
-      }
-      const pipe = (database: string, schema: string, name: string) => {
-        const found = objects.get(keyOf("PIPE", database, schema, name))
-        return found?.kind === "PIPE" ? found : undefined
-      }
+      const named =
+        <K extends Exclude<Space, "RELATION">>(kind: K) => (database: string, schema: string, name: string) => {
+          const found = objects.get(keyOf(kind, database, schema, name))
+          // A space holds objects of its kind alone.
+          return found as Extract<CatalogObject, { readonly kind: K }> | undefined
+        }
+      const pipe = named("PIPE")
       const table = (database: string, schema: string, name: string) => {
         const found = relation(database, schema, name)
         return found?.kind === "TABLE" ? Option.some(found) : Option.none()
@@ -295,8 +324,15 @@ export class Catalog extends Context.Service<Catalog, {
         hasSchema: (database, name) => schemas.has(JSON.stringify([database, name])),
         objects: () => [...objects.values()],
         relation,
-        stage,
+        stage: named("STAGE"),
         pipe,
+        stream: named("STREAM"),
+        task: named("TASK"),
+        tasks: () => [...objects.values()].filter((object): object is Task => object.kind === "TASK"),
+        streamsOn: (tableId) =>
+          [...objects.values()].flatMap((object) =>
+            object.kind === "STREAM" && object.table.id === tableId ? [object.id] : []
+          ),
         tableOf: (database, schema, name) => Effect.sync(() => table(database, schema, name)),
         columnsOf: (database, schema, name) =>
           Effect.sync(() => Option.map(table(database, schema, name), (found) => found.columns)),

@@ -51,6 +51,7 @@ const flags = {
     value: "N",
     help: "How long an idle transaction may keep others waiting. Default: 10000."
   },
+  "task-speedup": { value: "N", help: "Tasks' intervals pass this much faster. Default: 1." },
   admin: {
     help:
       "Serve /_local/**: the statement log, injected faults and other controls. Anyone who reaches the port may use them."
@@ -183,6 +184,7 @@ const parseOptions = (
       warehouses: texts("warehouse"),
       tokenValiditySeconds: whole("token-validity-seconds", text("token-validity-seconds"), 1e9),
       abandonedAfterMillis: whole("abandoned-after-millis", text("abandoned-after-millis"), 1e9),
+      taskSpeedup: whole("task-speedup", text("task-speedup"), 1e6) || undefined,
       admin: given("admin"),
       streaming: { ingestHost: text("ingest-host") }
     }

@@ -31,6 +31,8 @@ export interface Options {
   readonly inProgressAfterMillis?: number | undefined
   /** A transaction of an idle session is rolled back when another waits this long for its lock. Default 10000; Snowflake waits five minutes. */
   readonly abandonedAfterMillis?: number | undefined
+  /** Tasks' intervals pass this much faster, for tests. Default 1. */
+  readonly taskSpeedup?: number | undefined
   /** Serves `/_local/**`: the statement log and faults. Default false. */
   readonly admin?: boolean | undefined
   readonly streaming?: StreamingOptions | undefined

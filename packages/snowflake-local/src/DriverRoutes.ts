@@ -151,8 +151,8 @@ const end = (session: Session): Effect.Effect<void, never, Sessions | Queries> =
   Effect.gen(function*() {
     const sessions = yield* Sessions
     const queries = yield* Queries
-    yield* sessions.remove(session)
     yield* queries.forget(session)
+    yield* sessions.remove(session)
   })
 
 const abort = (request: Request, faults: DriverFaults.DriverFaults, queryId: string | undefined): Failing =>

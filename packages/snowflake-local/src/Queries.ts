@@ -4,12 +4,10 @@
  * A query runs in a fiber of the server's, not of the request's: when the connection breaks it goes on, and the driver's repeated request (same request id) is given
  * the same answer instead of a second execution. The answers of a session are kept for its last requests.
  */
-import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import { randomBytes, randomUUID } from "node:crypto"
@@ -31,8 +29,9 @@ import * as Dispatch from "./statement/Dispatch.ts"
 import * as StageStatement from "./statement/StageStatement.ts"
 import type { Outcome, StatementContext } from "./statement/StatementContext.ts"
 import * as Statement from "./statement/StatementContext.ts"
-import { StatementLog } from "./StatementLog.ts"
+import { logged, StatementLog } from "./StatementLog.ts"
 import * as Storage from "./Storage.ts"
+import { TaskRuns } from "./TaskRuns.ts"
 
 export interface QueryRequest {
   readonly requestId: string
@@ -44,6 +43,8 @@ export interface QueryRequest {
   readonly parameters: Readonly<Record<string, unknown>>
   /** Scheme, host and port by which the client reaches the server. */
   readonly origin: string
+  /** False: not in the statement log. */
+  readonly logged?: boolean
 }
 
 interface Running {
@@ -62,8 +63,6 @@ interface Running {
 /** Answers are kept for repeated requests: the last ones, and not too much text. */
 const keptAnswers = 200
 const keptCharacters = 16_000_000
-/** The statement log keeps this much of a statement's text. */
-const loggedCharacters = 10_000
 
 export class Queries extends Context.Service<Queries, {
   readonly log: StatementLog
@@ -76,12 +75,12 @@ export class Queries extends Context.Service<Queries, {
   readonly monitor: (session: Session, queryId: string) => { readonly id: string; readonly status: string } | undefined
   /** Cancels by request id or query id. */
   readonly abort: (session: Session, id: string) => Effect.Effect<void>
-  /** Forgets a session's answers. */
+  /** Forgets a session's answers, and ends what still runs in it. */
   readonly forget: (session: Session) => Effect.Effect<void>
 }>()("@etl-stream/snowflake-local/Queries") {
   static readonly layer = (options: {
     readonly inProgressAfterMillis?: number | undefined
-  }): Layer.Layer<Queries, Storage.StorageError, Storage.Storage | Catalog | Accounts | Sessions> =>
+  }): Layer.Layer<Queries, Storage.StorageError, Storage.Storage | Catalog | Accounts | Sessions | TaskRuns> =>
     Layer.effect(
       Queries,
       Effect.gen(function*() {
@@ -109,6 +108,8 @@ export class Queries extends Context.Service<Queries, {
           catalog,
           accounts,
           locks: sessions.locks,
+          log,
+          taskRuns: yield* TaskRuns,
           warehouses: sessions.warehouses,
           stageToken,
           resultsFolder
@@ -123,42 +124,24 @@ export class Queries extends Context.Service<Queries, {
           tokens: ReadonlyArray<Token>
         ): Effect.Effect<Outcome, SnowflakeError.SnowflakeError> =>
           Effect.gen(function*() {
-            const now = yield* Clock.currentTimeMillis
             const tag = request.parameters["QUERY_TAG"]
-            const entry = {
+            const context: StatementContext = {
+              session,
+              services,
+              source,
+              tokens,
               queryId,
-              requestId: request.requestId,
-              sessionId: session.id,
-              user: session.user,
-              sql: source.slice(0, loggedCharacters),
-              tag: typeof tag === "string" ? tag : session.parameters.get("QUERY_TAG") ?? "",
-              warehouse: session.warehouse ?? null,
-              needsWarehouse: false,
-              kind: "UNKNOWN",
-              startedAt: now,
-              durationMillis: null,
-              code: null
+              request: { id: request.requestId, tag: typeof tag === "string" ? tag : undefined },
+              now: yield* Clock.currentTimeMillis,
+              origin: request.origin,
+              binds: [],
+              findings: Environment.noFindings(),
+              facts: { needsWarehouse: false }
             }
-            log.add(entry)
-            const facts = { needsWarehouse: false }
-            const [first] = tokens
-            entry.kind = first?.kind === "word" ? first.text : entry.kind
-            const outcome = Effect.gen(function*() {
+            const run = Effect.gen(function*() {
               const binds = yield* Statement.parse(() => BindVariables.literals(request.bindings))
-              const context: StatementContext = {
-                session,
-                services,
-                source,
-                tokens,
-                queryId,
-                now,
-                origin: request.origin,
-                binds,
-                findings: Environment.noFindings(),
-                facts
-              }
               const seconds = Number(session.parameters.get("STATEMENT_TIMEOUT_IN_SECONDS") ?? 0)
-              const execution = Dispatch.execute(context, request.describeOnly)
+              const execution = Dispatch.execute({ ...context, binds }, request.describeOnly)
               return yield* seconds === 0 ? execution : Effect.timeoutOrElse(execution, {
                 duration: `${seconds} seconds`,
                 orElse: () =>
@@ -168,21 +151,7 @@ export class Queries extends Context.Service<Queries, {
                   })
               })
             })
-            return yield* outcome.pipe(
-              Effect.tap((done) => Effect.sync(() => void (entry.kind = done.kind))),
-              Effect.onExit((exit) =>
-                Effect.map(Clock.currentTimeMillis, (finished) => {
-                  entry.needsWarehouse = facts.needsWarehouse
-                  if (Exit.isFailure(exit)) {
-                    const error = Cause.findErrorOption(exit.cause)
-                    Object.assign(entry, {
-                      code: error._tag === "Some" ? error.value.code : SnowflakeError.cancelled().code
-                    })
-                  }
-                  log.finish(entry, finished)
-                })
-              )
-            )
+            return yield* request.logged === false ? run : logged(context, source, run)
           })
 
         const execute = (
@@ -331,6 +300,13 @@ export class Queries extends Context.Service<Queries, {
             })
           )
 
+        const stop = (running: Running): Effect.Effect<void> =>
+          Effect.suspend(() => {
+            if (running.fiber === undefined || running.status !== "RUNNING") return Effect.void
+            running.session.connection.interrupt()
+            return Fiber.interrupt(running.fiber)
+          })
+
         return Queries.of({
           log,
           stageToken,
@@ -357,15 +333,21 @@ export class Queries extends Context.Service<Queries, {
           abort: (session, id) =>
             Effect.suspend(() => {
               const running = answersOf(session).get(id) ?? byQueryId(session, id)
-              if (running?.fiber === undefined || running.status !== "RUNNING") return Effect.void
-              session.connection.interrupt()
-              return Fiber.interrupt(running.fiber)
+              return running === undefined ? Effect.void : stop(running)
             }),
           forget: (session) =>
             Effect.suspend(() => {
               const answers = [...answersOf(session).values()]
               bySession.delete(session)
-              return Effect.forEach(answers, removeChunks, { discard: true })
+              return Effect.forEach(
+                answers,
+                (running) =>
+                  Effect.andThen(
+                    stop(running),
+                    removeChunks(running)
+                  ),
+                { discard: true }
+              )
             })
         })
       })

@@ -27,6 +27,8 @@ import * as StageFiles from "./StageFiles.ts"
 import * as Storage from "./Storage.ts"
 import * as StreamingRoutes from "./streaming/Routes.ts"
 import { StreamingState } from "./streaming/StreamingState.ts"
+import { TaskRuns } from "./TaskRuns.ts"
+import * as TaskScheduler from "./TaskScheduler.ts"
 
 export type { Options } from "./Configuration.ts"
 export { ListenError } from "./Listener.ts"
@@ -70,7 +72,9 @@ const servicesLayer = (options: Options) => {
     Catalog.layer,
     Accounts.layer({ account: options.account, users: options.users })
   ).pipe(Layer.provideMerge(storage))
-  return Queries.layer(options).pipe(
+  return TaskScheduler.layer(options.taskSpeedup ?? 1).pipe(
+    Layer.provideMerge(Queries.layer(options)),
+    Layer.provideMerge(TaskRuns.layer),
     Layer.provideMerge(Sessions.layer(options)),
     Layer.provideMerge(StreamingState.layer(options.streaming)),
     Layer.provideMerge(base)

@@ -34,6 +34,8 @@ export interface Session {
   readonly connection: DuckDBConnection
   readonly lock: Semaphore.Semaphore
   readonly createdAt: number
+  /** The name of the task that runs in it. */
+  readonly task: string | undefined
   token: string
   tokenExpiresAt: number
   masterToken: string

@@ -14,6 +14,7 @@ import * as Semaphore from "effect/Semaphore"
 import { createHash, randomBytes } from "node:crypto"
 import type { AuthError } from "./Accounts.ts"
 import { Accounts } from "./Accounts.ts"
+import type { Task } from "./Catalog.ts"
 import { Catalog } from "./Catalog.ts"
 import type { Options } from "./Configuration.ts"
 import * as DuckdbError from "./DuckdbError.ts"
@@ -53,6 +54,8 @@ export class Sessions extends Context.Service<Sessions, {
   readonly warehouses: ReadonlySet<string>
   readonly locks: TableLocks
   readonly login: (request: LoginRequest) => Effect.Effect<Session, SnowflakeError.SnowflakeError>
+  /** A session of the server's own, which nobody can log in to: it runs a task as its owner. */
+  readonly openForTask: (task: Task) => Effect.Effect<Session, SnowflakeError.SnowflakeError>
   /** The session of a session token: gone or expired are Snowflake's errors. */
   readonly authenticate: (token: string | undefined) => Effect.Effect<Session, SnowflakeError.SnowflakeError>
   /** New tokens for the session of a master token. */
@@ -112,24 +115,15 @@ export class Sessions extends Context.Service<Sessions, {
           }
         }
 
-        const login = Effect.fn("Sessions.login")(function*(request: LoginRequest) {
-          const { user } = yield* authenticator(request)
-          if (request.loginName !== undefined && request.loginName !== "" && request.loginName.toUpperCase() !== user) {
-            return yield* SnowflakeError.invalidToken("JWT token is invalid: another user's")
-          }
-          const roles = accounts.rolesOf(user)
-          const role = nameOf(request.role) ?? roles[0] ?? "PUBLIC"
-          if (!roles.includes(role)) return yield* SnowflakeError.roleNotGranted(role)
+        const open = Effect.fnUntraced(function*(
+          given: Pick<Session, "user" | "role" | "warehouse" | "database" | "schema" | "task">
+        ) {
           const now = yield* Clock.currentTimeMillis
           const scope = yield* Scope.make()
           const connection = yield* Scope.provide(storage.connect, scope).pipe(Effect.mapError(DuckdbError.from))
-          const warehouse = nameOf(request.warehouse)
-          const database = nameOf(request.database)
-          const schema = nameOf(request.schema) ?? "PUBLIC"
-          const known = database !== undefined && catalog.hasDatabase(database)
           const session: Session = {
+            ...given,
             id: String(++lastId),
-            user,
             scope,
             connection,
             lock: yield* Semaphore.make(1),
@@ -138,11 +132,6 @@ export class Sessions extends Context.Service<Sessions, {
             tokenExpiresAt: now + tokenSeconds * 1000,
             masterToken: newToken(),
             masterExpiresAt: now + masterSeconds * 1000,
-            role,
-            // What doesn't exist is left out and the login succeeds, as in Snowflake.
-            warehouse: warehouse !== undefined && warehouses.has(warehouse) ? warehouse : undefined,
-            database: known ? database : undefined,
-            schema: known && catalog.hasSchema(database, schema) ? schema : undefined,
             parameters: new Map(),
             variables: new Map(),
             temporary: new Map(),
@@ -153,6 +142,46 @@ export class Sessions extends Context.Service<Sessions, {
           }
           yield* Control.setParameter(session, "TIMEZONE", "America/Los_Angeles")
           session.parameters.delete("TIMEZONE")
+          return session
+        })
+
+        const openForTask = Effect.fnUntraced(function*(task: Task) {
+          const session = yield* open({
+            user: "SYSTEM",
+            role: task.owner,
+            // A serverless task has compute of its own.
+            warehouse: task.warehouse ?? "SERVERLESS",
+            database: task.database,
+            schema: task.schema,
+            task: task.name
+          })
+          for (const [name, value] of Object.entries(task.parameters)) {
+            yield* Control.setParameter(session, name, value)
+          }
+          return session
+        })
+
+        const login = Effect.fn("Sessions.login")(function*(request: LoginRequest) {
+          const { user } = yield* authenticator(request)
+          if (request.loginName !== undefined && request.loginName !== "" && request.loginName.toUpperCase() !== user) {
+            return yield* SnowflakeError.invalidToken("JWT token is invalid: another user's")
+          }
+          const roles = accounts.rolesOf(user)
+          const role = nameOf(request.role) ?? roles[0] ?? "PUBLIC"
+          if (!roles.includes(role)) return yield* SnowflakeError.roleNotGranted(role)
+          const warehouse = nameOf(request.warehouse)
+          const database = nameOf(request.database)
+          const schema = nameOf(request.schema) ?? "PUBLIC"
+          const known = database !== undefined && catalog.hasDatabase(database)
+          const session = yield* open({
+            user,
+            role,
+            // What doesn't exist is left out and the login succeeds, as in Snowflake.
+            warehouse: warehouse !== undefined && warehouses.has(warehouse) ? warehouse : undefined,
+            database: known ? database : undefined,
+            schema: known && catalog.hasSchema(database, schema) ? schema : undefined,
+            task: undefined
+          })
           for (const [name, value] of Object.entries(request.parameters)) {
             const key = name.toUpperCase()
             if (!Control.parameterDefaults.has(key) && key.startsWith("CLIENT_")) continue
@@ -199,6 +228,7 @@ export class Sessions extends Context.Service<Sessions, {
           locks,
           validity: { tokenSeconds, masterSeconds },
           login,
+          openForTask,
           authenticate: (token) =>
             Effect.gen(function*() {
               const session = token === undefined ? undefined : byToken.get(hash(token))

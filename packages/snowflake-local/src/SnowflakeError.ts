@@ -28,6 +28,12 @@ export const objectNotFound = (kind: string, name: string): SnowflakeError =>
 /** 002003: a schema or database that isn't there. */
 export const containerNotFound = (kind: string, name: string): SnowflakeError =>
   compilation("002003", "02000")(`${kind} '${name}' does not exist or not authorized.`)
+/** 091901: a stream whose table is gone. */
+export const streamWithoutTable = (table: string, stream: string): SnowflakeError =>
+  make("091901", "02000")(`Base table '${table}' dropped, cannot read from stream '${stream}'.`)
+/** 090240: SELECT … INTO of no row, or of several. */
+export const selectInto = (rows: number): SnowflakeError =>
+  make("090240", "P0000")(`A SELECT INTO statement expects exactly 1 returned row, but got ${rows}.`)
 /** 002043: the object of USE, SHOW or DROP isn't there. */
 export const useNotFound = (): SnowflakeError =>
   compilation("002043", "02000")("Object does not exist, or operation cannot be performed.")

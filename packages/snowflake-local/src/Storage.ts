@@ -140,11 +140,13 @@ const ownTables: ReadonlyArray<string> = [
   `CREATE SCHEMA "_temporary"`,
   `CREATE TABLE IF NOT EXISTS "_local".databases (name VARCHAR NOT NULL, created_on TIMESTAMP NOT NULL)`,
   `CREATE TABLE IF NOT EXISTS "_local".schemas (database VARCHAR NOT NULL, name VARCHAR NOT NULL, created_on TIMESTAMP NOT NULL)`,
-  // One row per table, view, stage or pipe; `definition` is JSON: see Catalog.
+  // One row per table, view, stage, pipe, stream or task; `definition` is JSON: see Catalog.
   `CREATE TABLE IF NOT EXISTS "_local".objects (
      database VARCHAR NOT NULL, schema VARCHAR NOT NULL, name VARCHAR NOT NULL, kind VARCHAR NOT NULL,
      created_on TIMESTAMP NOT NULL, definition VARCHAR NOT NULL)`,
   `CREATE TABLE IF NOT EXISTS "_local".load_history (
      table_id VARCHAR NOT NULL, file VARCHAR NOT NULL, etag VARCHAR NOT NULL,
-     loaded_on TIMESTAMP NOT NULL, row_count BIGINT NOT NULL)`
+     loaded_on TIMESTAMP NOT NULL, row_count BIGINT NOT NULL)`,
+  // One row per insert into a table with a stream, until the stream is read: see StreamLog.
+  `CREATE TABLE IF NOT EXISTS "_local".stream_log (stream_id VARCHAR NOT NULL)`
 ]

@@ -49,7 +49,7 @@ layer(Local.layer({ abandonedAfterMillis: 200 }), { timeout: "60 seconds", exclu
           ["use warehouse nowhere", "002043 02000"],
           ["use role accountadmin", "002043 02000"],
           ["select 1; select 2", "000008 0A000"],
-          ["create task t as select 1", "000002 0A000"],
+          ["create dynamic table t as select 1", "000002 0A000"],
           ["alter session set autocommit = false", "000002 0A000"],
           ["alter session set timestamp_input_format = 'YYYY'", "000002 0A000"],
           ["alter session set no_such_parameter = 1", "001008 22023"]

@@ -11,6 +11,8 @@ export interface Relation {
   /** The alias it has when the query gives it none, as a DuckDB name. */
   readonly alias: string
   readonly columns: ReadonlyArray<{ readonly name: string; readonly type: SnowflakeType }>
+  /** The id of the stream that it is. */
+  readonly stream?: string | undefined
 }
 
 export interface Findings {
@@ -24,9 +26,16 @@ export interface Findings {
 export interface Environment {
   readonly source: string
   readonly relation: (path: ReadonlyArray<string>) => Relation
+  /** A table function with a qualified name; `argument` gives one by name or place, as DuckDB SQL. */
+  readonly tableFunction: (
+    path: ReadonlyArray<string>,
+    argument: (name: string, place: number) => string | undefined
+  ) => Relation
   readonly bind: (name: string) => string
   readonly variable: (name: string) => string
   readonly context: (name: string) => string | undefined
+  /** SYSTEM$STREAM_HAS_DATA of a stream's name. */
+  readonly streamHasData: (path: ReadonlyArray<string>) => string
   readonly schemaName: (parts: ReadonlyArray<string>) => string
   /** FROM @stage, in COPY. */
   readonly stagedFiles?: Relation | undefined

@@ -162,6 +162,8 @@ export const write = (tokens: ReadonlyArray<Token>, scope: Scope): Expression =>
           const last = popOperand(token)
           const type = cursor.type()
           push(cast(native(last, scope), type), true, { type })
+        } else if (token.text === ":" && units[units.length - 1]?.operand !== true) {
+          push(scope.bind(cursor.identifier()), true)
         } else if (token.text === ":") {
           const last = popOperand(token)
           const path = [pathStep(cursor)]

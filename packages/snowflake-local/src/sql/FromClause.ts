@@ -130,11 +130,11 @@ export const tableReference = (
   } else if (isWord(token, "TABLE") && isGroup(cursor.peek(1))) {
     cursor.next()
     const inner = new Cursor(environment.source, cursor.group().items)
-    sql = tableFunction(inner, scope)
+    sql = tableFunction(inner, environment, scope)
     inner.end()
     fallback = Identifier.quote("TABLE_FUNCTION")
   } else if (lateral && isWord(token, "FLATTEN")) {
-    sql = tableFunction(cursor, scope)
+    sql = tableFunction(cursor, environment, scope)
     fallback = Identifier.quote("FLATTEN")
   } else if (token?.kind === "stage") {
     cursor.next()
@@ -166,9 +166,10 @@ export const tableReference = (
   return fallback === "" ? `${prefix}${sql}` : `${prefix}${sql} AS ${fallback}`
 }
 
-/** GENERATOR, FLATTEN and SPLIT_TO_TABLE; the arguments may be named. */
-const tableFunction = (cursor: Cursor, scope: Scope): string => {
-  const name = cursor.identifier()
+/** GENERATOR, FLATTEN, SPLIT_TO_TABLE and those of INFORMATION_SCHEMA; the arguments may be named. */
+const tableFunction = (cursor: Cursor, environment: Environment, scope: Scope): string => {
+  const path = cursor.path()
+  const [name] = path
   const args = new Map<string, ReadonlyArray<Token>>()
   for (const [index, item] of commas(cursor.group().items).entries()) {
     const [key, arrow] = item
@@ -178,6 +179,12 @@ const tableFunction = (cursor: Cursor, scope: Scope): string => {
   const argument = (key: string, place: number) => {
     const tokens = args.get(key) ?? args.get(String(place))
     return tokens === undefined ? undefined : scope.expression(tokens)
+  }
+  if (path.length > 1) {
+    environment.findings.readsRows = true
+    const relation = environment.tableFunction(path, argument)
+    environment.findings.relations.push(relation)
+    return relation.sql
   }
   switch (name) {
     case "GENERATOR": {
@@ -203,6 +210,6 @@ const tableFunction = (cursor: Cursor, scope: Scope): string => {
         `FROM range(1, len(string_split(${text}, ${by})) + 1) AS "r"("i"))`
     }
     default:
-      throw SnowflakeError.unknownFunction(name)
+      throw SnowflakeError.unknownFunction(name ?? "")
   }
 }

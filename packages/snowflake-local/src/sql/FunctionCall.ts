@@ -3,7 +3,7 @@
  */
 import * as SnowflakeError from "../SnowflakeError.ts"
 import { cast } from "./Cast.ts"
-import { Cursor, isOp, isWord } from "./Cursor.ts"
+import { Cursor, isOp, isWord, splitPath } from "./Cursor.ts"
 import * as DateFormat from "./DateFormat.ts"
 import * as Functions from "./Functions.ts"
 import * as Literal from "./Literal.ts"
@@ -135,6 +135,11 @@ const specialCall = (functionName: string, items: ReadonlyArray<Token>, scope: S
         "",
         scope
       )
+    }
+    case "SYSTEM$STREAM_HAS_DATA": {
+      const path = splitPath(cursor.string())
+      cursor.end()
+      return scope.streamHasData(path)
     }
     case "COUNT":
       return isOp(items[0], "*") && items.length === 1 ? "count(*)" : undefined

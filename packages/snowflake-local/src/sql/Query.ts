@@ -43,6 +43,7 @@ export const scopeOf = (environment: Environment, names: ReadonlySet<string> = n
     bind: environment.bind,
     variable: environment.variable,
     context: environment.context,
+    streamHasData: environment.streamHasData,
     schemaName: environment.schemaName,
     staged: environment.staged
   }

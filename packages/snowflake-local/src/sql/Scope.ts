@@ -17,6 +17,8 @@ export interface Scope {
   readonly variable: (name: string) => string
   /** CURRENT_DATABASE() and its like, as literals. */
   readonly context: (name: string) => string | undefined
+  /** SYSTEM$STREAM_HAS_DATA of a stream's name. */
+  readonly streamHasData: (path: ReadonlyArray<string>) => string
   /** The schema that a name of `parts` (schema, or database and schema) means in DuckDB. */
   readonly schemaName: (parts: ReadonlyArray<string>) => string
   /** `$n:name` of a staged file, when the query reads one: native is typed as in the file. */

@@ -205,12 +205,10 @@ const unsetOptions = (cursor: Cursor): Change => {
   }
 }
 
-export const alter = (context: StatementContext): Run<Outcome> =>
+/** ALTER TABLE, whose first two words have been read. */
+export const alter = (context: StatementContext, cursor: Cursor): Run<Outcome> =>
   Effect.gen(function*() {
-    const cursor = Statement.cursorOf(context)
     const plan = yield* Statement.parse(() => {
-      cursor.expect("ALTER")
-      if (!cursor.accept("TABLE")) throw SnowflakeError.unsupported(`ALTER ${cursor.identifier()}`)
       const ifExists = cursor.accept("IF", "EXISTS")
       const path = cursor.path()
       if (ifExists && Statement.findRelation(context, path) === undefined) return undefined

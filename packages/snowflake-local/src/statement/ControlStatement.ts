@@ -64,14 +64,19 @@ const fixed = new Set([
   "TRANSACTION_ABORT_ON_ERROR"
 ])
 
+/** Throws for a parameter that isn't one, or a value that this server doesn't act on. */
+export const checkParameter = (name: string, value: string): void => {
+  const before = parameterDefaults.get(name)
+  if (before === undefined) throw SnowflakeError.invalidOption(`invalid parameter '${name}'`)
+  if (fixed.has(name) && value.toUpperCase() !== before.toUpperCase()) {
+    throw SnowflakeError.unsupported(`${name} = ${value}`)
+  }
+}
+
 /** Sets a session parameter; the time zone is DuckDB's too. */
 export const setParameter = (session: Session.Session, name: string, value: string): Run<void> =>
   Effect.gen(function*() {
-    const before = parameterDefaults.get(name)
-    if (before === undefined) return yield* SnowflakeError.invalidOption(`invalid parameter '${name}'`)
-    if (fixed.has(name) && value.toUpperCase() !== before.toUpperCase()) {
-      return yield* SnowflakeError.unsupported(`${name} = ${value}`)
-    }
+    yield* Statement.parse(() => checkParameter(name, value))
     if (name === "TIMEZONE") {
       yield* Effect.tryPromise({
         try: () => session.connection.run(`SET TimeZone = ${Literal.string(value)}`),

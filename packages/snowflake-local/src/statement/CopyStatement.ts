@@ -8,7 +8,6 @@ import * as Effect from "effect/Effect"
 import { rm } from "node:fs/promises"
 import type { Column, Table } from "../Catalog.ts"
 import * as ResultRows from "../ResultRows.ts"
-import * as Session from "../Session.ts"
 import * as SnowflakeError from "../SnowflakeError.ts"
 import { Cursor, isGroup } from "../sql/Cursor.ts"
 import * as Identifier from "../sql/Identifier.ts"
@@ -20,6 +19,7 @@ import * as Dml from "./DmlStatement.ts"
 import * as Stage from "./StageStatement.ts"
 import type { Outcome, Run, StatementContext } from "./StatementContext.ts"
 import * as Statement from "./StatementContext.ts"
+import * as Writing from "./Writing.ts"
 
 interface FileFormat {
   readonly useLogicalType: boolean
@@ -294,9 +294,8 @@ export const execute = (context: StatementContext): Run<Outcome> =>
     yield* Statement.requireWarehouse(context)
     const files = yield* chosenFiles(context, plan)
     const etags = yield* Stage.io(() => Promise.all(files.map((file) => Stage.etagOf(file.file))))
-    const loaded = yield* Session.writing(
-      context.session,
-      context.services.locks,
+    const loaded = yield* Writing.writing(
+      context,
       undefined,
       load(context, plan, files, etags)
     )
@@ -359,5 +358,6 @@ const load = (
       )
       out.push({ file, count })
     }
+    yield* Writing.inserted(context, plan.table, out.reduce((sum, { count }) => sum + count, 0))
     return out
   })

@@ -1,5 +1,5 @@
 /**
- * CREATE and DROP of databases, schemas, tables, views, stages and pipes.
+ * CREATE and DROP of databases, schemas, tables, views, stages, pipes, streams and tasks.
  *
  * Definitions commit what the session's transaction has done before, and are committed themselves: DuckDB's tables and the catalog's records in one DuckDB
  * transaction. Constraints other than NOT NULL are read and kept for show: Snowflake doesn't enforce them either.
@@ -14,11 +14,14 @@ import * as Query from "../sql/Query.ts"
 import type { Token } from "../sql/Token.ts"
 import { unexpectedToken } from "../sql/Token.ts"
 import * as Storage from "../Storage.ts"
+import * as StreamLog from "../StreamLog.ts"
 import * as Definition from "./DefinitionChange.ts"
 import * as Select from "./SelectStatement.ts"
 import type { Outcome, Run, StatementContext } from "./StatementContext.ts"
 import * as Statement from "./StatementContext.ts"
+import * as StreamStatement from "./StreamStatement.ts"
 import * as TableDefinition from "./TableDefinition.ts"
+import * as TaskStatement from "./TaskStatement.ts"
 
 const createView = (context: StatementContext, cursor: Cursor, { replace }: Definition.Head): Run<Outcome> =>
   Effect.gen(function*() {
@@ -289,6 +292,10 @@ export const create = (context: StatementContext): Run<Outcome> =>
         return yield* createStage(context, cursor, start.head)
       case "PIPE":
         return yield* createPipe(context, cursor, start.head)
+      case "STREAM":
+        return yield* StreamStatement.create(context, cursor, start.head)
+      case "TASK":
+        return yield* TaskStatement.create(context, cursor, start.head)
       default:
         return yield* SnowflakeError.unsupported(`CREATE ${start.kind}`)
     }
@@ -353,18 +360,22 @@ export const drop = (context: StatementContext): Run<Outcome> =>
         return dropped
       }
       case "STAGE":
-      case "PIPE": {
-        const [database, schema, name] = yield* Statement.parse(() => Statement.fullPath(context.session, path))
-        const found = kind === "STAGE" ? catalog.stage(database, schema, name) : catalog.pipe(database, schema, name)
+      case "PIPE":
+      case "STREAM":
+      case "TASK": {
+        const full = yield* Statement.parse(() => Statement.fullPath(context.session, path))
+        const found = { STAGE: catalog.stage, PIPE: catalog.pipe, STREAM: catalog.stream, TASK: catalog.task }[kind](
+          ...full
+        )
         if (found === undefined) {
-          return yield* absent(
-            SnowflakeError.objectNotFound(
-              kind === "STAGE" ? "Stage" : "Pipe",
-              Statement.printPath([database, schema, name])
-            )
-          )
+          const word = `${kind.charAt(0)}${kind.slice(1).toLowerCase()}`
+          return yield* absent(SnowflakeError.objectNotFound(word, Statement.printPath(full)))
         }
-        yield* Definition.changeExisting(context, (changes) => changes.remove(found))
+        yield* Definition.changeExisting(context, (changes) =>
+          Effect.andThen(
+            found.kind === "STREAM" ? StreamLog.consume(changes.connection, found.id) : Effect.void,
+            changes.remove(found)
+          ))
         return dropped
       }
       default:

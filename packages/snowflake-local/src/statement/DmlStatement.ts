@@ -4,7 +4,6 @@
 import * as Effect from "effect/Effect"
 import type { Column, Table } from "../Catalog.ts"
 import * as ResultRows from "../ResultRows.ts"
-import * as Session from "../Session.ts"
 import * as SnowflakeError from "../SnowflakeError.ts"
 import { Cursor, isGroup, isOp, isWord } from "../sql/Cursor.ts"
 import * as Expression from "../sql/Expression.ts"
@@ -19,6 +18,7 @@ import { commas, unexpectedToken } from "../sql/Token.ts"
 import { assign } from "./Assignment.ts"
 import type { Outcome, Run, StatementContext } from "./StatementContext.ts"
 import * as Statement from "./StatementContext.ts"
+import * as Writing from "./Writing.ts"
 
 /** The counts that DML returns as its one row. */
 export const counts = (kind: string, typeId: number, named: ReadonlyArray<readonly [string, number]>): Outcome => ({
@@ -27,7 +27,8 @@ export const counts = (kind: string, typeId: number, named: ReadonlyArray<readon
   result: ResultRows.ofRows(
     named.map(([name]) => ResultRows.column(name, Types.number38, false)),
     [named.map(([, count]) => String(count))]
-  )
+  ),
+  changed: named.reduce((sum, [, count]) => sum + count, 0)
 })
 
 /** The column of a name, or Snowflake's error. */
@@ -104,13 +105,14 @@ export const insert = (context: StatementContext): Run<Outcome> =>
     })
     yield* Statement.requireWarehouse(context)
     const { columns, overwrite, source, table } = head
-    const inserted = yield* Session.writing(
-      context.session,
-      context.services.locks,
+    const inserted = yield* Writing.writing(
+      context,
       overwrite ? table.id : undefined,
       Effect.gen(function*() {
         if (overwrite) yield* Statement.run(context, `DELETE FROM ${table.duckdb}`)
-        return yield* Statement.changed(context, yield* insertSelect(context, table, columns, source))
+        const count = yield* Statement.changed(context, yield* insertSelect(context, table, columns, source))
+        yield* Writing.inserted(context, table, count)
+        return count
       })
     )
     return counts("INSERT", Statement.typeIds.insert, [["number of rows inserted", inserted]])
@@ -197,12 +199,7 @@ export const update = (context: StatementContext): Run<Outcome> =>
     const values = yield* assigned(context, set, `${table.duckdb} AS ${alias}${from === "" ? "" : `, ${from}`}`)
     const sets = set.map(({ column }, index) => `${Identifier.quote(column.duckdbName)} = ${values[index]}`).join(", ")
     const sql = `UPDATE ${table.duckdb} AS ${alias} SET ${sets}${from === "" ? "" : ` FROM ${from}`}${where}`
-    const updated = yield* Session.writing(
-      context.session,
-      context.services.locks,
-      table.id,
-      Statement.changed(context, sql)
-    )
+    const updated = yield* Writing.writing(context, table.id, Statement.changed(context, sql))
     return counts("UPDATE", Statement.typeIds.update, [["number of rows updated", updated], [
       "number of multi-joined rows updated",
       0
@@ -239,12 +236,7 @@ export const remove = (context: StatementContext): Run<Outcome> =>
       return { table, sql: `DELETE FROM ${table.duckdb} AS ${alias}${using}${where}` }
     })
     yield* Statement.requireWarehouse(context)
-    const deleted = yield* Session.writing(
-      context.session,
-      context.services.locks,
-      plan.table.id,
-      Statement.changed(context, plan.sql)
-    )
+    const deleted = yield* Writing.writing(context, plan.table.id, Statement.changed(context, plan.sql))
     return counts("DELETE", Statement.typeIds.delete, [["number of rows deleted", deleted]])
   })
 
@@ -263,9 +255,8 @@ export const truncate = (context: StatementContext): Run<Outcome> =>
         : Statement.requireTable(context, path)
     })
     if (table !== undefined) {
-      yield* Session.writing(
-        context.session,
-        context.services.locks,
+      yield* Writing.writing(
+        context,
         table.id,
         Effect.andThen(
           Statement.run(context, `DELETE FROM ${table.duckdb}`),

@@ -144,6 +144,63 @@ export const relation = (context: StatementContext, path: ReadonlyArray<string>)
   }
 }
 
+/** A table function of INFORMATION_SCHEMA: TASK_HISTORY. */
+export const tableFunction = (
+  context: StatementContext,
+  path: ReadonlyArray<string>,
+  argument: (name: string, place: number) => string | undefined
+): Relation => {
+  const [schema, name] = path.slice(-2)
+  if (schema !== "INFORMATION_SCHEMA" || name !== "TASK_HISTORY") {
+    throw SnowflakeError.unknownFunction(path.map(Identifier.print).join("."))
+  }
+  for (const unknown of ["SCHEDULED_TIME_RANGE_START", "SCHEDULED_TIME_RANGE_END", "ROOT_TASK_ID"]) {
+    if (argument(unknown, -1) !== undefined) throw SnowflakeError.unsupported(`TASK_HISTORY with ${unknown}`)
+  }
+  const task = argument("TASK_NAME", -1)
+  const limit = Number(argument("RESULT_LIMIT", -1) ?? "100")
+  const errorOnly = argument("ERROR_ONLY", -1)?.toUpperCase() === "TRUE"
+  const database = path.length === 3 ? path[0] : context.session.database
+  const runs = context.services.taskRuns.history().filter((run) =>
+    run.database === database && (task === undefined || run.name === Literal.stringValue(task)) &&
+    (!errorOnly || run.state === "FAILED")
+  ).slice(0, limit)
+  const millis = (time: number | null): Value => time === null ? null : at(time)
+  return relationOf(
+    name,
+    [
+      text("QUERY_ID"),
+      text("NAME"),
+      text("DATABASE_NAME"),
+      text("SCHEMA_NAME"),
+      text("QUERY_TEXT"),
+      text("CONDITION_TEXT"),
+      text("STATE"),
+      text("ERROR_CODE"),
+      text("ERROR_MESSAGE"),
+      instant("SCHEDULED_TIME"),
+      instant("QUERY_START_TIME"),
+      instant("COMPLETED_TIME"),
+      text("SCHEDULED_FROM")
+    ],
+    runs.map((run) => [
+      run.queryId,
+      run.name,
+      run.database,
+      run.schema,
+      run.definition,
+      run.condition,
+      run.state,
+      run.errorCode,
+      run.errorMessage,
+      millis(run.scheduledAt),
+      millis(run.startedAt),
+      millis(run.completedAt),
+      run.scheduledFrom
+    ])
+  )
+}
+
 const columnFacts = (object: Table | View, column: Column, index: number): ReadonlyArray<Value> => [
   object.database,
   object.schema,

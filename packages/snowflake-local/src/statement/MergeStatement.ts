@@ -6,7 +6,6 @@
  */
 import * as Effect from "effect/Effect"
 import type { Column, Table } from "../Catalog.ts"
-import * as Session from "../Session.ts"
 import * as SnowflakeError from "../SnowflakeError.ts"
 import { Cursor, isGroup, isWord } from "../sql/Cursor.ts"
 import * as Expression from "../sql/Expression.ts"
@@ -19,6 +18,7 @@ import { commas } from "../sql/Token.ts"
 import * as Dml from "./DmlStatement.ts"
 import type { Outcome, Run, StatementContext } from "./StatementContext.ts"
 import * as Statement from "./StatementContext.ts"
+import * as Writing from "./Writing.ts"
 
 type Branch =
   | { readonly action: "UPDATE"; readonly condition: string | undefined; readonly settings: ReadonlyArray<Dml.Setting> }
@@ -142,7 +142,14 @@ export const execute = (context: StatementContext): Run<Outcome> =>
   Effect.gen(function*() {
     const plan = yield* Statement.parse(() => parse(context))
     yield* Statement.requireWarehouse(context)
-    const counted = yield* Session.writing(context.session, context.services.locks, plan.table.id, merge(context, plan))
+    const counted = yield* Writing.writing(
+      context,
+      plan.table.id,
+      Effect.tap(
+        merge(context, plan),
+        (counted) => Writing.inserted(context, plan.table, counted.get("INSERT") ?? 0)
+      )
+    )
     const actions = new Set(plan.branches.map((branch) => branch.action))
     const named: Array<readonly [string, number]> = []
     if (actions.has("INSERT")) named.push(["number of rows inserted", counted.get("INSERT") ?? 0])

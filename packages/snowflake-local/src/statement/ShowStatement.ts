@@ -2,103 +2,17 @@
  * SHOW and DESCRIBE.
  */
 import * as Effect from "effect/Effect"
-import type { CatalogObject, Table, View } from "../Catalog.ts"
+import type { Table, View } from "../Catalog.ts"
 import * as ResultRows from "../ResultRows.ts"
 import * as SnowflakeError from "../SnowflakeError.ts"
-import type { Cursor } from "../sql/Cursor.ts"
 import type { SnowflakeType } from "../sql/SnowflakeType.ts"
 import * as Types from "../sql/SnowflakeType.ts"
 import * as Control from "./ControlStatement.ts"
+import type { Filter, Row } from "./ShowFilter.ts"
+import { at, created, filter, inScope, keep, named, outcome } from "./ShowFilter.ts"
+import * as ShowTasks from "./ShowTasks.ts"
 import type { Outcome, Run, StatementContext } from "./StatementContext.ts"
 import * as Statement from "./StatementContext.ts"
-
-type Row = ReadonlyArray<string | null>
-
-const timestamp: SnowflakeType = { kind: "TIMESTAMP_LTZ", scale: 3 }
-const created = ResultRows.column("created_on", timestamp)
-const named = (...names: ReadonlyArray<string>) => names.map((name) => ResultRows.column(name))
-const at = (millis: number): string => `${Math.floor(millis / 1000)}.${String(millis % 1000).padStart(3, "0")}000000`
-
-const outcome = (columns: ReadonlyArray<ResultRows.ResultColumn>, rows: ReadonlyArray<Row>): Outcome => ({
-  kind: "SHOW",
-  typeId: Statement.typeIds.show,
-  result: ResultRows.ofRows(columns, rows)
-})
-
-/** LIKE of SHOW ignores case. */
-const likePattern = (like: string): RegExp => {
-  const body = like.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&").replaceAll("%", ".*").replaceAll("_", ".")
-  return new RegExp(`^${body}$`, "is")
-}
-
-interface Filter {
-  readonly like: RegExp | undefined
-  readonly startsWith: string | undefined
-  readonly limit: number
-  readonly scope: ReadonlyArray<string> | "ACCOUNT" | undefined
-  readonly scopeKind: string | undefined
-}
-
-/** [LIKE '…'] [IN [ACCOUNT | DATABASE | SCHEMA | TABLE] name] [STARTS WITH '…'] [LIMIT n] */
-const filter = (cursor: Cursor): Filter => {
-  let like: RegExp | undefined
-  let startsWith: string | undefined
-  let limit = Number.POSITIVE_INFINITY
-  let scope: Filter["scope"]
-  let scopeKind: string | undefined
-  cursor.accept("HISTORY")
-  if (cursor.accept("LIKE")) like = likePattern(cursor.string())
-  if (cursor.accept("IN")) {
-    if (cursor.accept("ACCOUNT")) scope = "ACCOUNT"
-    else {
-      for (const kind of ["DATABASE", "SCHEMA", "TABLE", "VIEW"]) if (cursor.accept(kind)) scopeKind = kind
-      scope = cursor.done ? undefined : cursor.path()
-    }
-  }
-  if (cursor.accept("STARTS", "WITH")) startsWith = cursor.string()
-  if (cursor.accept("LIMIT")) {
-    limit = Number(
-      cursor.next().kind === "number"
-        ? cursor.source.slice(cursor.tokens[cursor.at - 1]?.at, cursor.tokens[cursor.at - 1]?.end)
-        : 0
-    )
-    if (cursor.accept("FROM")) throw SnowflakeError.unsupported("SHOW … LIMIT … FROM")
-  }
-  cursor.end()
-  return { like, startsWith, limit, scope, scopeKind }
-}
-
-const keep = <A extends { readonly name: string }>(given: Filter, items: ReadonlyArray<A>): ReadonlyArray<A> =>
-  items.filter((item) =>
-    (given.like?.test(item.name) ?? true) && (given.startsWith === undefined || item.name.startsWith(given.startsWith))
-  )
-    .slice(0, given.limit)
-
-/** Whether an object lies where IN says, or in the current schema or database. */
-const inScope = (context: StatementContext, given: Filter): (object: CatalogObject) => boolean => {
-  const { session } = context
-  const { catalog } = context.services
-  if (given.scope === "ACCOUNT") return () => true
-  const path = given.scope
-  if (path === undefined) {
-    const { database, schema } = session
-    if (database === undefined) return () => true
-    return (object) => object.database === database && (schema === undefined || object.schema === schema)
-  }
-  const [first = "", second] = path
-  if (
-    given.scopeKind === "DATABASE" ||
-    (given.scopeKind === undefined && second === undefined && catalog.hasDatabase(first))
-  ) {
-    if (!catalog.hasDatabase(first)) throw SnowflakeError.useNotFound()
-    return (object) => object.database === first
-  }
-  const database = second === undefined ? session.database : first
-  const schema = second ?? first
-  if (database === undefined) throw SnowflakeError.noCurrentDatabase()
-  if (!catalog.hasSchema(database, schema)) throw SnowflakeError.useNotFound()
-  return (object) => object.database === database && object.schema === schema
-}
 
 const rowCount = (context: StatementContext, table: Table): Run<string> =>
   Effect.map(Statement.rows(context, `SELECT count(*) FROM ${table.duckdb}`), ([row]) => String(row?.[0] ?? 0))
@@ -235,6 +149,10 @@ export const show = (context: StatementContext): Run<Outcome> =>
         return yield* simple(context, "STAGE", given)
       case "PIPES":
         return yield* simple(context, "PIPE", given)
+      case "STREAMS":
+        return yield* ShowTasks.streams(context, given)
+      case "TASKS":
+        return yield* ShowTasks.tasks(context, given)
       case "DATABASES":
         return outcome(
           [created, ...named("name", "is_default", "is_current", "owner", "comment")],
@@ -314,11 +232,13 @@ export const show = (context: StatementContext): Run<Outcome> =>
     }
   })
 
-/** DESC[RIBE] [TABLE | VIEW | USER] name. */
+/** DESC[RIBE] { TABLE | VIEW | STREAM | TASK } name. */
 export const describe = (context: StatementContext): Run<Outcome> =>
   Statement.parse(() => {
     const cursor = Statement.cursorOf(context)
     if (!cursor.accept("DESCRIBE")) cursor.expect("DESC")
+    if (cursor.accept("TASK")) return ShowTasks.describeTask(context, cursor)
+    if (cursor.accept("STREAM")) return ShowTasks.describeStream(context, cursor)
     if (!cursor.accept("TABLE") && !cursor.accept("VIEW")) {
       throw SnowflakeError.unsupported(`DESCRIBE ${cursor.identifier()}`)
     }

@@ -15,14 +15,19 @@ import type * as Environment from "../sql/Environment.ts"
 import * as Identifier from "../sql/Identifier.ts"
 import * as Literal from "../sql/Literal.ts"
 import type { Token } from "../sql/Token.ts"
+import type { StatementLog } from "../StatementLog.ts"
 import * as Storage from "../Storage.ts"
+import type { TaskRuns } from "../TaskRuns.ts"
 import * as InformationSchema from "./InformationSchema.ts"
+import * as StreamRelation from "./StreamRelation.ts"
 
 export interface Services {
   readonly storage: Storage.Storage["Service"]
   readonly catalog: Catalog["Service"]
   readonly accounts: Accounts["Service"]
   readonly locks: TableLocks
+  readonly log: StatementLog
+  readonly taskRuns: TaskRuns["Service"]
   readonly warehouses: ReadonlySet<string>
   /** The bearer token for uploads to a stage. */
   readonly stageToken: string
@@ -36,6 +41,8 @@ export interface StatementContext {
   readonly source: string
   readonly tokens: ReadonlyArray<Token>
   readonly queryId: string
+  /** The client's request, with the tag that it gave for it alone. */
+  readonly request: { readonly id: string; readonly tag: string | undefined }
   readonly now: number
   /** By which the client reaches the server, e.g. `http://127.0.0.1:8080`: there it uploads staged files. */
   readonly origin: string
@@ -52,6 +59,8 @@ export interface Outcome {
   /** The driver's statementTypeId. */
   readonly typeId: number
   readonly result: ResultSet
+  /** How many rows DML changed. */
+  readonly changed?: number | undefined
   /** Fields of the response besides the rows, e.g. for PUT. */
   readonly extra?: Readonly<Record<string, unknown>> | undefined
 }
@@ -210,9 +219,14 @@ export const environment = (context: StatementContext, row = 0): Environment.Env
   relation: (path) => {
     const inner = path.length === 1 ? undefined : InformationSchema.relation(context, path)
     if (inner !== undefined) return inner
+    if (findRelation(context, path) === undefined) {
+      const stream = StreamRelation.relation(context, fullPath(context.session, path))
+      if (stream !== undefined) return stream
+    }
     const found = requireRelation(context, path)
     return { sql: found.duckdb, alias: Identifier.column(found.name), columns: found.columns }
   },
+  tableFunction: (path, argument) => InformationSchema.tableFunction(context, path, argument),
   bind: (name) => {
     const value = context.binds[row]?.get(name)
     if (value === undefined) throw SnowflakeError.unboundVariable(name)
@@ -224,6 +238,7 @@ export const environment = (context: StatementContext, row = 0): Environment.Env
     return value
   },
   context: (name) => contextFunction(context, name),
+  streamHasData: (path) => StreamRelation.hasData(context, fullPath(context.session, path)),
   schemaName: (parts) => {
     const [database, schema] = parts.length >= 2 ? parts : [context.session.database, parts[0]]
     if (database === undefined || schema === undefined) throw SnowflakeError.noCurrentDatabase()

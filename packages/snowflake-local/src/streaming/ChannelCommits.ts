@@ -13,6 +13,7 @@ import type * as Scope from "effect/Scope"
 import type * as Semaphore from "effect/Semaphore"
 import type * as Catalog from "../Catalog.ts"
 import type * as Storage from "../Storage.ts"
+import * as StreamLog from "../StreamLog.ts"
 import * as Channel from "./Channel.ts"
 import * as ChannelStore from "./ChannelStore.ts"
 import type { Faults } from "./Faults.ts"
@@ -101,7 +102,13 @@ export const make = (options: {
         const table = tableOf(channel.record)
         return table === undefined
           ? Effect.succeed(undefined)
-          : RowCommit.commit(changes.connection, segment, table, channel.record, changes.now)
+          : Effect.tap(
+            RowCommit.commit(changes.connection, segment, table, channel.record, changes.now),
+            ({ rowsInserted }) =>
+              rowsInserted === channel.record.rowsInserted
+                ? Effect.void
+                : StreamLog.record(changes.connection, catalog.streamsOn(table.id))
+          )
       })
     )
     if (next === undefined) return yield* invalidate(channel, statusCode(channel.record))
