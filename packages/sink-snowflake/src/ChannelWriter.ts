@@ -18,6 +18,7 @@ import type { NdjsonEncoder } from "./NdjsonEncoder.ts"
 import * as StreamingErrors from "./StreamingErrors.ts"
 import type { StreamingFailure } from "./StreamingTransport.ts"
 import type { TableLayout } from "./TableLayout.ts"
+import * as TableOptions from "./TableOptions.ts"
 import { Unwritable } from "./ValueWriter.ts"
 
 type Failed = ConnectorError.ConnectorError
@@ -187,6 +188,8 @@ export const unwritable = (layout: TableLayout, { column, message }: Unwritable)
   ErrorPolicy.failure(
     "Rejected",
     `The column ${column} of ${layout.id} ${message}`,
-    "Set the sink's outOfRange to null or clamp, or change the value at the source.",
+    `Give the column a type that holds it (${
+      TableOptions.path(layout.id, "columns", "<column>", "type")
+    }: VARCHAR takes everything), set the sink's outOfRange to null or clamp, or change the value at the source.`,
     { table: layout.id }
   )

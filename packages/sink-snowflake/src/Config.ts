@@ -9,6 +9,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as SchemaPolicies from "./SchemaPolicies.ts"
+import * as TypeOverride from "./TypeOverride.ts"
 
 const secret = Schema.RedactedFromValue(Schema.NonEmptyString)
 
@@ -89,11 +90,25 @@ const Streaming = Schema.Struct({
 
 const Mode = Schema.Literals(["mirror", "changelog"])
 
+const Column = Schema.Struct({
+  type: Schema.optionalKey(
+    Schema.String.check(
+      Schema.makeFilter((text) => TypeOverride.parse(text) !== undefined, { expected: TypeOverride.expected })
+    )
+  ).annotate({
+    description:
+      "The column's type in Snowflake instead of the one that fits the source's, such as `NUMBER(20,4)` or `VARCHAR(134217728)`; see types.md for what can be kept as what. A value that would be rounded or cut is refused"
+  })
+})
+
 /** Options that one table may have of its own; absent ones are the sink's. */
 export const Table = Schema.Struct({
   mode: Schema.optionalKey(Mode).annotate({ description: "The table's own `mode`" }),
   schemaEvolution: Schema.optionalKey(SchemaPolicies.Own).annotate({
     description: "The table's own `schemaEvolution`; what is absent is the sink's"
+  }),
+  columns: Schema.optionalKey(Schema.Record(Schema.NonEmptyString, Column)).annotate({
+    description: "Options of single columns, by their names as the source (after transforms) has them"
   })
 })
 export type Table = typeof Table.Type

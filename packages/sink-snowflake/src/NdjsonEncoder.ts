@@ -71,8 +71,16 @@ export class NdjsonEncoder {
     return out.view()
   }
 
-  /** Rows from `from` on: as many as fit into `limit` bytes, but at least one. Throws `ValueWriter.Unwritable`. */
-  encode(batch: ChangeBatch.ChangeBatch, from: number, limit: number): Chunk {
+  /**
+   * Rows from `from` on: as many as fit into `limit` bytes, but at least one. Values that don't fit their columns are left out and noted in
+   * `refused`; without it they throw `ValueWriter.Unwritable`, as what a row can't do without always does.
+   */
+  encode(
+    batch: ChangeBatch.ChangeBatch,
+    from: number,
+    limit: number,
+    refused?: Array<ValueWriter.Refusal>
+  ): Chunk {
     const { layout, out } = this
     const { records, rows } = batch
     const ops = ChangeBatch.child(records, ChangeBatch.MetadataColumns.op).values as Uint8Array // uint8 by the batch's layout
@@ -81,19 +89,21 @@ export class NdjsonEncoder {
     const times = ValueWriter.halvesOf(ChangeBatch.child(records, ChangeBatch.MetadataColumns.commitTime))
     const masks = ChangeBatch.child(records, ChangeBatch.MetadataColumns.unsent)
     const rowKey = layout.keyless ? RowKey.make(layout, records) : undefined
+    const policy = ValueWriter.policy(this.policy, refused, ValueWriter.mattering(layout, ops))
     const columns = layout.columns.map((column, position): ColumnWriter => {
       const data = ChangeBatch.child(records, ChangeBatch.metadataColumns + column.index)
       return {
         layout: column,
         prefix: this.prefixes[position] as Uint8Array, // made from the same columns
         data,
-        write: ValueWriter.make(column, data, out, this.policy, layout.mode === "changelog" ? "raw" : "text")
+        write: ValueWriter.make(column, data, out, policy, layout.mode === "changelog" ? "raw" : "text")
       }
     })
     out.length = 0
     let row = from
     for (; row < rows; row++) {
       const mark = out.length
+      const refusals = refused?.length ?? 0
       out.raw(this.heads[ops[row] as number] as Uint8Array) // operations and heads are one list
       out.hex64(commits[row * 2 + 1] as number, commits[row * 2] as number) // in range
       out.byte(0x2f)
@@ -129,6 +139,7 @@ export class NdjsonEncoder {
       out.byte(0x0a)
       if (out.length > limit && row > from) {
         out.length = mark
+        if (refused !== undefined) refused.length = refusals
         break
       }
     }

@@ -63,13 +63,14 @@ const doubles = (data: Arrow.Data, rows: number): Arrow.Data => {
   })
 }
 
-/** Throws `ValueWriter.Unwritable`. */
+/** Values that don't fit: as `NdjsonEncoder.encode`. */
 const tableOf = (
   layout: TableLayout,
   batch: ChangeBatch.ChangeBatch,
   purpose: Purpose,
-  policy: OutOfRange,
-  firstCopy: number
+  outOfRange: OutOfRange,
+  firstCopy: number,
+  refused: Array<ValueWriter.Refusal> | undefined
 ): Arrow.Table => {
   const { records, rows } = batch
   const out = new ByteBuffer(64 << 10)
@@ -79,13 +80,14 @@ const tableOf = (
     children.push(data)
     fields.push(new Arrow.Field(name, data.type, true))
   }
+  const ops = ChangeBatch.child(records, ChangeBatch.MetadataColumns.op).values as Uint8Array // uint8 by the batch's layout
+  const policy = ValueWriter.policy(outOfRange, refused, ValueWriter.mattering(layout, ops))
   const rowKey = layout.keyless ? RowKey.make(layout, records) : undefined
   const writeRowKey = (row: number): boolean => {
     out.ascii(rowKey?.(row) ?? "")
     return true
   }
   if (purpose === "journal") {
-    const ops = ChangeBatch.child(records, ChangeBatch.MetadataColumns.op).values as Uint8Array // uint8 by the batch's layout
     const times = ValueWriter.halvesOf(ChangeBatch.child(records, ChangeBatch.MetadataColumns.commitTime))
     const masks = ChangeBatch.child(records, ChangeBatch.MetadataColumns.unsent)
     const names = UnsentMask.names(layout, false)
@@ -139,11 +141,10 @@ const carrier = (
   data: Arrow.Data,
   rows: number,
   out: ByteBuffer,
-  policy: OutOfRange,
+  policy: ValueWriter.Policy,
   mode: TableLayout["mode"]
 ): Arrow.Data => {
-  // What is to be text in the end keeps the form that it is written in here.
-  switch (column.quoted === true ? "text" : column.form) {
+  switch (column.narrowing === undefined ? column.form : undefined) {
     case "int16":
     case "int32":
     case "int64":
@@ -152,7 +153,7 @@ const carrier = (
       return doubles(data, rows)
     default: {
       // JSON in a changelog is the same whether it is streamed or copied.
-      const json = mode === "changelog" && column.form === "json" && column.quoted !== true ? "raw" : undefined
+      const json = mode === "changelog" && column.form === "json" ? "raw" : undefined
       const write = ValueWriter.make(column, data, out, policy, json)
       return textColumn(rows, out, (row) => !ValueWriter.isNull(data, row) && write(row))
     }
@@ -160,18 +161,19 @@ const carrier = (
 }
 
 /**
- * The rows of `batch` as an Arrow table in the file's layout. `firstCopy` numbers rows of a keyless target: each row of a copy needs its own. Fails
- * with `ValueWriter.Unwritable` when a value can't be written.
+ * The rows of `batch` as an Arrow table in the file's layout. `firstCopy` numbers rows of a keyless target: each row of a copy needs its own. Values that
+ * don't fit their columns are noted in `refused`; without it, it fails with `ValueWriter.Unwritable`.
  */
 export const encode = (
   layout: TableLayout,
   batch: ChangeBatch.ChangeBatch,
   purpose: Purpose,
-  policy: OutOfRange,
-  firstCopy = 0
+  outOfRange: OutOfRange,
+  firstCopy = 0,
+  refused?: Array<ValueWriter.Refusal>
 ): Effect.Effect<Arrow.Table, ValueWriter.Unwritable> =>
   Effect.try({
-    try: () => tableOf(layout, batch, purpose, policy, firstCopy),
+    try: () => tableOf(layout, batch, purpose, outOfRange, firstCopy, refused),
     catch: (cause) => {
       if (cause instanceof ValueWriter.Unwritable) return cause
       throw cause

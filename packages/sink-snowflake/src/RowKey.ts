@@ -6,6 +6,7 @@
  * is added later leaves the keys of older rows as they were.
  */
 import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
+import type { LogicalType } from "@etl-stream/core/LogicalType"
 import type * as Arrow from "apache-arrow"
 import { hash } from "node:crypto"
 import { ByteBuffer } from "./ByteBuffer.ts"
@@ -22,8 +23,8 @@ const uint32 = (out: ByteBuffer, value: number): void => {
 const canonicalNaN = new Uint8Array(new Float64Array([Number.NaN]).buffer)
 
 /** Bytes of the value in `row`, fixed-width types by their Arrow width. */
-const writeBytes = (data: Arrow.Data, row: number, form: string, out: ByteBuffer): void => {
-  if (form === "boolean") {
+const writeBytes = (data: Arrow.Data, row: number, type: LogicalType["_tag"], out: ByteBuffer): void => {
+  if (type === "Boolean") {
     const bit = data.offset + row
     const bits = data.values as Uint8Array // booleans are bits
     uint32(out, 1)
@@ -38,7 +39,7 @@ const writeBytes = (data: Arrow.Data, row: number, form: string, out: ByteBuffer
   const values = data.values as Float64Array // any fixed-width column: only its width and bytes matter
   const width = values.BYTES_PER_ELEMENT
   uint32(out, width)
-  if (form === "float" && Number.isNaN(values[row])) return out.raw(canonicalNaN, 0, width)
+  if ((type === "Float32" || type === "Float64") && Number.isNaN(values[row])) return out.raw(canonicalNaN, 0, width)
   const at = values.byteOffset + row * width
   out.raw(new Uint8Array(values.buffer, at, width))
 }
@@ -47,16 +48,16 @@ const writeBytes = (data: Arrow.Data, row: number, form: string, out: ByteBuffer
 export const make = (layout: TableLayout, records: Arrow.RecordBatch): (row: number) => string => {
   const columns = layout.columns.map((column) => ({
     prefix: Buffer.from(column.name),
-    form: column.form,
+    type: column.type._tag,
     data: ChangeBatch.child(records, ChangeBatch.metadataColumns + column.index)
   }))
   return (row) => {
     scratch.length = 0
-    for (const { data, form, prefix } of columns) {
+    for (const { data, prefix, type } of columns) {
       if (ValueWriter.isNull(data, row)) continue
       uint32(scratch, prefix.length)
       scratch.raw(prefix)
-      writeBytes(data, row, form, scratch)
+      writeBytes(data, row, type, scratch)
     }
     return hash("sha256", scratch.view(), "hex")
   }

@@ -207,7 +207,7 @@ class Deciding {
     const text = policies.incompatible === "text"
     if (text) this.texts.add(column)
     if (text && TypeMapping.isText(from)) return undefined
-    const type = text ? TypeMapping.asText(column).target : column.target
+    const type = text ? TypeMapping.asText(column.type).target : column.target
     this.made.add(at)
     if (layout.mode === "changelog") {
       const wanted = new Set(layout.columns.map(({ name }) => name))
@@ -259,7 +259,7 @@ const adjusted = (layout: TableLayout, { names, omitted, texts }: Deciding): Eff
   const adjust = (column: ColumnLayout): ReadonlyArray<ColumnLayout> => {
     if (omitted.has(column)) return []
     const name = names.get(column) ?? column.name
-    return [texts.has(column) ? { ...column, ...TypeMapping.asText(column), name } : { ...column, name }]
+    return [texts.has(column) ? { ...column, ...TypeMapping.asText(column.type), name } : { ...column, name }]
   }
   const columns = layout.columns.flatMap(adjust)
   const [twice] = columns.filter(({ name }, index) =>

@@ -5,6 +5,7 @@
  * itself takes the changes: there the two are one.
  */
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
+import type { LogicalType } from "@etl-stream/core/LogicalType"
 import type { TableId, TableSchema } from "@etl-stream/core/TableSchema"
 import { tableId } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
@@ -15,6 +16,7 @@ import * as Identifier from "./Identifier.ts"
 import * as TableOptions from "./TableOptions.ts"
 import type { TypeMapping } from "./TypeMapping.ts"
 import * as Type from "./TypeMapping.ts"
+import * as TypeOverride from "./TypeOverride.ts"
 
 /** Metadata columns. `rowKey` and `copy` exist for tables without a key only, `syncedAt` in mirrored targets only. */
 export const Metadata = {
@@ -31,6 +33,9 @@ export interface ColumnLayout extends TypeMapping {
   /** Index in the table's schema. */
   readonly index: number
   readonly name: string
+  /** Its name at the source. */
+  readonly source: string
+  readonly type: LogicalType
   readonly isKey: boolean
 }
 
@@ -90,14 +95,34 @@ export const make = (
   table: TableSchema
 ): Effect.Effect<TableLayout, ConnectorError.ConnectorError> => {
   const id = tableId(table.table)
-  const { mode } = TableOptions.of(config, id)
+  const { mode, types } = TableOptions.of(config, id)
   const unsupported = (message: string, hint: string) =>
     Effect.fail(failure("Unsupported", message, hint, { table: id }))
   const keyIndexes = table.identity._tag === "Key" ? table.identity.columns : []
-  const columns = table.columns.map((column, index): ColumnLayout => {
+  const columns: Array<ColumnLayout> = []
+  for (const [index, column] of table.columns.entries()) {
     const isKey = keyIndexes.includes(index)
-    return { ...Type.of(column, isKey), index, name: Identifier.fromSource(column.name), isKey }
-  })
+    const override = types.get(column.name)
+    const mapping = override === undefined ? Type.of(column, isKey) : TypeOverride.mapping(column.type, override, isKey)
+    if (mapping === undefined) {
+      return Effect.fail(failure(
+        "Misconfigured",
+        `The column ${JSON.stringify(column.name)} of ${id} is ${column.sourceType}${
+          isKey ? " and part of the key" : ""
+        }, which can't be kept as the type of ${TableOptions.path(id, "columns", column.name, "type")}`,
+        "Give it one of the types that types.md names for it (VARCHAR takes everything), or take the option out.",
+        { table: id }
+      ))
+    }
+    columns.push({
+      ...mapping,
+      index,
+      name: Identifier.fromSource(column.name),
+      source: column.name,
+      type: column.type,
+      isKey
+    })
+  }
   const seen = new Map<string, string>()
   for (const { index, name } of columns) {
     const sourceName = table.columns[index]?.name ?? name
@@ -127,7 +152,7 @@ export const make = (
       : Identifier.fromConfig(config.schema),
     name: Identifier.fromSource(table.table.name)
   }
-  return Effect.succeed({
+  const layout: TableLayout = {
     table,
     id,
     mode,
@@ -141,7 +166,15 @@ export const make = (
     keys: keyIndexes.flatMap((index) => columns[index] ?? []),
     keyless: mode === "mirror" && table.identity._tag === "Full",
     channel: `ETL_STREAM_${plainName(pipeline)}`
-  })
+  }
+  const unknown = [...types.keys()].filter((name) => !table.columns.some((column) => column.name === name))
+  // A column may also be dropped at the source: that must not stop its table.
+  return unknown.length === 0 ? Effect.succeed(layout) : Effect.as(
+    Effect.logWarning("The sink's options name columns that a table doesn't have").pipe(
+      Effect.annotateLogs({ table: id, columns: unknown, option: TableOptions.path(id, "columns") })
+    ),
+    layout
+  )
 }
 
 const rowKeyType = "VARCHAR(64)"

@@ -3,16 +3,29 @@
  */
 import type { TableId } from "@etl-stream/core/TableSchema"
 import type { Config } from "./Config.ts"
+import type { OverrideType } from "./TypeOverride.ts"
+import * as TypeOverride from "./TypeOverride.ts"
 
 export interface TableOptions {
   readonly mode: Config["mode"]
   readonly schemaEvolution: Config["schemaEvolution"]
+  /** Types that were chosen for columns, by the source's names. */
+  readonly types: ReadonlyMap<string, OverrideType>
 }
+
+/** Where a table's option is in the sink's configuration, for messages. */
+export const path = (table: TableId, ...keys: ReadonlyArray<string>): string =>
+  ["tables", ...[table, ...keys].map((key) => /^[A-Za-z_]\w*$/.test(key) ? key : JSON.stringify(key))].join(".")
 
 export const of = (config: Config, table: TableId): TableOptions => {
   const own = config.tables[table]
+  const types = Object.entries(own?.columns ?? {}).flatMap(([column, { type }]) => {
+    const parsed = type === undefined ? undefined : TypeOverride.parse(type)
+    return parsed === undefined ? [] : [[column, parsed] as const]
+  })
   return {
     mode: own?.mode ?? config.mode,
-    schemaEvolution: { ...config.schemaEvolution, ...own?.schemaEvolution }
+    schemaEvolution: { ...config.schemaEvolution, ...own?.schemaEvolution },
+    types: new Map(types)
   }
 }

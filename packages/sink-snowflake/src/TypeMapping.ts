@@ -10,7 +10,10 @@ import type { ColumnSchema } from "@etl-stream/core/TableSchema"
 import type { ElementForm } from "./ArrayLiteral.ts"
 import * as ArrayLiteral from "./ArrayLiteral.ts"
 
-/** How values are written as text or JSON. `number` is text for a NUMBER; `json` and `array` are JSON text. */
+/**
+ * How values are written as text or JSON. `number` is text for a NUMBER; `json` and `array` are JSON text; `sourceText` is the source's text of values
+ * that travel in another form.
+ */
 export type Form =
   | "boolean"
   | "int16"
@@ -26,6 +29,16 @@ export type Form =
   | "timestampUtc"
   | "json"
   | "array"
+  | "sourceText"
+
+/**
+ * What a value must fit besides, when the column's type was chosen and may be narrower than the source's: so many digits, a double that holds
+ * it exactly, a fraction of a second in multiples of `micros`. What doesn't fit is refused, because Snowflake would round it.
+ */
+export type Narrowing =
+  | { readonly _tag: "Digits"; readonly integer: number; readonly scale: number }
+  | { readonly _tag: "Double" }
+  | { readonly _tag: "Step"; readonly micros: number }
 
 export interface TypeMapping {
   readonly form: Form
@@ -35,29 +48,47 @@ export interface TypeMapping {
   readonly journal: string
   /** Only for arrays. */
   readonly element: ElementForm
-  /** Whether numbers and booleans are written as text, too, where the form would have a type of its own for them. */
-  readonly quoted?: boolean
   /** Converts the journal's value (an SQL expression) to the target's type. */
   readonly fromJournal: (expression: string) => string
   /** Converts a file's value (`$1:c0`) to the target's or the journal's type. */
   readonly fromFile: (expression: string, journal: boolean) => string
+  /** Most characters (bytes of a BINARY) of a value. */
+  readonly maxLength: number
+  readonly narrowing: Narrowing | undefined
 }
+
+/** Most characters of a VARCHAR, and bytes of a BINARY, that is declared without a length; journals keep a VARIANT's text in the former. */
+export const defaultTextLength = 16_777_216
+export const defaultBinaryLength = 8_388_608
+/** The longest that can be declared. A VARCHAR has no more bytes either, however many characters they are. */
+export const maxTextLength = 134_217_728
+export const maxBinaryLength = 67_108_864
 
 const same = (expression: string): string => expression
 
-const plain = (form: Form, type: string): TypeMapping => ({
+/** A type that the journal and the target share. */
+export const plain = (
+  form: Form,
+  type: string,
+  { maxLength = defaultTextLength, narrowing }: {
+    readonly maxLength?: number
+    readonly narrowing?: Narrowing | undefined
+  } = {}
+): TypeMapping => ({
   form,
   target: type,
   journal: type,
   element: "text",
   fromJournal: same,
-  fromFile: (expression) => `${expression}::${type}`
+  fromFile: (expression) => `${expression}::${type}`,
+  maxLength,
+  narrowing
 })
 
-const binary: TypeMapping = {
-  ...plain("binary", "BINARY"),
+export const binary = (type: string, maxLength: number): TypeMapping => ({
+  ...plain("binary", type, { maxLength }),
   fromFile: (expression) => `TO_BINARY(${expression}::VARCHAR, 'BASE64')`
-}
+})
 
 /**
  * JSON that PARSE_JSON refuses although the source took it (duplicate keys in `json`, for example) lands as a VARIANT string: it must neither
@@ -72,7 +103,9 @@ const variant = (form: "json" | "array", element: ElementForm): TypeMapping => (
   fromFile: (expression, journal) => {
     const text = `${expression}::VARCHAR`
     return journal ? text : `IFF(CHECK_JSON(${text}) IS NULL, PARSE_JSON(${text}), TO_VARIANT(${text}))`
-  }
+  },
+  maxLength: defaultTextLength,
+  narrowing: undefined
 })
 
 const text = plain("text", "VARCHAR")
@@ -86,7 +119,8 @@ const decimal = (precision: number | undefined, scale: number | undefined): Type
     : text
 }
 
-const logical = (type: LogicalType): TypeMapping => {
+/** The type that a column has when none was chosen for it. */
+export const standard = (type: LogicalType): TypeMapping => {
   switch (type._tag) {
     case "Boolean":
       return plain("boolean", "BOOLEAN")
@@ -102,7 +136,7 @@ const logical = (type: LogicalType): TypeMapping => {
     case "Decimal":
       return decimal(type.precision, type.scale)
     case "Binary":
-      return binary
+      return binary("BINARY", defaultBinaryLength)
     case "Date":
       return plain("date", "DATE")
     case "Time":
@@ -121,24 +155,27 @@ const logical = (type: LogicalType): TypeMapping => {
   }
 }
 
-/** The mapping of a column. Key columns are never VARIANT, whose values can't be joined on: theirs stay the source's text. */
+/** The standard mapping of a column. Key columns are never VARIANT, whose values can't be joined on: theirs stay the source's text. */
 export const of = (column: ColumnSchema, isKey: boolean): TypeMapping => {
-  const mapping = logical(column.type)
+  const mapping = standard(column.type)
   return isKey && mapping.target === "VARIANT" ? text : mapping
 }
 
-/** The mapping of a column whose values are to be text whatever their type is. They have the form that they have in files. */
-export const asText = (mapping: TypeMapping): TypeMapping => ({
-  ...mapping,
-  target: text.target,
-  journal: text.journal,
-  quoted: true,
-  fromJournal: same,
-  fromFile: text.fromFile
-})
+/** The mapping of a column whose values are to be the source's text whatever their type is. */
+export const asText = (type: LogicalType, target: string = text.target, maxLength = defaultTextLength): TypeMapping => {
+  switch (standard(type).form) {
+    case "text":
+    case "number":
+    case "json":
+    case "array":
+      return plain("text", target, { maxLength })
+    default:
+      return plain("sourceText", target, { maxLength })
+  }
+}
 
 /** Most characters and bytes of types without a length of their own. */
-const unlimited: Readonly<Record<string, number>> = { VARCHAR: 16_777_216, BINARY: 8_388_608 }
+const unlimited: Readonly<Record<string, number>> = { VARCHAR: defaultTextLength, BINARY: defaultBinaryLength }
 
 interface Parsed {
   readonly kind: string

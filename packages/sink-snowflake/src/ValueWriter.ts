@@ -4,14 +4,18 @@
  * Here is also decided what happens to a value that the target's type can't hold: it fails, becomes NULL, or the nearest
  * value that fits. Errors name the column, never the value.
  */
+import { Operation } from "@etl-stream/core/ChangeBatch"
 import * as LogicalType from "@etl-stream/core/LogicalType"
 import type * as Arrow from "apache-arrow"
 import * as ArrayLiteral from "./ArrayLiteral.ts"
 import { ByteBuffer } from "./ByteBuffer.ts"
 import type { OutOfRange } from "./Config.ts"
-import type { ColumnLayout } from "./TableLayout.ts"
+import * as Narrowing from "./Narrowing.ts"
+import * as SourceText from "./SourceText.ts"
+import type { ColumnLayout, TableLayout } from "./TableLayout.ts"
+import * as VariantJson from "./VariantJson.ts"
 
-/** A value that can't be written. `column` is its name in Snowflake. */
+/** A value that can't be written, and with it its row. `column` is its name in Snowflake. */
 export class Unwritable extends Error {
   readonly column: string
   constructor(column: string, why: string) {
@@ -19,6 +23,39 @@ export class Unwritable extends Error {
     this.column = column
   }
 }
+
+/** A value that was left out of its row because the target's type can't hold it. */
+export interface Refusal {
+  readonly row: number
+  readonly column: ColumnLayout
+  /** Without the value, as the end of a sentence that begins with the column's name. */
+  readonly why: string
+}
+
+/** What becomes of values that don't fit. */
+export interface Policy {
+  readonly outOfRange: OutOfRange
+  /** Takes note of a value that becomes NULL only in its row, or throws `Unwritable`. */
+  readonly refuse: (refusal: Refusal) => void
+}
+
+/** Whether a row's values are used: those of rows that leave a mirror aren't. */
+export const mattering = ({ mode }: TableLayout, operations: Uint8Array) => (row: number): boolean =>
+  mode !== "mirror" || (operations[row] !== Operation.Delete && operations[row] !== Operation.KeyChangeOld)
+
+/** Notes refusals in `into`; without it they are thrown. `matters` says whether a row's values are used at all. */
+export const policy = (
+  outOfRange: OutOfRange,
+  into: Array<Refusal> | undefined,
+  matters: (row: number) => boolean = () => true
+): Policy => ({
+  outOfRange,
+  refuse: (refusal) => {
+    if (!matters(refusal.row)) return
+    if (into === undefined) throw new Unwritable(refusal.column.name, refusal.why)
+    into.push(refusal)
+  }
+})
 
 /** Whether row `row` of `data` is null. */
 export const isNull = (data: Arrow.Data, row: number): boolean => {
@@ -34,12 +71,6 @@ export const halvesOf = (data: Arrow.Data): Int32Array => {
   return new Int32Array(values.buffer, values.byteOffset, values.length * 2)
 }
 
-/** Largest VARCHAR and BINARY of a column declared without a length, in bytes. */
-export const maxTextBytes = 16_777_216
-export const maxBinaryBytes = 8_388_608
-
-const minDay = -719_162
-const maxDay = 2_932_896
 const minSecond = -62_135_596_800
 const maxSecond = 253_402_300_799
 const daySeconds = 86_400
@@ -53,26 +84,53 @@ export type ValueWriter = (row: number) => boolean
 
 const scratch = new ByteBuffer(1024)
 
+/** Empties the buffer, which need not stay as large as the largest value ever. */
+const empty = (buffer: ByteBuffer): void => {
+  if (buffer.bytes.length > 1 << 20) buffer.shrink()
+  else buffer.length = 0
+}
+
 export const make = (
   column: ColumnLayout,
   data: Arrow.Data,
   out: ByteBuffer,
-  policy: OutOfRange,
-  within: "text" | "raw" | undefined
+  policy: Policy,
+  json: "text" | "raw" | undefined
 ): ValueWriter => {
-  /** JSON has types for numbers, booleans and JSON itself; a column of text takes them as strings only, or their form would be the reader's. */
-  const asText = within !== undefined && column.quoted === true
-  const json = asText ? "text" : within
-  const strict = policy === "fail" || column.isKey
-  /** What a value outside the type's range becomes; true: write the nearest. */
-  const nearest = (why: string): boolean => {
-    if (strict) throw new Unwritable(column.name, why)
-    return policy === "clamp"
+  const { maxLength, narrowing } = column
+  /** A value that no row can have: keys must tell rows apart, so a row without its key is none. */
+  const refuse = (row: number, why: string): false => {
+    if (column.isKey) throw new Unwritable(column.name, why)
+    policy.refuse({ row, column, why })
+    return false
   }
+  /** What a value outside the type's range becomes; true: write the nearest. */
+  const nearest = (row: number, why: string): boolean =>
+    policy.outOfRange === "fail" || column.isKey ? refuse(row, why) : policy.outOfRange === "clamp"
+  /** What can't be shortened or rounded becomes NULL only where that was asked for. */
+  const unfit = (row: number, why: string): false =>
+    policy.outOfRange === "null" && !column.isKey ? false : refuse(row, why)
+  const tooLong = (row: number): false =>
+    unfit(
+      row,
+      `holds a value of more than ${maxLength} ${
+        column.form === "binary" ? "bytes" : "characters"
+      }, the most that its type takes`
+    )
+  const rounded = (row: number): false => unfit(row, `holds a number that ${column.target} would round or can't hold`)
   const quoted = (write: () => void): true => {
     if (json !== undefined) out.byte(0x22)
     write()
     if (json !== undefined) out.byte(0x22)
+    return true
+  }
+  const text = (source: Uint8Array, start: number, end: number): true => {
+    if (json === undefined) out.raw(source, start, end)
+    else {
+      out.byte(0x22)
+      out.jsonText(source, start, end)
+      out.byte(0x22)
+    }
     return true
   }
   const values = data.values as Int32Array // narrowed per case by the column's Arrow type
@@ -83,18 +141,15 @@ export const make = (
     case "boolean":
       return (row) => {
         const bit = data.offset + row
-        if (asText) out.byte(0x22)
         out.ascii(((bytes[bit >> 3] as number) & (1 << (bit & 7))) !== 0 ? "true" : "false") // one bit per row
-        if (asText) out.byte(0x22)
         return true
       }
     case "int16":
     case "int32":
       return (row) => {
-        if (asText) out.byte(0x22)
+        const start = out.length
         out.integer(values[row] as number) // in range
-        if (asText) out.byte(0x22)
-        return true
+        return narrowing === undefined || Narrowing.integer(narrowing, out.bytes, start, out.length) || rounded(row)
       }
     case "int64": {
       const halves = halvesOf(data)
@@ -102,9 +157,11 @@ export const make = (
         const low = halves[row * 2] as number // in range
         const high = halves[row * 2 + 1] as number // in range
         // A reader that takes JSON numbers for doubles would round beyond 53 bits; text is safe.
-        const wide = asText || (json !== undefined && (high >= 0x200000 || high < -0x200000))
+        const wide = json !== undefined && (high >= 0x200000 || high < -0x200000)
         if (wide) out.byte(0x22)
+        const start = out.length
         out.int64(high, low)
+        if (narrowing !== undefined && !Narrowing.integer(narrowing, out.bytes, start, out.length)) return rounded(row)
         if (wide) out.byte(0x22)
         return true
       }
@@ -114,9 +171,7 @@ export const make = (
       return (row) => {
         const value = doubles[row] as number // in range
         if (Number.isFinite(value)) {
-          if (asText) out.byte(0x22)
           out.finite(value)
-          if (asText) out.byte(0x22)
         } else quoted(() => out.ascii(Number.isNaN(value) ? "NaN" : value > 0 ? "inf" : "-inf"))
         return true
       }
@@ -124,15 +179,20 @@ export const make = (
     case "number":
       return (row) => {
         const start = offsets[row] as number // in range
+        const end = offsets[row + 1] as number // in range
         const first = bytes[start] as number // numbers aren't empty
         const second = bytes[start + 1] as number // only looked at after a minus
-        // NaN, Infinity, -Infinity: none of them has a nearest number.
-        if (column.quoted !== true && (first === 0x4e || first === 0x49 || (first === 0x2d && second === 0x49))) {
-          if (strict) throw new Unwritable(column.name, "holds NaN or an infinite number")
-          return false
+        // NaN, Infinity, -Infinity.
+        if (first === 0x4e || first === 0x49 || (first === 0x2d && second === 0x49)) {
+          if (narrowing?._tag === "Double") {
+            return quoted(() => out.ascii(first === 0x4e ? "NaN" : first === 0x49 ? "inf" : "-inf"))
+          }
+          // None of them has a nearest number.
+          return nearest(row, "holds NaN or an infinite number") && false
         }
+        if (narrowing !== undefined && !Narrowing.decimal(narrowing, bytes, start, end)) return rounded(row)
         if (json !== undefined) out.byte(0x22)
-        out.raw(bytes, start, offsets[row + 1])
+        out.raw(bytes, start, end)
         if (json !== undefined) out.byte(0x22)
         return true
       }
@@ -140,20 +200,23 @@ export const make = (
       return (row) => {
         const start = offsets[row] as number // in range
         const end = offsets[row + 1] as number // in range
-        if (end - start > maxTextBytes) return tooLong(column, policy, maxTextBytes)
-        if (json === undefined) out.raw(bytes, start, end)
-        else {
-          out.byte(0x22)
-          out.jsonText(bytes, start, end)
-          out.byte(0x22)
-        }
-        return true
+        return Narrowing.text(maxLength, bytes, start, end) ? text(bytes, start, end) : tooLong(row)
       }
+    case "sourceText": {
+      const write = SourceText.writer(column.type, data)
+      return (row) => {
+        empty(scratch)
+        write(row, scratch)
+        return Narrowing.text(maxLength, scratch.bytes, 0, scratch.length)
+          ? text(scratch.bytes, 0, scratch.length)
+          : tooLong(row)
+      }
+    }
     case "binary":
       return (row) => {
         const start = offsets[row] as number // in range
         const end = offsets[row + 1] as number // in range
-        if (end - start > maxBinaryBytes) return tooLong(column, policy, maxBinaryBytes)
+        if (end - start > maxLength) return tooLong(row)
         if (json !== undefined) out.byte(0x22)
         out.base64(bytes, start, end)
         if (json !== undefined) out.byte(0x22)
@@ -162,10 +225,12 @@ export const make = (
     case "date":
       return (row) => {
         let days = values[row] as number // in range
-        if (days < minDay || days > maxDay) {
+        if (days < SourceText.minDay || days > SourceText.maxDay) {
           const infinite = days === LogicalType.dateInfinity || days === LogicalType.dateNegativeInfinity
-          if (!nearest(infinite ? "holds an infinite date" : "holds a date outside the years 1 to 9999")) return false
-          days = days < minDay ? minDay : maxDay
+          if (!nearest(row, infinite ? "holds an infinite date" : "holds a date outside the years 1 to 9999")) {
+            return false
+          }
+          days = days < SourceText.minDay ? SourceText.minDay : SourceText.maxDay
         }
         if (json !== undefined) out.byte(0x22)
         out.date(days)
@@ -174,15 +239,17 @@ export const make = (
       }
     case "time": {
       const halves = halvesOf(data)
+      const step = narrowing?._tag === "Step" ? narrowing.micros : 1
       return (row) => {
         const total = (halves[row * 2 + 1] as number) * 0x100000000 + ((halves[row * 2] as number) >>> 0) // in range
         let seconds = Math.floor(total / 1_000_000)
         let micros = total - seconds * 1_000_000
         if (seconds >= daySeconds) {
-          if (!nearest("holds the time 24:00")) return false
+          if (!nearest(row, "holds the time 24:00")) return false
           seconds = daySeconds - 1
-          micros = 999_999
+          micros = 1_000_000 - step
         }
+        if (micros % step !== 0) return unfit(row, `holds a time that ${column.target} would cut`)
         if (json !== undefined) out.byte(0x22)
         out.time(seconds, micros)
         if (json !== undefined) out.byte(0x22)
@@ -193,15 +260,23 @@ export const make = (
     case "timestampUtc": {
       const halves = halvesOf(data)
       const utc = column.form === "timestampUtc"
+      const step = narrowing?._tag === "Step" ? narrowing.micros : 1
       return (row) => {
         const low = halves[row * 2] as number // in range
         const high = halves[row * 2 + 1] as number // in range
         const seconds = high * 4294 + Math.floor((high * 967_296 + (low >>> 0)) / 1_000_000)
         if (json !== undefined) out.byte(0x22)
-        if (seconds >= minSecond && seconds <= maxSecond) out.timestamp(high, low)
-        else {
+        if (seconds >= minSecond && seconds <= maxSecond) {
+          // 2^32 = 967,296 beyond a multiple of 10^6, of which every step is a divisor.
+          if (step > 1 && (high * 967_296 + (low >>> 0)) % step !== 0) {
+            return unfit(row, `holds a timestamp that ${column.target} would cut`)
+          }
+          out.timestamp(high, low)
+        } else {
           const infinite = (high === 0x7fffffff && low === -1) || (high === -0x80000000 && low === 0)
-          if (!nearest(infinite ? "holds an infinite timestamp" : "holds a timestamp outside the years 1 to 9999")) {
+          if (
+            !nearest(row, infinite ? "holds an infinite timestamp" : "holds a timestamp outside the years 1 to 9999")
+          ) {
             return false
           }
           out.ascii(seconds < minSecond ? "0001-01-01T00:00:00.000000" : "9999-12-31T23:59:59.999999")
@@ -215,25 +290,24 @@ export const make = (
       return (row) => {
         const start = offsets[row] as number // in range
         const end = offsets[row + 1] as number // in range
-        if (end - start > maxTextBytes) return tooLong(column, policy, maxTextBytes)
-        if (json === undefined) out.raw(bytes, start, end)
-        else if (json === "raw") {
-          if (isOnlyText(bytes, start, end)) {
-            out.byte(0x22)
-            out.jsonText(bytes, start, end)
-            out.byte(0x22)
-            return true
-          }
-          const from = out.length
-          out.raw(bytes, start, end)
-          // Line ends between JSON tokens would end the record.
-          for (let at = from; at < out.length; at++) {
-            if (out.bytes[at] === 0x0a || out.bytes[at] === 0x0d) out.bytes[at] = 0x20
-          }
-        } else {
-          out.byte(0x22)
-          out.jsonText(bytes, start, end)
-          out.byte(0x22)
+        if (!Narrowing.text(maxLength, bytes, start, end)) return tooLong(row)
+        // Streaming can't tell a JSON null by itself from no value.
+        if (VariantJson.isInexact(bytes, start, end) || (json === "raw" && VariantJson.isNull(bytes, start, end))) {
+          empty(scratch)
+          scratch.byte(0x22)
+          scratch.jsonText(bytes, start, end)
+          scratch.byte(0x22)
+          if (!Narrowing.text(maxLength, scratch.bytes, 0, scratch.length)) return tooLong(row)
+          if (json === "text") return text(scratch.bytes, 0, scratch.length)
+          out.raw(scratch.bytes, 0, scratch.length)
+          return true
+        }
+        if (json !== "raw") return text(bytes, start, end)
+        const from = out.length
+        out.raw(bytes, start, end)
+        // Line ends between JSON tokens would end the record.
+        for (let at = from; at < out.length; at++) {
+          if (out.bytes[at] === 0x0a || out.bytes[at] === 0x0d) out.bytes[at] = 0x20
         }
         return true
       }
@@ -241,61 +315,17 @@ export const make = (
       return (row) => {
         const start = offsets[row] as number // in range
         const end = offsets[row + 1] as number // in range
+        empty(scratch)
         try {
-          if (json !== "text") {
-            const from = out.length
-            ArrayLiteral.toJson(bytes, start, end, column.element, out)
-            if (out.length - from > maxTextBytes) return tooLong(column, policy, maxTextBytes)
-          } else {
-            scratch.length = 0
-            ArrayLiteral.toJson(bytes, start, end, column.element, scratch)
-            if (scratch.length > maxTextBytes) return tooLong(column, policy, maxTextBytes)
-            out.byte(0x22)
-            out.jsonText(scratch.bytes, 0, scratch.length)
-            out.byte(0x22)
-          }
+          ArrayLiteral.toJson(bytes, start, end, column.element, scratch)
         } catch (cause) {
-          if (cause instanceof ArrayLiteral.MalformedArray) {
-            throw new Unwritable(column.name, "holds a malformed array literal")
-          }
+          if (cause instanceof ArrayLiteral.MalformedArray) return refuse(row, "holds a malformed array literal")
           throw cause
         }
+        if (!Narrowing.text(maxLength, scratch.bytes, 0, scratch.length)) return tooLong(row)
+        if (json === "text") return text(scratch.bytes, 0, scratch.length)
+        out.raw(scratch.bytes, 0, scratch.length)
         return true
       }
   }
-}
-
-/** Whether the escape of a surrogate (D800 to DFFF) stands at `at`: `low` for the second half of a pair, otherwise the first. */
-const isSurrogate = (bytes: Uint8Array, at: number, end: number, low: boolean): boolean => {
-  if (at + 6 > end || bytes[at] !== 0x5c || bytes[at + 1] !== 0x75) return false
-  // Digits have the bit that makes letters lower case already.
-  if (((bytes[at + 2] as number) | 0x20) !== 0x64) return false // in range
-  const digit = (bytes[at + 3] as number) | 0x20 // the same
-  return low ? digit >= 0x63 : digit === 0x38 || digit === 0x39 || digit === 0x61 || digit === 0x62
-}
-
-/**
- * Whether JSON text has to go into a VARIANT as a string that holds it: `null` by itself, which streaming can't tell from no value
- * (SQL NULL), and text with the escape of half a surrogate pair (PostgreSQL's `json` takes them), for which the row would be skipped.
- */
-const isOnlyText = (bytes: Uint8Array, start: number, end: number): boolean => {
-  let at = start
-  while (at < end && (bytes[at] as number) <= 0x20) at++ // in range
-  // Only `null` begins so.
-  if (bytes[at] === 0x6e) return true
-  while (at < end) {
-    if (bytes[at] !== 0x5c) at++
-    else if (isSurrogate(bytes, at, end, false) && isSurrogate(bytes, at + 6, end, true)) at += 12
-    else if (isSurrogate(bytes, at, end, false) || isSurrogate(bytes, at, end, true)) return true
-    else at += 2
-  }
-  return false
-}
-
-/** A text or bytea can't be shortened, so it becomes NULL only where that was asked for. */
-const tooLong = (column: ColumnLayout, policy: OutOfRange, limit: number): false => {
-  if (policy !== "null" || column.isKey) {
-    throw new Unwritable(column.name, `holds a value of more than ${limit} bytes, the most that Snowflake's type takes`)
-  }
-  return false
 }

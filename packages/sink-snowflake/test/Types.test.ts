@@ -131,7 +131,12 @@ const rows: ReadonlyArray<
   {
     values: [...Array.from({ length: 14 }, () => null), "{\"a\":1,", null, null, null, null],
     expected: [...Array.from({ length: 14 }, () => null), "\"{\\\"a\\\":1,\"", null, null, null, null]
-  }
+  },
+  // So is JSON with a number that a VARIANT would round.
+  ...[`{"a":1${"0".repeat(38)}}`, "[1e400]", "{\"a\": 0.1234567890123456e1}", "\"\\ud800\""].map((document) => ({
+    values: [...Array.from({ length: 14 }, () => null), document, null, null, null, null],
+    expected: [...Array.from({ length: 14 }, () => null), JSON.stringify(document), null, null, null, null]
+  }))
 ]
 
 const select =

@@ -177,4 +177,26 @@ layer(Local.layer(), { timeout: "60 seconds", excludeTestServices: true })("type
         { N: "12.3", S: "5", D: "2024-01-31", T: "2024-01-31 00:00:00.000", F: "1000", B: true }
       ])
     }))
+
+  it.effect("refuse what is longer than their column or than any value may be, and never cut it", () =>
+    Effect.gen(function*() {
+      const { rows, run, script } = yield* Local
+      yield* script(
+        "create or replace table long (w varchar(134217728), n varchar(20000000))",
+        "insert into long select repeat('x', 134217728), repeat('x', 16777217)",
+        "create or replace table longest (s varchar, w varchar(134217728), c varchar(3), b binary, v variant)"
+      )
+      const refused = (sql: string, code: string) =>
+        Effect.map(Effect.flip(run(sql)), (error) => assert.strictEqual(error.code, code, sql))
+      yield* refused("insert into longest (s) select n from long", "100078")
+      yield* refused("select n::varchar from long", "100078")
+      yield* refused("insert into longest (c) select 'üüüü'", "100078")
+      yield* refused("insert into longest (w) select w || 'x' from long", "100078")
+      yield* refused("insert into longest (b) select to_binary(repeat('00', 8388609))", "100145")
+      yield* refused("insert into longest (v) select to_variant(w) from long", "100069")
+      yield* refused("insert into longest (v) select parse_json('\"' || w || '\"') from long", "100069")
+      yield* script("insert into longest (s, c) select repeat('ü', 16777216), 'üüü'")
+      assert.deepStrictEqual(yield* rows("select length(s) s, length(c) c from longest"), [{ S: "16777216", C: "3" }])
+      yield* script("drop table long", "drop table longest")
+    }))
 })

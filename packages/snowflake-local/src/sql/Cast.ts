@@ -9,9 +9,7 @@ export const cast = (sql: string, type: SnowflakeType, attempt = false): string 
   const castTo = (duckdb: string) => attempt ? `TRY_CAST(${sql} AS ${duckdb})` : `CAST(sf_plain(${sql}) AS ${duckdb})`
   switch (type.kind) {
     case "TEXT":
-      return type.length >= Types.defaultTextLength
-        ? `sf_to_varchar(${sql})`
-        : `sf_check_text(sf_to_varchar(${sql}), ${type.length})`
+      return `sf_check_text(sf_to_varchar(${sql}), ${type.length})`
     case "FIXED":
     case "REAL":
     case "BOOLEAN":

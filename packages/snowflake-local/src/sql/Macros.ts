@@ -6,6 +6,8 @@
  * DuckdbError turns into Snowflake's error.
  */
 
+import * as Types from "./SnowflakeType.ts"
+
 /** The message that makes DuckDB fail with a Snowflake error. */
 export const failure = (code: string, sqlState: string, message: string): string =>
   `error('SF|${code}|${sqlState}|${message.replaceAll("'", "''")}')`
@@ -57,11 +59,11 @@ const macros: Readonly<Record<string, string>> = {
     "sf_to_varchar(x)",
     `CASE WHEN trim(v) = '' THEN NULL
     WHEN NOT json_valid(v) OR sf_lax_json(v) THEN ${failure("100069", "22P02", "Error parsing JSON")}
-    ELSE CAST(v AS JSON) END`
+    ELSE sf_check_variant(CAST(v AS JSON)) END`
   ),
   "sf_try_parse_json(x)": once(
     "sf_to_varchar(x)",
-    `CASE WHEN trim(v) = '' THEN NULL WHEN sf_lax_json(v) THEN NULL ELSE TRY_CAST(v AS JSON) END`
+    `CASE WHEN trim(v) = '' THEN NULL WHEN strlen(v) > ${Types.maxVariantLength} OR sf_lax_json(v) THEN NULL ELSE TRY_CAST(v AS JSON) END`
   ),
   // DuckDB's JSON takes these as numbers; Snowflake doesn't know them.
   "sf_lax_json(t)": `regexp_matches(t, '^\\s*-?(nan|inf|infinity)\\s*$', 'i')`,
@@ -77,8 +79,12 @@ const macros: Readonly<Record<string, string>> = {
     ELSE ${failure("001044", "42P13", "Invalid argument types for function TYPEOF")} END`,
 
   // Storing: a value that doesn't fit its column is refused.
-  "sf_check_text(t, n)": `CASE WHEN length(t) > n THEN
+  // Counting bytes is cheap, and no text has more characters than bytes.
+  "sf_check_text(t, n)": `CASE WHEN strlen(t) > ${Types.maxTextLength} OR (strlen(t) > n AND length(t) > n) THEN
     error('SF|100078|22000|String is too long and would be truncated: the column holds ' || n || ' characters') ELSE t END`,
+  "sf_check_variant(j)": `CASE WHEN strlen(CAST(j AS VARCHAR)) > ${Types.maxVariantLength} THEN ${
+    failure("100069", "22P02", `Error parsing JSON: document is too large, max size ${Types.maxVariantLength} bytes`)
+  } ELSE j END`,
   "sf_check_binary(b, n)": `CASE WHEN octet_length(b) > n THEN
     error('SF|100145|22000|Binary value is too long and would be truncated: the column holds ' || n || ' bytes') ELSE b END`,
   "sf_check_date(d)": once(

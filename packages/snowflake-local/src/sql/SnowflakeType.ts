@@ -14,8 +14,10 @@ export type SnowflakeType =
 
 /** Characters of a VARCHAR without a length. */
 export const defaultTextLength = 16_777_216
-/** Characters of the longest VARCHAR that can be declared. */
+/** Characters of the longest VARCHAR that can be declared, and bytes of the longest text in any VARCHAR. */
 export const maxTextLength = 134_217_728
+/** Bytes of the longest VARIANT, OBJECT or ARRAY, as JSON text. */
+export const maxVariantLength = 134_217_728
 /** Bytes of a BINARY without a length. */
 export const defaultBinaryLength = 8_388_608
 /** Bytes of the longest BINARY that can be declared. */

@@ -66,7 +66,7 @@ const fit = (type: SnowflakeType, sql: string, given: SnowflakeType): string => 
     case "BINARY":
       return `sf_check_binary(${sql}, ${type.length})`
     case "VARIANT":
-      return sql
+      return `sf_check_variant(${sql})`
     default:
       return Cast.cast(sql, type)
   }

@@ -58,7 +58,8 @@ export const expression = (type: SnowflakeType, text: string): string => {
         `WHEN lower(${text}) IN ('false', 'f', 'no', 'n', 'off', '0') THEN false END`
     case "TEXT":
       // Counting bytes is cheap, and no text has more characters than bytes.
-      return `CASE WHEN strlen(${text}) <= ${type.length} OR length(${text}) <= ${type.length} THEN ${text} END`
+      return `CASE WHEN strlen(${text}) <= ${type.length} ` +
+        `OR (strlen(${text}) <= ${Types.maxTextLength} AND length(${text}) <= ${type.length}) THEN ${text} END`
     case "BINARY":
       return `CASE WHEN ${
         matches(text, base64)
@@ -81,7 +82,7 @@ export const expression = (type: SnowflakeType, text: string): string => {
     case "VARIANT":
     case "OBJECT":
     case "ARRAY":
-      return `TRY_CAST(${text} AS JSON)`
+      return `CASE WHEN strlen(${text}) <= ${Types.maxVariantLength} THEN TRY_CAST(${text} AS JSON) END`
   }
 }
 
