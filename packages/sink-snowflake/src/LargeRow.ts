@@ -52,7 +52,7 @@ export const write = Effect.fn("LargeRow.write")(function*(
   yield* channel.reopen
   yield* sql.use((session) =>
     session.transaction(
-      `Copying a large row of ${layout.id}`,
+      { what: `Copying a large row of ${layout.id}`, table: layout.id },
       Effect.gen(function*() {
         const counted = Effect.map(session.execute(counting), ({ rows }) => rows[0]?.["rows"])
         if ((yield* counted) === "1") return

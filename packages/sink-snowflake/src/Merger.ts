@@ -125,7 +125,7 @@ export class Merger {
         Effect.gen({ self: this }, function*() {
           const apply = yield* this.apply(session, layout, window, contents)
           yield* session.transaction(
-            `Merging ${table}`,
+            { what: `Merging ${table}`, table },
             Effect.andThen(apply, this.state.advance(session, layout, merged, window.upTo)),
             () => {
               this.merged = window.upTo
@@ -211,6 +211,7 @@ export class Merger {
       const table = this.layout.id
       yield* this.sql.execute({
         what: `Pruning the journal of ${table}`,
+        purpose: "prune",
         sql: MergeStatement.prune(this.layout, merged, before),
         table
       })

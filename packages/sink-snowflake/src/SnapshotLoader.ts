@@ -124,7 +124,7 @@ export class SnapshotLoader {
       const what = `Emptying ${sqlName(layout.target)} for a new copy`
       yield* this.sql.use((session) =>
         session.transaction(
-          what,
+          { what, table: layout.id },
           Effect.gen({ self: this }, function*() {
             const voided = layout.mode === "mirror"
               ? [`DELETE FROM ${sqlName(layout.target)}`, `DELETE FROM ${sqlName(layout.journal)}`]
@@ -346,7 +346,7 @@ export class SnapshotLoader {
       const positions = Map.groupBy(copy.files, ({ position }) => position)
       yield* this.sql.use((session) =>
         session.transaction(
-          `Copying rows of ${layout.id}`,
+          { what: `Copying rows of ${layout.id}`, table: layout.id },
           Effect.gen({ self: this }, function*() {
             // Whoever took over has removed the files: nobody should look for them.
             yield* this.state.expectCopy(session, layout, copy.identity.run)
@@ -406,7 +406,7 @@ export class SnapshotLoader {
       let wrong: Failed | undefined
       yield* this.sql.use((session) =>
         session.transaction(
-          what,
+          { what, table: layout.id },
           Effect.gen({ self: this }, function*() {
             wrong = yield* this.check(session, copy, chunks)
             if (wrong !== undefined) return yield* wrong

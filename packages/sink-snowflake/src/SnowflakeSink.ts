@@ -219,7 +219,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
   }
   const mergeable = layout.mode === "mirror" && otherKey === undefined
   const merger = new Merger(
-    sql,
+    Sql.serving(sql, "merge"),
     state,
     config,
     layout,
@@ -228,7 +228,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     copiedOf(known)
   )
   const loader = new SnapshotLoader(
-    sql,
+    Sql.serving(sql, "copy"),
     state,
     shared.stage,
     config,
@@ -250,7 +250,14 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     for (;;) {
       const tooLarge = yield* rows.write(batch, from)
       if (tooLarge === undefined) return
-      const sequence = yield* LargeRow.write(sql, shared.stage, channel, batch, tooLarge.row, config.outOfRange)
+      const sequence = yield* LargeRow.write(
+        Sql.serving(sql, "copy"),
+        shared.stage,
+        channel,
+        batch,
+        tooLarge.row,
+        config.outOfRange
+      )
       yield* durable(sequence)
       from = tooLarge.row + 1
       if (from >= batch.rows) return
@@ -367,7 +374,7 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
   const schema = Identifier.fromConfig(config.journalSchema)
   const sql = yield* Sql.make(config, credentials, pipeline)
   yield* TableDdl.ensureHome(sql, database, schema)
-  const state = StateTable.make(sql, pipeline, database, schema)
+  const state = StateTable.make(Sql.serving(sql, "state"), pipeline, database, schema)
   const streaming = StreamingClient.make(config, credentials)
   const shared: Shared = {
     config,
@@ -375,7 +382,7 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
     sql,
     streaming,
     state,
-    stage: Stage.make(sql, pipeline, database, schema),
+    stage: Stage.make(Sql.serving(sql, "copy"), pipeline, database, schema),
     staging: new StagingMemory(config.copy.memory),
     watcher: new CommitWatcher(streaming),
     writers: Semaphore.makeUnsafe(concurrentWriters),

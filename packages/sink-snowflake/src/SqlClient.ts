@@ -17,6 +17,7 @@ import type { Credentials } from "./Credentials.ts"
 import * as ErrorPolicy from "./ErrorPolicy.ts"
 import * as Identifier from "./Identifier.ts"
 import * as Driver from "./internal/driver.ts"
+import * as QueryTag from "./QueryTag.ts"
 
 type Failed = ConnectorError.ConnectorError
 
@@ -37,6 +38,8 @@ export interface Statement {
   /** A statement that Snowflake answers at once, such as COMMIT: silence soon means that the connection is lost. */
   readonly control?: boolean
   readonly table?: string
+  /** What it serves, in the statement's tag; `setup` when absent. */
+  readonly purpose?: QueryTag.Purpose
 }
 
 export interface Session {
@@ -46,7 +49,7 @@ export interface Session {
    * interrupted, so that the caller always knows what was committed.
    */
   readonly transaction: (
-    what: string,
+    of: Pick<Statement, "what" | "table" | "purpose">,
     body: Effect.Effect<void, Failed>,
     committed?: () => void
   ) => Effect.Effect<void, Failed>
@@ -58,6 +61,18 @@ export interface SqlClient {
   /** Lends a session for several statements. */
   readonly use: <A>(body: (session: Session) => Effect.Effect<A, Failed>) => Effect.Effect<A, Failed>
 }
+
+/** The client with `purpose` for statements that have none of their own. */
+export const serving = (client: SqlClient, purpose: QueryTag.Purpose): SqlClient => ({
+  execute: (statement) => client.execute({ purpose, ...statement }),
+  use: (body) =>
+    client.use((session) =>
+      body({
+        execute: (statement) => session.execute({ purpose, ...statement }),
+        transaction: (of, inner, committed) => session.transaction({ purpose, ...of }, inner, committed)
+      })
+    )
+})
 
 /** Codes after which server messages hold no values of rows: names of objects, privileges, logins, syntax. */
 const speaks = (code: string): boolean => /^(00[0-3]\d{3}|39\d{4}|40\d{4})$/.test(code)
@@ -134,12 +149,14 @@ const within = <A, R>(
 const run = (
   connection: Connection,
   statement: Statement,
+  tag: string,
   onCode: (code: string) => void
 ): Effect.Effect<Result, Failed> =>
   Effect.callback<Result, Failed>((resume) => {
     const options: Driver.StatementOptions = {
       sqlText: statement.sql,
       fetchAsString: ["Number"],
+      parameters: { QUERY_TAG: tag },
       ...(statement.binds === undefined ? {} : { binds: [...statement.binds] }),
       ...(statement.file === undefined ? {} : { fileStream: statement.file }),
       complete: (error, done, rows) => {
@@ -159,7 +176,7 @@ const run = (
     }).pipe(Effect.timeoutOption("5 seconds"))
   })
 
-const connectionOptions = (config: Config, credentials: Credentials, pipeline: string): ConnectionOptions => {
+const connectionOptions = (config: Config, credentials: Credentials): ConnectionOptions => {
   const base: ConnectionOptions = {
     account: config.account,
     username: config.user,
@@ -169,7 +186,7 @@ const connectionOptions = (config: Config, credentials: Credentials, pipeline: s
     clientSessionKeepAlive: true,
     // Per request; Snowflake answers a statement that takes longer after 45 seconds, saying that it is running.
     timeout: 60_000,
-    queryTag: `etl-stream ${pipeline}`,
+    // No `queryTag` here: the driver would put it in the place of each statement's own.
     ...(config.role === undefined ? {} : { role: config.role }),
     ...(config.url === undefined ? {} : { accessUrl: config.url.replace(/\/$/, "") }),
     // Retries of a login are ours, with the pipeline's policy.
@@ -199,7 +216,7 @@ const connect = (
     const connection = yield* Effect.acquireRelease(
       within(
         Effect.callback<Connection, Failed>((resume) => {
-          const created = snowflake.createConnection(connectionOptions(config, credentials, pipeline))
+          const created = snowflake.createConnection(connectionOptions(config, credentials))
           created.connect((error) => {
             resume(error === undefined || error === null ? Effect.succeed(created) : Effect.fail(errorOf(error, login)))
           })
@@ -216,9 +233,14 @@ const connect = (
       lost: undefined,
       execute: (statement) =>
         within(
-          run(connection, statement, (code) => {
-            if (ErrorPolicy.sql(code, undefined).reason === "Unreachable") session.lost = code
-          }),
+          run(
+            connection,
+            statement,
+            QueryTag.make(pipeline, statement.table, statement.purpose ?? "setup"),
+            (code) => {
+              if (ErrorPolicy.sql(code, undefined).reason === "Unreachable") session.lost = code
+            }
+          ),
           statement.file !== undefined
             ? limits.upload
             : statement.control === true
@@ -229,15 +251,15 @@ const connect = (
             session.lost = "timeout"
           }
         ),
-      transaction: (what, body, committed) =>
+      transaction: (of, body, committed) =>
         Effect.uninterruptibleMask((restore) =>
-          restore(Effect.andThen(session.execute({ what, sql: "BEGIN", control: true }), body)).pipe(
-            Effect.andThen(session.execute({ what, sql: "COMMIT", control: true })),
+          restore(Effect.andThen(session.execute({ ...of, sql: "BEGIN", control: true }), body)).pipe(
+            Effect.andThen(session.execute({ ...of, sql: "COMMIT", control: true })),
             Effect.andThen(Effect.sync(() => committed?.())),
             Effect.onExit((exit) =>
               // A lost session is closed, which rolls back as well.
               Exit.isSuccess(exit) || session.lost !== undefined ? Effect.void : session.execute({
-                what,
+                ...of,
                 sql: "ROLLBACK"
               }).pipe(
                 Effect.timeout("10 seconds"),

@@ -385,7 +385,7 @@ describe("SqlClient", () => {
         let told = false
         const commit = sql.use((lent) =>
           lent.transaction(
-            "Testing",
+            { what: "Testing" },
             Effect.asVoid(lent.execute({ what: "test", sql: "INSERT INTO RAW.SHOP.T VALUES (1)" })),
             () => {
               told = true

@@ -39,14 +39,18 @@ export interface Local {
   /** Adds a fault at the streaming or the driver's endpoints. */
   readonly fault: (kind: "streaming" | "driver", fault: object) => Effect.Effect<void>
   readonly clearFaults: Effect.Effect<void>
-  /** Statements since the log was last emptied, that use the warehouse. */
-  readonly statements: Effect.Effect<ReadonlyArray<{ readonly sql: string; readonly needsWarehouse: boolean }>>
+  /** Statements since the log was last emptied. */
+  readonly statements: Effect.Effect<ReadonlyArray<typeof LoggedStatement.Type>>
   readonly clearStatements: Effect.Effect<void>
 }
 
-const StatementLog = Schema.Struct({
-  statements: Schema.Array(Schema.Struct({ sql: Schema.String, needsWarehouse: Schema.Boolean }))
+const LoggedStatement = Schema.Struct({
+  sql: Schema.String,
+  tag: Schema.String,
+  kind: Schema.String,
+  needsWarehouse: Schema.Boolean
 })
+const StatementLog = Schema.Struct({ statements: Schema.Array(LoggedStatement) })
 
 /** Starts a server with the database RAW, the warehouse WH and the user LOADER. */
 export const start = Effect.fnUntraced(function*(more: Partial<Options> = {}) {
