@@ -68,7 +68,8 @@ export class Accounts extends Context.Service<Accounts, {
   /** Verifies a programmatic access token or OAuth access token. */
   readonly verifyToken: (token: string) => Effect.Effect<{ readonly user: string }, AuthError>
   readonly verifyPassword: (user: string, password: string) => Effect.Effect<{ readonly user: string }, AuthError>
-  /** The roles of a user, its default first. */
+  readonly users: () => ReadonlyArray<string>
+  /** The roles of a user as configured, its default first. */
   readonly rolesOf: (user: string) => ReadonlyArray<string>
 }>()("@etl-stream/snowflake-local/Accounts") {
   static readonly layer = (options: {
@@ -136,6 +137,7 @@ export class Accounts extends Context.Service<Accounts, {
           }
           return { user: user.toUpperCase() }
         }),
+        users: () => [...users.keys()],
         rolesOf: (user) =>
           users.get(user.toUpperCase())?.roles?.map((role) => role.toUpperCase()) ?? ["SYSADMIN", "PUBLIC"]
       })

@@ -38,6 +38,8 @@ interface Named {
   readonly id: string
   readonly createdOn: number
   readonly comment?: string | undefined
+  /** The role that owns it; SYSADMIN when it isn't told. */
+  readonly owner?: string | undefined
 }
 
 export interface Table extends Named {
@@ -85,7 +87,6 @@ export interface Stream extends Named {
 /** A standalone task on an interval. */
 export interface Task extends Named {
   readonly kind: "TASK"
-  readonly owner: string
   readonly warehouse?: string | undefined
   /** As written, and what it means. */
   readonly schedule?: { readonly text: string; readonly seconds: number } | undefined
@@ -109,20 +110,23 @@ export interface SchemaRecord {
   readonly database: string
   readonly name: string
   readonly createdOn: number
+  readonly owner: string
 }
 
 export interface DatabaseRecord {
   readonly name: string
   readonly createdOn: number
+  readonly owner: string
 }
 
 /** Changes to the records, inside the transaction that changes DuckDB as well. */
 export interface Changes {
   readonly connection: DuckDBConnection
   readonly now: number
-  readonly putDatabase: (name: string) => Effect.Effect<void, Storage.StorageError>
+  /** The owner is SYSADMIN unless another is given. */
+  readonly putDatabase: (name: string, owner?: string) => Effect.Effect<void, Storage.StorageError>
   readonly removeDatabase: (name: string) => Effect.Effect<void, Storage.StorageError>
-  readonly putSchema: (database: string, name: string) => Effect.Effect<void, Storage.StorageError>
+  readonly putSchema: (database: string, name: string, owner?: string) => Effect.Effect<void, Storage.StorageError>
   readonly removeSchema: (database: string, name: string) => Effect.Effect<void, Storage.StorageError>
   /** Adds an object or replaces the one of the same name. */
   readonly put: (object: CatalogObject) => Effect.Effect<void, Storage.StorageError>
@@ -195,20 +199,25 @@ export class Catalog extends Context.Service<Catalog, {
       yield* Effect.scoped(Effect.gen(function*() {
         const connection = yield* storage.connect
         for (
-          const [name, at] of yield* Storage.rows(
+          const [name, at, owner] of yield* Storage.rows(
             connection,
-            `SELECT name, epoch_ms(created_on) FROM "_local".databases`
+            `SELECT name, epoch_ms(created_on), owner FROM "_local".databases`
           )
         ) {
-          databases.set(String(name), { name: String(name), createdOn: Number(at) })
+          databases.set(String(name), { name: String(name), createdOn: Number(at), owner: String(owner) })
         }
         for (
-          const [database, name, at] of yield* Storage.rows(
+          const [database, name, at, owner] of yield* Storage.rows(
             connection,
-            `SELECT database, name, epoch_ms(created_on) FROM "_local".schemas`
+            `SELECT database, name, epoch_ms(created_on), owner FROM "_local".schemas`
           )
         ) {
-          const record = { database: String(database), name: String(name), createdOn: Number(at) }
+          const record = {
+            database: String(database),
+            name: String(name),
+            createdOn: Number(at),
+            owner: String(owner)
+          }
           schemas.set(JSON.stringify([record.database, record.name]), record)
         }
         for (const [definition] of yield* Storage.rows(connection, `SELECT definition FROM "_local".objects`)) {
@@ -245,31 +254,32 @@ export class Catalog extends Context.Service<Catalog, {
         return {
           connection,
           now,
-          putDatabase: (name) =>
+          putDatabase: (name, owner = "SYSADMIN") =>
             Effect.tap(
-              Storage.run(connection, `INSERT INTO "_local".databases VALUES ($1, CAST($2 AS TIMESTAMP))`, [
+              Storage.run(connection, `INSERT INTO "_local".databases VALUES ($1, CAST($2 AS TIMESTAMP), $3)`, [
                 name,
-                timestamp
+                timestamp,
+                owner
               ]),
-              Effect.sync(() => after.push(() => databases.set(name, { name, createdOn: now })))
+              Effect.sync(() => after.push(() => databases.set(name, { name, createdOn: now, owner })))
             ),
           removeDatabase: (name) =>
             Effect.tap(
               Storage.run(connection, `DELETE FROM "_local".databases WHERE name = $1`, [name]),
               Effect.sync(() => after.push(() => databases.delete(name)))
             ),
-          putSchema: (database, name) =>
+          putSchema: (database, name, owner = "SYSADMIN") =>
             Effect.gen(function*() {
               yield* Storage.run(
                 connection,
-                `INSERT INTO "_local".schemas VALUES ($1, $2, CAST($3 AS TIMESTAMP))`,
-                [database, name, timestamp]
+                `INSERT INTO "_local".schemas VALUES ($1, $2, CAST($3 AS TIMESTAMP), $4)`,
+                [database, name, timestamp, owner]
               )
               yield* Storage.run(
                 connection,
                 `CREATE SCHEMA IF NOT EXISTS ${Identifier.quote(Identifier.schemaName(database, name))}`
               )
-              after.push(() => schemas.set(JSON.stringify([database, name]), { database, name, createdOn: now }))
+              after.push(() => schemas.set(JSON.stringify([database, name]), { database, name, createdOn: now, owner }))
             }),
           removeSchema: (database, name) =>
             Effect.gen(function*() {

@@ -51,6 +51,9 @@ const flags = {
     value: "N",
     help: "How long an idle transaction may keep others waiting. Default: 10000."
   },
+  "enforce-privileges": {
+    help: "Refuse what the role was not granted; ACCOUNTADMIN may do everything. Default: every role may."
+  },
   "task-speedup": { value: "N", help: "Tasks' intervals pass this much faster. Default: 1." },
   admin: {
     help:
@@ -184,6 +187,7 @@ const parseOptions = (
       warehouses: texts("warehouse"),
       tokenValiditySeconds: whole("token-validity-seconds", text("token-validity-seconds"), 1e9),
       abandonedAfterMillis: whole("abandoned-after-millis", text("abandoned-after-millis"), 1e9),
+      enforcePrivileges: given("enforce-privileges"),
       taskSpeedup: whole("task-speedup", text("task-speedup"), 1e6) || undefined,
       admin: given("admin"),
       streaming: { ingestHost: text("ingest-host") }

@@ -31,6 +31,8 @@ export interface Options {
   readonly inProgressAfterMillis?: number | undefined
   /** A transaction of an idle session is rolled back when another waits this long for its lock. Default 10000; Snowflake waits five minutes. */
   readonly abandonedAfterMillis?: number | undefined
+  /** Refuses what the session's role was not granted. Default false: every role may do everything. */
+  readonly enforcePrivileges?: boolean | undefined
   /** Tasks' intervals pass this much faster, for tests. Default 1. */
   readonly taskSpeedup?: number | undefined
   /** Serves `/_local/**`: the statement log and faults. Default false. */

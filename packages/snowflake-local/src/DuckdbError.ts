@@ -32,6 +32,11 @@ const messages: ReadonlyArray<readonly [RegExp, Make]> = [
     /SF\|(\w+)\|(\w+)\|([^\n]*)/,
     ([, code = "", sqlState = "", message = ""]) => new SnowflakeError.SnowflakeError({ code, sqlState, message })
   ],
+  // Of something that the role doesn't see.
+  [
+    /(?:Table|View|Schema) with name "?([^"\n]+?)"? already exists/,
+    ([, name = ""]) => SnowflakeError.alreadyExists(Identifier.print(Identifier.decode(name)))
+  ],
   [/INTERRUPT/, () => SnowflakeError.cancelled()],
   [/Referenced (?:update )?column "([^"]+)" (?:was )?not found/, identifier],
   [/Referenced (?:update )?column ([^" ]\S*) not found/, identifier],

@@ -17,6 +17,7 @@ import { Accounts } from "./Accounts.ts"
 import type { Bindings } from "./BindVariables.ts"
 import * as BindVariables from "./BindVariables.ts"
 import { Catalog } from "./Catalog.ts"
+import { Grants } from "./Grants.ts"
 import * as QueryAnswer from "./QueryAnswer.ts"
 import * as ResultRows from "./ResultRows.ts"
 import type { Session } from "./Session.ts"
@@ -32,6 +33,7 @@ import * as Statement from "./statement/StatementContext.ts"
 import { logged, StatementLog } from "./StatementLog.ts"
 import * as Storage from "./Storage.ts"
 import { TaskRuns } from "./TaskRuns.ts"
+import * as VisibleCatalog from "./VisibleCatalog.ts"
 
 export interface QueryRequest {
   readonly requestId: string
@@ -80,13 +82,14 @@ export class Queries extends Context.Service<Queries, {
 }>()("@etl-stream/snowflake-local/Queries") {
   static readonly layer = (options: {
     readonly inProgressAfterMillis?: number | undefined
-  }): Layer.Layer<Queries, Storage.StorageError, Storage.Storage | Catalog | Accounts | Sessions | TaskRuns> =>
+  }): Layer.Layer<Queries, Storage.StorageError, Storage.Storage | Catalog | Accounts | Grants | Sessions | TaskRuns> =>
     Layer.effect(
       Queries,
       Effect.gen(function*() {
         const storage = yield* Storage.Storage
         const catalog = yield* Catalog
         const accounts = yield* Accounts
+        const grants = yield* Grants
         const sessions = yield* Sessions
         const scope = yield* Effect.scope
         const log = new StatementLog()
@@ -107,6 +110,7 @@ export class Queries extends Context.Service<Queries, {
           storage,
           catalog,
           accounts,
+          grants,
           locks: sessions.locks,
           log,
           taskRuns: yield* TaskRuns,
@@ -127,7 +131,7 @@ export class Queries extends Context.Service<Queries, {
             const tag = request.parameters["QUERY_TAG"]
             const context: StatementContext = {
               session,
-              services,
+              services: { ...services, catalog: VisibleCatalog.of(catalog, grants, session.role) },
               source,
               tokens,
               queryId,

@@ -18,6 +18,7 @@ import { Catalog } from "./Catalog.ts"
 import type { Options } from "./Configuration.ts"
 import { DriverFaults } from "./DriverFaults.ts"
 import * as DriverRoutes from "./DriverRoutes.ts"
+import { Grants } from "./Grants.ts"
 import type { Request } from "./Http.ts"
 import { dropConnection, json } from "./Http.ts"
 import * as Listener from "./Listener.ts"
@@ -38,7 +39,7 @@ export interface Address extends Listener.Endpoint {
   readonly https?: Listener.Endpoint | undefined
 }
 
-type Services = Storage.Storage | Catalog | Accounts | Sessions | Queries | StreamingState
+type Services = Storage.Storage | Catalog | Accounts | Grants | Sessions | Queries | StreamingState
 
 /** The longest body that is read into memory. */
 const maxBodyBytes = 128 << 20
@@ -77,6 +78,7 @@ const servicesLayer = (options: Options) => {
     Layer.provideMerge(TaskRuns.layer),
     Layer.provideMerge(Sessions.layer(options)),
     Layer.provideMerge(StreamingState.layer(options.streaming)),
+    Layer.provideMerge(Grants.layer(options.enforcePrivileges ?? false)),
     Layer.provideMerge(base)
   )
 }

@@ -18,6 +18,8 @@ import type { Task } from "./Catalog.ts"
 import { Catalog } from "./Catalog.ts"
 import type { Options } from "./Configuration.ts"
 import * as DuckdbError from "./DuckdbError.ts"
+import * as Securables from "./Grants.ts"
+import { Grants } from "./Grants.ts"
 import type { Session, TableLocks } from "./Session.ts"
 import { abandon, makeTableLocks } from "./Session.ts"
 import * as SnowflakeError from "./SnowflakeError.ts"
@@ -68,13 +70,14 @@ export class Sessions extends Context.Service<Sessions, {
       Options,
       "warehouses" | "tokenValiditySeconds" | "masterTokenValiditySeconds" | "abandonedAfterMillis"
     >
-  ): Layer.Layer<Sessions, never, Storage.Storage | Accounts | Catalog> =>
+  ): Layer.Layer<Sessions, never, Storage.Storage | Accounts | Catalog | Grants> =>
     Layer.effect(
       Sessions,
       Effect.gen(function*() {
         const storage = yield* Storage.Storage
         const accounts = yield* Accounts
         const catalog = yield* Catalog
+        const grants = yield* Grants
         const warehouses = new Set((options.warehouses ?? ["COMPUTE_WH"]).map((name) => name.toUpperCase()))
         const locks = makeTableLocks(options.abandonedAfterMillis ?? 10_000)
         const tokenSeconds = options.tokenValiditySeconds ?? 3600
@@ -148,7 +151,7 @@ export class Sessions extends Context.Service<Sessions, {
         const openForTask = Effect.fnUntraced(function*(task: Task) {
           const session = yield* open({
             user: "SYSTEM",
-            role: task.owner,
+            role: task.owner ?? "SYSADMIN",
             // A serverless task has compute of its own.
             warehouse: task.warehouse ?? "SERVERLESS",
             database: task.database,
@@ -166,7 +169,7 @@ export class Sessions extends Context.Service<Sessions, {
           if (request.loginName !== undefined && request.loginName !== "" && request.loginName.toUpperCase() !== user) {
             return yield* SnowflakeError.invalidToken("JWT token is invalid: another user's")
           }
-          const roles = accounts.rolesOf(user)
+          const roles = grants.rolesOf(user)
           const role = nameOf(request.role) ?? roles[0] ?? "PUBLIC"
           if (!roles.includes(role)) return yield* SnowflakeError.roleNotGranted(role)
           const warehouse = nameOf(request.warehouse)
@@ -177,7 +180,10 @@ export class Sessions extends Context.Service<Sessions, {
             user,
             role,
             // What doesn't exist is left out and the login succeeds, as in Snowflake.
-            warehouse: warehouse !== undefined && warehouses.has(warehouse) ? warehouse : undefined,
+            warehouse: warehouse !== undefined && warehouses.has(warehouse) &&
+                grants.allows(role, "USAGE", Securables.warehouse(warehouse))
+              ? warehouse :
+              undefined,
             database: known ? database : undefined,
             schema: known && catalog.hasSchema(database, schema) ? schema : undefined,
             task: undefined

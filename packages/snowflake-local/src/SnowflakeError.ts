@@ -31,6 +31,12 @@ export const containerNotFound = (kind: string, name: string): SnowflakeError =>
 /** 091901: a stream whose table is gone. */
 export const streamWithoutTable = (table: string, stream: string): SnowflakeError =>
   make("091901", "02000")(`Base table '${table}' dropped, cannot read from stream '${stream}'.`)
+/** 003001: the role may see it, but not do that. */
+export const insufficientPrivileges = (kind: string, name: string): SnowflakeError =>
+  make("003001", "42501")(`SQL access control error:\nInsufficient privileges to operate on ${kind} '${name}'`)
+/** 091089: the owner of a task may not run tasks. */
+export const mayNotRunTasks = (privilege: string): SnowflakeError =>
+  make("091089", "23001")(`Cannot execute task , ${privilege} privilege must be granted to owner role`)
 /** 090240: SELECT … INTO of no row, or of several. */
 export const selectInto = (rows: number): SnowflakeError =>
   make("090240", "P0000")(`A SELECT INTO statement expects exactly 1 returned row, but got ${rows}.`)

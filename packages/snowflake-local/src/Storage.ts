@@ -140,6 +140,14 @@ const ownTables: ReadonlyArray<string> = [
   `CREATE SCHEMA "_temporary"`,
   `CREATE TABLE IF NOT EXISTS "_local".databases (name VARCHAR NOT NULL, created_on TIMESTAMP NOT NULL)`,
   `CREATE TABLE IF NOT EXISTS "_local".schemas (database VARCHAR NOT NULL, name VARCHAR NOT NULL, created_on TIMESTAMP NOT NULL)`,
+  // A folder that an earlier version wrote has no owners.
+  `ALTER TABLE "_local".databases ADD COLUMN IF NOT EXISTS owner VARCHAR DEFAULT 'SYSADMIN'`,
+  `ALTER TABLE "_local".schemas ADD COLUMN IF NOT EXISTS owner VARCHAR DEFAULT 'SYSADMIN'`,
+  // See Grants.
+  `CREATE TABLE IF NOT EXISTS "_local".roles (name VARCHAR NOT NULL)`,
+  `CREATE TABLE IF NOT EXISTS "_local".role_grants (role VARCHAR NOT NULL, holder_kind VARCHAR NOT NULL, holder VARCHAR NOT NULL)`,
+  `CREATE TABLE IF NOT EXISTS "_local".grants (
+     role VARCHAR NOT NULL, privilege VARCHAR NOT NULL, kind VARCHAR NOT NULL, object VARCHAR NOT NULL, granted_on_ms BIGINT NOT NULL)`,
   // One row per table, view, stage, pipe, stream or task; `definition` is JSON: see Catalog.
   `CREATE TABLE IF NOT EXISTS "_local".objects (
      database VARCHAR NOT NULL, schema VARCHAR NOT NULL, name VARCHAR NOT NULL, kind VARCHAR NOT NULL,

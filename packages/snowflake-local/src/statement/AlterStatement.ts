@@ -14,6 +14,7 @@ import { commas } from "../sql/Token.ts"
 import * as Storage from "../Storage.ts"
 import * as Definition from "./DefinitionChange.ts"
 import * as Dml from "./DmlStatement.ts"
+import * as Privileges from "./Privileges.ts"
 import type { Outcome, Run, StatementContext } from "./StatementContext.ts"
 import * as Statement from "./StatementContext.ts"
 import * as TableDefinition from "./TableDefinition.ts"
@@ -213,8 +214,13 @@ export const alter = (context: StatementContext, cursor: Cursor): Run<Outcome> =
       const path = cursor.path()
       if (ifExists && Statement.findRelation(context, path) === undefined) return undefined
       const table = Statement.requireTable(context, path)
+      Privileges.requireOwnership(context, table)
       if (cursor.accept("RENAME", "TO")) return { table, rename: Statement.fullPath(context.session, cursor.path()) }
-      if (cursor.accept("SWAP", "WITH")) return { table, swap: Statement.requireTable(context, cursor.path()) }
+      if (cursor.accept("SWAP", "WITH")) {
+        const swap = Statement.requireTable(context, cursor.path())
+        Privileges.requireOwnership(context, swap)
+        return { table, swap }
+      }
       if (cursor.accept("ADD")) return { table, steps: adds(context, cursor) }
       if (cursor.accept("DROP")) return { table, steps: drops(context, cursor) }
       if (cursor.accept("RENAME", "COLUMN")) {
@@ -327,6 +333,7 @@ export const comment = (context: StatementContext): Run<Outcome> =>
       const path = kind === "TABLE" ? parts : parts.slice(0, -1)
       if (ifExists && Statement.findRelation(context, path) === undefined) return undefined
       const table = Statement.requireTable(context, path)
+      Privileges.requireOwnership(context, table)
       if (kind === "TABLE") {
         return {
           table,

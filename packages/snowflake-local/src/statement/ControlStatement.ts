@@ -9,6 +9,7 @@ import type { Cursor } from "../sql/Cursor.ts"
 import * as Expression from "../sql/Expression.ts"
 import * as Literal from "../sql/Literal.ts"
 import * as Query from "../sql/Query.ts"
+import * as Privileges from "./Privileges.ts"
 import type { Outcome, Run, StatementContext } from "./StatementContext.ts"
 import * as Statement from "./StatementContext.ts"
 
@@ -129,11 +130,11 @@ export const use = (context: StatementContext): Run<Outcome> =>
     cursor.expect("USE")
     if (cursor.accept("WAREHOUSE")) {
       const name = cursor.identifier()
-      if (!services.warehouses.has(name)) throw SnowflakeError.useNotFound()
+      if (!Privileges.usesWarehouse(context, name)) throw SnowflakeError.useNotFound()
       session.warehouse = name
     } else if (cursor.accept("ROLE")) {
       const name = cursor.identifier()
-      if (!services.accounts.rolesOf(session.user).includes(name)) throw SnowflakeError.useNotFound()
+      if (!services.grants.rolesOf(session.user).includes(name)) throw SnowflakeError.useNotFound()
       session.role = name
     } else if (cursor.accept("SECONDARY", "ROLES")) {
       cursor.rest()

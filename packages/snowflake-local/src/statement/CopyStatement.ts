@@ -16,6 +16,7 @@ import * as Query from "../sql/Query.ts"
 import * as Types from "../sql/SnowflakeType.ts"
 import type { Token } from "../sql/Token.ts"
 import * as Dml from "./DmlStatement.ts"
+import * as Privileges from "./Privileges.ts"
 import * as Stage from "./StageStatement.ts"
 import type { Outcome, Run, StatementContext } from "./StatementContext.ts"
 import * as Statement from "./StatementContext.ts"
@@ -104,6 +105,7 @@ const parse = (context: StatementContext): Plan => {
   cursor.expect("COPY", "INTO")
   if (cursor.peek()?.kind === "stage") throw SnowflakeError.unsupported("COPY INTO a stage")
   const table = Statement.requireTable(context, cursor.path())
+  Privileges.requireDml(context, table, "INSERT")
   const columns = Dml.columnList(table, cursor)
   cursor.expect("FROM")
   const from = cursor.next()
@@ -119,6 +121,7 @@ const parse = (context: StatementContext): Plan => {
   } else if (from.kind === "stage" || from.kind === "string") stage = from.text.replace(/^@/, "")
   else throw SnowflakeError.syntax("syntax error: a stage is expected.")
   const location = Stage.locate(context, stage)
+  Stage.requireAccess(context, location, "READ")
   const settings = settingsOf(cursor)
   for (const name of settings.keys()) {
     if (!known.has(name)) throw SnowflakeError.syntax(`syntax error: unexpected '${name}'.`)

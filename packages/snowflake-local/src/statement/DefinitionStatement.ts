@@ -16,6 +16,8 @@ import { unexpectedToken } from "../sql/Token.ts"
 import * as Storage from "../Storage.ts"
 import * as StreamLog from "../StreamLog.ts"
 import * as Definition from "./DefinitionChange.ts"
+import * as GrantStatement from "./GrantStatement.ts"
+import * as Privileges from "./Privileges.ts"
 import * as Select from "./SelectStatement.ts"
 import type { Outcome, Run, StatementContext } from "./StatementContext.ts"
 import * as Statement from "./StatementContext.ts"
@@ -29,6 +31,7 @@ const createView = (context: StatementContext, cursor: Cursor, { replace }: Defi
       const ifNotExists = cursor.accept("IF", "NOT", "EXISTS")
       const [database, schema, name] = Statement.fullPath(context.session, cursor.path())
       Statement.requireSchema(context, database, schema)
+      Privileges.requireCreate(context, "VIEW", database, schema)
       const names = isGroup(cursor.peek())
         ? cursor.group().items.flatMap((token) => token.kind === "word" || token.kind === "quoted" ? [token.text] : [])
         : undefined
@@ -64,6 +67,7 @@ const createView = (context: StatementContext, cursor: Cursor, { replace }: Defi
           if (!replace || existing.kind !== "VIEW") {
             return yield* SnowflakeError.alreadyExists(Statement.printPath([database, schema, name]))
           }
+          yield* Statement.parse(() => Privileges.requireOwnership(context, existing))
           yield* Storage.run(changes.connection, `DROP VIEW ${duckdb}`)
         }
         const names = columns.map((column) => Identifier.quote(column.duckdbName)).join(", ")
@@ -75,6 +79,7 @@ const createView = (context: StatementContext, cursor: Cursor, { replace }: Defi
           name,
           id: CatalogRecords.newId(),
           createdOn: context.now,
+          owner: context.session.role,
           columns,
           duckdb,
           text: plan.text,
@@ -103,6 +108,7 @@ const createDatabase = (context: StatementContext, cursor: Cursor, { replace }: 
       const name = cursor.identifier()
       refuseDots(name)
       Definition.options(cursor, containerOptions)
+      Privileges.requireOnAccount(context, "CREATE DATABASE")
       return { ifNotExists, name }
     })
     const { catalog } = context.services
@@ -111,10 +117,11 @@ const createDatabase = (context: StatementContext, cursor: Cursor, { replace }: 
         if (catalog.hasDatabase(plan.name)) {
           if (plan.ifNotExists) return false
           if (!replace) return yield* SnowflakeError.alreadyExists(Identifier.print(plan.name))
+          yield* Statement.parse(() => Privileges.requireOnDatabase(context, "OWNERSHIP", plan.name))
           yield* removeDatabase(context, changes, plan.name)
         }
-        yield* changes.putDatabase(plan.name)
-        yield* changes.putSchema(plan.name, "PUBLIC")
+        yield* changes.putDatabase(plan.name, context.session.role)
+        yield* changes.putSchema(plan.name, "PUBLIC", context.session.role)
         return true
       }))
     if (!created) {
@@ -144,6 +151,9 @@ const createSchema = (context: StatementContext, cursor: Cursor, { replace }: De
         throw SnowflakeError.containerNotFound("Database", Identifier.print(database))
       }
       refuseDots(name)
+      if (!context.services.catalog.hasSchema(database, name)) {
+        Privileges.requireOnDatabase(context, "CREATE SCHEMA", database)
+      }
       cursor.accept("WITH", "MANAGED", "ACCESS")
       Definition.options(cursor, containerOptions)
       return { ifNotExists, database, name }
@@ -154,9 +164,10 @@ const createSchema = (context: StatementContext, cursor: Cursor, { replace }: De
         if (context.services.catalog.hasSchema(database, name)) {
           if (plan.ifNotExists) return false
           if (!replace) return yield* SnowflakeError.alreadyExists(Identifier.print(name))
+          yield* Statement.parse(() => Privileges.requireOnSchema(context, "OWNERSHIP", database, name))
           yield* changes.removeSchema(database, name)
         }
-        yield* changes.putSchema(database, name)
+        yield* changes.putSchema(database, name, context.session.role)
         return true
       }))
     if (!created) {
@@ -175,6 +186,7 @@ const createStage = (context: StatementContext, cursor: Cursor, { replace }: Def
       const ifNotExists = cursor.accept("IF", "NOT", "EXISTS")
       const [database, schema, name] = Statement.fullPath(context.session, cursor.path())
       Statement.requireSchema(context, database, schema)
+      Privileges.requireCreate(context, "STAGE", database, schema)
       const settings = Definition.options(cursor, stageOptions)
       if (settings["FILE_FORMAT"] !== undefined || settings["COPY_OPTIONS"] !== undefined) {
         throw SnowflakeError.unsupported("FILE_FORMAT and COPY_OPTIONS of a stage: give them to COPY INTO")
@@ -195,6 +207,7 @@ const createStage = (context: StatementContext, cursor: Cursor, { replace }: Def
           name,
           id: CatalogRecords.newId(),
           createdOn: context.now,
+          owner: context.session.role,
           comment
         })
         return true
@@ -213,6 +226,7 @@ const createPipe = (context: StatementContext, cursor: Cursor, { replace }: Defi
       const ifNotExists = cursor.accept("IF", "NOT", "EXISTS")
       const [database, schema, name] = Statement.fullPath(context.session, cursor.path())
       Statement.requireSchema(context, database, schema)
+      Privileges.requireCreate(context, "PIPE", database, schema)
       const settings = Definition.options(
         new Cursor(context.source, cursor.until("AS")),
         new Set(["COMMENT", "CLUSTER_AT_INGEST_TIME"])
@@ -223,7 +237,13 @@ const createPipe = (context: StatementContext, cursor: Cursor, { replace }: Defi
       return { ifNotExists, name, database, schema, comment: settings["COMMENT"], copy, ...pipeCopy(context, body) }
     })
     const { ifNotExists, ...rest } = plan
-    const pipe: Pipe = { kind: "PIPE", id: CatalogRecords.newId(), createdOn: context.now, ...rest }
+    const pipe: Pipe = {
+      kind: "PIPE",
+      id: CatalogRecords.newId(),
+      createdOn: context.now,
+      owner: context.session.role,
+      ...rest
+    }
     const created = yield* Definition.change(context, (changes) =>
       Effect.gen(function*() {
         if (context.services.catalog.pipe(pipe.database, pipe.schema, pipe.name) !== undefined) {
@@ -251,6 +271,7 @@ const pipeCopy = (
   const cursor = new Cursor(context.source, body)
   cursor.expect("COPY", "INTO")
   const table = Statement.requireTable(context, cursor.path())
+  Privileges.requireDml(context, table, "INSERT")
   const columns = isGroup(cursor.peek())
     ? cursor.group().items.flatMap((token) => token.kind === "word" || token.kind === "quoted" ? [token.text] : [])
     : []
@@ -292,6 +313,8 @@ export const create = (context: StatementContext): Run<Outcome> =>
         return yield* createStage(context, cursor, start.head)
       case "PIPE":
         return yield* createPipe(context, cursor, start.head)
+      case "ROLE":
+        return yield* GrantStatement.createRole(context, cursor, start.head)
       case "STREAM":
         return yield* StreamStatement.create(context, cursor, start.head)
       case "TASK":
@@ -327,6 +350,7 @@ export const drop = (context: StatementContext): Run<Outcome> =>
       case "DATABASE": {
         const name = path[0] ?? ""
         if (!catalog.hasDatabase(name)) return yield* absent(SnowflakeError.containerNotFound("Database", printed))
+        yield* Statement.parse(() => Privileges.requireOnDatabase(context, "OWNERSHIP", name))
         yield* Definition.changeExisting(context, (changes) => removeDatabase(context, changes, name))
         if (context.session.database === name) context.session.database = context.session.schema = undefined
         return dropped
@@ -338,6 +362,7 @@ export const drop = (context: StatementContext): Run<Outcome> =>
         if (!catalog.hasSchema(database, name)) {
           return yield* absent(SnowflakeError.containerNotFound("Schema", printed))
         }
+        yield* Statement.parse(() => Privileges.requireOnSchema(context, "OWNERSHIP", database, name))
         yield* Definition.changeExisting(context, (changes) => changes.removeSchema(database, name))
         if (context.session.database === database && context.session.schema === name) context.session.schema = undefined
         return dropped
@@ -349,6 +374,7 @@ export const drop = (context: StatementContext): Run<Outcome> =>
           if (found === undefined && !ifExists) yield* Statement.parse(() => Statement.requireRelation(context, path))
           return yield* absent(SnowflakeError.objectNotFound(kind === "TABLE" ? "Table" : "View", printed))
         }
+        yield* Statement.parse(() => Privileges.requireOwnership(context, found))
         const temporary = found.kind === "TABLE" && found.lifetime === "TEMPORARY"
         yield* Definition.changeExisting(context, (changes) =>
           Effect.gen(function*() {
@@ -371,11 +397,20 @@ export const drop = (context: StatementContext): Run<Outcome> =>
           const word = `${kind.charAt(0)}${kind.slice(1).toLowerCase()}`
           return yield* absent(SnowflakeError.objectNotFound(word, Statement.printPath(full)))
         }
+        yield* Statement.parse(() => Privileges.requireOwnership(context, found))
         yield* Definition.changeExisting(context, (changes) =>
           Effect.andThen(
             found.kind === "STREAM" ? StreamLog.consume(changes.connection, found.id) : Effect.void,
             changes.remove(found)
           ))
+        return dropped
+      }
+      case "ROLE": {
+        const name = path[0] ?? ""
+        if (!context.services.grants.roleExists(name)) {
+          return yield* absent(SnowflakeError.containerNotFound("Role", printed))
+        }
+        yield* GrantStatement.dropRole(context, name)
         return dropped
       }
       default:

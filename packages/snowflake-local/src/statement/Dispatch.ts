@@ -11,6 +11,7 @@ import * as Control from "./ControlStatement.ts"
 import * as Copy from "./CopyStatement.ts"
 import * as Definition from "./DefinitionStatement.ts"
 import * as Dml from "./DmlStatement.ts"
+import * as Grant from "./GrantStatement.ts"
 import * as Merge from "./MergeStatement.ts"
 import * as Select from "./SelectStatement.ts"
 import * as Show from "./ShowStatement.ts"
@@ -43,6 +44,8 @@ const statements: Readonly<Record<string, (context: StatementContext) => Run<Out
   LS: Stage.list,
   REMOVE: Stage.remove,
   RM: Stage.remove,
+  GRANT: Grant.change,
+  REVOKE: Grant.change,
   ALTER: Control.alterSession
 }
 
@@ -89,7 +92,7 @@ export const execute = (context: StatementContext, describeOnly: boolean): Run<O
   if (isWord(first, "EXECUTE")) return executeOf(context)
   const found = first?.kind === "word" ? statements[first.text] : undefined
   if (found !== undefined) return found(context)
-  if (isWord(first, "GET", "GRANT", "REVOKE", "CALL", "DECLARE", "EXPLAIN", "UNDROP")) {
+  if (isWord(first, "GET", "CALL", "DECLARE", "EXPLAIN", "UNDROP")) {
     return Effect.fail(SnowflakeError.unsupported(first?.kind === "word" ? first.text : ""))
   }
   return Effect.fail(unexpectedToken(context.source, first))

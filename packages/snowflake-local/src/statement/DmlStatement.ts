@@ -16,6 +16,7 @@ import * as Types from "../sql/SnowflakeType.ts"
 import type { Token } from "../sql/Token.ts"
 import { commas, unexpectedToken } from "../sql/Token.ts"
 import { assign } from "./Assignment.ts"
+import * as Privileges from "./Privileges.ts"
 import type { Outcome, Run, StatementContext } from "./StatementContext.ts"
 import * as Statement from "./StatementContext.ts"
 import * as Writing from "./Writing.ts"
@@ -96,6 +97,7 @@ export const insert = (context: StatementContext): Run<Outcome> =>
       const overwrite = cursor.accept("OVERWRITE")
       cursor.expect("INTO")
       const table = Statement.requireTable(context, cursor.path())
+      Privileges.requireDml(context, table, "INSERT", ...(overwrite ? ["DELETE"] : []))
       const columns = columnList(table, cursor)
       const rest = cursor.rest()
       const source = context.binds.length > 1 && isWord(rest[0], "VALUES")
@@ -182,6 +184,7 @@ export const update = (context: StatementContext): Run<Outcome> =>
     const plan = yield* Statement.parse(() => {
       cursor.expect("UPDATE")
       const { alias, table } = target(context, cursor, "SET")
+      Privileges.requireDml(context, table, "UPDATE")
       cursor.expect("SET")
       const environment = Statement.environment(context)
       const scope = Query.scopeOf(environment)
@@ -226,6 +229,7 @@ export const remove = (context: StatementContext): Run<Outcome> =>
     const plan = yield* Statement.parse(() => {
       cursor.expect("DELETE", "FROM")
       const { alias, table } = target(context, cursor, "USING", "WHERE")
+      Privileges.requireDml(context, table, "DELETE")
       const environment = Statement.environment(context)
       const scope = Query.scopeOf(environment)
       const using = cursor.accept("USING")
@@ -250,9 +254,10 @@ export const truncate = (context: StatementContext): Run<Outcome> =>
       const ifExists = cursor.accept("IF", "EXISTS")
       const path = cursor.path()
       cursor.end()
-      return ifExists && Statement.findRelation(context, path) === undefined
-        ? undefined
-        : Statement.requireTable(context, path)
+      if (ifExists && Statement.findRelation(context, path) === undefined) return undefined
+      const found = Statement.requireTable(context, path)
+      Privileges.require(context, found, "TRUNCATE", "OWNERSHIP")
+      return found
     })
     if (table !== undefined) {
       yield* Writing.writing(

@@ -69,13 +69,13 @@ export const relation = (context: StatementContext, path: ReadonlyArray<string>)
       return relationOf(
         name,
         [text("DATABASE_NAME"), text("DATABASE_OWNER"), instant("CREATED")],
-        catalog.databases().map((record) => [record.name, "SYSADMIN", at(record.createdOn)])
+        catalog.databases().map((record) => [record.name, record.owner, at(record.createdOn)])
       )
     case "SCHEMATA":
       return relationOf(
         name,
         [text("CATALOG_NAME"), text("SCHEMA_NAME"), text("SCHEMA_OWNER"), instant("CREATED")],
-        catalog.schemas(database).map((record) => [database, record.name, "SYSADMIN", at(record.createdOn)])
+        catalog.schemas(database).map((record) => [database, record.name, record.owner, at(record.createdOn)])
       )
     case "TABLES":
       return relationOf(
@@ -95,7 +95,7 @@ export const relation = (context: StatementContext, path: ReadonlyArray<string>)
           database,
           object.schema,
           object.name,
-          "SYSADMIN",
+          object.owner ?? "SYSADMIN",
           object.kind === "VIEW" ? "VIEW" : "BASE TABLE",
           object.kind === "TABLE" && object.lifetime === "TRANSIENT" ? "YES" : "NO",
           object.kind === "VIEW" ? null : rowCount(object),

@@ -16,6 +16,7 @@ import type { Scope } from "../sql/Scope.ts"
 import type { Token } from "../sql/Token.ts"
 import { commas } from "../sql/Token.ts"
 import * as Dml from "./DmlStatement.ts"
+import * as Privileges from "./Privileges.ts"
 import type { Outcome, Run, StatementContext } from "./StatementContext.ts"
 import * as Statement from "./StatementContext.ts"
 import * as Writing from "./Writing.ts"
@@ -105,6 +106,7 @@ const parse = (context: StatementContext): Plan => {
   const branches: Array<Branch> = []
   while (!cursor.done) branches.push(branch(cursor, table, scope))
   if (branches.length === 0) throw cursor.unexpected()
+  Privileges.requireDml(context, table, "SELECT", ...branches.map(({ action }) => action))
   return { table, alias, source, query, on, branches }
 }
 

@@ -8,6 +8,7 @@ import * as SnowflakeError from "../SnowflakeError.ts"
 import type { SnowflakeType } from "../sql/SnowflakeType.ts"
 import * as Types from "../sql/SnowflakeType.ts"
 import * as Control from "./ControlStatement.ts"
+import * as GrantStatement from "./GrantStatement.ts"
 import type { Filter, Row } from "./ShowFilter.ts"
 import { at, created, filter, inScope, keep, named, outcome } from "./ShowFilter.ts"
 import * as ShowTasks from "./ShowTasks.ts"
@@ -42,7 +43,7 @@ const showTables = (context: StatementContext, given: Filter): Run<Outcome> =>
         table.options["CLUSTER_BY"] ?? "",
         sizes[index] ?? "0",
         "0",
-        "SYSADMIN",
+        table.owner ?? "SYSADMIN",
         table.options["DATA_RETENTION_TIME_IN_DAYS"] ?? "1",
         table.options["CHANGE_TRACKING"] ?? "OFF",
         table.options["ENABLE_SCHEMA_EVOLUTION"]?.toUpperCase() === "TRUE" ? "Y" : "N"
@@ -117,7 +118,7 @@ const simple = (context: StatementContext, kind: "VIEW" | "STAGE" | "PIPE", give
         object.name,
         object.database,
         object.schema,
-        "SYSADMIN",
+        object.owner ?? "SYSADMIN",
         object.comment ?? "",
         object.kind === "PIPE" ? object.copy : object.kind === "VIEW" ? object.text : ""
       ])
@@ -129,6 +130,7 @@ export const show = (context: StatementContext): Run<Outcome> =>
     const cursor = Statement.cursorOf(context)
     const { given, kind } = yield* Statement.parse(() => {
       cursor.expect("SHOW")
+      if (cursor.accept("GRANTS")) return { kind: "GRANTS", given: undefined }
       if (!cursor.accept("TERSE")) cursor.accept("LOCAL")
       const kind = cursor.identifier()
       if (kind === "PRIMARY") {
@@ -137,6 +139,7 @@ export const show = (context: StatementContext): Run<Outcome> =>
       }
       return { kind, given: filter(cursor) }
     })
+    if (given === undefined) return yield* GrantStatement.show(context, cursor)
     const { catalog } = context.services
     switch (kind) {
       case "TABLES":
@@ -161,7 +164,7 @@ export const show = (context: StatementContext): Run<Outcome> =>
             record.name,
             "N",
             record.name === context.session.database ? "Y" : "N",
-            "SYSADMIN",
+            record.owner,
             ""
           ])
         )
@@ -180,7 +183,7 @@ export const show = (context: StatementContext): Run<Outcome> =>
             "N",
             record.name === context.session.schema ? "Y" : "N",
             record.database,
-            "SYSADMIN",
+            record.owner,
             ""
           ])
         )
@@ -199,7 +202,7 @@ export const show = (context: StatementContext): Run<Outcome> =>
       case "ROLES":
         return outcome(
           named("name", "is_current"),
-          context.services.accounts.rolesOf(context.session.user).map((
+          context.services.grants.rolesOf(context.session.user).map((
             name
           ) => [name, name === context.session.role ? "Y" : "N"])
         )

@@ -34,7 +34,7 @@ const taskRow = (task: Task): Row => [
   task.id,
   task.database,
   task.schema,
-  task.owner,
+  task.owner ?? "SYSADMIN",
   task.comment ?? "",
   task.warehouse ?? null,
   task.schedule?.text ?? null,

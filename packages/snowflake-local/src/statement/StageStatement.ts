@@ -9,10 +9,12 @@ import { createHash } from "node:crypto"
 import { createReadStream } from "node:fs"
 import { readdir, rm, stat } from "node:fs/promises"
 import { join } from "node:path"
+import type { Stage, Table } from "../Catalog.ts"
 import * as ResultRows from "../ResultRows.ts"
 import * as SnowflakeError from "../SnowflakeError.ts"
 import { splitPath } from "../sql/Cursor.ts"
 import * as Types from "../sql/SnowflakeType.ts"
+import * as Privileges from "./Privileges.ts"
 import type { Outcome, Run, StatementContext } from "./StatementContext.ts"
 import * as Statement from "./StatementContext.ts"
 
@@ -23,6 +25,13 @@ export interface Location {
   readonly path: string
   /** What LIST shows before the path: the stage's name in lower case. */
   readonly shown: string
+  /** The stage, or the table whose stage it is; undefined for the user's own. */
+  readonly of: Stage | Table | undefined
+}
+
+/** Reading or writing files: a table's stage is its owner's. */
+export const requireAccess = (context: StatementContext, { of }: Location, access: "READ" | "WRITE"): void => {
+  if (of !== undefined) Privileges.require(context, of, of.kind === "STAGE" ? access : "OWNERSHIP")
 }
 
 /** The location that `@[db.][schema.]stage[/path]`, `@~[/path]` or `@%table[/path]` means. */
@@ -31,14 +40,14 @@ export const locate = (context: StatementContext, text: string): Location => {
   const name = match?.[1] ?? ""
   const path = (match?.[2] ?? "").replace(/^\/+/, "")
   if (path.split("/").includes("..")) throw SnowflakeError.invalidOption("A stage path can't go up.")
-  if (name === "~") return { stageId: `user-${context.session.user}`, path, shown: "~" }
+  if (name === "~") return { stageId: `user-${context.session.user}`, path, shown: "~", of: undefined }
   const table = /^(.*)%([^.]+)$/.exec(name)
   if (table !== null) {
     const found = Statement.requireTable(context, splitPath(`${table[1]}${table[2]}`))
-    return { stageId: `table-${found.id}`, path, shown: `%${found.name.toLowerCase()}` }
+    return { stageId: `table-${found.id}`, path, shown: `%${found.name.toLowerCase()}`, of: found }
   }
   const stage = Statement.requireStage(context, splitPath(name))
-  return { stageId: `stage-${stage.id}`, path, shown: stage.name.toLowerCase() }
+  return { stageId: `stage-${stage.id}`, path, shown: stage.name.toLowerCase(), of: stage }
 }
 
 export const folderOf = (dataDir: string, stageId: string): string =>
@@ -113,7 +122,9 @@ export const put = (context: StatementContext): Run<Outcome> =>
       const unknown = settings.replaceAll(/\b(PARALLEL|AUTO_COMPRESS|SOURCE_COMPRESSION|OVERWRITE)\s*=\s*\w+/gi, "")
         .trim()
       if (unknown !== "") throw SnowflakeError.syntax(`syntax error: unexpected '${unknown.split(/\s/)[0]}'.`)
-      return locate(context, (match[3] ?? match[4] ?? "").replace(/\/+$/, ""))
+      const found = locate(context, (match[3] ?? match[4] ?? "").replace(/\/+$/, ""))
+      requireAccess(context, found, "WRITE")
+      return found
     })
     const key = folderOf("", location.stageId).split("/").pop() ?? ""
     return {
@@ -153,6 +164,7 @@ const locationAndPattern = (context: StatementContext, words: ReadonlyArray<stri
   const token = cursor.next()
   if (token.kind !== "stage" && token.kind !== "string") throw cursor.unexpected()
   const location = locate(context, token.text.replace(/^@/, ""))
+  requireAccess(context, location, verb.startsWith("R") ? "WRITE" : "READ")
   let pattern: RegExp | undefined
   if (cursor.accept("PATTERN")) {
     cursor.expectOp("=")

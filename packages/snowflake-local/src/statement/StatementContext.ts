@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import type { Accounts } from "../Accounts.ts"
 import type { Catalog, Stage, Table, View } from "../Catalog.ts"
 import * as DuckdbError from "../DuckdbError.ts"
+import type { Grants } from "../Grants.ts"
 import type { ResultSet } from "../ResultRows.ts"
 import type { Session, TableLocks } from "../Session.ts"
 import * as SnowflakeError from "../SnowflakeError.ts"
@@ -19,12 +20,15 @@ import type { StatementLog } from "../StatementLog.ts"
 import * as Storage from "../Storage.ts"
 import type { TaskRuns } from "../TaskRuns.ts"
 import * as InformationSchema from "./InformationSchema.ts"
+import * as Privileges from "./Privileges.ts"
 import * as StreamRelation from "./StreamRelation.ts"
 
 export interface Services {
   readonly storage: Storage.Storage["Service"]
+  /** As the statement's role sees it. */
   readonly catalog: Catalog["Service"]
   readonly accounts: Accounts["Service"]
+  readonly grants: Grants["Service"]
   readonly locks: TableLocks
   readonly log: StatementLog
   readonly taskRuns: TaskRuns["Service"]
@@ -224,6 +228,7 @@ export const environment = (context: StatementContext, row = 0): Environment.Env
       if (stream !== undefined) return stream
     }
     const found = requireRelation(context, path)
+    Privileges.require(context, found, "SELECT")
     return { sql: found.duckdb, alias: Identifier.column(found.name), columns: found.columns }
   },
   tableFunction: (path, argument) => InformationSchema.tableFunction(context, path, argument),

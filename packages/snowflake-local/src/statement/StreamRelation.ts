@@ -11,6 +11,7 @@ import * as Identifier from "../sql/Identifier.ts"
 import { failure } from "../sql/Macros.ts"
 import * as Types from "../sql/SnowflakeType.ts"
 import * as StreamLog from "../StreamLog.ts"
+import * as Privileges from "./Privileges.ts"
 import type { StatementContext } from "./StatementContext.ts"
 
 const own = [
@@ -41,6 +42,8 @@ export const relation = (
   const stream = context.services.catalog.stream(database, schema, name)
   if (stream === undefined) return undefined
   const table = tableOf(context, stream)
+  Privileges.require(context, stream, "SELECT")
+  Privileges.require(context, table, "SELECT")
   const columns = [
     ...table.columns.map((column) => Identifier.quote(column.duckdbName)),
     ...own.map((column) => `${column.sql} AS ${Identifier.column(column.name)}`)
@@ -64,5 +67,6 @@ export const hasData = (
   const stream = context.services.catalog.stream(...path)
   if (stream === undefined) throw SnowflakeError.objectNotFound("Stream", path.map(Identifier.print).join("."))
   tableOf(context, stream)
+  Privileges.require(context, stream, "SELECT")
   return StreamLog.hasData(stream.id)
 }

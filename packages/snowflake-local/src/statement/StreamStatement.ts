@@ -9,6 +9,7 @@ import type { Cursor } from "../sql/Cursor.ts"
 import * as Identifier from "../sql/Identifier.ts"
 import * as StreamLog from "../StreamLog.ts"
 import * as Definition from "./DefinitionChange.ts"
+import * as Privileges from "./Privileges.ts"
 import type { Outcome, Run, StatementContext } from "./StatementContext.ts"
 import * as Statement from "./StatementContext.ts"
 
@@ -20,9 +21,11 @@ export const create = (context: StatementContext, cursor: Cursor, { replace }: D
       const ifNotExists = cursor.accept("IF", "NOT", "EXISTS")
       const [database, schema, name] = Statement.fullPath(context.session, cursor.path())
       Statement.requireSchema(context, database, schema)
+      Privileges.requireCreate(context, "STREAM", database, schema)
       cursor.accept("COPY", "GRANTS")
       cursor.expect("ON", "TABLE")
       const table = Statement.requireTable(context, cursor.path())
+      Privileges.require(context, table, "SELECT")
       const settings = Definition.options(cursor, options)
       if (settings["APPEND_ONLY"]?.toUpperCase() !== "TRUE") {
         throw SnowflakeError.unsupported("a stream that isn't APPEND_ONLY")
@@ -40,6 +43,7 @@ export const create = (context: StatementContext, cursor: Cursor, { replace }: D
       name,
       id: CatalogRecords.newId(),
       createdOn: context.now,
+      owner: context.session.role,
       comment,
       table: { database: table.database, schema: table.schema, name: table.name, id: table.id }
     }

@@ -15,6 +15,7 @@ import { commas } from "../sql/Token.ts"
 import * as Storage from "../Storage.ts"
 import * as Assignment from "./Assignment.ts"
 import * as Definition from "./DefinitionChange.ts"
+import * as Privileges from "./Privileges.ts"
 import * as Select from "./SelectStatement.ts"
 import type { Outcome, Run, StatementContext } from "./StatementContext.ts"
 import * as Statement from "./StatementContext.ts"
@@ -119,10 +120,12 @@ const columnList = (context: StatementContext, tokens: ReadonlyArray<Token>) => 
 
 export const create = (context: StatementContext, cursor: Cursor, { replace, words }: Definition.Head): Run<Outcome> =>
   Effect.gen(function*() {
+    const temporary = words.has("TEMPORARY") || words.has("TEMP") || words.has("VOLATILE")
     const plan = yield* Statement.parse(() => {
       const ifNotExists = cursor.accept("IF", "NOT", "EXISTS")
       const [database, schema, name] = Statement.fullPath(context.session, cursor.path())
       Statement.requireSchema(context, database, schema)
+      if (!temporary) Privileges.requireCreate(context, "TABLE", database, schema)
       const given = isGroup(cursor.peek()) ? columnList(context, cursor.group().items) : undefined
       let like: Table | undefined
       if (given === undefined && cursor.accept("LIKE")) like = Statement.requireTable(context, cursor.path())
@@ -136,7 +139,6 @@ export const create = (context: StatementContext, cursor: Cursor, { replace, wor
     })
     const { database, given, ifNotExists, like, name, query, schema, settings } = plan
     const path = [database, schema, name]
-    const temporary = words.has("TEMPORARY") || words.has("TEMP") || words.has("VOLATILE")
     if (query !== undefined) yield* Statement.requireWarehouse(context)
     const selected = query === undefined ? undefined : yield* Select.describe(context, query)
     const columns = given?.columns ?? like?.columns ?? selected?.map((column) =>
@@ -155,6 +157,7 @@ export const create = (context: StatementContext, cursor: Cursor, { replace, wor
       name,
       id,
       createdOn: context.now,
+      owner: context.session.role,
       columns,
       duckdb,
       lifetime: temporary ? "TEMPORARY" : words.has("TRANSIENT") ? "TRANSIENT" : "PERMANENT",
@@ -187,6 +190,9 @@ export const create = (context: StatementContext, cursor: Cursor, { replace, wor
           if (existing.kind !== "TABLE") {
             return yield* SnowflakeError.alreadyExists(Statement.printPath(path))
           }
+          yield* Statement.parse(() =>
+            Privileges.requireOwnership(context, existing)
+          )
           yield* Storage.run(changes.connection, `DROP TABLE ${existing.duckdb}`)
         }
         yield* Storage.run(changes.connection, `CREATE TABLE ${duckdb} (${columns.map(columnSql).join(", ")})`)

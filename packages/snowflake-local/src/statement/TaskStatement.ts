@@ -6,6 +6,7 @@
 import * as Effect from "effect/Effect"
 import type { Task } from "../Catalog.ts"
 import * as CatalogRecords from "../Catalog.ts"
+import * as Grants from "../Grants.ts"
 import * as SnowflakeError from "../SnowflakeError.ts"
 import { Cursor, isOp, isWord } from "../sql/Cursor.ts"
 import * as Expression from "../sql/Expression.ts"
@@ -14,6 +15,7 @@ import * as Query from "../sql/Query.ts"
 import type { Token } from "../sql/Token.ts"
 import * as Control from "./ControlStatement.ts"
 import * as Definition from "./DefinitionChange.ts"
+import * as Privileges from "./Privileges.ts"
 import type { Outcome, Run, StatementContext } from "./StatementContext.ts"
 import * as Statement from "./StatementContext.ts"
 
@@ -63,7 +65,7 @@ const changesOf = (context: StatementContext, task: Task, settings: Readonly<Rec
   for (const [name, value] of Object.entries(settings)) {
     switch (name) {
       case "WAREHOUSE":
-        if (!context.services.warehouses.has(value)) throw SnowflakeError.useNotFound()
+        if (!Privileges.usesWarehouse(context, value)) throw SnowflakeError.useNotFound()
         next = { ...next, warehouse: value }
         break
       case "USER_TASK_MANAGED_INITIAL_WAREHOUSE_SIZE":
@@ -125,6 +127,7 @@ export const create = (context: StatementContext, cursor: Cursor, { replace }: D
       const ifNotExists = cursor.accept("IF", "NOT", "EXISTS")
       const [database, schema, name] = Statement.fullPath(context.session, cursor.path())
       Statement.requireSchema(context, database, schema)
+      Privileges.requireCreate(context, "TASK", database, schema)
       const head = new Cursor(context.source, cursor.until("WHEN", "AS", "AFTER", "FINALIZE"))
       const settings = Definition.options(head, settable)
       if (isWord(cursor.peek(), "AFTER", "FINALIZE")) throw SnowflakeError.unsupported("a graph of tasks")
@@ -171,6 +174,14 @@ export const create = (context: StatementContext, cursor: Cursor, { replace }: D
     )
   })
 
+/** The owner of a task must be allowed to run tasks. */
+const requireRuns = (context: StatementContext, task: Task): void => {
+  const privilege = task.warehouse === undefined ? "EXECUTE MANAGED TASK" : "EXECUTE TASK"
+  if (!context.services.grants.allows(task.owner ?? "SYSADMIN", privilege, Grants.account)) {
+    throw SnowflakeError.mayNotRunTasks(privilege)
+  }
+}
+
 /** What ALTER TASK makes of a task. */
 const alteration = (context: StatementContext, cursor: Cursor): (task: Task) => Task => {
   if (cursor.accept("SUSPEND")) return (task) => ({ ...task, state: "suspended" })
@@ -179,6 +190,7 @@ const alteration = (context: StatementContext, cursor: Cursor): (task: Task) => 
       if (task.schedule === undefined) {
         throw SnowflakeError.invalidOption(`Task ${Identifier.print(task.name)} has no schedule and can't be resumed.`)
       }
+      requireRuns(context, task)
       return { ...task, state: "started" }
     }
   }
@@ -221,6 +233,8 @@ export const alter = (context: StatementContext, cursor: Cursor): Run<Outcome> =
       const [database, schema, name] = Statement.fullPath(context.session, path)
       if (ifExists && context.services.catalog.task(database, schema, name) === undefined) return undefined
       const task = requireTask(context, path)
+      const operates = isWord(cursor.peek(), "SUSPEND", "RESUME")
+      Privileges.require(context, task, "OWNERSHIP", ...(operates ? ["OPERATE"] : []))
       const alter = alteration(context, cursor)
       cursor.end()
       return { path, alter, task }
@@ -240,6 +254,8 @@ export const execute = (context: StatementContext, cursor: Cursor): Run<Outcome>
   Effect.gen(function*() {
     const task = yield* Statement.parse(() => {
       const found = requireTask(context, cursor.path())
+      Privileges.require(context, found, "OWNERSHIP", "OPERATE")
+      requireRuns(context, found)
       if (!cursor.done && !isOp(cursor.peek(), ";")) throw SnowflakeError.unsupported("an option of EXECUTE TASK")
       return found
     })

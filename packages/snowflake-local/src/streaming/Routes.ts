@@ -9,10 +9,13 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { Accounts } from "../Accounts.ts"
-import type { Catalog } from "../Catalog.ts"
+import { Catalog } from "../Catalog.ts"
+import * as Securables from "../Grants.ts"
+import { Grants } from "../Grants.ts"
 import type { Request, Response } from "../Http.ts"
 import * as Http from "../Http.ts"
 import type { Storage } from "../Storage.ts"
+import * as VisibleCatalog from "../VisibleCatalog.ts"
 import * as Channel from "./Channel.ts"
 import * as ContentCoding from "./ContentCoding.ts"
 import * as Faults from "./Faults.ts"
@@ -20,12 +23,13 @@ import * as PipeName from "./PipeName.ts"
 import * as StreamingError from "./StreamingError.ts"
 import { StreamingState } from "./StreamingState.ts"
 
-type Handler = Effect.Effect<Response, StreamingError.StreamingError, Storage | Catalog | Accounts | StreamingState>
+type Services = Storage | Catalog | Accounts | Grants | StreamingState
+type Handler = Effect.Effect<Response, StreamingError.StreamingError, Services>
 
 /** Answers a request to `/v2/streaming/**` or `/oauth/token`. */
 export const handle = (
   request: Request
-): Effect.Effect<Response, never, Storage | Catalog | Accounts | StreamingState> => {
+): Effect.Effect<Response, never, Services> => {
   if (request.headers["accept"] === undefined) {
     return Effect.succeed(refuse(StreamingError.noAccept("Unsupported Accept header null is specified.")))
   }
@@ -198,7 +202,7 @@ const ingestHost = (request: Request, configured: string | undefined): string =>
 /** An underscore in a host name ends in internal errors at Snowflake; clients write a hyphen, and both are the same host. */
 const hyphenated = (host: string): string => host.replaceAll("_", "-").toLowerCase()
 
-/** Checks the scoped token of an ingest call. */
+/** Checks the scoped token of an ingest call; the role that it stands for. */
 const ingest = Effect.fnUntraced(function*(request: Request) {
   const state = yield* StreamingState
   const credential = bearer(request)
@@ -211,6 +215,24 @@ const ingest = Effect.fnUntraced(function*(request: Request) {
   ) {
     return yield* StreamingError.invalidToken("The access token is for another ingest host.")
   }
+  return claims.role ?? defaultRole(yield* Grants, claims.sub)
+})
+
+const defaultRole = (grants: Grants["Service"], user: string): string => grants.rolesOf(user)[0] ?? "PUBLIC"
+
+/** The pipe of a name, as far as the role sees it and may insert into its table. */
+const pipeFor = Effect.fnUntraced(function*(names: PipeName.PipeName, role: string) {
+  const catalog = yield* Catalog
+  const grants = yield* Grants
+  const pipe = yield* Effect.provideService(
+    PipeName.resolve(names),
+    Catalog,
+    VisibleCatalog.of(catalog, grants, role)
+  )
+  if (!grants.allows(role, "INSERT", Securables.object(pipe.table))) {
+    return yield* StreamingError.noTable(`Table ${pipe.table.name} does not exist or is not authorized.`)
+  }
+  return pipe
 })
 
 const hostname = (request: Request): Handler =>
@@ -226,7 +248,7 @@ const jwtBearer = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 const token = (request: Request): Handler =>
   Effect.gen(function*() {
     const { settings, tokens } = yield* StreamingState
-    const accounts = yield* Accounts
+    const grants = yield* Grants
     if (!(request.headers["content-type"] ?? "").toLowerCase().startsWith("application/x-www-form-urlencoded")) {
       return yield* StreamingError.unsupportedMedia("Content-Type must be application/x-www-form-urlencoded.")
     }
@@ -242,7 +264,7 @@ const token = (request: Request): Handler =>
     if (hosts.some((scope) => hyphenated(scope) !== hyphenated(host))) {
       return yield* StreamingError.badRequest("scope must be the ingest host that /v2/streaming/hostname answered.")
     }
-    if (role !== undefined && !accounts.rolesOf(user).includes(role)) {
+    if (role !== undefined && !grants.rolesOf(user).includes(role)) {
       return yield* StreamingError.roleNotGranted("The role in the scope is not granted to the user.")
     }
     const now = Math.floor((yield* Clock.currentTimeMillis) / 1000)
@@ -277,8 +299,7 @@ const decoded = <A>(
 const open = (request: Request, names: PipeName.PipeName, channel: string): Handler =>
   Effect.gen(function*() {
     const state = yield* StreamingState
-    yield* ingest(request)
-    const pipe = yield* PipeName.resolve(names)
+    const pipe = yield* pipeFor(names, yield* ingest(request))
     yield* invalidateByFault("open", pipe, channel)
     const body = yield* decoded(OpenBody, text(request.body).trim() || "{}")
     const { continuationToken, record } = yield* state.open(pipe, channel, {
@@ -291,8 +312,7 @@ const open = (request: Request, names: PipeName.PipeName, channel: string): Hand
 const drop = (request: Request, names: PipeName.PipeName, channel: string): Handler =>
   Effect.gen(function*() {
     const state = yield* StreamingState
-    yield* ingest(request)
-    const pipe = yield* PipeName.resolve(names)
+    const pipe = yield* pipeFor(names, yield* ingest(request))
     const body = yield* decoded(DropBody, text(request.body).trim() || "{}")
     yield* state.drop(pipe, channel, { failOnUncommittedRows: body.fail_on_uncommitted_rows ?? false })
     return { status: 200, body: "" }
@@ -302,8 +322,16 @@ const status = (request: Request, names: PipeName.PipeName): Handler =>
   Effect.gen(function*() {
     const state = yield* StreamingState
     // Snowflake answers this call on the account's host with a key-pair JWT as well.
-    yield* ingest(request).pipe(Effect.catch((error) => Effect.mapError(account(bearer(request)), () => error)))
-    const pipe = yield* PipeName.resolve(names)
+    const grants = yield* Grants
+    const role = yield* ingest(request).pipe(
+      Effect.catch((error) =>
+        Effect.mapBoth(account(bearer(request)), {
+          onFailure: () => error,
+          onSuccess: ({ user }) => defaultRole(grants, user)
+        })
+      )
+    )
+    const pipe = yield* pipeFor(names, role)
     const body = yield* decoded(StatusBody, text(request.body))
     yield* Effect.forEach(body.channel_names, (channel) => invalidateByFault("status", pipe, channel), {
       discard: true
@@ -317,7 +345,7 @@ const status = (request: Request, names: PipeName.PipeName): Handler =>
 const append = (request: Request, names: PipeName.PipeName, channel: string): Handler =>
   Effect.gen(function*() {
     const state = yield* StreamingState
-    yield* ingest(request)
+    const role = yield* ingest(request)
     const { maxRequestBytes, maxUncompressedBytes } = state.settings
     if (request.body.length > maxRequestBytes) {
       return yield* StreamingError.tooLarge(
@@ -328,7 +356,7 @@ const append = (request: Request, names: PipeName.PipeName, channel: string): Ha
     if (type !== "application/x-ndjson") {
       return yield* StreamingError.unsupportedMedia("Content-Type must be application/x-ndjson.")
     }
-    const pipe = yield* PipeName.resolve(names)
+    const pipe = yield* pipeFor(names, role)
     yield* invalidateByFault("append", pipe, channel)
     const query = request.url.searchParams
     const continuationToken = query.get("continuationToken")

@@ -16,6 +16,7 @@ import type { AddressInfo } from "node:net"
 import { pathToFileURL } from "node:url"
 import { Accounts } from "../../src/Accounts.ts"
 import * as Catalog from "../../src/Catalog.ts"
+import { Grants } from "../../src/Grants.ts"
 import * as Http from "../../src/Http.ts"
 import * as Identifier from "../../src/sql/Identifier.ts"
 import * as SnowflakeType from "../../src/sql/SnowflakeType.ts"
@@ -154,7 +155,9 @@ export const serve = async (
     users: [{ name: "LOADER", publicKeyPem: options.publicKeyPem }]
   })
   const runtime = ManagedRuntime.make(
-    Layer.mergeAll(accounts, Layer.provideMerge(StreamingState.layer(options.streaming), store))
+    Layer.mergeAll(Grants.layer(false), StreamingState.layer(options.streaming)).pipe(
+      Layer.provideMerge(Layer.mergeAll(accounts, store))
+    )
   )
   const answer = async (request: Http.Request): Promise<Http.Response> => {
     const body = Buffer.from(request.body).toString()
