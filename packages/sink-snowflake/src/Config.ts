@@ -88,7 +88,7 @@ const Streaming = Schema.Struct({
   })
 })
 
-const Mode = Schema.Literals(["mirror", "changelog"])
+const Mode = Schema.Literals(["mirror", "changelog", "history"])
 
 const Column = Schema.Struct({
   type: Schema.optionalKey(
@@ -144,7 +144,8 @@ export const Config = Schema.Struct({
     description: "Schema of the journal tables, the state table and the stage"
   }),
   mode: Mode.pipe(Schema.withDecodingDefaultKey(Effect.succeed("mirror" as const))).annotate({
-    description: "mirror: tables as they are now at the source; changelog: every change as a row, append only"
+    description:
+      "mirror: tables as they are now at the source; changelog: every change as a row, append only; history: every version of each row, with the times that it was valid from and to"
   }),
   tables: Schema.Record(TableKey, Table).pipe(
     Schema.withDecodingDefaultKey(Effect.succeed(noTables))
@@ -155,10 +156,10 @@ export const Config = Schema.Struct({
     description: "How the rows that tables begin with are loaded"
   }),
   merge: Merge.pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))).annotate({
-    description: "When changes are merged (mode mirror)"
+    description: "When changes are merged (modes mirror and history)"
   }),
   journal: Journal.pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))).annotate({
-    description: "Journal tables (mode mirror)"
+    description: "Journal tables (modes mirror and history)"
   }),
   schemaEvolution: SchemaPolicies.SchemaPolicies.pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))).annotate({
     description: "What happens when a table's columns change, by kind of change"

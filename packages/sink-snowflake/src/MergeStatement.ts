@@ -30,7 +30,8 @@ const syncedAt = quote(Metadata.syncedAt)
 const now = "CURRENT_TIMESTAMP()"
 // Names beginning with _ETL_ are ours alone (see TableLayout), so these meet no column of the table.
 const lifeColumn = quote("_ETL_LIFE")
-const rowColumn = quote("_ETL_ROW")
+/** The row that a change belongs to, once `withRows` has found it. */
+export const rowOf = quote("_ETL_ROW")
 const past = quote("_ETL_PAST")
 const net = quote("_ETL_NET")
 const rank = quote("_ETL_RANK")
@@ -42,7 +43,7 @@ const origin = (index: number): string => quote(`_ETL_ORIGIN_${index}`)
 export const births = "('insert', 'read', 'key_new')"
 export const deaths = "('delete', 'key_old')"
 
-const within = (window: Window): string =>
+export const within = (window: Window): string =>
   `${sequence} > ${literal(window.after)} AND ${sequence} <= ${literal(window.upTo)}`
 
 /** One row that says what the window holds (columns as in `Contents`). */
@@ -74,14 +75,20 @@ const changes = (layout: TableLayout, window: Window, columns: ReadonlyArray<str
 const effective = (window: Window, contents: Contents): Window =>
   contents.truncated === undefined ? window : { ...window, after: contents.truncated }
 
+/** The rows that the target has of the table as it is now. */
+const held = ({ mode, target }: TableLayout): string =>
+  mode === "history"
+    ? `(SELECT * FROM ${sqlName(target)} WHERE ${quote(Metadata.validTo)} IS NULL)`
+    : sqlName(target)
+
 /** Changes of a table with a key, each with whether a row of the target supersedes it. */
-const keyedChanges = (layout: TableLayout, window: Window, columns: ReadonlyArray<string>): string => {
+export const keyedChanges = (layout: TableLayout, window: Window, columns: ReadonlyArray<string>): string => {
   const all = changes(layout, window, columns)
   if (!window.amidCopy) return `SELECT w.*, FALSE AS ${past} FROM (${all}) AS w`
   const same = layout.keys.map((key) => `h.${quote(key.name)} = ${key.fromJournal(`w.${quote(key.name)}`)}`)
   // A row with the change's own sequence was read just before it.
   return `SELECT w.*, COALESCE(w.${sequence} < h.${sequence}, FALSE) AS ${past} FROM (${all}) AS w ` +
-    `LEFT JOIN ${sqlName(layout.target)} AS h ON ${same.join(" AND ")}`
+    `LEFT JOIN ${held(layout)} AS h ON ${same.join(" AND ")}`
 }
 
 const keyList = (layout: TableLayout, alias: string): string =>
@@ -125,6 +132,13 @@ export const resolveLinks = (layout: TableLayout): string => {
   return `UPDATE ${table} SET "ROOT" = n."NEXT" FROM (SELECT "LIFE" AS "AT", "ROOT" AS "NEXT" FROM ${table}) AS n WHERE "ROOT" = n."AT"`
 }
 
+/** `changes` of keys, each with its row: the root of a chain of lives, of which the links are resolved. */
+export const withRows = (layout: TableLayout, changes: string): string =>
+  `SELECT l.*, COALESCE(r."ROOT", l.${lifeColumn}) AS ${rowOf} FROM (SELECT j.*, ${
+    life(layout)
+  } AS ${lifeColumn} FROM (${changes}) AS j) AS l ` +
+  `LEFT JOIN ${sqlName(links(layout))} AS r ON r."LIFE" = l.${lifeColumn}`
+
 /** Whether the change in `alias` sent `column`. Names stand in a JSON array, so each is preceded by a bracket or a comma. */
 export const sent = (alias: string, column: ColumnLayout): string => {
   const name = JSON.stringify(column.name)
@@ -156,12 +170,9 @@ export const merge = (
   const moved = contents.moved && partial.length > 0
   // What values belong to: the key, or the row, which is the root of a chain of lives.
   const source = moved
-    ? `SELECT l.*, COALESCE(r."ROOT", l.${lifeColumn}) AS ${rowColumn} FROM (SELECT j.*, ${
-      life(layout)
-    } AS ${lifeColumn} FROM (${raw}) AS j) AS l ` +
-      `LEFT JOIN ${sqlName(links(layout))} AS r ON r."LIFE" = l.${lifeColumn}`
+    ? withRows(layout, raw)
     : raw
-  const owner = moved ? `c.${rowColumn}` : `${keyList(layout, "c")}, c.${past}`
+  const owner = moved ? `c.${rowOf}` : `${keyList(layout, "c")}, c.${past}`
   const selected = [
     `c.${op}`,
     `c.${sequence}`,

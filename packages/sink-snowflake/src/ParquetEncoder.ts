@@ -198,7 +198,7 @@ export const copyColumns = (
       field: "m5"
     }]
     : []
-  const raw = purpose === "journal" && layout.mode === "mirror"
+  const raw = purpose === "journal" && layout.mode !== "changelog"
   return [
     ...metadata.map(({ field, name, type }) => ({ name, expression: `$1:${field}::${type}` })),
     ...layout.columns.map((column, position) => ({

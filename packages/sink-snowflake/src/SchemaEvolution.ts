@@ -137,7 +137,7 @@ class Deciding {
         const { column, held, omitted } = change
         const why = `the column ${column.name} was not written for a while`
         if (!held) return this.lacking(column, `The column ${column.name} of ${layout.id} is not in ${target}`, why)
-        if (omitted || layout.mode === "mirror") this.void ??= why
+        if (omitted || layout.mode !== "changelog") this.void ??= why
         return undefined
       }
       case "Lost": {
@@ -171,7 +171,7 @@ class Deciding {
         return this.warn(what, "The table is copied again into that column.")
       }
       case "Replaced":
-        if (layout.mode === "mirror") {
+        if (layout.mode !== "changelog") {
           this.void ??= `the column ${change.column.name} was replaced by another of its name`
         }
         return undefined
@@ -209,7 +209,17 @@ class Deciding {
     if (text && TypeMapping.isText(from)) return undefined
     const type = text ? TypeMapping.asText(column.type).target : column.target
     this.made.add(at)
-    if (layout.mode === "changelog") {
+    if (layout.mode === "history" && column.isKey) {
+      return failure(
+        "Unsupported",
+        `${what}, which is a column of its key`,
+        `Rename ${target} in Snowflake to keep its history: a new one begins then.`,
+        { table: layout.id }
+      )
+    }
+    // What they hold is not to be had from the source any more.
+    if (layout.mode !== "mirror") {
+      if (layout.mode === "history") this.void ??= `the type of the column ${at} changed from ${from} to ${type}`
       const wanted = new Set(layout.columns.map(({ name }) => name))
       const old = aside(at, (name) => existing.columns.has(name) || wanted.has(name))
       this.alterations.push(`RENAME COLUMN ${quote(at)} TO ${quote(old)}`, `ADD COLUMN ${quote(at)} ${type}`)

@@ -393,8 +393,14 @@ export class SnapshotLoader {
     })
   }
 
-  /** Loads what is staged, checks that nothing is missing, and records the copy as complete. */
-  end({ chunks, position, settled }: SnapshotEnd): Effect.Effect<Finished, Failed> {
+  /**
+   * Loads what is staged, checks that nothing is missing, and records the copy as complete, in the transaction of `complete`: what else there is to
+   * do with a complete copy.
+   */
+  end(
+    { chunks, position, settled }: SnapshotEnd,
+    complete: (session: Session) => Effect.Effect<void, Failed>
+  ): Effect.Effect<Finished, Failed> {
     return Effect.gen({ self: this }, function*() {
       const { copy, layout } = this
       if (copy === undefined || copy.identity.position !== position || copy.open.size > 0) {
@@ -410,6 +416,7 @@ export class SnapshotLoader {
           Effect.gen({ self: this }, function*() {
             wrong = yield* this.check(session, copy, chunks)
             if (wrong !== undefined) return yield* wrong
+            yield* complete(session)
             yield* this.state.endCopy(session, layout, copy.identity.run, finished)
           })
         )

@@ -24,6 +24,8 @@ import type { Config } from "./Config.ts"
 import * as Credentials from "./Credentials.ts"
 import * as CurrentView from "./CurrentView.ts"
 import { failure } from "./ErrorPolicy.ts"
+import * as HistoryCopy from "./HistoryCopy.ts"
+import * as HistoryWindow from "./HistoryWindow.ts"
 import * as Identifier from "./Identifier.ts"
 import * as LargeRow from "./LargeRow.ts"
 import { type CopySpan, Merger } from "./Merger.ts"
@@ -75,12 +77,14 @@ const later = (
   b: Sequence.SequenceText | undefined
 ): Sequence.SequenceText | undefined => a === undefined ? b : b === undefined || a >= b ? a : b
 
-const keyChanged = (table: TableId): Failed =>
+const keyChanged = ({ id, mode, target }: TableLayout): Failed =>
   failure(
     "Unsupported",
-    `The key of ${table} has changed`,
-    "Drop the target table in Snowflake, so that the table is copied again with its new key.",
-    { table }
+    `The key of ${id} has changed`,
+    mode === "history"
+      ? `Rename ${Layout.sqlName(target)} in Snowflake to keep its history: a new one begins then, with the new key.`
+      : "Drop the target table in Snowflake, so that the table is copied again with its new key.",
+    { table: id }
   )
 
 const changedInCopy = (table: TableId): Failed =>
@@ -188,7 +192,8 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
   yield* CurrentView.ensure(sql, layout, config, pipeline)
   const known = TableShape.voided(stored, shape)
   /** The copy that can go on; not with another key than it began with. */
-  const unfinished = shape.otherKey === undefined ? known?.copying?.resumable : undefined
+  const resumable = shape.otherKey === undefined ? known?.copying?.resumable : undefined
+  const unfinished = resumable !== undefined && (yield* HistoryCopy.holds(sql, layout)) ? resumable : undefined
   const merged = known?.copied === undefined ? undefined : known.merged
   const makeChannel = (of: TableLayout) => new Channel.Channel(of, shared.streaming, watcher.activity, durable)
   const makeWriter = (to: Channel.Channel) =>
@@ -217,13 +222,13 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
       Effect.annotateLogs({ table: layout.id })
     )
   }
-  const mergeable = layout.mode === "mirror" && otherKey === undefined
+  const mergeable = layout.mode !== "changelog" && otherKey === undefined
   const merger = new Merger(
     Sql.serving(sql, "merge"),
     state,
     config,
     layout,
-    MirrorWindow.apply,
+    layout.mode === "history" ? HistoryWindow.apply : MirrorWindow.apply,
     mergeable ? merged : undefined,
     copiedOf(known)
   )
@@ -234,7 +239,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     config,
     shared.staging,
     yield* Effect.scope,
-    layout,
+    Layout.forCopy(layout),
     left
   )
   yield* Effect.addFinalizer(() => loader.abandon)
@@ -273,7 +278,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     // With the old columns and key: one that is dropped now may still have values to merge.
     yield* merger.merge(channel.committed, true)
     const shape = yield* merger.lock.withPermits(1)(TableShape.settle(shared, wanted, columns, true))
-    if (shape.otherKey !== undefined || shape.layout.keyless !== layout.keyless) return yield* keyChanged(layout.id)
+    if (shape.otherKey !== undefined || shape.layout.keyless !== layout.keyless) return yield* keyChanged(layout)
     if (shape.void !== undefined) return yield* TableShape.copiedAgain(layout.id, shape.void)
     const changed = shape.layout
     columns = shape.columns
@@ -304,9 +309,12 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     yield* channel.settled
     // A runner that took over must not lose what it has copied.
     yield* channel.reopen
+    // A history keeps what there was before.
+    if (layout.mode === "history") yield* merger.merge(channel.committed, true)
+    yield* HistoryCopy.begin(sql, layout)
     yield* merger.lock.withPermits(1)(Effect.suspend(() => {
       merger.reset(layout, undefined)
-      return loader.begin(layout, element)
+      return loader.begin(Layout.forCopy(layout), element)
     }))
     if (otherKey !== undefined) yield* TableShape.rekey(shared, layout, columns, otherKey)
     otherKey = undefined
@@ -316,10 +324,11 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
   })
 
   const endCopy = Effect.fnUntraced(function*(element: Element.SnapshotEnd) {
-    const finished = yield* loader.end(element)
+    const finished = yield* loader.end(element, (session) => HistoryCopy.complete(session, layout))
+    yield* HistoryCopy.drop(sql, layout)
     merger.reset(
       layout,
-      layout.mode === "mirror" ? StateTable.mergedByFinished(layout, finished) : undefined,
+      layout.mode !== "changelog" ? StateTable.mergedByFinished(layout, finished) : undefined,
       finished
     )
   })
@@ -334,11 +343,15 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
       return state.forget(layout)
     }))
     yield* loader.discard
+    yield* HistoryCopy.drop(sql, layout)
   })
 
   const write = (element: TableElement): Effect.Effect<void, Failed> => {
-    if (otherKey !== undefined && element._tag !== "SnapshotBegin" && element._tag !== "TableLeft") {
-      return Effect.fail(keyChanged(layout.id))
+    if (
+      otherKey !== undefined && element._tag !== "TableLeft" &&
+      (element._tag !== "SnapshotBegin" || layout.mode === "history")
+    ) {
+      return Effect.fail(keyChanged(layout))
     }
     switch (element._tag) {
       case "Rows":
@@ -349,7 +362,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
       case "Schema":
         return reshape(element.table)
       case "SnapshotBegin":
-        return element.resumed ? loader.resume(layout, element) : beginCopy(element)
+        return element.resumed ? loader.resume(Layout.forCopy(layout), element) : beginCopy(element)
       case "SnapshotRows":
         return loader.write(element)
       case "SnapshotChunk":

@@ -142,9 +142,6 @@ const find = Effect.fnUntraced(function*(
   )
 })
 
-const keyNames = (layout: TableLayout): ReadonlyArray<string> =>
-  layout.mode === "mirror" ? layout.keys.map(({ name }) => name) : []
-
 /** Looks at target and journal, creates what is missing, and decides what is to be altered. */
 export const examine = Effect.fn("TableDdl.examine")(function*(
   sql: SqlClient,
@@ -158,8 +155,17 @@ export const examine = Effect.fn("TableDdl.examine")(function*(
     sql: `CREATE SCHEMA IF NOT EXISTS ${qualified(layout.target.database, layout.target.schema)}`,
     table
   })
-  const keys = keyNames(layout)
+  const keys = Layout.primaryKey(layout)
   const target = yield* find(sql, table, layout.target, Layout.targetColumns(layout), Layout.Metadata.sequence, keys)
+  if (target !== undefined && target.columns.has(Layout.Metadata.validFrom) !== (layout.mode === "history")) {
+    const is = layout.mode === "history" ? "isn't a history" : "is a history"
+    return yield* failure(
+      "Unsupported",
+      `The table ${Layout.sqlName(layout.target)} ${is}, and the mode of ${table} is ${layout.mode}`,
+      "Rename it in Snowflake (or drop it, when nobody needs what it holds): the table is then made and copied anew.",
+      { table }
+    )
+  }
   const changes = target === undefined
     ? []
     : ColumnChange.compare(known, layout, target, policies.renameColumn === "alert")
@@ -206,14 +212,14 @@ const nothing: ExistingTable = { columns: new Map(), primaryKey: [] }
 const otherKey = (
   layout: TableLayout,
   { columns, primaryKey }: ExistingTable,
-  { layout: { keys }, remakesKey, renamed }: SchemaEvolution.Decision,
+  { layout: decided, remakesKey, renamed }: SchemaEvolution.Decision,
   alterations: ReadonlyArray<string>
 ): OtherKey | undefined => {
   if (layout.mode === "changelog") return undefined
   const keyless = columns.has(Layout.Metadata.rowKey)
   const before = new Map([...renamed].map(([name, from]) => [from, name]))
   const held = primaryKey.map((name) => before.get(name) ?? name).sort()
-  const same = keyless === layout.keyless && held.join() === keys.map(({ name }) => name).sort().join()
+  const same = keyless === layout.keyless && held.join() === [...Layout.primaryKey(decided)].sort().join()
   return same && !remakesKey ? undefined : { primaryKey, keyless, alterations }
 }
 
@@ -228,7 +234,7 @@ export const evolve = Effect.fn("TableDdl.evolve")(function*(
 
 /** Gives an emptied target the identity of the layout instead of `other`. */
 export const rekey = Effect.fn("TableDdl.rekey")(function*(sql: SqlClient, layout: TableLayout, other: OtherKey) {
-  const keys = keyNames(layout)
+  const keys = Layout.primaryKey(layout)
   yield* alter(sql, layout.id, layout.target, [
     ...(other.primaryKey.length === 0 ? [] : ["DROP PRIMARY KEY"]),
     // A primary key made its columns NOT NULL.

@@ -1,7 +1,7 @@
 /**
  * What a source table becomes in Snowflake: names, columns and their types, for the target table and its journal.
  *
- * In mode mirror changes go to the journal, and the target has the table's columns and metadata. In mode changelog the target
+ * In the modes mirror and history changes go to the journal, and the target has the table's columns and metadata. In mode changelog the target
  * itself takes the changes: there the two are one.
  */
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
@@ -25,6 +25,8 @@ export const Metadata = {
   commitTime: "_ETL_COMMIT_TIME",
   unsent: "_ETL_UNSENT",
   syncedAt: "_ETL_SYNCED_AT",
+  validFrom: "_ETL_VALID_FROM",
+  validTo: "_ETL_VALID_TO",
   rowKey: "_ETL_ROW_KEY",
   copy: "_ETL_COPY"
 } as const
@@ -144,6 +146,12 @@ export const make = (
     }
     seen.set(name.toUpperCase(), sourceName)
   }
+  if (mode === "history" && table.identity._tag !== "Key") {
+    return unsupported(
+      `${id} has no key, so that the versions of its rows can't be told apart`,
+      "Give it a primary key or a replica identity with an index at the source, or set its `mode` to changelog or mirror."
+    )
+  }
   const database = Identifier.fromConfig(config.database)
   const target: ObjectName = {
     database,
@@ -190,8 +198,8 @@ export const journalMetadata = (layout: TableLayout): ReadonlyArray<ColumnType> 
   ...(layout.keyless ? [{ name: Metadata.rowKey, type: rowKeyType }] : [])
 ]
 
-/** Metadata columns of a mirrored target, after the table's own. */
-export const targetMetadata = (layout: TableLayout): ReadonlyArray<ColumnType> => [
+/** Metadata columns of a mirrored target. */
+const mirrorMetadata = (layout: TableLayout): ReadonlyArray<ColumnType> => [
   { name: Metadata.sequence, type: sequenceType },
   { name: Metadata.syncedAt, type: timeType },
   ...(layout.keyless
@@ -199,9 +207,33 @@ export const targetMetadata = (layout: TableLayout): ReadonlyArray<ColumnType> =
     : [])
 ]
 
-/** Metadata columns of the target. */
-export const metadata = (layout: TableLayout): ReadonlyArray<ColumnType> =>
-  layout.mode === "changelog" ? journalMetadata(layout) : targetMetadata(layout)
+/** Metadata columns of the target, after the table's own except in a changelog. */
+export const metadata = (layout: TableLayout): ReadonlyArray<ColumnType> => {
+  switch (layout.mode) {
+    case "mirror":
+      return mirrorMetadata(layout)
+    case "changelog":
+      return journalMetadata(layout)
+    case "history":
+      return [
+        { name: Metadata.validFrom, type: timeType },
+        { name: Metadata.validTo, type: timeType },
+        { name: Metadata.sequence, type: sequenceType }
+      ]
+  }
+}
+
+/** The columns that tell the target's rows apart; a history has several rows of a key. */
+export const primaryKey = ({ keys, mode }: TableLayout): ReadonlyArray<string> => {
+  const names = keys.map(({ name }) => name)
+  return mode === "changelog" ? [] : mode === "history" ? [...names, Metadata.sequence] : names
+}
+
+/** Where a copy is loaded: a history's into a table of its own, a mirror for the time of the copy, to be compared with what is known of the rows. */
+export const forCopy = (layout: TableLayout): TableLayout =>
+  layout.mode === "history"
+    ? { ...layout, mode: "mirror", target: { ...layout.journal, name: `${layout.journal.name}_COPY` } }
+    : layout
 
 /** Type of a column where the channel writes. */
 export const journalType = (layout: TableLayout, column: ColumnLayout): string =>
@@ -217,5 +249,5 @@ export const journalColumns = (layout: TableLayout): ReadonlyArray<ColumnType> =
 export const targetColumns = (layout: TableLayout): ReadonlyArray<ColumnType> =>
   layout.mode === "changelog" ? journalColumns(layout) : [
     ...layout.columns.map((column) => ({ name: column.name, type: column.target })),
-    ...targetMetadata(layout)
+    ...metadata(layout)
   ]

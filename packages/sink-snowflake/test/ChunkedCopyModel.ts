@@ -34,9 +34,9 @@ export interface ChunkedCopy {
 export const sequenceOf = (change: Change | undefined): Sequence.Sequence =>
   change === undefined ? Sequence.zero : "truncate" in change ? change.truncate : change.sequence
 
-const parse = (row: string): Texts => JSON.parse(row) as Texts // written by `print`
+export const parse = (row: string): Texts => JSON.parse(row) as Texts // written by `print`
 
-const keyOf = (values: ReadonlyArray<unknown>): string => `${String(values[1])} ${String(values[2])}`
+export const keyOf = (values: ReadonlyArray<unknown>): string => `${String(values[1])} ${String(values[2])}`
 
 /** The table in a snapshot at `position`: changes of lower commits are in it. */
 export const rowsAt = (steps: ReadonlyArray<Step>, position: bigint): ReadonlyArray<Texts> => {
@@ -130,13 +130,17 @@ export const difference = (
 }
 
 /** The journal's rows as SQL values, by way of the encoder that fills it in earnest. */
-export const journalRows = (layout: TableLayout, changes: ReadonlyArray<Change>): ReadonlyArray<string> => {
+export const journalRows = (
+  layout: TableLayout,
+  changes: ReadonlyArray<Change>,
+  commitTime: (commit: bigint) => bigint = () => Batches.commitTime
+): ReadonlyArray<string> => {
   const encoder = new NdjsonEncoder(layout, "fail")
   const columns = Layout.journalColumns(layout)
   return changes.map((change) => {
     const bytes = "truncate" in change
-      ? encoder.truncate(change.truncate, Batches.commitTime)
-      : encoder.encode(Batches.batch(layout.table, [change]), 0, 1e6).bytes
+      ? encoder.truncate(change.truncate, commitTime(change.truncate.commit))
+      : encoder.encode(Batches.batch(layout.table, [change], commitTime(change.sequence.commit)), 0, 1e6).bytes
     const row: Record<string, unknown> = JSON.parse(Buffer.from(bytes).toString())
     return `(${columns.map(({ name }) => row[name] === undefined ? "NULL" : literal(String(row[name]))).join(", ")})`
   })
