@@ -44,7 +44,7 @@ export class HistoryModel {
       chunks.flatMap(({ position, rows }) => rows.map((values) => [keyOf(values), { values, position }] as const))
     )
     const kept = new Set<string>()
-    for (const [key, { values }] of [...this.open]) {
+    for (const [key, { values }] of this.open) {
       const row = rows.get(key)
       if (row !== undefined && print(row.values) === print(values)) kept.add(key)
       else this.end(key, time)
