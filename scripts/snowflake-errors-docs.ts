@@ -5,7 +5,8 @@
  */
 import type { Policy } from "@etl-stream/sink-snowflake/ErrorPolicy"
 import { sqlEntries } from "@etl-stream/sink-snowflake/ErrorPolicy"
-import * as Streaming from "@etl-stream/sink-snowflake/StreamingErrors"
+import { entries, malformed } from "@etl-stream/sink-snowflake/StreamingErrorCodes"
+import { statuses as httpStatuses } from "@etl-stream/sink-snowflake/StreamingErrors"
 import { readFileSync, writeFileSync } from "node:fs"
 
 const act = ({ action, reason }: Policy): string => `${action} (${reason})`
@@ -15,7 +16,7 @@ const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<st
 
 const streaming = table(
   ["code", "number", "what it means", "what the sink does", "what you can do"],
-  Streaming.entries.map(({ atOpen, code, meaning, number, policy }) => [
+  entries.map(({ atOpen, code, meaning, number, policy }) => [
     `\`${code}\``,
     number === undefined ? "" : String(number),
     meaning,
@@ -25,7 +26,7 @@ const streaming = table(
 )
 const statuses = table(
   ["HTTP status", "what it means", "what the sink does", "what you can do"],
-  Streaming.statuses.map(({ meaning, policy, status }) => [status, meaning, act(policy), policy.hint])
+  httpStatuses.map(({ meaning, policy, status }) => [status, meaning, act(policy), policy.hint])
 )
 const sql = table(
   ["code", "what the sink does", "what you can do"],
@@ -55,7 +56,7 @@ In brackets the error's \`reason\`, as logs, the health API and exit codes have 
 
 A code that isn't in this table is judged by its HTTP status, below. The numbers come in \`status_code\` of answers with HTTP 200;
 clients don't agree on what all of them mean, and one that isn't here opens the channel again.
-${Streaming.malformed.join(", ")} stand for malformed requests, and stop the run.
+${malformed.join(", ")} stand for malformed requests, and stop the run.
 
 ${streaming}
 

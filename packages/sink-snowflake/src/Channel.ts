@@ -35,9 +35,12 @@ export const skippedHint =
   "See which and why (SHOW CHANNELS, or ERROR_TABLE when ERROR_LOGGING is on), mend that, and have the table copied again: delete its row from the state table TABLES."
 
 export class Channel {
-  readonly layout: TableLayout
+  /** Its table's shape; changed by `reshape`. */
+  layout: TableLayout
+  readonly name: string
   private readonly client: StreamingClient
-  private readonly report: (sequence: Sequence.Sequence) => Effect.Effect<void>
+  /** Done when more is committed. */
+  private readonly report: Effect.Effect<void>
   /** Signals that something is in flight. */
   private readonly activity: Latch.Latch
   private readonly idle = Latch.makeUnsafe(true)
@@ -47,18 +50,20 @@ export class Channel {
   /** Last offset token that Snowflake accepted, and the last that it committed; undefined when there is none. */
   accepted: Sequence.SequenceText | undefined
   committed: Sequence.SequenceText | undefined
-  /** Last offset token that was sent, whether or not it was accepted yet: a commit can be seen before its answer comes. */
-  private sent: Sequence.SequenceText | undefined
+  /** Offset tokens that were sent and aren't committed, whether or not they were accepted yet: a commit can be seen before its answer comes. */
+  private sent: Array<Sequence.SequenceText> = []
   /** When a commit was last seen, or rows went in flight with none before them. */
   progressMillis = 0
 
   constructor(
     layout: TableLayout,
+    name: string,
     client: StreamingClient,
     activity: Latch.Latch,
-    report: (sequence: Sequence.Sequence) => Effect.Effect<void>
+    report: Effect.Effect<void>
   ) {
     this.layout = layout
+    this.name = name
     this.client = client
     this.activity = activity
     this.report = report
@@ -67,10 +72,6 @@ export class Channel {
   /** Rows that Snowflake skipped since the channel was created, as far as is known. */
   get skipped(): number {
     return this.errors
-  }
-
-  get name(): string {
-    return this.layout.channel
   }
 
   get inFlight(): boolean {
@@ -135,7 +136,7 @@ export class Channel {
         }
         this.continuationToken = continuationToken
         this.errors = status.errors
-        this.sent = committed
+        this.sent = []
         this.accepted = committed
         this.committed = committed
         return this.idle.open
@@ -163,17 +164,29 @@ export class Channel {
     })
   }
 
+  /** Opens the channel again after its table's shape, which its pipe depends on, has changed. */
+  reshape(layout: TableLayout): Effect.Effect<void, Failed> {
+    return Effect.suspend(() => {
+      this.layout = layout
+      return this.reopen
+    })
+  }
+
   /** Moves the committed offset to `to`, after rows that came by another way. */
   advance(to: Sequence.SequenceText): Effect.Effect<void, Failed> {
     return Effect.andThen(this.reopen, this.open(to))
   }
 
-  /** Forgets the channel, its count of skipped rows included, and opens it anew with the offset `from`. */
-  restart(from: Sequence.SequenceText): Effect.Effect<void, Failed> {
-    const drop = Effect.suspend(() => this.client.drop(this.layout.journal, this.name)).pipe(
+  /** Makes Snowflake forget the channel. */
+  get drop(): Effect.Effect<void, Failed> {
+    return Effect.suspend(() => this.client.drop(this.layout.journal, this.name)).pipe(
       Effect.mapError((failure) => this.failed(failure))
     )
-    return this.reopen.pipe(Effect.andThen(drop), Effect.andThen(this.open(from)))
+  }
+
+  /** Forgets the channel, its count of skipped rows included, and opens it anew with the offset `from`. */
+  restart(from: Sequence.SequenceText): Effect.Effect<void, Failed> {
+    return this.reopen.pipe(Effect.andThen(this.drop), Effect.andThen(this.open(from)))
   }
 
   private unhealthy(status: ChannelStatus): Failed {
@@ -198,21 +211,23 @@ export class Channel {
       }
       const { committed } = status
       if (committed === undefined || committed === this.committed) return
-      const sequence = Sequence.parse(committed)
-      if (sequence === undefined || this.sent === undefined || committed > this.sent) {
-        return yield* this.fenced(
-          `The channel ${this.name} of ${this.layout.journal.name} committed what this runner didn't write`
-        )
-      }
       if (this.committed !== undefined && committed < this.committed) {
         return yield* this.fenced(
           `The committed offset of the channel ${this.name} of ${this.layout.journal.name} went back`
         )
       }
+      const last = this.sent.indexOf(committed)
+      if (last < 0) {
+        // Somebody else's, or in the midst of a request: opening anew goes on after that very change.
+        return yield* this.fenced(
+          `The channel ${this.name} of ${this.layout.journal.name} committed up to where no request of this runner ended`
+        )
+      }
+      this.sent.splice(0, last + 1)
       this.committed = committed
       this.progressMillis = yield* Clock.currentTimeMillis
       if (!this.inFlight) yield* this.idle.open
-      yield* this.report(sequence)
+      yield* this.report
     })
   }
 
@@ -232,7 +247,7 @@ export class Channel {
     return Effect.gen({ self: this }, function*() {
       const { endOffset } = request
       let began = 0
-      this.sent = endOffset
+      this.sent.push(endOffset)
       this.continuationToken = yield* this.client.append(this.layout.journal, this.name, {
         ...request,
         continuationToken: this.continuationToken,
@@ -242,7 +257,11 @@ export class Channel {
             began = now
           })
         )
-      })
+      }).pipe(Effect.tapError(() =>
+        Effect.sync(() => {
+          this.sent.pop()
+        })
+      ))
       const now = yield* Clock.currentTimeMillis
       if (!this.inFlight) this.progressMillis = now
       this.accepted = endOffset

@@ -14,7 +14,7 @@ import { BatchSize, maxRequestBytes } from "./BatchSize.ts"
 import type { Channel } from "./Channel.ts"
 import type { Compression, Encoding } from "./Compression.ts"
 import * as ErrorPolicy from "./ErrorPolicy.ts"
-import type { NdjsonEncoder } from "./NdjsonEncoder.ts"
+import type { NdjsonEncoder, Selection } from "./NdjsonEncoder.ts"
 import * as StreamingErrors from "./StreamingErrors.ts"
 import type { StreamingFailure } from "./StreamingTransport.ts"
 import type { TableLayout } from "./TableLayout.ts"
@@ -36,8 +36,9 @@ interface Compressed {
   readonly body: Uint8Array
   readonly encoding: Encoding
   readonly rawBytes: number
-  readonly from: number
-  readonly to: number
+  readonly rows: number
+  readonly first: number
+  readonly last: number
 }
 
 /** A row that no request can carry. */
@@ -65,23 +66,27 @@ export class ChannelWriter {
     return this.channel.layout
   }
 
-  /** Appends the rows of `batch` from row `from` on. Ends early at a row that is too large for a request. */
-  write(batch: ChangeBatch.ChangeBatch, from: number): Effect.Effect<TooLarge | undefined, Failed> {
+  /** Appends the (selected) rows of `batch` from row `from` on. Ends early at a row that is too large for a request. */
+  write(
+    batch: ChangeBatch.ChangeBatch,
+    from: number,
+    selection?: Selection
+  ): Effect.Effect<TooLarge | undefined, Failed> {
     return this.shared.writers.withPermits(1)(Effect.gen({ self: this }, function*() {
-      let next = yield* this.prepare(batch, from)
+      let next = yield* this.prepare(batch, from, selection)
       while (next !== undefined) {
         if ("row" in next) return next
         const chunk: Compressed = next
-        const first = Sequence.format(sequenceAt(batch.records, chunk.from))
+        const first = Sequence.format(sequenceAt(batch.records, chunk.first))
         const [outcome, following] = yield* Effect.all([
-          this.send(chunk, first, Sequence.format(sequenceAt(batch.records, chunk.to - 1))),
-          this.prepare(batch, chunk.to)
+          this.send(chunk, first, Sequence.format(sequenceAt(batch.records, chunk.last))),
+          this.prepare(batch, chunk.last + 1, selection)
         ], { concurrency: 2 })
         if (outcome === "taken") next = following
-        else if (outcome === "otherCoding") next = yield* this.prepare(batch, chunk.from)
-        else if (chunk.to > chunk.from + 1) {
-          next = yield* this.prepare(batch, chunk.from, Math.ceil(chunk.rawBytes / 2))
-        } else if (outcome === "tooLarge") return { _tag: "TooLarge", row: chunk.from } as const
+        else if (outcome === "otherCoding") next = yield* this.prepare(batch, chunk.first, selection)
+        else if (chunk.rows > 1) {
+          next = yield* this.prepare(batch, chunk.first, selection, Math.ceil(chunk.rawBytes / 2))
+        } else if (outcome === "tooLarge") return { _tag: "TooLarge", row: chunk.first } as const
         else return yield* this.refusedRow(outcome, first)
       }
       return undefined
@@ -114,6 +119,7 @@ export class ChannelWriter {
   private prepare(
     batch: ChangeBatch.ChangeBatch,
     from: number,
+    selection: Selection | undefined,
     atMost = Number.POSITIVE_INFINITY
   ): Effect.Effect<Compressed | TooLarge | undefined, Failed> {
     return Effect.gen({ self: this }, function*() {
@@ -122,18 +128,20 @@ export class ChannelWriter {
       for (;;) {
         const target = limit
         const chunk = yield* Effect.try({
-          try: () => this.encoder.encode(batch, from, target),
+          try: () => this.encoder.encode(batch, from, target, undefined, selection),
           catch: (cause) => this.unwritable(cause)
         })
-        const single = chunk.to === from + 1
-        if (single && chunk.bytes.length > maxRowBytes) return { _tag: "TooLarge", row: from } as const
+        const { first, last, rows } = chunk
+        if (rows === 0) return undefined
+        const single = rows === 1
+        if (single && chunk.bytes.length > maxRowBytes) return { _tag: "TooLarge", row: first } as const
         const rawBytes = chunk.bytes.length
         const { body, encoding } = yield* this.shared.compression.compress(chunk.bytes)
         if (body.length <= (single ? maxRequestBytes : this.size.requestBytes)) {
           this.size.compressed(rawBytes, body.length)
-          return { body, encoding, rawBytes, from, to: chunk.to }
+          return { body, encoding, rawBytes, rows, first, last }
         }
-        if (single) return { _tag: "TooLarge", row: from } as const
+        if (single) return { _tag: "TooLarge", row: first } as const
         limit = Math.floor(Math.min(rawBytes, limit) / 2)
       }
     })

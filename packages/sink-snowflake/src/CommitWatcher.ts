@@ -11,10 +11,33 @@ import * as Latch from "effect/Latch"
 import type { Channel } from "./Channel.ts"
 import * as ErrorPolicy from "./ErrorPolicy.ts"
 import type { StreamingClient } from "./StreamingClient.ts"
+import { sqlName } from "./TableLayout.ts"
 
 const minMillis = 50
 const maxMillis = 1000
 const stallMillis = 600_000
+
+/** Channels per request; how many it may name isn't documented. */
+const channelsPerRequest = 100
+
+type Request = readonly [Channel, ...ReadonlyArray<Channel>]
+
+/** One request for the channels of a table, or more when there are many. */
+const requests = (channels: ReadonlyArray<Channel>): ReadonlyArray<Request> => {
+  const found: Array<[Channel, ...Array<Channel>]> = []
+  const open = new Map<string, [Channel, ...Array<Channel>]>()
+  for (const channel of channels) {
+    const journal = sqlName(channel.layout.journal)
+    const request = open.get(journal)
+    if (request !== undefined && request.length < channelsPerRequest) request.push(channel)
+    else {
+      const begun: [Channel] = [channel]
+      open.set(journal, begun)
+      found.push(begun)
+    }
+  }
+  return found
+}
 
 export class CommitWatcher {
   private readonly client: StreamingClient
@@ -54,28 +77,34 @@ export class CommitWatcher {
   private get poll(): Effect.Effect<boolean, ConnectorError.ConnectorError> {
     return Effect.gen({ self: this }, function*() {
       const waiting = [...this.channels].filter((channel) => channel.inFlight)
-      const results = yield* Effect.forEach(waiting, (channel) => this.ask(channel), { concurrency: 8 })
+      const results = yield* Effect.forEach(requests(waiting), (channels) => this.ask(channels), { concurrency: 8 })
       return results.includes(true)
     })
   }
 
-  private ask(channel: Channel): Effect.Effect<boolean, ConnectorError.ConnectorError> {
+  /** Asks for channels of one table. */
+  private ask(channels: Request): Effect.Effect<boolean, ConnectorError.ConnectorError> {
     return Effect.gen({ self: this }, function*() {
-      const before = channel.committed
-      const statuses = yield* this.client.statuses(channel.layout.journal, [channel.name]).pipe(
-        Effect.mapError((failure) => channel.failed(failure))
+      const [first] = channels
+      const statuses = yield* this.client.statuses(first.layout.journal, channels.map(({ name }) => name)).pipe(
+        Effect.mapError((failure) => first.failed(failure))
       )
-      yield* channel.observe(statuses.get(channel.name))
-      const now = yield* Clock.currentTimeMillis
-      if (channel.inFlight && now - channel.progressMillis > stallMillis) {
-        return yield* ErrorPolicy.failure(
-          "Fenced",
-          `Rows of ${channel.layout.id} were accepted ten minutes ago and are still not committed`,
-          "The pipeline reopens the channel and goes on after its committed offset. Look at Snowflake's status page.",
-          { table: channel.layout.id }
-        )
+      let progressed = false
+      for (const channel of channels) {
+        const before = channel.committed
+        yield* channel.observe(statuses.get(channel.name))
+        const now = yield* Clock.currentTimeMillis
+        if (channel.inFlight && now - channel.progressMillis > stallMillis) {
+          return yield* ErrorPolicy.failure(
+            "Fenced",
+            `Rows of ${channel.layout.id} were accepted ten minutes ago and are still not committed`,
+            "The pipeline reopens the channel and goes on after its committed offset. Look at Snowflake's status page.",
+            { table: channel.layout.id }
+          )
+        }
+        if (channel.committed !== before) progressed = true
       }
-      return channel.committed !== before
+      return progressed
     })
   }
 }

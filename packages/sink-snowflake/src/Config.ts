@@ -104,6 +104,10 @@ const Column = Schema.Struct({
 /** Options that one table may have of its own; absent ones are the sink's. */
 export const Table = Schema.Struct({
   mode: Schema.optionalKey(Mode).annotate({ description: "The table's own `mode`" }),
+  channels: Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 16 }))).annotate({
+    description:
+      "How many channels the table's changes are streamed through, spread by key (default 1); each carries up to 20 MB and 10 requests a second"
+  }),
   schemaEvolution: Schema.optionalKey(SchemaPolicies.Own).annotate({
     description: "The table's own `schemaEvolution`; what is absent is the sink's"
   }),

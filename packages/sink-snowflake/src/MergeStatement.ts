@@ -298,7 +298,3 @@ export const prune = (layout: TableLayout, merged: string, before: string): stri
   `DELETE FROM ${sqlName(layout.journal)} WHERE ${sequence} <= ${literal(merged)} AND ${quote(Metadata.commitTime)} < ${
     literal(before)
   }::TIMESTAMP_TZ`
-
-/** The position up to which the journal holds changes (column "last"). */
-export const lastInJournal = (layout: TableLayout): string =>
-  `SELECT MAX(${sequence}) AS "last" FROM ${sqlName(layout.journal)} WHERE ${op} <> 'read'`

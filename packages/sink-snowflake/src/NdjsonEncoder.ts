@@ -18,11 +18,18 @@ import * as ValueWriter from "./ValueWriter.ts"
 /** Names of operations in the journal, by `ChangeBatch.Operation`. */
 export const operations = ["read", "insert", "update", "delete", "key_old", "key_new"] as const
 
-/** Rows `[from, to)` of a batch. `bytes` is a view into the encoder's buffer, valid until its next use. */
+/** `rows` rows of a batch, from `first` to `last`. `bytes` is a view into the encoder's buffer, valid until its next use. */
 export interface Chunk {
   readonly bytes: Uint8Array
-  readonly from: number
-  readonly to: number
+  readonly rows: number
+  readonly first: number
+  readonly last: number
+}
+
+/** Some rows of a batch: those whose number in `routes` is `channel`. */
+export interface Selection {
+  readonly routes: Uint8Array
+  readonly channel: number
 }
 
 const bytesOf = (text: string): Uint8Array => Buffer.from(text)
@@ -72,14 +79,15 @@ export class NdjsonEncoder {
   }
 
   /**
-   * Rows from `from` on: as many as fit into `limit` bytes, but at least one. Values that don't fit their columns are left out and noted in
-   * `refused`; without it they throw `ValueWriter.Unwritable`, as what a row can't do without always does.
+   * Rows from `from` on: as many as fit into `limit` bytes, but at least one if there are any. Values that don't fit their columns are left out and
+   * noted in `refused`; without it they throw `ValueWriter.Unwritable`, as what a row can't do without always does.
    */
   encode(
     batch: ChangeBatch.ChangeBatch,
     from: number,
     limit: number,
-    refused?: Array<ValueWriter.Refusal>
+    refused?: Array<ValueWriter.Refusal>,
+    selection?: Selection
   ): Chunk {
     const { layout, out } = this
     const { records, rows } = batch
@@ -100,8 +108,13 @@ export class NdjsonEncoder {
       }
     })
     out.length = 0
-    let row = from
-    for (; row < rows; row++) {
+    const routes = selection?.routes
+    const channel = selection?.channel
+    let taken = 0
+    let first = from
+    let last = from
+    for (let row = from; row < rows; row++) {
+      if (routes !== undefined && routes[row] !== channel) continue
       const mark = out.length
       const refusals = refused?.length ?? 0
       out.raw(this.heads[ops[row] as number] as Uint8Array) // operations and heads are one list
@@ -137,12 +150,15 @@ export class NdjsonEncoder {
       }
       out.byte(0x7d)
       out.byte(0x0a)
-      if (out.length > limit && row > from) {
+      if (taken === 0) first = row
+      else if (out.length > limit) {
         out.length = mark
         if (refused !== undefined) refused.length = refusals
         break
       }
+      taken++
+      last = row
     }
-    return { bytes: out.view(), from, to: row }
+    return { bytes: out.view(), rows: taken, first, last }
   }
 }

@@ -16,8 +16,10 @@ import * as Effect from "effect/Effect"
 import * as FiberMap from "effect/FiberMap"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
-import * as Channel from "./Channel.ts"
-import { ChannelWriter } from "./ChannelWriter.ts"
+import { randomUUID } from "node:crypto"
+import { skippedHint } from "./Channel.ts"
+import * as ChannelGroup from "./ChannelGroup.ts"
+import * as ChannelTable from "./ChannelTable.ts"
 import { CommitWatcher } from "./CommitWatcher.ts"
 import { Compression } from "./Compression.ts"
 import type { Config } from "./Config.ts"
@@ -27,13 +29,9 @@ import { failure } from "./ErrorPolicy.ts"
 import * as HistoryCopy from "./HistoryCopy.ts"
 import * as HistoryWindow from "./HistoryWindow.ts"
 import * as Identifier from "./Identifier.ts"
-import * as LargeRow from "./LargeRow.ts"
 import { type CopySpan, Merger } from "./Merger.ts"
-import * as MergeStatement from "./MergeStatement.ts"
 import * as MirrorWindow from "./MirrorWindow.ts"
-import { NdjsonEncoder } from "./NdjsonEncoder.ts"
 import { SnapshotLoader } from "./SnapshotLoader.ts"
-import type { SqlClient } from "./SqlClient.ts"
 import * as Sql from "./SqlClient.ts"
 import * as Stage from "./Stage.ts"
 import { StagingMemory } from "./StagingMemory.ts"
@@ -42,6 +40,7 @@ import * as StreamingClient from "./StreamingClient.ts"
 import * as TableDdl from "./TableDdl.ts"
 import type { TableLayout } from "./TableLayout.ts"
 import * as Layout from "./TableLayout.ts"
+import * as TableOptions from "./TableOptions.ts"
 import * as TableShape from "./TableShape.ts"
 
 type Failed = ConnectorError.ConnectorError
@@ -50,17 +49,11 @@ type Failed = ConnectorError.ConnectorError
 const concurrentWriters = 6
 
 /** What the tables of a pipeline share. */
-interface Shared {
+interface Shared extends ChannelGroup.Shared {
   readonly config: Config
   readonly pipeline: string
-  readonly sql: SqlClient
-  readonly streaming: StreamingClient.StreamingClient
   readonly state: StateTable.StateTable
-  readonly stage: Stage.Stage
   readonly staging: StagingMemory
-  readonly watcher: CommitWatcher
-  readonly writers: Semaphore.Semaphore
-  readonly compression: Compression
   readonly states: Map<TableId, StateTable.TableState>
   readonly tables: Set<OpenTable>
 }
@@ -94,20 +87,6 @@ const changedInCopy = (table: TableId): Failed =>
     "The next run compares the table with its unfinished copy, and copies it again when it must.",
     { table }
   )
-
-/** Opens the channel; for one that Snowflake has forgotten (it does after 30 idle days), the journal itself says how far it is. */
-const openChannel = Effect.fnUntraced(function*(shared: Shared, channel: Channel.Channel, fresh: boolean) {
-  yield* channel.open()
-  if (fresh || channel.committed !== undefined) return
-  const { layout } = channel
-  const { rows } = yield* shared.sql.execute({
-    what: `Looking for the last change in the journal of ${layout.id}`,
-    sql: MergeStatement.lastInJournal(layout),
-    table: layout.id
-  })
-  const last = rows[0]?.["last"]
-  if (typeof last === "string" && Sequence.parse(last) !== undefined) yield* channel.open(last)
-})
 
 /** Whether nothing but the table's version or origin differs. */
 const sameColumns = (a: TableSchema, b: TableSchema): boolean =>
@@ -177,7 +156,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
   table: TableSchema,
   durable: (sequence: Sequence.Sequence) => Effect.Effect<void>
 ): Effect.fn.Return<TableWriter, Failed, Scope.Scope> {
-  const { config, pipeline, sql, state, watcher } = shared
+  const { config, pipeline, sql, state } = shared
   const wanted = yield* Layout.make(config, pipeline, table)
   yield* state.register(wanted)
   const stored = shared.states.get(wanted.id)
@@ -195,25 +174,27 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
   const resumable = shape.otherKey === undefined ? known?.copying?.resumable : undefined
   const unfinished = resumable !== undefined && (yield* HistoryCopy.holds(sql, layout)) ? resumable : undefined
   const merged = known?.copied === undefined ? undefined : known.merged
-  const makeChannel = (of: TableLayout) => new Channel.Channel(of, shared.streaming, watcher.activity, durable)
-  const makeWriter = (to: Channel.Channel) =>
-    new ChannelWriter(to, new NdjsonEncoder(to.layout, config.outOfRange), shared)
-  let channel = makeChannel(layout)
-  let rows = makeWriter(channel)
-  yield* openChannel(shared, channel, shape.journalCreated)
-  if ((known?.copied !== undefined || unfinished !== undefined) && channel.skipped > 0) {
+  const channels = new ChannelGroup.ChannelGroup(layout, shared, {
+    channels: TableOptions.of(config, layout.id).channels,
+    fresh: shape.journalCreated,
+    outOfRange: config.outOfRange,
+    durable
+  })
+  yield* Effect.addFinalizer(() => Effect.sync(() => channels.close()))
+  const held = yield* channels.open()
+  if ((known?.copied !== undefined || unfinished !== undefined) && channels.skipped > 0) {
     // An earlier run ended for this; what was skipped is committed past, so going on would lose it.
     return yield* failure(
       "Rejected",
-      `Snowflake has skipped ${channel.skipped} rows of ${layout.id}, which its target lacks`,
-      Channel.skippedHint,
+      `Snowflake has skipped ${channels.skipped} rows of ${layout.id}, which its target lacks`,
+      skippedHint,
       {
         table: layout.id
       }
     )
   }
-  watcher.add(channel)
-  yield* Effect.addFinalizer(() => Effect.sync(() => watcher.remove(channel)))
+  const position = positionOf(known, unfinished, held)
+  channels.start(position.committed === undefined ? undefined : Sequence.format(position.committed))
 
   /** While the target has another key than the source, its journal can't be merged and nothing but a copy may follow. */
   let { otherKey } = shape
@@ -243,74 +224,37 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     left
   )
   yield* Effect.addFinalizer(() => loader.abandon)
-  const open: OpenTable = { id: layout.id, merger, committed: () => channel.committed }
+  const open: OpenTable = { id: layout.id, merger, committed: () => channels.committed }
   shared.tables.add(open)
   yield* Effect.addFinalizer(() => Effect.sync(() => shared.tables.delete(open)))
 
-  const position = positionOf(known, unfinished, channel.committed)
-
-  const writeRows = Effect.fnUntraced(function*({ batch }: Element.Rows) {
-    merger.written(batch.rows, Sequence.format(batch.last))
-    let from = 0
-    for (;;) {
-      const tooLarge = yield* rows.write(batch, from)
-      if (tooLarge === undefined) return
-      const sequence = yield* LargeRow.write(
-        Sql.serving(sql, "copy"),
-        shared.stage,
-        channel,
-        batch,
-        tooLarge.row,
-        config.outOfRange
-      )
-      yield* durable(sequence)
-      from = tooLarge.row + 1
-      if (from >= batch.rows) return
-    }
-  })
-
-  /** Everything of the old shape is committed first; then the tables are altered and the channel, whose pipe depends on them, is opened anew. */
+  /** Everything of the old shape is committed first; then the tables are altered and the channels, whose pipe depends on them, are opened anew. */
   const reshape = Effect.fnUntraced(function*(next: TableSchema) {
     const wanted = yield* Layout.make(config, pipeline, next)
     if (sameColumns(next, layout.table)) return yield* state.keepOrigin(wanted)
     if (loader.copying) return yield* changedInCopy(layout.id)
-    yield* channel.settled
+    yield* channels.settled
     // With the old columns and key: one that is dropped now may still have values to merge.
-    yield* merger.merge(channel.committed, true)
+    yield* merger.merge(channels.committed, true)
     const shape = yield* merger.lock.withPermits(1)(TableShape.settle(shared, wanted, columns, true))
     if (shape.otherKey !== undefined || shape.layout.keyless !== layout.keyless) return yield* keyChanged(layout)
     if (shape.void !== undefined) return yield* TableShape.copiedAgain(layout.id, shape.void)
     const changed = shape.layout
     columns = shape.columns
     yield* CurrentView.ensure(sql, changed, config, pipeline)
-    const last = channel.committed
-    watcher.remove(channel)
     layout = changed
-    channel = makeChannel(changed)
-    rows = makeWriter(channel)
-    yield* channel.open()
-    if (channel.committed !== last) {
-      return yield* failure(
-        "Fenced",
-        `The channel of ${layout.id} was written to by somebody else`,
-        "Run only one runner per pipeline.",
-        {
-          table: layout.id
-        }
-      )
-    }
-    watcher.add(channel)
+    yield* channels.reshape(changed)
     merger.reshape(changed)
     yield* state.keepOrigin(changed)
   })
 
-  /** Whatever came before is void, in the journal too; its channel begins anew at the copy's position, which may be lower than its offset. */
+  /** Whatever came before is void, in the journal too; its channels begin anew at the copy's position, which may be lower than its offset. */
   const beginCopy = Effect.fnUntraced(function*(element: Element.SnapshotBegin) {
-    yield* channel.settled
+    yield* channels.settled
     // A runner that took over must not lose what it has copied.
-    yield* channel.reopen
+    yield* channels.reopen
     // A history keeps what there was before.
-    if (layout.mode === "history") yield* merger.merge(channel.committed, true)
+    if (layout.mode === "history") yield* merger.merge(channels.committed, true)
     yield* HistoryCopy.begin(sql, layout)
     yield* merger.lock.withPermits(1)(Effect.suspend(() => {
       merger.reset(layout, undefined)
@@ -318,7 +262,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     }))
     if (otherKey !== undefined) yield* TableShape.rekey(shared, layout, columns, otherKey)
     otherKey = undefined
-    yield* channel.restart(StateTable.mergedByCopy(element.position))
+    yield* channels.restart(StateTable.mergedByCopy(element.position))
     // Not before: a run that resumes the copy goes on after the channel's offset.
     yield* loader.keepPlan
   })
@@ -335,9 +279,9 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
 
   /** What is merged stays as it is, and nothing more is. */
   const leave = Effect.fnUntraced(function*() {
-    yield* channel.settled
+    yield* channels.settled
     // A runner that took over decides for itself.
-    yield* channel.reopen
+    yield* channels.reopen
     yield* merger.lock.withPermits(1)(Effect.suspend(() => {
       merger.reset(layout, undefined)
       return state.forget(layout)
@@ -355,10 +299,11 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     }
     switch (element._tag) {
       case "Rows":
-        return writeRows(element)
+        merger.written(element.batch.rows, Sequence.format(element.batch.last))
+        return channels.write(element.batch)
       case "Truncate":
         merger.written(1, Sequence.format(element.sequence))
-        return rows.truncate(element.sequence, element.commitTime)
+        return channels.truncate(element.sequence, element.commitTime)
       case "Schema":
         return reshape(element.table)
       case "SnapshotBegin":
@@ -389,6 +334,7 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
   yield* TableDdl.ensureHome(sql, database, schema)
   const state = StateTable.make(Sql.serving(sql, "state"), pipeline, database, schema)
   const streaming = StreamingClient.make(config, credentials)
+  const channelTable = ChannelTable.make(Sql.serving(sql, "state"), pipeline, database, schema)
   const shared: Shared = {
     config,
     pipeline,
@@ -400,6 +346,9 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
     watcher: new CommitWatcher(streaming),
     writers: Semaphore.makeUnsafe(concurrentWriters),
     compression: new Compression(config.streaming.compression),
+    channelTable,
+    sets: new Map(yield* channelTable.load),
+    run: randomUUID(),
     states: new Map(yield* state.load),
     tables: new Set()
   }

@@ -6,6 +6,7 @@
  */
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import * as Effect from "effect/Effect"
+import * as ChannelTable from "./ChannelTable.ts"
 import * as ChunkTable from "./ChunkTable.ts"
 import * as ColumnChange from "./ColumnChange.ts"
 import { failure } from "./ErrorPolicy.ts"
@@ -53,6 +54,7 @@ export const ensureHome = Effect.fn("TableDdl.ensureHome")(function*(sql: SqlCli
     `CREATE SCHEMA IF NOT EXISTS ${qualified(database, schema)}`,
     StateTable.create(database, schema),
     ChunkTable.create(database, schema),
+    ChannelTable.create(database, schema),
     `CREATE STAGE IF NOT EXISTS ${qualified(database, schema, stageName)}`
   ]
   for (const statement of statements) {

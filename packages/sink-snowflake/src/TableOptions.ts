@@ -8,6 +8,7 @@ import * as TypeOverride from "./TypeOverride.ts"
 
 export interface TableOptions {
   readonly mode: Config["mode"]
+  readonly channels: number
   readonly schemaEvolution: Config["schemaEvolution"]
   /** Types that were chosen for columns, by the source's names. */
   readonly types: ReadonlyMap<string, OverrideType>
@@ -25,6 +26,7 @@ export const of = (config: Config, table: TableId): TableOptions => {
   })
   return {
     mode: own?.mode ?? config.mode,
+    channels: own?.channels ?? 1,
     schemaEvolution: { ...config.schemaEvolution, ...own?.schemaEvolution },
     types: new Map(types)
   }

@@ -392,9 +392,9 @@ describe("NdjsonEncoder", () => {
           const seen: Array<number> = []
           for (let from = 0; from < batch.rows;) {
             const chunk = encoder.encode(batch, from, limit)
-            assert.isTrue(chunk.bytes.length <= limit || chunk.to === from + 1)
+            assert.isTrue(chunk.bytes.length <= limit || chunk.rows === 1)
             seen.push(...decode(chunk.bytes).map((row) => Number(row["ID"])))
-            from = chunk.to
+            from = chunk.last + 1
           }
           assert.deepStrictEqual(seen, lengths.map((_, index) => index))
         }

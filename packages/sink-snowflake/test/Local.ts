@@ -166,12 +166,12 @@ export const run = Effect.fnUntraced(function*(local: Local, more: object = {}, 
 })
 
 /** Makes Snowflake forget a pipeline's channel of a journal. */
-export const dropChannel = (local: Local, journal: string, pipeline: string) =>
+export const dropChannel = (local: Local, journal: string, pipeline: string, suffix = "") =>
   Effect.gen(function*() {
     const config = local.config()
     const client = StreamingClient.make(config, yield* Credentials.make(config.auth, local.directory))
     const name = { database: "RAW", schema: "ETL_STREAM", name: journal }
-    yield* client.drop(name, `ETL_STREAM_${plainName(pipeline)}`)
+    yield* client.drop(name, `ETL_STREAM_${plainName(pipeline)}${suffix}`)
   })
 
 /** Copies `batches` as the table's snapshot at `position`, each as a chunk of its own. Without `plan` the copy can't be resumed. */

@@ -6,6 +6,7 @@ import { isRetryable } from "@etl-stream/core/ConnectorError"
 import type { Action, Policy } from "../src/ErrorPolicy.ts"
 import { failure } from "../src/ErrorPolicy.ts"
 import * as StreamingAnswer from "../src/StreamingAnswer.ts"
+import { entries, malformed } from "../src/StreamingErrorCodes.ts"
 import * as StreamingErrors from "../src/StreamingErrors.ts"
 
 /** Codes by what is to be done about them, with the HTTP status that they come with. */
@@ -117,12 +118,12 @@ describe("StreamingErrors", () => {
 
   it("has no code that no case here tells about, none twice, and a hint and a meaning for each", () => {
     const known = new Set(cases.map(({ code }) => code))
-    assert.deepStrictEqual(StreamingErrors.entries.filter(({ code }) => !known.has(code)), [])
+    assert.deepStrictEqual(entries.filter(({ code }) => !known.has(code)), [])
     for (const key of ["code", "number"] as const) {
-      const all = StreamingErrors.entries.flatMap((entry) => entry[key] ?? [])
+      const all = entries.flatMap((entry) => entry[key] ?? [])
       assert.strictEqual(new Set(all).size, all.length, key)
     }
-    for (const { code, meaning, policy } of StreamingErrors.entries) {
+    for (const { code, meaning, policy } of entries) {
       assert.isAbove(policy.hint.length, 20, code)
       assert.isAbove(meaning.length, 10, code)
     }
@@ -130,7 +131,7 @@ describe("StreamingErrors", () => {
 
   it("ends a run for good when a person is needed, and only then", () => {
     const policies: ReadonlyArray<Policy> = [
-      ...StreamingErrors.entries.flatMap(({ atOpen, policy }) => [policy, ...(atOpen === undefined ? [] : [atOpen])]),
+      ...entries.flatMap(({ atOpen, policy }) => [policy, ...(atOpen === undefined ? [] : [atOpen])]),
       ...StreamingErrors.statuses.map(({ policy }) => policy)
     ]
     for (const { action, hint, reason } of policies) {
@@ -143,7 +144,7 @@ describe("StreamingErrors", () => {
   })
 
   it("doesn't open a channel again because it can't be opened", () => {
-    for (const { code } of StreamingErrors.entries) {
+    for (const { code } of entries) {
       const action = StreamingErrors.refusal(409, code, "open").action
       if (action === "reopen") {
         // Opening anew, in another run, is what helps against these.
@@ -212,14 +213,14 @@ describe("StreamingErrors", () => {
 
   it("opens the channel again after an append with a status code of its own, unless it is sure that it wasn't taken", () => {
     const action = (code: number | string) => StreamingErrors.appendStatus(code).action
-    for (const { number, policy } of StreamingErrors.entries) {
+    for (const { number, policy } of entries) {
       if (number !== undefined) {
         assert.strictEqual(action(number), policy.action)
         assert.strictEqual(action(String(number)), policy.action)
       }
     }
     for (const number of [1, 3, 26, 27, 999, "ERR_SOMETHING_NEW"]) assert.strictEqual(action(number), "reopen")
-    for (const number of StreamingErrors.malformed) assert.strictEqual(action(number), "stop")
+    for (const number of malformed) assert.strictEqual(action(number), "stop")
     assert.strictEqual(action("STALE_CONTINUATION_TOKEN_SEQUENCER"), "reopen")
   })
 
