@@ -32,6 +32,7 @@ import type { Outcome, StatementContext } from "./statement/StatementContext.ts"
 import * as Statement from "./statement/StatementContext.ts"
 import { logged, StatementLog } from "./StatementLog.ts"
 import * as Storage from "./Storage.ts"
+import { StreamingState } from "./streaming/StreamingState.ts"
 import { TaskRuns } from "./TaskRuns.ts"
 import * as VisibleCatalog from "./VisibleCatalog.ts"
 
@@ -82,7 +83,11 @@ export class Queries extends Context.Service<Queries, {
 }>()("@etl-stream/snowflake-local/Queries") {
   static readonly layer = (options: {
     readonly inProgressAfterMillis?: number | undefined
-  }): Layer.Layer<Queries, Storage.StorageError, Storage.Storage | Catalog | Accounts | Grants | Sessions | TaskRuns> =>
+  }): Layer.Layer<
+    Queries,
+    Storage.StorageError,
+    Storage.Storage | Catalog | Accounts | Grants | Sessions | StreamingState | TaskRuns
+  > =>
     Layer.effect(
       Queries,
       Effect.gen(function*() {
@@ -91,6 +96,7 @@ export class Queries extends Context.Service<Queries, {
         const accounts = yield* Accounts
         const grants = yield* Grants
         const sessions = yield* Sessions
+        const streaming = yield* StreamingState
         const scope = yield* Effect.scope
         const log = new StatementLog()
         const bySession = new Map<Session, Map<string, Running>>()
@@ -115,6 +121,7 @@ export class Queries extends Context.Service<Queries, {
           log,
           taskRuns: yield* TaskRuns,
           warehouses: sessions.warehouses,
+          channels: () => streaming.channels().map(({ record }) => record),
           stageToken,
           resultsFolder
         }
@@ -140,7 +147,7 @@ export class Queries extends Context.Service<Queries, {
               origin: request.origin,
               binds: [],
               findings: Environment.noFindings(),
-              facts: { needsWarehouse: false }
+              facts: { needsWarehouse: false, wokeWarehouse: false }
             }
             const run = Effect.gen(function*() {
               const binds = yield* Statement.parse(() => BindVariables.literals(request.bindings))

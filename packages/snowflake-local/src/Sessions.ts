@@ -25,6 +25,7 @@ import { abandon, makeTableLocks } from "./Session.ts"
 import * as SnowflakeError from "./SnowflakeError.ts"
 import * as Control from "./statement/ControlStatement.ts"
 import * as Storage from "./Storage.ts"
+import { Warehouses } from "./Warehouses.ts"
 
 export interface LoginRequest {
   readonly authenticator: string
@@ -53,7 +54,7 @@ const nameOf = (given: string | undefined): string | undefined =>
     : given.toUpperCase()
 
 export class Sessions extends Context.Service<Sessions, {
-  readonly warehouses: ReadonlySet<string>
+  readonly warehouses: Warehouses
   readonly locks: TableLocks
   readonly login: (request: LoginRequest) => Effect.Effect<Session, SnowflakeError.SnowflakeError>
   /** A session of the server's own, which nobody can log in to: it runs a task as its owner. */
@@ -78,7 +79,7 @@ export class Sessions extends Context.Service<Sessions, {
         const accounts = yield* Accounts
         const catalog = yield* Catalog
         const grants = yield* Grants
-        const warehouses = new Set((options.warehouses ?? ["COMPUTE_WH"]).map((name) => name.toUpperCase()))
+        const warehouses = new Warehouses(options.warehouses ?? ["COMPUTE_WH"])
         const locks = makeTableLocks(options.abandonedAfterMillis ?? 10_000)
         const tokenSeconds = options.tokenValiditySeconds ?? 3600
         const masterSeconds = options.masterTokenValiditySeconds ?? 14_400

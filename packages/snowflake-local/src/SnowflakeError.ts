@@ -37,6 +37,9 @@ export const insufficientPrivileges = (kind: string, name: string): SnowflakeErr
 /** 091089: the owner of a task may not run tasks. */
 export const mayNotRunTasks = (privilege: string): SnowflakeError =>
   make("091089", "23001")(`Cannot execute task , ${privilege} privilege must be granted to owner role`)
+/** 090063 and 090064: a warehouse that runs or stands still already. */
+export const warehouseState = (code: string, name: string, change: string): SnowflakeError =>
+  make(code, "57014")(`Invalid state. Warehouse '${name}' cannot be ${change}.`)
 /** 090240: SELECT … INTO of no row, or of several. */
 export const selectInto = (rows: number): SnowflakeError =>
   make("090240", "P0000")(`A SELECT INTO statement expects exactly 1 returned row, but got ${rows}.`)

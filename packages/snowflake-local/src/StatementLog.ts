@@ -22,8 +22,10 @@ export interface Entry {
   readonly parentQueryId: string | null
   /** The session's warehouse when the statement ran. */
   readonly warehouse: string | null
-  /** The statement used the warehouse: in Snowflake it would wake it. */
+  /** The statement used the warehouse: in Snowflake it would keep it running. */
   needsWarehouse: boolean
+  /** The warehouse was suspended, and the statement did wake it. */
+  wokeWarehouse: boolean
   kind: string
   readonly startedAt: number
   durationMillis: number | null
@@ -78,6 +80,7 @@ export const logged = (
       parentQueryId,
       warehouse: session.warehouse ?? null,
       needsWarehouse: false,
+      wokeWarehouse: false,
       kind: first?.kind === "word" ? first.text : "UNKNOWN",
       startedAt: yield* Clock.currentTimeMillis,
       durationMillis: null,
@@ -89,6 +92,7 @@ export const logged = (
       Effect.onExit((exit) =>
         Effect.map(Clock.currentTimeMillis, (finished) => {
           entry.needsWarehouse = facts.needsWarehouse
+          entry.wokeWarehouse = facts.wokeWarehouse
           if (Exit.isFailure(exit)) {
             const error = Cause.findErrorOption(exit.cause)
             entry.code = error._tag === "Some" ? error.value.code : SnowflakeError.cancelled().code

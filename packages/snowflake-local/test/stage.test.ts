@@ -118,6 +118,9 @@ layer(Local.layer(), { timeout: "60 seconds", excludeTestServices: true })("a st
           }
         ]
       )
+      const history =
+        "select table_name, status, sum(row_count) n from information_schema.load_history where table_name = 'LOADED' group by 1, 2"
+      assert.deepStrictEqual(yield* client.rows(history), [{ TABLE_NAME: "LOADED", STATUS: "LOADED", N: "7" }])
       yield* client.script("truncate table loaded")
       assert.strictEqual((yield* client.rows(copy(""))).length, 2)
       // The same name with other content is another file.

@@ -67,7 +67,7 @@ class Interpreter {
       queryId: randomUUID(),
       binds: variables === undefined ? context.binds : [variables.binds()],
       findings: Environment.noFindings(),
-      facts: { needsWarehouse: false }
+      facts: { needsWarehouse: false, wokeWarehouse: false }
     }
     return StatementLog.logged(child, textOf(context, tokens), use(child), context.queryId).pipe(
       Effect.tap(({ result }) =>
@@ -77,6 +77,7 @@ class Interpreter {
       ),
       Effect.ensuring(Effect.sync(() => {
         context.facts.needsWarehouse ||= child.facts.needsWarehouse
+        context.facts.wokeWarehouse ||= child.facts.wokeWarehouse
       }))
     )
   }

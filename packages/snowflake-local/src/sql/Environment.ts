@@ -26,6 +26,8 @@ export interface Findings {
 export interface Environment {
   readonly source: string
   readonly relation: (path: ReadonlyArray<string>) => Relation
+  /** ERROR_TABLE(table). */
+  readonly errorTable: (path: ReadonlyArray<string>) => Relation
   /** A table function with a qualified name; `argument` gives one by name or place, as DuckDB SQL. */
   readonly tableFunction: (
     path: ReadonlyArray<string>,

@@ -144,6 +144,15 @@ export const tableReference = (
     if (isGroup(cursor.peek())) cursor.next()
     sql = environment.stagedFiles.sql
     fallback = environment.stagedFiles.alias
+  } else if (isWord(token, "ERROR_TABLE") && isGroup(cursor.peek(1))) {
+    cursor.next()
+    const inner = new Cursor(environment.source, cursor.group().items)
+    const relation = environment.errorTable(inner.path())
+    inner.end()
+    environment.findings.readsRows = true
+    environment.findings.relations.push(relation)
+    sql = relation.sql
+    fallback = relation.alias
   } else {
     const path = cursor.path()
     if (path.length === 1 && names.has(path[0] ?? "")) sql = Identifier.column(path[0] ?? "")

@@ -11,6 +11,7 @@ import * as Control from "./ControlStatement.ts"
 import * as Copy from "./CopyStatement.ts"
 import * as Definition from "./DefinitionStatement.ts"
 import * as Dml from "./DmlStatement.ts"
+import * as Drop from "./DropStatement.ts"
 import * as Grant from "./GrantStatement.ts"
 import * as Merge from "./MergeStatement.ts"
 import * as Select from "./SelectStatement.ts"
@@ -19,6 +20,7 @@ import * as Stage from "./StageStatement.ts"
 import type { Outcome, Run, StatementContext } from "./StatementContext.ts"
 import * as Statement from "./StatementContext.ts"
 import * as Task from "./TaskStatement.ts"
+import * as Warehouse from "./WarehouseStatement.ts"
 
 const statements: Readonly<Record<string, (context: StatementContext) => Run<Outcome>>> = {
   INSERT: Dml.insert,
@@ -28,7 +30,7 @@ const statements: Readonly<Record<string, (context: StatementContext) => Run<Out
   MERGE: Merge.execute,
   COPY: Copy.execute,
   CREATE: Definition.create,
-  DROP: Definition.drop,
+  DROP: Drop.drop,
   COMMENT: Alter.comment,
   SHOW: Show.show,
   DESCRIBE: Show.describe,
@@ -59,6 +61,8 @@ const alter = (context: StatementContext): Run<Outcome> =>
     switch (kind) {
       case "TABLE":
         return yield* Alter.alter(context, cursor)
+      case "WAREHOUSE":
+        return yield* Warehouse.alter(context, cursor)
       case "TASK":
         return yield* Task.alter(context, cursor)
       default:

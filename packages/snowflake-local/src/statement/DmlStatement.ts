@@ -16,6 +16,7 @@ import * as Types from "../sql/SnowflakeType.ts"
 import type { Token } from "../sql/Token.ts"
 import { commas, unexpectedToken } from "../sql/Token.ts"
 import { assign } from "./Assignment.ts"
+import * as ErrorTable from "./ErrorTable.ts"
 import * as Privileges from "./Privileges.ts"
 import type { Outcome, Run, StatementContext } from "./StatementContext.ts"
 import * as Statement from "./StatementContext.ts"
@@ -244,21 +245,39 @@ export const remove = (context: StatementContext): Run<Outcome> =>
     return counts("DELETE", Statement.typeIds.delete, [["number of rows deleted", deleted]])
   })
 
+const truncated: Outcome = {
+  kind: "TRUNCATE",
+  typeId: Statement.typeIds.definition,
+  result: ResultRows.status("Statement executed successfully.")
+}
+
 /** TRUNCATE also forgets which files were loaded. */
 export const truncate = (context: StatementContext): Run<Outcome> =>
   Effect.gen(function*() {
     const cursor = Statement.cursorOf(context)
-    const table = yield* Statement.parse(() => {
+    const plan = yield* Statement.parse(() => {
       cursor.expect("TRUNCATE")
       cursor.accept("TABLE")
+      if (isWord(cursor.peek(), "ERROR_TABLE") && isGroup(cursor.peek(1))) {
+        cursor.next()
+        const inner = new Cursor(context.source, cursor.group().items)
+        const deletion = ErrorTable.deletion(context, Statement.requireTable(context, inner.path()))
+        inner.end()
+        cursor.end()
+        return { deletion }
+      }
       const ifExists = cursor.accept("IF", "EXISTS")
       const path = cursor.path()
       cursor.end()
-      if (ifExists && Statement.findRelation(context, path) === undefined) return undefined
-      const found = Statement.requireTable(context, path)
-      Privileges.require(context, found, "TRUNCATE", "OWNERSHIP")
-      return found
+      if (ifExists && Statement.findRelation(context, path) === undefined) return {}
+      const table = Statement.requireTable(context, path)
+      Privileges.require(context, table, "TRUNCATE", "OWNERSHIP")
+      return { table }
     })
+    if (plan.deletion !== undefined) {
+      yield* Writing.writing(context, undefined, Statement.run(context, plan.deletion))
+    }
+    const { table } = plan
     if (table !== undefined) {
       yield* Writing.writing(
         context,
@@ -269,9 +288,5 @@ export const truncate = (context: StatementContext): Run<Outcome> =>
         )
       )
     }
-    return {
-      kind: "TRUNCATE",
-      typeId: Statement.typeIds.definition,
-      result: ResultRows.status("Statement executed successfully.")
-    }
+    return truncated
   })

@@ -1,5 +1,5 @@
 /**
- * INFORMATION_SCHEMA: a database's TABLES, COLUMNS, SCHEMATA, DATABASES, VIEWS and STAGES, from the catalog's records.
+ * INFORMATION_SCHEMA: a database's TABLES, COLUMNS, SCHEMATA, DATABASES, VIEWS, STAGES, PIPES and LOAD_HISTORY, from the catalog's records.
  */
 import type { CatalogObject, Column, Table, View } from "../Catalog.ts"
 import * as SnowflakeError from "../SnowflakeError.ts"
@@ -136,11 +136,66 @@ export const relation = (context: StatementContext, path: ReadonlyArray<string>)
         catalog.objects().filter((object) => object.database === database && object.kind === "STAGE")
           .map((object) => [database, object.schema, object.name])
       )
+    case "PIPES":
+      return relationOf(
+        name,
+        [
+          text("PIPE_CATALOG"),
+          text("PIPE_SCHEMA"),
+          text("PIPE_NAME"),
+          text("PIPE_OWNER"),
+          text("DEFINITION"),
+          instant("CREATED")
+        ],
+        catalog.objects().flatMap((object) =>
+          object.kind === "PIPE" && object.database === database
+            ? [[database, object.schema, object.name, object.owner ?? "SYSADMIN", object.copy, at(object.createdOn)]]
+            : []
+        )
+      )
+    case "LOAD_HISTORY":
+      return loadHistory(name, relations)
     default:
       throw SnowflakeError.objectNotFound(
         "Object",
         `${Identifier.print(database)}.INFORMATION_SCHEMA.${Identifier.print(name)}`
       )
+  }
+}
+
+/** The files that COPY has loaded into these tables. */
+const loadHistory = (name: string, relations: ReadonlyArray<Table | View>): Relation => {
+  const shape = [
+    text("SCHEMA_NAME"),
+    text("FILE_NAME"),
+    text("TABLE_NAME"),
+    instant("LAST_LOAD_TIME"),
+    text("STATUS"),
+    numeric("ROW_COUNT"),
+    numeric("ROW_PARSED")
+  ]
+  const tables = relationOf(
+    "tables",
+    [text("ID"), text("SCHEMA"), text("NAME")],
+    relations.map((table) => [
+      table.id,
+      table.schema,
+      table.name
+    ])
+  )
+  const values = [
+    `t."SCHEMA"`,
+    "h.file",
+    `t."NAME"`,
+    "timezone('UTC', h.loaded_on)",
+    "'LOADED'",
+    "CAST(h.row_count AS DECIMAL(38, 0))",
+    "CAST(h.row_count AS DECIMAL(38, 0))"
+  ].map((sql, index) => `${sql} AS ${Identifier.quote(shape[index]?.name ?? "")}`)
+  return {
+    sql: `(SELECT ${values.join(", ")} FROM "_local".load_history h JOIN ${tables.sql} t ON t."ID" = h.table_id)`,
+    alias: Identifier.column(name),
+    columns: shape
   }
 }
 

@@ -9,11 +9,13 @@ import type { SnowflakeType } from "../sql/SnowflakeType.ts"
 import * as Types from "../sql/SnowflakeType.ts"
 import * as Control from "./ControlStatement.ts"
 import * as GrantStatement from "./GrantStatement.ts"
+import * as ShowChannels from "./ShowChannels.ts"
 import type { Filter, Row } from "./ShowFilter.ts"
 import { at, created, filter, inScope, keep, named, outcome } from "./ShowFilter.ts"
 import * as ShowTasks from "./ShowTasks.ts"
 import type { Outcome, Run, StatementContext } from "./StatementContext.ts"
 import * as Statement from "./StatementContext.ts"
+import * as WarehouseStatement from "./WarehouseStatement.ts"
 
 const rowCount = (context: StatementContext, table: Table): Run<string> =>
   Effect.map(Statement.rows(context, `SELECT count(*) FROM ${table.duckdb}`), ([row]) => String(row?.[0] ?? 0))
@@ -189,16 +191,9 @@ export const show = (context: StatementContext): Run<Outcome> =>
         )
       }
       case "WAREHOUSES":
-        return outcome(
-          named("name", "state", "type", "size", "is_current"),
-          keep(given, [...context.services.warehouses].map((name) => ({ name }))).map(({ name }) => [
-            name,
-            "STARTED",
-            "STANDARD",
-            "X-Small",
-            name === context.session.warehouse ? "Y" : "N"
-          ])
-        )
+        return yield* WarehouseStatement.show(context, given)
+      case "CHANNELS":
+        return yield* ShowChannels.channels(context, given)
       case "ROLES":
         return outcome(
           named("name", "is_current"),

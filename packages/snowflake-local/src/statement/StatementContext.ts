@@ -18,7 +18,10 @@ import * as Literal from "../sql/Literal.ts"
 import type { Token } from "../sql/Token.ts"
 import type { StatementLog } from "../StatementLog.ts"
 import * as Storage from "../Storage.ts"
+import type { ChannelRecord } from "../streaming/Channel.ts"
 import type { TaskRuns } from "../TaskRuns.ts"
+import type { Warehouses } from "../Warehouses.ts"
+import * as ErrorTable from "./ErrorTable.ts"
 import * as InformationSchema from "./InformationSchema.ts"
 import * as Privileges from "./Privileges.ts"
 import * as StreamRelation from "./StreamRelation.ts"
@@ -32,7 +35,9 @@ export interface Services {
   readonly locks: TableLocks
   readonly log: StatementLog
   readonly taskRuns: TaskRuns["Service"]
-  readonly warehouses: ReadonlySet<string>
+  readonly warehouses: Warehouses
+  /** The channels of Snowpipe Streaming. */
+  readonly channels: () => ReadonlyArray<ChannelRecord>
   /** The bearer token for uploads to a stage. */
   readonly stageToken: string
   /** Folder of results' chunks. */
@@ -54,7 +59,7 @@ export interface StatementContext {
   readonly binds: ReadonlyArray<ReadonlyMap<string, string>>
   readonly findings: Environment.Findings
   /** Written to the statement log. */
-  readonly facts: { needsWarehouse: boolean }
+  readonly facts: { needsWarehouse: boolean; wokeWarehouse: boolean }
 }
 
 /** A finished statement. */
@@ -231,6 +236,7 @@ export const environment = (context: StatementContext, row = 0): Environment.Env
     Privileges.require(context, found, "SELECT")
     return { sql: found.duckdb, alias: Identifier.column(found.name), columns: found.columns }
   },
+  errorTable: (path) => ErrorTable.relation(context, requireTable(context, path)),
   tableFunction: (path, argument) => InformationSchema.tableFunction(context, path, argument),
   bind: (name) => {
     const value = context.binds[row]?.get(name)
@@ -289,6 +295,11 @@ export const typesOf = (context: StatementContext, sql: string): Run<ReadonlyArr
 /** Fails unless the session has a warehouse; called by statements that Snowflake runs in one. */
 export const requireWarehouse = (context: StatementContext): Run<void> =>
   Effect.suspend(() => {
-    context.facts.needsWarehouse = true
-    return context.session.warehouse === undefined ? Effect.fail(SnowflakeError.noWarehouse()) : Effect.void
+    const { facts, now, services, session } = context
+    facts.needsWarehouse = true
+    if (session.warehouse === undefined) return Effect.fail(SnowflakeError.noWarehouse())
+    const state = services.warehouses.use(session.warehouse, now)
+    if (state === "suspended") return Effect.fail(SnowflakeError.noWarehouse())
+    facts.wokeWarehouse ||= state === "woken"
+    return Effect.void
   })

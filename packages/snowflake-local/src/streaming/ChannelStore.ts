@@ -43,23 +43,24 @@ export interface ErrorRow {
   readonly offsetUpperBound: string | null
   /** The row as it was received, or its values by column; cut at a limit. */
   readonly data: string
+  /** The table has ERROR_LOGGING: the error table shows it. */
+  readonly logged: boolean
 }
 
 /** Creates the tables at the first start. */
 export const prepare = (connection: DuckDBConnection): Effect.Effect<void, Storage.StorageError> =>
-  Effect.andThen(
-    Storage.run(
-      connection,
+  Effect.forEach(
+    [
       `CREATE TABLE IF NOT EXISTS "_local".streaming_channels (${
         columns.map(([name, type]) => `"${name}" ${type}`).join(", ")
-      })`
-    ),
-    Storage.run(
-      connection,
+      })`,
       `CREATE TABLE IF NOT EXISTS "_local".streaming_errors (
          channel_id BIGINT NOT NULL, table_id VARCHAR NOT NULL, occurred_on_ms BIGINT NOT NULL,
-         message VARCHAR NOT NULL, offset_upper_bound VARCHAR, error_data VARCHAR NOT NULL)`
-    )
+         message VARCHAR NOT NULL, offset_upper_bound VARCHAR, error_data VARCHAR NOT NULL)`,
+      `ALTER TABLE "_local".streaming_errors ADD COLUMN IF NOT EXISTS logged BOOLEAN DEFAULT FALSE`
+    ],
+    (sql) => Storage.run(connection, sql),
+    { discard: true }
   )
 
 /** Every channel there is. */
@@ -100,13 +101,18 @@ export const putErrors = (
   Effect.forEach(
     errors,
     (error) =>
-      Storage.run(connection, `INSERT INTO "_local".streaming_errors VALUES ($1, $2, $3, $4, $5, $6)`, [
-        error.channelId,
-        error.table,
-        error.at,
-        error.message,
-        error.offsetUpperBound,
-        error.data
-      ]),
+      Storage.run(
+        connection,
+        `INSERT INTO "_local".streaming_errors VALUES ($1, $2, $3, $4, $5, $6, CAST($7 AS BOOLEAN))`,
+        [
+          error.channelId,
+          error.table,
+          error.at,
+          error.message,
+          error.offsetUpperBound,
+          error.data,
+          String(error.logged)
+        ]
+      ),
     { discard: true }
   )

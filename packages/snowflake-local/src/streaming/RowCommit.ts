@@ -57,7 +57,8 @@ export const commit = Effect.fnUntraced(function*(
       at: now,
       message: error.message,
       offsetUpperBound: segment.offsetTokenOf(error.row),
-      data: error.data
+      data: error.data,
+      logged: table.options["ERROR_LOGGING"]?.toUpperCase() === "TRUE"
     }))
   )
   yield* ChannelStore.put(connection, next)

@@ -23,6 +23,7 @@ import * as IngestToken from "./IngestToken.ts"
 import * as NdjsonRows from "./NdjsonRows.ts"
 import { RateLimit } from "./RateLimit.ts"
 import { lostAppends, Segment } from "./Segment.ts"
+import { withoutFirst } from "./SkippedRow.ts"
 import * as StreamingError from "./StreamingError.ts"
 import type { Options, Settings } from "./StreamingOptions.ts"
 import { settings as settingsOf } from "./StreamingOptions.ts"
@@ -390,31 +391,3 @@ const make = Effect.fnUntraced(function*(settings: Settings) {
 /** What failed, without a value: the system's error code, or the error's class. */
 const kindOf = (cause: unknown): string =>
   cause instanceof Error ? "code" in cause && typeof cause.code === "string" ? cause.code : cause.name : typeof cause
-
-/** Takes the first good row back out of the spool and counts it as rejected. */
-const withoutFirst = (
-  encoded: Extract<NdjsonRows.Encoded, { readonly _tag: "Rows" }>,
-  firstRow: number,
-  spool: NdjsonRows.SpoolBuffer,
-  body: Uint8Array
-): Extract<NdjsonRows.Encoded, { readonly _tag: "Rows" }> => {
-  if (spool.length === 0) return encoded
-  const end = spool.bytes.indexOf("\n") + 1
-  spool.bytes.copyWithin(0, end, spool.length)
-  spool.length -= end
-  const rejected = new Set(encoded.rejected.map(({ row }) => row))
-  let row = firstRow
-  while (rejected.has(row)) row++
-  const place = lineOf(body, row - firstRow)
-  return {
-    ...encoded,
-    rejected: [...encoded.rejected, { row, message: "The row was skipped by an injected fault", ...place }]
-  }
-}
-
-/** Where the nth line (from 0) of a body lies. */
-const lineOf = (body: Uint8Array, line: number): { readonly start: number; readonly end: number } => {
-  let start = 0
-  for (let left = line; left > 0; left--) start = body.indexOf(10, start) + 1
-  return { start, end: body.indexOf(10, start) }
-}
