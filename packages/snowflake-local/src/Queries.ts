@@ -263,8 +263,14 @@ export class Queries extends Context.Service<Queries, {
           return running
         }
 
-        const byQueryId = (session: Session, id: string): Running | undefined =>
-          [...answersOf(session).values()].find((running) => running.queryId === id)
+        /** A query of this session, or of another one of the same user. */
+        const byQueryId = (session: Session, id: string): Running | undefined => {
+          for (const [owner, answers] of bySession) {
+            if (owner.user !== session.user) continue
+            for (const running of answers.values()) if (running.queryId === id) return running
+          }
+          return undefined
+        }
 
         const discardOldest = (answers: Map<string, Running>): Effect.Effect<void> =>
           Effect.suspend(() => {
