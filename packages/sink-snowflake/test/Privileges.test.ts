@@ -100,19 +100,26 @@ describe("a sink with the documented privileges", () => {
       return list.split(", ").map((privilege) => ({ privilege, on }))
     })
   ) {
-    it.live(`doesn't start without ${missing.privilege} ${missing.on}, and names the privileges`, () =>
-      Effect.gen(function*() {
-        const local = yield* server
-        yield* administer(local, [...documented, `REVOKE ${missing.privilege} ${missing.on.replace(" TO ", " FROM ")}`])
-        const error = yield* Effect.flip(Effect.gen(function*() {
-          const running = yield* Local.run(local)
-          yield* running.open(table)
-        }))
-        assert.instanceOf(error, ConnectorError)
-        if (error instanceof ConnectorError) {
-          assert.isFalse(isRetryable(error))
-          assert.match(`${error.message} ${error.hint}`, /privileges|grant/i)
-        }
-      }), 60_000)
+    it.live(
+      `doesn't start without ${missing.privilege} ${missing.on}, and names the privileges`,
+      () =>
+        Effect.gen(function*() {
+          const local = yield* server
+          yield* administer(local, [
+            ...documented,
+            `REVOKE ${missing.privilege} ${missing.on.replace(" TO ", " FROM ")}`
+          ])
+          const error = yield* Effect.flip(Effect.gen(function*() {
+            const running = yield* Local.run(local)
+            yield* running.open(table)
+          }))
+          assert.instanceOf(error, ConnectorError)
+          if (error instanceof ConnectorError) {
+            assert.isFalse(isRetryable(error))
+            assert.match(`${error.message} ${error.hint}`, /privileges|grant/i)
+          }
+        }),
+      60_000
+    )
   }
 })
