@@ -126,6 +126,22 @@ layer(Local.layer({ enforcePrivileges: true, users }), { timeout: "60 seconds", 
           ["", "", "", ""]
         )
         assert.strictEqual(yield* openChannel(server.url, "LOADER"), "200 ")
+        assert.deepStrictEqual(
+          (yield* admin.rows("show grants on table demo.s.t")).map((
+            row
+          ) => [row["privilege"], row["name"], row["grantee_name"]]),
+          [
+            ["OWNERSHIP", "DEMO.S.T", "ACCOUNTADMIN"],
+            ["SELECT", "DEMO.S.T", "LOADER"],
+            ["INSERT", "DEMO.S.T", "LOADER"],
+            ["UPDATE", "DEMO.S.T", "LOADER"],
+            ["DELETE", "DEMO.S.T", "LOADER"]
+          ]
+        )
+        assert.deepStrictEqual(
+          (yield* admin.rows("show grants to role loader")).slice(0, 3).map((row) => [row["granted_on"], row["name"]]),
+          [["DATABASE", "DEMO"], ["WAREHOUSE", "COMPUTE_WH"], ["SCHEMA", "DEMO.S"]]
+        )
         yield* grant("revoke insert on table demo.s.t from role loader")
         assert.deepStrictEqual(yield* attempt("insert into demo.s.t values (2)"), ["003001 42501"])
       }))

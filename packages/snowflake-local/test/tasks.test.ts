@@ -3,6 +3,7 @@
  */
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
 import * as Driver from "./driver/Driver.ts"
 import { Local } from "./driver/Driver.ts"
@@ -69,6 +70,29 @@ layer(Local.layer({ taskSpeedup: 100 }), { timeout: "60 seconds", excludeTestSer
       yield* client.run("drop stream s")
       assert.strictEqual((yield* Effect.flip(hasData)).code, "002003")
       assert.strictEqual((yield* Effect.flip(client.run("create stream s on table sink"))).code, "000002")
+    }))
+
+  it.effect("a stream has the rows of an insert that was running when it was created", () =>
+    Effect.gen(function*() {
+      const client = yield* Local
+      const other = yield* Driver.connect(client.server.url)
+      yield* client.script("create or replace table met (n int)")
+      const slow =
+        "insert into met select count(*) from table(generator(rowcount => 1000000)) where sha2(to_varchar(random())) = ''"
+      const running = (yield* Driver.statements(client.server.url)).length
+      const inserting = yield* Effect.forkChild(other.run(slow))
+      yield* until(Effect.map(
+        Driver.statements(client.server.url),
+        (log) => log.length > running ? true : undefined
+      ))
+      yield* client.run("create stream meets on table met append_only = true")
+      assert.deepStrictEqual(yield* client.rows("select count(*) n, system$stream_has_data('meets') x from met"), [
+        { N: "0", X: false }
+      ])
+      yield* Fiber.join(inserting)
+      assert.deepStrictEqual(yield* client.rows("select count(*) n, system$stream_has_data('meets') x from met"), [
+        { N: "1", X: true }
+      ])
     }))
 
   it.effect("a block declares, assigns, branches, loops, selects into variables and counts rows", () =>

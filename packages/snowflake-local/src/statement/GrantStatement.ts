@@ -247,19 +247,35 @@ export const dropRole = (context: StatementContext, name: string): Run<void> =>
       : Effect.fail(SnowflakeError.insufficientPrivileges("role", Identifier.print(name)))
   )
 
+/** The name of what a grant is on. */
+const nameOf = (context: StatementContext, kind: string, key: string): string => {
+  if (kind === "ACCOUNT") return context.services.accounts.account
+  if (kind === "WAREHOUSE") return key
+  const object = context.services.catalog.objects().find(({ id }) => id === key)
+  if (object !== undefined) return Statement.printPath([object.database, object.schema, object.name])
+  // A container's key is its path.
+  return key.startsWith("[") ? Statement.printPath(JSON.parse(key)) : key
+}
+
 /** SHOW GRANTS { ON kind name | TO ROLE name }, whose words have been read. */
 export const show = (context: StatementContext, cursor: Cursor): Run<Outcome> =>
   Statement.parse(() => {
     const { grants } = context.services
     const rows = (list: ReadonlyArray<Grants.Grant>) =>
-      list.map((grant) => [grant.privilege, grant.kind, grant.key, "ROLE", grant.role])
+      list.map((grant) => [
+        grant.privilege,
+        grant.kind,
+        nameOf(context, grant.kind, grant.key),
+        "ROLE",
+        grant.role
+      ])
     let found: ReadonlyArray<Grants.Grant>
     let owners: ReadonlyArray<ReadonlyArray<string>> = []
     if (cursor.accept("ON")) {
       const { on } = target(context, cursor)
       found = on.flatMap(grants.on)
       owners = on.flatMap(({ key, kind, owner }) =>
-        owner === undefined ? [] : [["OWNERSHIP", kind, key, "ROLE", owner]]
+        owner === undefined ? [] : [["OWNERSHIP", kind, nameOf(context, kind, key), "ROLE", owner]]
       )
     } else {
       cursor.expect("TO")

@@ -58,8 +58,17 @@ export interface StatementContext {
   /** Literals by bind name; for array binds one map per row. */
   readonly binds: ReadonlyArray<ReadonlyMap<string, string>>
   readonly findings: Environment.Findings
-  /** Written to the statement log. */
-  readonly facts: { needsWarehouse: boolean; wokeWarehouse: boolean }
+  /** What the statement has done so far. */
+  readonly facts: Facts
+}
+
+export interface Facts {
+  /** It used the warehouse. */
+  needsWarehouse: boolean
+  /** The warehouse was suspended, and isn't any more. */
+  wokeWarehouse: boolean
+  /** It inserted rows into a table that had these streams then. */
+  inserted?: { readonly table: string; readonly streams: ReadonlyArray<string> }
 }
 
 /** A finished statement. */

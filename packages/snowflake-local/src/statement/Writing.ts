@@ -10,7 +10,7 @@ import type { Run, StatementContext } from "./StatementContext.ts"
 
 /** Runs `use`, which writes, and moves the streams that the statement has read. */
 export const writing = <A>(context: StatementContext, lockedTable: string | undefined, use: Run<A>): Run<A> => {
-  const { findings, services, session } = context
+  const { facts, findings, services, session } = context
   return Session.writing(
     session,
     services.locks,
@@ -26,16 +26,23 @@ export const writing = <A>(context: StatementContext, lockedTable: string | unde
           ),
         { discard: true }
       ))
-  )
+  ).pipe(Effect.tap(() => {
+    // A stream that was created while a statement without a transaction ran missed its rows. (In a transaction, definitions wait for its end.)
+    const { inserted } = facts
+    if (inserted === undefined || session.transaction !== undefined) return Effect.void
+    const missed = services.catalog.streamsOn(inserted.table).filter((stream) => !inserted.streams.includes(stream))
+    return Effect.mapError(
+      services.storage.write((connection) => StreamLog.record(connection, missed)),
+      DuckdbError.from
+    )
+  }))
 }
 
 /** Tells the streams on a table that it got rows. */
 export const inserted = (context: StatementContext, table: Table, rows: number): Run<void> =>
-  Effect.suspend(() =>
-    rows === 0
-      ? Effect.void
-      : Effect.mapError(
-        StreamLog.record(context.session.connection, context.services.catalog.streamsOn(table.id)),
-        DuckdbError.from
-      )
-  )
+  Effect.suspend(() => {
+    if (rows === 0) return Effect.void
+    const streams = context.services.catalog.streamsOn(table.id)
+    context.facts.inserted = { table: table.id, streams }
+    return Effect.mapError(StreamLog.record(context.session.connection, streams), DuckdbError.from)
+  })
