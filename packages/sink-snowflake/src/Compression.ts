@@ -9,10 +9,12 @@ import * as Zlib from "node:zlib"
 import type { Config } from "./Config.ts"
 import type { StreamingFailure } from "./StreamingTransport.ts"
 
-export type Encoding = "zstd" | "gzip"
+export type Encoding = "zstd" | "gzip" | "identity"
 
-const compressed = (bytes: Uint8Array, encoding: Encoding): Effect.Effect<Buffer> =>
+const compressed = (bytes: Uint8Array, encoding: Encoding): Effect.Effect<Uint8Array> =>
   Effect.callback((resume) => {
+    // The bytes themselves are overwritten by the next rows.
+    if (encoding === "identity") return resume(Effect.succeed(Buffer.from(bytes)))
     const done = (error: Error | null, result: Buffer) =>
       resume(error === null ? Effect.succeed(result) : Effect.die(error))
     // Of both the fastest level: a request is small enough at any, and the rate is limited by its uncompressed size.
@@ -26,9 +28,14 @@ export class Compression {
   /** Whether a request of this coding was taken. */
   private proven = false
 
-  constructor(choice: Config["streaming"]["compression"]) {
+  /** `none` is for the official SDK, which compresses by itself. */
+  constructor(choice: Config["streaming"]["compression"] | "none") {
     this.free = choice === "auto"
-    this.encoding = choice === "gzip" || typeof Zlib.zstdCompress !== "function" ? "gzip" : "zstd"
+    this.encoding = choice === "none"
+      ? "identity"
+      : choice === "gzip" || typeof Zlib.zstdCompress !== "function"
+      ? "gzip"
+      : "zstd"
   }
 
   /** Compresses, with the coding of the moment. */

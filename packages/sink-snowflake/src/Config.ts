@@ -81,6 +81,12 @@ const Changelog = Schema.Struct({
 })
 
 const Streaming = Schema.Struct({
+  client: Schema.Literals(["rest", "sdk", "auto"]).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed("rest" as const))
+  ).annotate({
+    description:
+      "rest: the REST API; sdk: the official npm package `snowpipe-streaming`, which you install beside the configuration file; auto: the package when it is installed"
+  }),
   compression: Schema.Literals(["auto", "zstd", "gzip"]).pipe(
     Schema.withDecodingDefaultKey(Effect.succeed("auto" as const))
   ).annotate({

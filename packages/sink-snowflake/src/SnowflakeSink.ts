@@ -31,6 +31,7 @@ import * as HistoryWindow from "./HistoryWindow.ts"
 import * as Identifier from "./Identifier.ts"
 import { type CopySpan, Merger } from "./Merger.ts"
 import * as MirrorWindow from "./MirrorWindow.ts"
+import * as SdkStreamingClient from "./SdkStreamingClient.ts"
 import { SnapshotLoader } from "./SnapshotLoader.ts"
 import * as Sql from "./SqlClient.ts"
 import * as Stage from "./Stage.ts"
@@ -333,7 +334,12 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
   const sql = yield* Sql.make(config, credentials, pipeline)
   yield* TableDdl.ensureHome(sql, database, schema)
   const state = StateTable.make(Sql.serving(sql, "state"), pipeline, database, schema)
-  const streaming = StreamingClient.make(config, credentials)
+  const { client: streaming, kind } = yield* SdkStreamingClient.choose(
+    StreamingClient.make(config, credentials),
+    config,
+    credentials,
+    { clientName: `etl-stream-${Layout.plainName(pipeline)}`, directory: context.directory }
+  )
   const channelTable = ChannelTable.make(Sql.serving(sql, "state"), pipeline, database, schema)
   const shared: Shared = {
     config,
@@ -345,7 +351,7 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
     staging: new StagingMemory(config.copy.memory),
     watcher: new CommitWatcher(streaming),
     writers: Semaphore.makeUnsafe(concurrentWriters),
-    compression: new Compression(config.streaming.compression),
+    compression: new Compression(kind === "sdk" ? "none" : config.streaming.compression),
     channelTable,
     sets: new Map(yield* channelTable.load),
     run: randomUUID(),
