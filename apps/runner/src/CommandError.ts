@@ -1,7 +1,7 @@
 /**
  * Why a command failed, in the form that people and scripts get: one message, a hint, an exit code.
  *
- * `code` is stable and for scripts: `Usage`, `ConfigurationInvalid`, `Internal`, `DrainTimeout`, `ResyncRefused`, or the reason of a connector's error.
+ * `code` is stable and for scripts: `Usage`, `ConfigurationInvalid`, `Internal`, `DrainTimeout`, `ResyncRefused`, `NoDeadLetters`, or the reason of a connector's error.
  */
 import * as Connector from "@etl-stream/core/ConnectorError"
 import * as Cause from "effect/Cause"
@@ -12,7 +12,7 @@ import type { Redaction } from "./Redaction.ts"
 
 export class CommandError extends Schema.TaggedError<CommandError>("@etl-stream/runner/CommandError")("CommandError", {
   code: Schema.Union([
-    Schema.Literals(["Usage", "ConfigurationInvalid", "Internal", "DrainTimeout", "ResyncRefused"]),
+    Schema.Literals(["Usage", "ConfigurationInvalid", "Internal", "DrainTimeout", "ResyncRefused", "NoDeadLetters"]),
     Connector.Reason
   ]),
   message: Schema.String,

@@ -2,7 +2,7 @@
  * Something that is wrong with a running pipeline and needs somebody, while the pipeline goes on: an alarm that stays until
  * what caused it is over.
  *
- * A source raises a condition under a name of its own (`publication-table-missing`, `heartbeat-late`), for one table or for all of it,
+ * A source or sink raises a condition under a name of its own (`publication-table-missing`, `heartbeat-late`), for one table or for all of it,
  * and clears it. Raising it again changes its text only. Conditions are in the pipeline's `Progress`, in the metric
  * `etl_stream.condition` (1 while raised, 0 after) and, once each way, in the log.
  */
@@ -31,7 +31,7 @@ export interface Raised extends Condition {
   readonly since: number
 }
 
-/** Where a source raises its conditions. */
+/** Where a source or sink raises its conditions. */
 export interface Conditions {
   readonly raise: (condition: Condition) => Effect.Effect<void>
   readonly clear: (name: string, table?: TableId) => Effect.Effect<void>

@@ -8,6 +8,7 @@ import type * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { ConnectorError } from "./ConnectorError.ts"
+import type { DeadLetters } from "./DeadLetterStore.ts"
 import type { Finding } from "./Finding.ts"
 import type { Notifier } from "./Notifier.ts"
 import type { Sink } from "./Sink.ts"
@@ -61,6 +62,11 @@ export interface Plugin<K extends Kind, A> {
     config: A,
     context: PluginContext
   ) => Effect.Effect<ReadonlyArray<Finding>, ConnectorError, Scope.Scope>
+  /** Sinks: the dead letters of a pipeline, for `etl-stream dlq`; undefined when none are kept. Changes nothing by itself. */
+  readonly deadLetters?: (
+    config: A,
+    context: PluginContext
+  ) => Effect.Effect<DeadLetters | undefined, ConnectorError, Scope.Scope>
 }
 
 type Definition<K extends Kind, A> = Omit<Plugin<K, A>, typeof PluginTypeId | "kind" | "apiVersion">

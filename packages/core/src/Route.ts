@@ -125,7 +125,7 @@ export const make = (options: Options): Routes => {
 
   const begin = Effect.fnUntraced(function*(schemas: ReadonlyArray<TableSchema>) {
     for (const schema of schemas) planned.set(schema, yield* transformed(schema))
-    yield* sink.begin([...planned.values()].filter((target) => target !== undefined))
+    yield* sink.begin([...planned.values()].filter((target) => target !== undefined), conditions)
   })
 
   const durable = (route: Route, opening: Opening) => (sequence: Sequence.Sequence): Effect.Effect<void> =>

@@ -9,6 +9,7 @@
  */
 import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import type { Conditions } from "./Condition.ts"
 import type { ConnectorError } from "./ConnectorError.ts"
 import type {
   Rows,
@@ -79,9 +80,9 @@ export interface Sink {
   /**
    * Called once per run before the first `open`, with all tables that the run begins with (as transforms leave them). What the
    * sink holds of this pipeline's other tables stops counting as a complete copy, because their changes aren't read from now on; it
-   * is not deleted.
+   * is not deleted. What needs somebody while the run goes on is raised in `conditions`.
    */
-  readonly begin: (tables: ReadonlyArray<TableSchema>) => Effect.Effect<void, ConnectorError>
+  readonly begin: (tables: ReadonlyArray<TableSchema>, conditions: Conditions) => Effect.Effect<void, ConnectorError>
   /**
    * Opens a table, creating what is missing, and fences an older writer. `durable` is to be called with the sequence of the
    * last change (rows or truncate) that can't be lost any more; calls may skip sequences but never go back. `failed` is to be called with an error of

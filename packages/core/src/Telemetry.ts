@@ -25,6 +25,7 @@ export const Names = {
   memoryUsed: "etl_stream.memory.used",
   tableStatus: "etl_stream.table.status",
   condition: "etl_stream.condition",
+  deadLetters: "etl_stream.dead_letters",
   quarantines: "etl_stream.table.quarantines"
 } as const
 
@@ -96,6 +97,13 @@ export const quarantines = counter(
   Names.quarantines,
   "{table}",
   "Tables that could not go on and were put in quarantine"
+)
+
+/** Values that went to the dead letters. */
+export const deadLetters = counter(
+  Names.deadLetters,
+  "{value}",
+  "Values that could not be written and were kept as dead letters"
 )
 
 /** Whether something needs somebody: 1 while a condition is raised, 0 after it was cleared. */

@@ -305,7 +305,7 @@ export class ChannelGroup {
     selection?: { readonly routes: Uint8Array; readonly channel: number }
   ): Effect.Effect<void, Failed> {
     return Effect.gen({ self: this }, function*() {
-      const { sql, stage } = this.shared
+      const { letters, sql, stage } = this.shared
       let from = 0
       while (from < batch.rows) {
         const tooLarge = yield* member.writer.write(batch, from, selection)
@@ -316,7 +316,8 @@ export class ChannelGroup {
           member.channel,
           batch,
           tooLarge.row,
-          this.options.outOfRange
+          this.options.outOfRange,
+          letters
         )
         yield* this.report
         from = tooLarge.row + 1

@@ -13,12 +13,14 @@ import type * as Semaphore from "effect/Semaphore"
 import { BatchSize, maxRequestBytes } from "./BatchSize.ts"
 import type { Channel } from "./Channel.ts"
 import type { Compression, Encoding } from "./Compression.ts"
+import type { DeadLetterWriter } from "./DeadLetterWriter.ts"
 import * as ErrorPolicy from "./ErrorPolicy.ts"
 import type { NdjsonEncoder, Selection } from "./NdjsonEncoder.ts"
 import * as StreamingErrors from "./StreamingErrors.ts"
 import type { StreamingFailure } from "./StreamingTransport.ts"
 import type { TableLayout } from "./TableLayout.ts"
 import * as TableOptions from "./TableOptions.ts"
+import type { Refusal } from "./ValueWriter.ts"
 import { Unwritable } from "./ValueWriter.ts"
 
 type Failed = ConnectorError.ConnectorError
@@ -30,6 +32,8 @@ export interface Shared {
   readonly compression: Compression
   /** Bounds how many channels encode and send at a time, and with that the memory for it. */
   readonly writers: Semaphore.Semaphore
+  /** Where refused values go; undefined: they are errors. */
+  readonly letters: DeadLetterWriter | undefined
 }
 
 interface Compressed {
@@ -55,8 +59,11 @@ export class ChannelWriter {
   private readonly encoder: NdjsonEncoder
   private readonly shared: Shared
   private readonly size = new BatchSize()
+  /** Refused values of the chunk that is being prepared. */
+  private readonly refused: Array<Refusal> | undefined
 
   constructor(channel: Channel, encoder: NdjsonEncoder, shared: Shared) {
+    this.refused = shared.letters === undefined ? undefined : []
     this.channel = channel
     this.encoder = encoder
     this.shared = shared
@@ -128,7 +135,10 @@ export class ChannelWriter {
       for (;;) {
         const target = limit
         const chunk = yield* Effect.try({
-          try: () => this.encoder.encode(batch, from, target, undefined, selection),
+          try: () => {
+            if (this.refused !== undefined) this.refused.length = 0
+            return this.encoder.encode(batch, from, target, this.refused, selection)
+          },
           catch: (cause) => this.unwritable(cause)
         })
         const { first, last, rows } = chunk
@@ -138,6 +148,10 @@ export class ChannelWriter {
         const rawBytes = chunk.bytes.length
         const { body, encoding } = yield* this.shared.compression.compress(chunk.bytes)
         if (body.length <= (single ? maxRequestBytes : this.size.requestBytes)) {
+          // Before the rows that lack these values can become durable.
+          if (this.refused !== undefined) {
+            yield* this.shared.letters?.keep(this.layout, batch, this.refused) ?? Effect.void
+          }
           this.size.compressed(rawBytes, body.length)
           return { body, encoding, rawBytes, rows, first, last }
         }
@@ -198,6 +212,6 @@ export const unwritable = (layout: TableLayout, { column, message }: Unwritable)
     `The column ${column} of ${layout.id} ${message}`,
     `Give the column a type that holds it (${
       TableOptions.path(layout.id, "columns", "<column>", "type")
-    }: VARCHAR takes everything), set the sink's outOfRange to null or clamp, or change the value at the source.`,
+    }: VARCHAR takes everything), set the sink's outOfRange to null or clamp, let it keep such values as dead letters (deadLetters), or change the value at the source.`,
     { table: layout.id }
   )

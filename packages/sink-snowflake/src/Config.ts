@@ -8,6 +8,7 @@ import { parseTableId, tableId } from "@etl-stream/core/TableSchema"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import { DeadLetterConfig } from "./DeadLetterConfig.ts"
 import * as SchemaPolicies from "./SchemaPolicies.ts"
 import * as TypeOverride from "./TypeOverride.ts"
 
@@ -185,6 +186,10 @@ export const Config = Schema.Struct({
   ).annotate({
     description:
       "Values that Snowflake's type can't hold (infinite or BC dates, years above 9999, 24:00, NaN in NUMBER): fail, write NULL, or the nearest value (NULL where there is none). In key columns they always fail"
+  }),
+  deadLetters: Schema.optionalKey(DeadLetterConfig).annotate({
+    description:
+      "Where values are kept that can't be written (out of range, too long, would be rounded), their rows being written with NULL instead. Absent: such a value stops its table. See dead-letters.md"
   }),
   connections: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 16 })).pipe(
     Schema.withDecodingDefaultKey(Effect.succeed(2))

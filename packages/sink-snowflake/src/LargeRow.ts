@@ -14,6 +14,7 @@ import * as Effect from "effect/Effect"
 import type { Channel } from "./Channel.ts"
 import { unwritable } from "./ChannelWriter.ts"
 import type { OutOfRange } from "./Config.ts"
+import type { DeadLetterWriter } from "./DeadLetterWriter.ts"
 import { failure } from "./ErrorPolicy.ts"
 import { literal, quote } from "./Identifier.ts"
 import * as ParquetEncoder from "./ParquetEncoder.ts"
@@ -21,6 +22,7 @@ import * as ParquetFile from "./ParquetFile.ts"
 import type { SqlClient } from "./SqlClient.ts"
 import type { Stage } from "./Stage.ts"
 import { Metadata, sqlName } from "./TableLayout.ts"
+import type { Refusal } from "./ValueWriter.ts"
 
 /** Brings row `row` of `batch` into the journal; it is committed on return. */
 export const write = Effect.fn("LargeRow.write")(function*(
@@ -29,7 +31,8 @@ export const write = Effect.fn("LargeRow.write")(function*(
   channel: Channel,
   batch: ChangeBatch.ChangeBatch,
   row: number,
-  policy: OutOfRange
+  policy: OutOfRange,
+  letters: DeadLetterWriter | undefined
 ): Effect.fn.Return<Sequence.Sequence, ConnectorError.ConnectorError> {
   const { layout } = channel
   const sequence = sequenceAt(batch.records, row)
@@ -37,10 +40,12 @@ export const write = Effect.fn("LargeRow.write")(function*(
   yield* channel.settled
   const folder = stage.folder(layout, text.replace("/", "_"))
   const single = { ...batch, records: batch.records.slice(row, row + 1), rows: 1, first: sequence, last: sequence }
-  const content = yield* ParquetEncoder.encode(layout, single, "journal", policy).pipe(
-    Effect.mapError((error) => unwritable(layout, error)),
-    Effect.flatMap(ParquetFile.of)
+  const refused: Array<Refusal> | undefined = letters === undefined ? undefined : []
+  const table = yield* ParquetEncoder.encode(layout, single, "journal", policy, 0, refused).pipe(
+    Effect.mapError((error) => unwritable(layout, error))
   )
+  yield* letters?.keep(layout, single, refused ?? []) ?? Effect.void
+  const content = yield* ParquetFile.of(table)
   yield* stage.upload(layout, folder, "row.parquet", content)
   const counting = {
     what: `Looking for a large row of ${layout.id}`,

@@ -27,6 +27,7 @@ import type { Chunks } from "./ChunkTable.ts"
 import type { Config, OutOfRange } from "./Config.ts"
 import type { Identity, OpenChunk, StagedFile } from "./CopyProgress.ts"
 import { copyFiles, CopyProgress } from "./CopyProgress.ts"
+import type { DeadLetterWriter } from "./DeadLetterWriter.ts"
 import { failure } from "./ErrorPolicy.ts"
 import { literal, quote } from "./Identifier.ts"
 import * as ParquetEncoder from "./ParquetEncoder.ts"
@@ -37,6 +38,7 @@ import type { StagingMemory } from "./StagingMemory.ts"
 import type { Finished, StateTable, Unfinished } from "./StateTable.ts"
 import type { TableLayout } from "./TableLayout.ts"
 import { Metadata, sqlName } from "./TableLayout.ts"
+import type { Refusal } from "./ValueWriter.ts"
 
 type Failed = ConnectorError.ConnectorError
 
@@ -79,6 +81,7 @@ export class SnapshotLoader {
   private copy: CopyProgress | undefined
   /** What an earlier run left unfinished, until a copy begins. */
   private left: Unfinished | undefined
+  private readonly letters: DeadLetterWriter | undefined
 
   constructor(
     sql: SqlClient,
@@ -88,7 +91,8 @@ export class SnapshotLoader {
     memory: StagingMemory,
     scope: Scope.Scope,
     layout: TableLayout,
-    left: Unfinished | undefined
+    left: Unfinished | undefined,
+    letters: DeadLetterWriter | undefined
   ) {
     this.sql = sql
     this.state = state
@@ -101,6 +105,7 @@ export class SnapshotLoader {
     this.scope = scope
     this.layout = layout
     this.left = left
+    this.letters = letters
   }
 
   /** Whether a copy is under way in this run. */
@@ -254,9 +259,12 @@ export class SnapshotLoader {
     return Effect.gen({ self: this }, function*() {
       const { layout } = this
       const purpose = layout.mode === "mirror" ? "target" : "journal"
-      const table = yield* ParquetEncoder.encode(layout, piece, purpose, this.policy, copy.staged + 1).pipe(
+      const refused: Array<Refusal> | undefined = this.letters === undefined ? undefined : []
+      const table = yield* ParquetEncoder.encode(layout, piece, purpose, this.policy, copy.staged + 1, refused).pipe(
         Effect.mapError((error) => unwritable(layout, error))
       )
+      // Before the rows that lack these values can become durable.
+      yield* this.letters?.keep(layout, piece, refused ?? []) ?? Effect.void
       const file = chunk.file ?? (yield* ParquetFile.make(this.groupBytes))
       chunk.file = file
       const before = file.bytes

@@ -25,6 +25,7 @@ import { Compression } from "./Compression.ts"
 import type { Config } from "./Config.ts"
 import * as Credentials from "./Credentials.ts"
 import * as CurrentView from "./CurrentView.ts"
+import { DeadLetterWriter, storeOf } from "./DeadLetterWriter.ts"
 import { failure } from "./ErrorPolicy.ts"
 import * as HistoryCopy from "./HistoryCopy.ts"
 import * as HistoryWindow from "./HistoryWindow.ts"
@@ -222,7 +223,8 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     shared.staging,
     yield* Effect.scope,
     Layout.forCopy(layout),
-    left
+    left,
+    shared.letters
   )
   yield* Effect.addFinalizer(() => loader.abandon)
   const open: OpenTable = { id: layout.id, merger, committed: () => channels.committed }
@@ -341,6 +343,7 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
     { clientName: `etl-stream-${Layout.plainName(pipeline)}`, directory: context.directory }
   )
   const channelTable = ChannelTable.make(Sql.serving(sql, "state"), pipeline, database, schema)
+  const store = storeOf(config, context, sql)
   const shared: Shared = {
     config,
     pipeline,
@@ -356,7 +359,8 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
     sets: new Map(yield* channelTable.load),
     run: randomUUID(),
     states: new Map(yield* state.load),
-    tables: new Set()
+    tables: new Set(),
+    letters: store === undefined ? undefined : new DeadLetterWriter(pipeline, store)
   }
   /** Each table merges at its own pace: a slow merge delays no other table. */
   const merging = Effect.gen(function*() {
@@ -381,7 +385,10 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
     })
   )
   return {
-    begin: (tables) => begin(shared, tables),
+    begin: (tables, conditions) => {
+      if (shared.letters !== undefined) shared.letters.conditions = conditions
+      return begin(shared, tables)
+    },
     open: (table, durable) => openTable(shared, table, durable),
     run: Effect.raceFirst(shared.watcher.run, merging),
     settle: mergeAll

@@ -97,6 +97,26 @@ export const make = (
   table: TableSchema
 ): Effect.Effect<TableLayout, ConnectorError.ConnectorError> => {
   const id = tableId(table.table)
+  const unknown = [...TableOptions.of(config, id).types.keys()].filter((name) =>
+    !table.columns.some((column) => column.name === name)
+  )
+  const layout = of(config, pipeline, table)
+  // A column may also be dropped at the source: that must not stop its table.
+  return unknown.length === 0 ? layout : Effect.andThen(
+    Effect.logWarning("The sink's options name columns that a table doesn't have").pipe(
+      Effect.annotateLogs({ table: id, columns: unknown, option: TableOptions.path(id, "columns") })
+    ),
+    layout
+  )
+}
+
+/** As `make`, of a table that need not have all of its columns. */
+export const of = (
+  config: Config,
+  pipeline: string,
+  table: TableSchema
+): Effect.Effect<TableLayout, ConnectorError.ConnectorError> => {
+  const id = tableId(table.table)
   const { mode, types } = TableOptions.of(config, id)
   const unsupported = (message: string, hint: string) =>
     Effect.fail(failure("Unsupported", message, hint, { table: id }))
@@ -175,14 +195,7 @@ export const make = (
     keyless: mode === "mirror" && table.identity._tag === "Full",
     channel: `ETL_STREAM_${plainName(pipeline)}`
   }
-  const unknown = [...types.keys()].filter((name) => !table.columns.some((column) => column.name === name))
-  // A column may also be dropped at the source: that must not stop its table.
-  return unknown.length === 0 ? Effect.succeed(layout) : Effect.as(
-    Effect.logWarning("The sink's options name columns that a table doesn't have").pipe(
-      Effect.annotateLogs({ table: id, columns: unknown, option: TableOptions.path(id, "columns") })
-    ),
-    layout
-  )
+  return Effect.succeed(layout)
 }
 
 const rowKeyType = "VARCHAR(64)"

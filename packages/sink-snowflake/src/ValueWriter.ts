@@ -39,9 +39,9 @@ export interface Policy {
   readonly refuse: (refusal: Refusal) => void
 }
 
-/** Whether a row's values are used: those of rows that leave a mirror aren't. */
+/** Whether a row's values are used: only a changelog keeps those of rows that leave. */
 export const mattering = ({ mode }: TableLayout, operations: Uint8Array) => (row: number): boolean =>
-  mode !== "mirror" || (operations[row] !== Operation.Delete && operations[row] !== Operation.KeyChangeOld)
+  mode === "changelog" || (operations[row] !== Operation.Delete && operations[row] !== Operation.KeyChangeOld)
 
 /** Notes refusals in `into`; without it they are thrown. `matters` says whether a row's values are used at all. */
 export const policy = (

@@ -3,6 +3,7 @@
  */
 import * as Plugin from "@etl-stream/core/Plugin"
 import { Config } from "./Config.ts"
+import * as DeadLetterReplay from "./DeadLetterReplay.ts"
 import * as Doctor from "./Doctor.ts"
 import * as ErrorPolicy from "./ErrorPolicy.ts"
 import * as SnowflakeSink from "./SnowflakeSink.ts"
@@ -15,7 +16,8 @@ export const plugin = Plugin.sink({
     "Mirrors tables into Snowflake, or keeps a changelog there: Snowpipe Streaming, COPY and MERGE, exactly once",
   config: Config,
   make: SnowflakeSink.make,
-  check: Doctor.check
+  check: Doctor.check,
+  deadLetters: DeadLetterReplay.make
 })
 
 export * as SnowflakeConfig from "./Config.ts"

@@ -2,6 +2,7 @@
  * A local Snowflake for tests, and the sink against it.
  */
 import type * as ChangeBatch from "@etl-stream/core/ChangeBatch"
+import type * as Condition from "@etl-stream/core/Condition"
 import type * as Element from "@etl-stream/core/Element"
 import * as Sequence from "@etl-stream/core/Sequence"
 import type { Sink, TableWriter } from "@etl-stream/core/Sink"
@@ -163,6 +164,18 @@ export const run = Effect.fnUntraced(function*(local: Local, more: object = {}, 
   })
   const running: Running = { sink, open, failure }
   return running
+})
+
+/** Conditions that are kept in `raised`. */
+export const conditions = (raised: Map<string, Condition.Condition> = new Map()): Condition.Conditions => ({
+  raise: (condition) =>
+    Effect.sync(() => {
+      raised.set(`${condition.name} ${condition.table ?? ""}`, condition)
+    }),
+  clear: (name, table) =>
+    Effect.sync(() => {
+      raised.delete(`${name} ${table ?? ""}`)
+    })
 })
 
 /** Makes Snowflake forget a pipeline's channel of a journal. */

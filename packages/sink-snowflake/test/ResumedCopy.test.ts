@@ -300,7 +300,7 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("A resumed 
       assert.strictEqual((yield* position).copying?.rows, 5)
       yield* Effect.scoped(Effect.gen(function*() {
         const running = yield* Local.run(local, eager, "voided")
-        yield* running.sink.begin([named("other")])
+        yield* running.sink.begin([named("other")], Local.conditions())
       }))
       assert.deepStrictEqual(yield* position, nothing)
       yield* begun("plan")

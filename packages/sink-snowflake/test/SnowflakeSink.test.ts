@@ -420,7 +420,7 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("SnowflakeS
         Effect.scoped(Effect.gen(function*() {
           const running = yield* Local.run(local, { schema: pipeline }, pipeline)
           yield* local.clearStatements
-          yield* running.sink.begin(tables)
+          yield* running.sink.begin(tables, Local.conditions())
           const statements = (yield* local.statements).length
           const positions: Array<bigint | undefined> = []
           for (const of of tables) {

@@ -5,15 +5,16 @@
  * follows the answers there.
  */
 import * as ResyncRequest from "@etl-stream/core/ResyncRequest"
-import { parseTableId, type TableId, tableId } from "@etl-stream/core/TableSchema"
+import type { TableId } from "@etl-stream/core/TableSchema"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { CommandError, fromConnector, internal, redacted, usage } from "../CommandError.ts"
+import * as Choice from "../Choice.ts"
+import { CommandError, fromConnector, internal, redacted } from "../CommandError.ts"
 import * as Configuration from "../Configuration.ts"
 import { ExitCode } from "../ExitCode.ts"
 import type { Result } from "../Output.ts"
-import { closest, enumerate } from "../Suggestion.ts"
+import { enumerate } from "../Suggestion.ts"
 import * as Supervisor from "../Supervisor.ts"
 
 /** What can be waited for: that the copies have begun, or that they are complete. */
@@ -32,40 +33,6 @@ const lookEvery = Duration.millis(200)
 
 /** After this time without an answer, people are told what may be missing. */
 const patience = Duration.seconds(5)
-
-const choosePipeline = (
-  { pipelines }: Configuration.Configuration,
-  wanted: string | undefined
-): Effect.Effect<string, CommandError> => {
-  const names = pipelines.map(({ name }) => name)
-  const listed = enumerate(names.map((name) => `\`${name}\``), "or")
-  if (wanted !== undefined) {
-    if (names.includes(wanted)) return Effect.succeed(wanted)
-    const meant = closest(wanted, names)
-    return Effect.fail(
-      usage(
-        `There is no pipeline ${wanted}`,
-        meant === undefined ? `The file has ${listed}.` : `Did you mean \`${meant}\`?`
-      )
-    )
-  }
-  const [only, ...others] = names
-  return only !== undefined && others.length === 0
-    ? Effect.succeed(only)
-    : Effect.fail(usage("The file has several pipelines", `Say which one with \`--pipeline\`: ${listed}.`))
-}
-
-const tableOf = (text: string): Effect.Effect<TableId, CommandError> => {
-  const name = parseTableId(text)
-  return name === undefined
-    ? Effect.fail(
-      usage(
-        `${text} is not a table's name`,
-        "Write it as `schema.name`, as the source spells it; a part with a dot or a quote goes in double quotes: 'public.\"odd.name\"'."
-      )
-    )
-    : Effect.succeed(tableId(name))
-}
 
 const lost = new CommandError({
   code: "Missing",
@@ -123,8 +90,8 @@ const whatHappens = (pipeline: string, tables: ReadonlyArray<TableId>, wait: Wai
 export const resync = Effect.fn("Resync.resync")(function*(options: Options): Effect.fn.Return<Result, CommandError> {
   const configuration = yield* Configuration.load(options.file, { environment: process.env, offline: false })
   if (configuration === undefined) return yield* internal("Loading the configuration", undefined)
-  const pipeline = yield* choosePipeline(configuration, options.pipeline)
-  const tables = yield* Effect.forEach(options.tables, tableOf)
+  const pipeline = (yield* Choice.pipeline(configuration, options.pipeline)).name
+  const tables = yield* Effect.forEach(options.tables, Choice.table)
   const { wait } = options
   return yield* Effect.gen(function*() {
     const state = yield* Supervisor.makeState(configuration)
