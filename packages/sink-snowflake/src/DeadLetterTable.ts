@@ -126,6 +126,10 @@ export const make = (sql: SqlClient, database: string, schema: string, limit: nu
     return added
   })
 
+  /** What is read of a table that was never made. */
+  const orNone = <A>(read: Effect.Effect<A, Failed>, none: A): Effect.Effect<A, Failed> =>
+    read.pipe(Effect.catch((error) => error.reason === "Missing" ? Effect.succeed(none) : Effect.fail(error)))
+
   const page = ({ column, pipeline, table: id }: Selection, after: string) =>
     Effect.flatMap(
       sql.execute({
@@ -149,33 +153,34 @@ export const make = (sql: SqlClient, database: string, schema: string, limit: nu
         )
       ),
     list: (selection) =>
-      Stream.unwrap(Effect.as(
-        create,
-        Stream.paginate(
-          "",
-          (after: string) =>
-            Effect.map(page(selection, after), (rows) =>
+      Stream.paginate(
+        "",
+        (after: string) =>
+          Effect.map(
+            orNone(page(selection, after), []),
+            (rows) =>
               [
                 rows.map(({ LETTER }) => LETTER),
                 rows.length < pageLetters ? Option.none<string>() : Option.fromNullishOr(rows.at(-1)?.ID)
-              ] as const)
-        )
-      )),
+              ] as const
+          )
+      ),
     get: (pipeline, id) =>
-      Effect.andThen(
-        create,
+      orNone(
         Effect.flatMap(
           sql.execute({
             what: "Reading a dead letter",
             sql: `SELECT "ID", "LETTER" FROM ${table} WHERE ${of(pipeline)} AND "ID" = ${literal(id)}`
           }),
           ({ rows }) =>
-            rows[0] === undefined ? Effect.succeed(undefined) : Effect.map(decode(Row, rows[0]), ({ LETTER }) => LETTER)
-        )
+            rows[0] === undefined
+              ? Effect.succeed(undefined)
+              : Effect.map(decode(Row, rows[0]), ({ LETTER }): DeadLetter | undefined => LETTER)
+        ),
+        undefined
       ),
     remove: (given) =>
       exclusive.withPermits(1)(Effect.gen(function*() {
-        yield* create
         for (let from = 0; from < given.length; from += 1000) {
           const letters = given.slice(from, from + 1000)
           yield* sql.execute({

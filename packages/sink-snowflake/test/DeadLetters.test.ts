@@ -76,6 +76,9 @@ describe("Dead letters", () => {
         const table = keyed("mixed")
         const raised = new Map<string, Condition.Condition>()
         const config = options(deadLetters, "mixed")
+        const before = yield* office(local, config)
+        assert.deepStrictEqual(yield* all(before, "mixed"), [])
+        assert.isUndefined(yield* before.store.get("shop", "none"))
         yield* Effect.scoped(Effect.gen(function*() {
           const running = yield* Local.run(local, config)
           yield* running.sink.begin([table], Local.conditions(raised))

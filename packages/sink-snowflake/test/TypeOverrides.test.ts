@@ -330,6 +330,39 @@ describe("TypeOverride", () => {
       }
     }).pipe(Effect.scoped))
 
+  it.live("takes in a longer column what is too long for one without a length, whole", () =>
+    Effect.gen(function*() {
+      const local = yield* Local.start()
+      const long = Batches.table("long", { id: { _tag: "Int64" }, body: text, bytes: { _tag: "Binary" } }, {
+        _tag: "Key",
+        columns: [0]
+      })
+      const body = "ab".repeat(8_388_609)
+      const bytes = Buffer.alloc(8_388_609, 7)
+      const row = (op: Operation, id: bigint, at: bigint) =>
+        Batches.batch(long, [{ op, sequence: Sequence.make(at, 0n), values: [id, body, bytes] }])
+      const refusing = yield* Local.run(local, { schema: "REFUSING" }, "refusing")
+      const refused = yield* refusing.open(long)
+      const error = yield* Effect.flip(refused.rows(row(Operation.Insert, 1n, 20n)))
+      assert.include(String(error), "BODY")
+      assert.include(String(error), "16777216 characters")
+      const running = yield* Local.run(local, {
+        tables: {
+          "public.long": { columns: { body: { type: "VARCHAR(134217728)" }, bytes: { type: "BINARY(67108864)" } } }
+        }
+      })
+      const opened = yield* running.open(long)
+      yield* Local.copy(opened, long, 10n, [row(Operation.Read, 1n, 10n)])
+      yield* opened.rows(row(Operation.Insert, 2n, 20n))
+      yield* opened.durable(Sequence.make(20n, 0n))
+      yield* running.sink.settle
+      const found = yield* local.query(
+        `SELECT "ID"::VARCHAR AS "ID", LENGTH("BODY")::VARCHAR AS "BODY", LENGTH("BYTES")::VARCHAR AS "BYTES" FROM RAW.SHOP.LONG ORDER BY 1`
+      )
+      const whole = { BODY: String(body.length), BYTES: String(bytes.length) }
+      assert.deepStrictEqual(found, [{ ID: "1", ...whole }, { ID: "2", ...whole }])
+    }).pipe(Effect.scoped))
+
   it.live("holds for the copy, the stream, the merge and changelogs, and nothing is rounded", () =>
     Effect.gen(function*() {
       const local = yield* Local.start()
