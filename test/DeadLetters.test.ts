@@ -95,7 +95,6 @@ describe("values that Snowflake can't hold", () => {
         ])
         const left = yield* dlq(landscape, mended, "show")
         assert.deepStrictEqual(left.lines.map(({ operation, row }) => [operation, row]), [["read", "[\"2\"]"]])
-        assert.strictEqual((yield* dlq(landscape, mended, "drop")).code, 2)
         assert.strictEqual((yield* dlq(landscape, mended, "drop", String(left.lines[0]?.["id"]))).code, 0)
         assert.deepStrictEqual((yield* dlq(landscape, mended, "ls")).lines[0]?.["deadLetters"], [])
         yield* again.kill("SIGTERM")
@@ -104,6 +103,6 @@ describe("values that Snowflake can't hold", () => {
         assert.include(log, "dead-letters")
         for (const value of ["too long", "secret-", "0044-03-15"]) assert.notInclude(log, value)
       }),
-    120_000
+    240_000
   )
 })

@@ -23,6 +23,7 @@ import type { Config } from "./Config.ts"
 import * as Credentials from "./Credentials.ts"
 import { storeOf } from "./DeadLetterWriter.ts"
 import { failure } from "./ErrorPolicy.ts"
+import { describe } from "./ExistingTable.ts"
 import * as Identifier from "./Identifier.ts"
 import { literal, quote } from "./Identifier.ts"
 import * as SourceText from "./SourceText.ts"
@@ -32,6 +33,7 @@ import * as StateTable from "./StateTable.ts"
 import type { ColumnLayout, TableLayout } from "./TableLayout.ts"
 import * as Layout from "./TableLayout.ts"
 import { Metadata, sqlName } from "./TableLayout.ts"
+import * as TypeMapping from "./TypeMapping.ts"
 import type { Refusal } from "./ValueWriter.ts"
 import * as ValueWriter from "./ValueWriter.ts"
 
@@ -112,8 +114,8 @@ export const replay = (
     const batch = batchOf(letter)
     if (batch === undefined) return yield* unreadable(letter)
     const layout = yield* Layout.of(config, pipeline, batch.table)
-    const column = layout.columns.at(-1)
-    if (column === undefined) return yield* unreadable(letter)
+    const wanted = layout.columns.at(-1)
+    if (wanted === undefined) return yield* unreadable(letter)
     const known = (yield* state.load).get(letter.table)
     if (known?.copied === undefined) {
       return {
@@ -134,6 +136,22 @@ export const replay = (
     if (conditions === undefined) {
       return unclear("a copied row of a table without a key can't be told from others", again)
     }
+    const target = sqlName(layout.target)
+    const existing = (yield* describe(sql, layout.target, letter.table))?.columns.get(letter.column.target)
+    if (existing === undefined) {
+      return unclear(`${target} has no column ${letter.column.target} any more`, "Drop the letter if nobody misses it.")
+    }
+    // Under some policies a column is text, whatever its type at the source is.
+    const column = TypeMapping.isText(existing.type) && !wanted.target.startsWith("VARCHAR")
+      ? { ...wanted, ...TypeMapping.asText(wanted.type) }
+      : wanted
+    if (TypeMapping.compare(existing.type, column.target) !== "fits") {
+      return {
+        _tag: "Refused",
+        why: `the column ${letter.column.target} of ${target} still is ${existing.type}`,
+        hint: "Start the pipeline with the changed configuration, which alters the column, and replay the letter again."
+      }
+    }
     const refused: Array<Refusal> = []
     const policy = ValueWriter.policy(config.outOfRange, refused)
     const value = fileText(column, batch, policy)
@@ -141,7 +159,7 @@ export const replay = (
     if (refusal !== undefined) {
       return {
         _tag: "Refused",
-        why: `the column ${column.name} ${refusal.why}`,
+        why: `the column ${letter.column.target} ${refusal.why}`,
         hint: "Give the column a type that holds the value, or set outOfRange, and replay it again."
       }
     }
@@ -152,7 +170,6 @@ export const replay = (
         `${value === undefined ? "NULL" : column.fromFile(`b."V"`, false)} AS "V"`
       ].join(", ")
     } FROM (SELECT ${[...keys.map((_, index) => `? AS "K${index}"`), `? AS "V"`].join(", ")}) AS b`
-    const target = sqlName(layout.target)
     const name = quote(letter.column.target)
     const sequence = quote(Metadata.sequence)
     const binds = [...keys, value ?? ""]

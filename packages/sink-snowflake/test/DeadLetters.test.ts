@@ -9,7 +9,9 @@ import type { DeadLetters, Replayed } from "@etl-stream/core/DeadLetterStore"
 import * as LogicalType from "@etl-stream/core/LogicalType"
 import * as Sequence from "@etl-stream/core/Sequence"
 import type { TableSchema } from "@etl-stream/core/TableSchema"
+import * as Telemetry from "@etl-stream/core/Telemetry"
 import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
 import * as Stream from "effect/Stream"
 import * as fc from "fast-check"
 import * as DeadLetterReplay from "../src/DeadLetterReplay.ts"
@@ -76,6 +78,16 @@ describe("Dead letters", () => {
         const table = keyed("mixed")
         const raised = new Map<string, Condition.Condition>()
         const config = options(deadLetters, "mixed")
+        const counted = Effect.map(
+          Metric.value(
+            Metric.withAttributes(Telemetry.deadLetters, {
+              [Telemetry.Attributes.pipeline]: "shop",
+              [Telemetry.Attributes.table]: "public.mixed"
+            })
+          ),
+          ({ count }) => count
+        )
+        const already = yield* counted
         const before = yield* office(local, config)
         assert.deepStrictEqual(yield* all(before, "mixed"), [])
         assert.isUndefined(yield* before.store.get("shop", "none"))
@@ -109,6 +121,7 @@ describe("Dead letters", () => {
           yield* opened.durable(at(20, 11))
           yield* running.sink.settle
         }))
+        assert.strictEqual(yield* counted, already + 12)
         const condition = raised.get("dead-letters public.mixed")
         assert.strictEqual(condition?.severity, "warning")
         assert.notInclude(JSON.stringify(condition), "too long")
@@ -158,6 +171,12 @@ describe("Dead letters", () => {
         }))
         // The column gets a longer type, and dates become the nearest.
         const mended = { ...options(deadLetters, "mixed", "VARCHAR(100)"), outOfRange: "clamp" }
+        // Until the pipeline has altered the column it holds no more than before.
+        yield* Effect.scoped(Effect.gen(function*() {
+          const letters = yield* office(local, mended)
+          const codes = (yield* all(letters, "mixed")).filter(({ column }) => column.name === "code")
+          assert.deepStrictEqual([...new Set(yield* replayAll(letters, codes))], ["Refused"])
+        }))
         yield* Effect.scoped(Effect.gen(function*() {
           const running = yield* Local.run(local, mended)
           yield* running.open(table)
@@ -195,6 +214,11 @@ describe("Dead letters", () => {
           assert.deepStrictEqual(yield* letters.store.get("shop", left?.id ?? ""), left)
           assert.isUndefined(yield* letters.store.get("shop", "none"))
         }))
+        const other = yield* office(local, mended)
+        yield* local.query("ALTER TABLE RAW.SHOP.MIXED RENAME COLUMN CODE TO MOVED")
+        const gone = yield* all(other, "mixed")
+        assert.deepStrictEqual(yield* replayAll(other, gone), gone.map(() => "Unclear"))
+        yield* local.query("ALTER TABLE RAW.SHOP.MIXED RENAME COLUMN MOVED TO CODE")
         assert.deepStrictEqual(yield* rowsOf(local, "mixed"), [
           ["1", null, "1970-01-01", "ok", "a"],
           ["2", "1.50", "9999-12-31", "too long", "b"],
