@@ -48,10 +48,22 @@ const Merge = Schema.Struct({
     description:
       "How often changes are merged into the target tables, when there are any; each merge uses the warehouse"
   }),
+  by: Schema.Literals(["runner", "task"]).pipe(Schema.withDecodingDefaultKey(Effect.succeed("runner" as const)))
+    .annotate({
+      description:
+        "Who merges: the runner, or for each table with a key a task in Snowflake, which the sink makes and keeps (`every` is then 10 seconds at least, and `minRows` doesn't count)"
+    }),
+  taskWarehouse: Schema.optionalKey(Schema.NonEmptyString).annotate({
+    description: "Warehouse of the tasks; when absent they are serverless"
+  }),
   minRows: Schema.Int.check(Schema.isGreaterThan(0)).pipe(Schema.withDecodingDefaultKey(Effect.succeed(1))).annotate({
     description: "A merge waits for this many changes of a table, but not longer than ten times `every`"
   })
-})
+}).check(Schema.makeFilter(({ by, every }) =>
+  by === "task" && Duration.toMillis(every) < 10_000
+    ? { path: ["every"], issue: "must be 10 seconds or more when `by` is task" }
+    : undefined
+))
 
 const Journal = Schema.Struct({
   retention: Schema.DurationFromString.pipe(Schema.withDecodingDefaultKey(Effect.succeed("1 day"))).annotate({

@@ -13,6 +13,7 @@
  */
 import { literal, quote } from "./Identifier.ts"
 import type { Window } from "./JournalWindow.ts"
+import { bound } from "./JournalWindow.ts"
 import * as MergeStatement from "./MergeStatement.ts"
 import type { ColumnLayout, TableLayout } from "./TableLayout.ts"
 import { Metadata, sqlName } from "./TableLayout.ts"
@@ -193,7 +194,7 @@ export const truncates = (layout: TableLayout, window: Window): string =>
 /** What a truncate does to the versions that are open: those of its own transaction go, the others end. */
 export const truncate = (layout: TableLayout, window: Window, truncated: string): ReadonlyArray<string> => {
   const target = sqlName(layout.target)
-  const of = literal(truncated)
+  const of = bound(truncated)
   const hit = `${validTo} IS NULL AND ${sequence} <= ${of}`
   const time = `(SELECT MAX(${commitTime}) FROM ${sqlName(layout.journal)} WHERE ${sequence} = ${of})`
   return [

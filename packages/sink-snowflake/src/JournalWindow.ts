@@ -5,6 +5,7 @@
  */
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import type * as Effect from "effect/Effect"
+import { literal } from "./Identifier.ts"
 import type { Session } from "./SqlClient.ts"
 import type { TableLayout } from "./TableLayout.ts"
 
@@ -15,6 +16,9 @@ export interface Window {
   /** Between its beginning and its latest snapshot: the table's copy, while the target may hold rows of snapshots after the window's beginning. */
   readonly amidCopy: { readonly after: string; readonly upTo: string } | undefined
 }
+
+/** A window's bound as SQL. In the body of a task it is a variable, `:merged`, which no sequence looks like. */
+export const bound = (sequence: string): string => sequence.startsWith(":") ? sequence : literal(sequence)
 
 /** What a window holds. */
 export interface Contents {

@@ -18,6 +18,7 @@
  */
 import { literal, quote } from "./Identifier.ts"
 import type { Contents, Window } from "./JournalWindow.ts"
+import { bound } from "./JournalWindow.ts"
 import type { ColumnLayout, ObjectName, TableLayout } from "./TableLayout.ts"
 import { Metadata, sqlName } from "./TableLayout.ts"
 
@@ -44,7 +45,7 @@ export const births = "('insert', 'read', 'key_new')"
 export const deaths = "('delete', 'key_old')"
 
 export const within = (window: Window): string =>
-  `${sequence} > ${literal(window.after)} AND ${sequence} <= ${literal(window.upTo)}`
+  `${sequence} > ${bound(window.after)} AND ${sequence} <= ${bound(window.upTo)}`
 
 /** One row that says what the window holds (columns as in `Contents`). */
 export const inspect = (layout: TableLayout, window: Window): string =>
@@ -233,7 +234,7 @@ export const merge = (
 
 /** Empties the target of what was there at `truncated`; DELETE, because TRUNCATE would end the transaction. */
 export const empty = (layout: TableLayout, window: Window, truncated: string): string =>
-  `DELETE FROM ${sqlName(layout.target)}${window.amidCopy ? ` WHERE ${sequence} <= ${literal(truncated)}` : ""}`
+  `DELETE FROM ${sqlName(layout.target)}${window.amidCopy ? ` WHERE ${sequence} <= ${bound(truncated)}` : ""}`
 
 const sign = (alias: string): string => `IFF(${alias}.${op} IN ${births}, 1, -1)`
 

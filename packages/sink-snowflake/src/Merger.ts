@@ -6,6 +6,7 @@
  * ends with the new position in the state table, on the condition that the old one is still there.
  */
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
+import { isRetryable } from "@etl-stream/core/ConnectorError"
 import type { SequenceText } from "@etl-stream/core/Sequence"
 import * as Sequence from "@etl-stream/core/Sequence"
 import * as Clock from "effect/Clock"
@@ -18,6 +19,7 @@ import type { Config } from "./Config.ts"
 import { failure } from "./ErrorPolicy.ts"
 import type { Contents, Window, WindowApplier } from "./JournalWindow.ts"
 import * as MergeStatement from "./MergeStatement.ts"
+import type { MergeTask } from "./MergeTask.ts"
 import type { SqlClient } from "./SqlClient.ts"
 import type { Finished, StateTable } from "./StateTable.ts"
 import { mergedByCopy } from "./StateTable.ts"
@@ -45,6 +47,7 @@ export class Merger {
   private readonly state: StateTable
   private readonly config: Config
   private readonly apply: WindowApplier
+  private readonly task: MergeTask | undefined
   private layout: TableLayout
   /** Excludes merges from copies and schema changes of the same table. */
   readonly lock = Semaphore.makeUnsafe(1)
@@ -57,6 +60,14 @@ export class Merger {
   private waiting = Number.POSITIVE_INFINITY
   private writtenInAll = 0
   private lastWritten: SequenceText = ""
+  /** Whether a task of Snowflake merges. */
+  private handed: boolean
+  /** The task's stream has every row after this one; undefined: there is no stream yet. */
+  private streamed: SequenceText | undefined
+  /** Whether Snowflake refused a task: this run tries no more. */
+  private kept = false
+  private nextLookMillis = 0
+  private looked = 0
   private nextPruneMillis = 0
   private pruned: SequenceText | undefined
 
@@ -67,8 +78,12 @@ export class Merger {
     layout: TableLayout,
     apply: WindowApplier,
     merged: SequenceText | undefined,
-    copied?: CopySpan
+    copied?: CopySpan,
+    task?: MergeTask,
+    handed = false
   ) {
+    this.task = task
+    this.handed = handed
     this.sql = sql
     this.state = state
     this.config = config
@@ -104,13 +119,78 @@ export class Merger {
     else this.waiting = Number.isFinite(this.waiting) ? Math.max(0, this.waiting - rows) : this.writtenInAll
   }
 
-  /** Merges what is committed up to `committed`. `eager`: however little it is. */
+  /** Merges what is committed up to `committed`, when no task does. `eager`: however little it is. */
   merge(committed: SequenceText | undefined, eager: boolean): Effect.Effect<void, Failed> {
     return this.lock.withPermits(1)(Effect.gen({ self: this }, function*() {
+      if (this.handed) yield* this.look
       const { merged } = this
-      if (merged === undefined || committed === undefined || committed <= merged) return
-      if (eager || (yield* this.due)) yield* this.window(merged, committed)
+      if (this.handed || merged === undefined) return
+      if (committed !== undefined && committed > merged && (eager || (yield* this.due))) {
+        yield* this.window(merged, committed)
+      }
+      if (!eager) yield* this.handOver
     }))
+  }
+
+  /** Lets a task merge from here on, once everything that its stream doesn't have is merged. */
+  private get handOver(): Effect.Effect<void, Failed> {
+    return Effect.gen({ self: this }, function*() {
+      const { layout, merged, task } = this
+      if (this.kept || task?.serves(layout) !== true || merged === undefined || this.amidCopy(merged) !== undefined) {
+        return
+      }
+      this.streamed ??= yield* task.prepare(layout)
+      if (this.streamed > merged) return
+      yield* task.handOver(layout, merged)
+      this.handed = true
+    }).pipe(Effect.catch((error) => {
+      if (isRetryable(error)) return Effect.fail(error)
+      this.kept = true
+      return Effect.logWarning(
+        `the table can't be merged by a task, so the runner goes on merging it: ${error.message}`
+      )
+        .pipe(Effect.annotateLogs({
+          table: this.layout.id,
+          hint:
+            "The role needs CREATE TASK and CREATE STREAM on the schema of the journals, and EXECUTE TASK (for serverless tasks also EXECUTE MANAGED TASK) on the account."
+        }))
+    }))
+  }
+
+  /** The runner merges again, from where the task has come to. */
+  get takeBack(): Effect.Effect<void, Failed> {
+    return this.lock.withPermits(1)(Effect.suspend(() => this.handed ? this.takenBack : Effect.void))
+  }
+
+  private get takenBack(): Effect.Effect<void, Failed> {
+    return Effect.gen({ self: this }, function*() {
+      if (this.task === undefined) return
+      this.merged = yield* this.task.takeBack(this.layout)
+      this.handed = false
+      this.streamed = undefined
+      this.waiting = Number.POSITIVE_INFINITY
+    })
+  }
+
+  /** Looks now and then, while changes are written, whether the task runs: Snowflake suspends one that fails again and again. */
+  private get look(): Effect.Effect<void, Failed> {
+    return Effect.gen({ self: this }, function*() {
+      const now = yield* Clock.currentTimeMillis
+      if (this.task === undefined || this.looked === this.writtenInAll || now < this.nextLookMillis) return
+      this.looked = this.writtenInAll
+      this.nextLookMillis = now + 5 * Duration.toMillis(this.config.merge.every)
+      const condition = yield* this.task.condition(this.layout)
+      if (condition === "started") return
+      yield* Effect.logWarning(
+        `the task that merges the table is ${condition}: the runner merges until it is made again`
+      )
+        .pipe(Effect.annotateLogs({
+          table: this.layout.id,
+          hint:
+            "Look for why it failed in Snowflake: SELECT * FROM TABLE(INFORMATION_SCHEMA.TASK_HISTORY(ERROR_ONLY => TRUE))."
+        }))
+      yield* this.takenBack
+    })
   }
 
   private window(merged: SequenceText, committed: SequenceText): Effect.Effect<void, Failed> {

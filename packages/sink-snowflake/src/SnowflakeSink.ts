@@ -31,6 +31,7 @@ import * as HistoryCopy from "./HistoryCopy.ts"
 import * as HistoryWindow from "./HistoryWindow.ts"
 import * as Identifier from "./Identifier.ts"
 import { type CopySpan, Merger } from "./Merger.ts"
+import { MergeTask } from "./MergeTask.ts"
 import * as MirrorWindow from "./MirrorWindow.ts"
 import * as SdkStreamingClient from "./SdkStreamingClient.ts"
 import { SnapshotLoader } from "./SnapshotLoader.ts"
@@ -163,6 +164,9 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
   yield* state.register(wanted)
   const stored = shared.states.get(wanted.id)
   const left = stored?.copying
+  const task = new MergeTask(sql, state, config, pipeline)
+  // Before anything is altered, so that no run of a task that doesn't know about it follows.
+  const begun = yield* task.begin(wanted, stored?.task)
   const shape = yield* TableShape.settle(
     shared,
     wanted,
@@ -175,7 +179,9 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
   /** The copy that can go on; not with another key than it began with. */
   const resumable = shape.otherKey === undefined ? known?.copying?.resumable : undefined
   const unfinished = resumable !== undefined && (yield* HistoryCopy.holds(sql, layout)) ? resumable : undefined
-  const merged = known?.copied === undefined ? undefined : known.merged
+  const handed = begun.handed && known?.copied !== undefined && task.fits(layout, stored?.task)
+  const takenBack = begun.handed && !handed ? yield* task.takeBack(layout) : begun.merged
+  const merged = known?.copied === undefined ? undefined : takenBack ?? known.merged
   const channels = new ChannelGroup.ChannelGroup(layout, shared, {
     channels: TableOptions.of(config, layout.id).channels,
     fresh: shape.journalCreated,
@@ -213,7 +219,9 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     layout,
     layout.mode === "history" ? HistoryWindow.apply : MirrorWindow.apply,
     mergeable ? merged : undefined,
-    copiedOf(known)
+    copiedOf(known),
+    task,
+    handed
   )
   const loader = new SnapshotLoader(
     Sql.serving(sql, "copy"),
@@ -237,6 +245,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     if (sameColumns(next, layout.table)) return yield* state.keepOrigin(wanted)
     if (loader.copying) return yield* changedInCopy(layout.id)
     yield* channels.settled
+    yield* merger.takeBack
     // With the old columns and key: one that is dropped now may still have values to merge.
     yield* merger.merge(channels.committed, true)
     const shape = yield* merger.lock.withPermits(1)(TableShape.settle(shared, wanted, columns, true))
@@ -256,6 +265,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     yield* channels.settled
     // A runner that took over must not lose what it has copied.
     yield* channels.reopen
+    yield* merger.takeBack
     // A history keeps what there was before.
     if (layout.mode === "history") yield* merger.merge(channels.committed, true)
     yield* HistoryCopy.begin(sql, layout)
@@ -283,6 +293,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
   /** What is merged stays as it is, and nothing more is. */
   const leave = Effect.fnUntraced(function*() {
     yield* channels.settled
+    yield* merger.takeBack
     // A runner that took over decides for itself.
     yield* channels.reopen
     yield* merger.lock.withPermits(1)(Effect.suspend(() => {
@@ -291,6 +302,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     }))
     yield* loader.discard
     yield* HistoryCopy.drop(sql, layout)
+    if (task.serves(layout)) yield* task.drop(layout)
   })
 
   const write = (element: TableElement): Effect.Effect<void, Failed> => {

@@ -4,7 +4,7 @@
  * `COPYING` names the run that a copy is under way in, `COPY` the copy itself, which may go on in a later run when it has a `COPY_PLAN`;
  * `COPY_POSITION` is where it began. `COPIED` is the position of the finished copy, `COPIED_TO` that of the latest snapshot it was read in, `SETTLED` what
  * the source said at its end. `MERGED` is the sequence up to which the journal is merged, `ORIGIN` what the source recognises the copied table's
- * history by, `COLUMNS` what the target was given as columns. Every change is conditional on what the writer believes, so two runners of one pipeline can't both go on: the slower one
+ * history by, `COLUMNS` what the target was given as columns, `TASK` which task of Snowflake merges it. Every change is conditional on what the writer believes, so two runners of one pipeline can't both go on: the slower one
  * changes no row and ends with `Fenced`. It is changed last in a transaction, because a change locks the table for others.
  */
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
@@ -55,6 +55,8 @@ export interface TableState {
   readonly origin: string | undefined
   /** What the target was given as columns, see `KnownColumns`. */
   readonly columns: string | undefined
+  /** The token of the task that merges the table; empty when there is one that is not in charge. */
+  readonly task: string | undefined
 }
 
 const Position = Schema.NullOr(Schema.String.check(Schema.isPattern(/^\d{1,20}$/)))
@@ -70,7 +72,8 @@ const Row = Schema.Struct({
   SETTLED: Position,
   MERGED: Schema.NullOr(Schema.String),
   ORIGIN: Schema.NullOr(Schema.String),
-  COLUMNS: Schema.NullOr(Schema.String)
+  COLUMNS: Schema.NullOr(Schema.String),
+  TASK: Schema.NullOr(Schema.String)
 })
 const OwnerRow = Schema.Struct({ PIPELINE: Schema.String, SOURCE_TABLE: Schema.String })
 
@@ -87,7 +90,14 @@ export const mergedByCopy = (position: bigint): Sequence.SequenceText =>
 export const mergedByFinished = ({ keys }: TableLayout, { copiedTo, position }: Finished): Sequence.SequenceText =>
   mergedByCopy(keys.length > 0 ? position : copiedTo)
 
+/** Where the state table has a table's row, as SQL. */
+export interface StateRow {
+  readonly table: string
+  readonly condition: string
+}
+
 export interface StateTable {
+  readonly rowOf: (layout: TableLayout) => StateRow
   readonly chunks: ChunkTable.ChunkTable
   /** The states of the pipeline's tables, by source table. */
   readonly load: Effect.Effect<ReadonlyMap<TableId, TableState>, Failed>
@@ -135,7 +145,16 @@ export interface StateTable {
 const originOf = ({ table }: TableLayout): string => table.origin === undefined ? "NULL" : literal(table.origin)
 
 /** Columns that state tables of earlier versions lack. */
-export const addedColumns = ["ORIGIN", "SETTLED", "COPIED_TO", "COPY", "COPY_POSITION", "COPY_PLAN", "COLUMNS"] as const
+export const addedColumns = [
+  "ORIGIN",
+  "SETTLED",
+  "COPIED_TO",
+  "COPY",
+  "COPY_POSITION",
+  "COPY_PLAN",
+  "COLUMNS",
+  "TASK"
+] as const
 
 /** The SQL that creates the state table in `schema`. */
 export const create = (database: string, schema: string): string =>
@@ -157,7 +176,8 @@ const columns = [
   "SETTLED",
   "MERGED",
   "ORIGIN",
-  "COLUMNS"
+  "COLUMNS",
+  "TASK"
 ]
 
 const noCopying = `"COPYING" = NULL, "COPY" = NULL, "COPY_POSITION" = NULL, "COPY_PLAN" = NULL`
@@ -198,7 +218,7 @@ const decode = <A>(
       ))
   )
 
-const changedElsewhere = ({ id }: TableLayout): Failed =>
+export const changedElsewhere = ({ id }: TableLayout): Failed =>
   failure(
     "Fenced",
     `The state of ${id} in Snowflake was changed by somebody else`,
@@ -230,6 +250,7 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
   })
   return {
     chunks,
+    rowOf: (layout) => ({ table, condition: rowOf(layout) }),
     load: Effect.gen(function*() {
       const { rows } = yield* sql.execute({
         what: "Reading the state table",
@@ -246,7 +267,8 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
         copying: unfinished(row, loaded),
         merged: row.MERGED ?? undefined,
         origin: row.ORIGIN ?? undefined,
-        columns: row.COLUMNS ?? undefined
+        columns: row.COLUMNS ?? undefined,
+        task: row.TASK ?? undefined
       }]))
     }),
     register: Effect.fnUntraced(function*(layout) {

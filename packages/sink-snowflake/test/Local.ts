@@ -49,7 +49,9 @@ const LoggedStatement = Schema.Struct({
   sql: Schema.String,
   tag: Schema.String,
   kind: Schema.String,
-  needsWarehouse: Schema.Boolean
+  needsWarehouse: Schema.Boolean,
+  /** The task that ran it. */
+  task: Schema.NullOr(Schema.String)
 })
 const StatementLog = Schema.Struct({ statements: Schema.Array(LoggedStatement) })
 

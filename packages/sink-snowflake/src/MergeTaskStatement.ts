@@ -1,0 +1,156 @@
+/**
+ * The SQL of merging by a Snowflake task: a stream that says whether the journal has new rows, and a task whose body does what a merge of the runner does.
+ *
+ * The body looks how far the table is merged, applies what the journal has beyond, cut at truncates, and moves `MERGED` on the condition that it is where it was and that the task is
+ * still the one in charge (`TASK` holds its token): all in one transaction. The stream is read in that transaction for nothing but moving it, before the journal is looked at, so that rows that come
+ * later let the task run again.
+ */
+import * as Duration from "effect/Duration"
+import { createHash } from "node:crypto"
+import type { Config } from "./Config.ts"
+import * as HistoryStatement from "./HistoryStatement.ts"
+import * as Identifier from "./Identifier.ts"
+import { literal, quote } from "./Identifier.ts"
+import type { Contents, Window } from "./JournalWindow.ts"
+import * as MergeStatement from "./MergeStatement.ts"
+import * as QueryTag from "./QueryTag.ts"
+import type { StateRow } from "./StateTable.ts"
+import type { ObjectName, TableLayout } from "./TableLayout.ts"
+import { Metadata, sqlName } from "./TableLayout.ts"
+
+const op = quote(Metadata.op)
+const sequence = quote(Metadata.sequence)
+const commitTime = quote(Metadata.commitTime)
+const unsent = quote(Metadata.unsent)
+
+/** Tables whose merge is one statement that can't fail for what the rows hold. */
+export const serves = (layout: TableLayout): boolean => layout.mode !== "changelog" && layout.keys.length > 0
+
+export const task = ({ journal }: TableLayout): ObjectName => ({ ...journal, name: `${journal.name}_MERGE` })
+export const stream = ({ journal }: TableLayout): ObjectName => ({ ...journal, name: `${journal.name}_STREAM` })
+
+/** A stream on the journal as it is now. */
+export const createStream = (layout: TableLayout): string =>
+  `CREATE OR REPLACE STREAM ${sqlName(stream(layout))} ON TABLE ${sqlName(layout.journal)} APPEND_ONLY = TRUE`
+
+/** The last change that the journal shows (column "last"). */
+export const last = ({ journal }: TableLayout): string => `SELECT MAX(${sequence}) AS "last" FROM ${sqlName(journal)}`
+
+/** One truncate at most, at its end. */
+const window: Window = { after: ":merged", upTo: ":up_to", amidCopy: undefined }
+
+const merge = (layout: TableLayout, partial: boolean, moved: boolean): string => {
+  const unsentColumns = new Set(
+    partial ? layout.columns.filter(({ isKey }) => !isKey).map(({ name }) => name) : []
+  )
+  const contents: Contents = {
+    rows: 1,
+    last: undefined,
+    upTo: undefined,
+    truncated: undefined,
+    partial,
+    moved,
+    removes: 1
+  }
+  return layout.mode === "history"
+    ? HistoryStatement.merge(layout, window, unsentColumns, moved)
+    : MergeStatement.merge(layout, window, contents, unsentColumns)
+}
+
+const truncate = (layout: TableLayout): ReadonlyArray<string> =>
+  layout.mode === "history"
+    ? HistoryStatement.truncate(layout, window, ":truncated_at")
+    : [MergeStatement.empty(layout, window, ":truncated_at")]
+
+const noContents: Contents = {
+  rows: 0,
+  last: undefined,
+  upTo: undefined,
+  truncated: undefined,
+  partial: true,
+  moved: true,
+  removes: 0
+}
+
+/** Pruning rewrites what it touches: it waits until rows are this much older than they must be. */
+const prunedEvery = 3600
+
+const block = (layout: TableLayout, state: StateRow, token: string, retention: number): string => {
+  const journal = sqlName(layout.journal)
+  const links = sqlName(MergeStatement.links(layout))
+  const truncates = `MIN(IFF(${op} = 'truncate', ${sequence}, NULL))`
+  const older = (seconds: number): string =>
+    `${sequence} <= :last_seq AND ${commitTime} < DATEADD(second, -${seconds}, CURRENT_TIMESTAMP())`
+  const inCharge = `${state.condition} AND "TASK" = ${literal(token)} AND "COPIED" IS NOT NULL`
+  return [
+    "DECLARE",
+    "begun VARCHAR; merged VARCHAR; last_seq VARCHAR; up_to VARCHAR; truncated_at VARCHAR;",
+    "unsent_rows NUMBER; moved_rows NUMBER; changed_rows NUMBER;",
+    "BEGIN",
+    `${MergeStatement.createLinks(layout)};`,
+    "BEGIN TRANSACTION;",
+    `INSERT INTO ${links} ("LIFE") SELECT ${op} FROM ${sqlName(stream(layout))} WHERE FALSE;`,
+    `SELECT MAX("MERGED") INTO :begun FROM ${state.table} WHERE ${inCharge};`,
+    // Not the first half of a change of key alone.
+    `SELECT MAX(IFF(${op} <> 'key_old', ${sequence}, NULL)) INTO :last_seq FROM ${journal} WHERE ${sequence} > :begun;`,
+    "IF (begun IS NULL) THEN ROLLBACK; ELSEIF (last_seq IS NULL) THEN COMMIT; ELSE",
+    "merged := begun;",
+    "WHILE (merged < last_seq) DO",
+    `SELECT COALESCE(${truncates}, :last_seq), ${truncates} INTO :up_to, :truncated_at FROM ${journal} ` +
+    `WHERE ${sequence} > :merged AND ${sequence} <= :last_seq;`,
+    `SELECT COUNT(${unsent}), COUNT(IFF(${op} = 'key_new' AND ${unsent} IS NOT NULL, 1, NULL)) INTO :unsent_rows, :moved_rows ` +
+    `FROM ${journal} WHERE ${MergeStatement.within(window)};`,
+    "IF (moved_rows > 0) THEN",
+    ...MergeStatement.fillLinks(layout, window, noContents).map((statement) => `${statement};`),
+    "changed_rows := 1;",
+    `WHILE (changed_rows > 0) DO ${MergeStatement.resolveLinks(layout)}; changed_rows := SQLROWCOUNT; END WHILE;`,
+    `${merge(layout, true, true)};`,
+    `ELSEIF (unsent_rows > 0) THEN ${merge(layout, true, false)};`,
+    `ELSE ${merge(layout, false, false)}; END IF;`,
+    `IF (truncated_at IS NOT NULL) THEN ${truncate(layout).map((statement) => `${statement};`).join(" ")} END IF;`,
+    "merged := up_to;",
+    "END WHILE;",
+    `UPDATE ${state.table} SET "MERGED" = :last_seq, "UPDATED_AT" = CURRENT_TIMESTAMP() WHERE ${inCharge} AND "MERGED" = :begun;`,
+    "IF (SQLROWCOUNT = 1) THEN COMMIT;",
+    `SELECT COUNT(*) INTO :changed_rows FROM ${journal} WHERE ${older(retention + Math.min(retention, prunedEvery))};`,
+    `IF (changed_rows > 0) THEN DELETE FROM ${journal} WHERE ${older(retention)}; END IF;`,
+    "ELSE ROLLBACK; END IF;",
+    "END IF;",
+    "EXCEPTION WHEN OTHER THEN ROLLBACK; RAISE;",
+    "END;"
+  ].join("\n")
+}
+
+const seconds = (duration: Duration.Duration): number => Math.ceil(Duration.toSeconds(duration))
+
+export interface Task {
+  /** What the state table says while it is in charge: different for anything that it would do differently. */
+  readonly token: string
+  readonly create: string
+}
+
+export const make = (layout: TableLayout, config: Config, pipeline: string, state: StateRow): Task => {
+  const { every, taskWarehouse } = config.merge
+  const options = [
+    taskWarehouse === undefined
+      ? "USER_TASK_MANAGED_INITIAL_WAREHOUSE_SIZE = 'XSMALL'"
+      : `WAREHOUSE = ${quote(Identifier.fromConfig(taskWarehouse))}`,
+    `SCHEDULE = '${seconds(every)} SECONDS'`,
+    "ALLOW_OVERLAPPING_EXECUTION = FALSE",
+    `QUERY_TAG = ${literal(QueryTag.make(pipeline, layout.id, "merge"))}`,
+    "TIMEZONE = 'UTC'",
+    "QUOTED_IDENTIFIERS_IGNORE_CASE = FALSE",
+    "COMMENT = 'Merges the journal; made and kept by etl-stream'",
+    `WHEN SYSTEM$STREAM_HAS_DATA(${literal(sqlName(stream(layout)))})`
+  ].join(" ")
+  const retention = seconds(config.journal.retention)
+  const token = createHash("sha256").update(options).update(block(layout, state, "", retention)).digest("hex").slice(
+    0,
+    32
+  )
+  return {
+    token,
+    create: `CREATE OR REPLACE TASK ${sqlName(task(layout))} ${options} ` +
+      `AS EXECUTE IMMEDIATE ${literal(block(layout, state, token, retention))}`
+  }
+}
