@@ -40,6 +40,9 @@ const root = quote("_ETL_ROOT")
 const parentKey = (index: number): string => quote(`_ETL_PARENT_${index}`)
 const rootKey = (index: number): string => quote(`_ETL_ROOT_${index}`)
 
+/** Orders changes of one sequence: a row that has a change's own was read just before it. */
+const readFirst = (alias: string): string => `IFF(${alias}.${op} = 'read', 0, 1)`
+
 /** The view's name; undefined when the table has none, or no key to tell rows apart by. */
 export const nameOf = (layout: TableLayout, suffix: string): ObjectName | undefined =>
   layout.mode === "changelog" && layout.keys.length > 0 && suffix !== ""
@@ -58,7 +61,9 @@ export const query = (layout: TableLayout, pipeline: string, home: string): stri
   const truncated = `SELECT MAX(${sequence}) FROM ${from} WHERE ${op} = 'truncate'`
   const perKey = `PARTITION BY ${key("c")}`
   const lifeOf = `COALESCE(MAX(IFF(c.${op} IN ${MergeStatement.births}, c.${sequence}, NULL)) OVER (${perKey} ` +
-    `ORDER BY c.${sequence} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW), MIN(c.${sequence}) OVER (${perKey}))`
+    `ORDER BY c.${sequence}, ${
+      readFirst("c")
+    } ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW), MIN(c.${sequence}) OVER (${perKey}))`
   // A change of key is two neighbours: the old key's last row, then the new key's first.
   const previous = (expression: string): string => `LAG(${expression}) OVER (ORDER BY l.${sequence})`
   const owner = [`o.${root}`, ...keys.map((_, index) => `o.${rootKey(index)}`)].join(", ")
@@ -94,7 +99,9 @@ export const query = (layout: TableLayout, pipeline: string, home: string): stri
       [...columns.map(({ name }) => quote(name)), sequence, commitTime].map((name) => `f.${name}`).join(", ")
     } ` +
     `FROM (SELECT ${[`o.${op}`, `o.${sequence}`, `o.${commitTime}`, ...last].join(", ")} FROM ${owned} AS o ` +
-    `QUALIFY ROW_NUMBER() OVER (PARTITION BY ${key("o")} ORDER BY o.${sequence} DESC) = 1) AS f ` +
+    `QUALIFY ROW_NUMBER() OVER (PARTITION BY ${key("o")} ORDER BY o.${sequence} DESC, ${
+      readFirst("o")
+    } DESC) = 1) AS f ` +
     `WHERE f.${op} NOT IN ${MergeStatement.deaths}`
 }
 

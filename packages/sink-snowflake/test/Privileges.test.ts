@@ -9,6 +9,7 @@ import { ConnectorError, isRetryable } from "@etl-stream/core/ConnectorError"
 import * as Sequence from "@etl-stream/core/Sequence"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
 import { createPublicKey, randomUUID } from "node:crypto"
 import { readFileSync } from "node:fs"
 import * as Batches from "./Batches.ts"
@@ -16,10 +17,16 @@ import * as Local from "./Local.ts"
 
 const page = readFileSync(new URL("../../../docs/snowflake.md", import.meta.url), "utf8")
 
-/** The page's grants to the role, with the names of this test. */
-const documented = [...page.matchAll(/^GRANT [^;]* TO ROLE ETL;$/gm)].map(([statement]) =>
-  statement.replace("TO ROLE ETL;", "TO ROLE LOADER_ROLE").replace("WAREHOUSE ETL", "WAREHOUSE WH")
-)
+/** A part's grants to the role, with the names of this test. */
+const grantsOf = (part: string): ReadonlyArray<string> =>
+  [...part.matchAll(/^GRANT [^;]* TO ROLE ETL;/gm)].map(([statement]) =>
+    statement.replace("TO ROLE ETL;", "TO ROLE LOADER_ROLE").replace(/WAREHOUSE (ETL|MERGES)/, "WAREHOUSE WH")
+  )
+
+const [everything = "", tasks = ""] = page.split("## Who merges")
+
+/** What every sink needs. */
+const documented = grantsOf(everything)
 
 const server = Local.start({
   enforcePrivileges: true,
@@ -92,6 +99,25 @@ describe("a sink with the documented privileges", () => {
         yield* local.query(`SELECT "ID", "NOTE", TO_VARCHAR("MORE") AS "MORE" FROM RAW.SHOP.ORDERS ORDER BY "ID"`),
         [{ ID: "1", NOTE: "changed", MORE: null }, { ID: "3", NOTE: "three", MORE: "3" }]
       )
+    }), 60_000)
+
+  it.live("lets tasks merge, with the grants that these need", () =>
+    Effect.gen(function*() {
+      const forTasks = grantsOf(tasks)
+      assert.strictEqual(forTasks.length, 2)
+      const local = yield* server
+      yield* administer(local, [...documented, ...forTasks])
+      const running = yield* Local.run(local, { merge: { by: "task", every: "10 seconds" } })
+      const opened = yield* running.open(table)
+      yield* Local.copy(opened, table, 100n, [])
+      const started = yield* Effect.repeat(local.query("SHOW TASKS IN SCHEMA RAW.ETL_STREAM"), {
+        schedule: Schedule.max([Schedule.spaced("200 millis"), Schedule.during("40 seconds")]),
+        until: (tasks) => tasks.some(({ state }) => state === "started")
+      })
+      assert.deepStrictEqual(started.map(({ name, state }) => [name, state]), [[
+        "SHOP__ORDERS__JOURNAL_MERGE",
+        "started"
+      ]])
     }), 60_000)
 
   for (
