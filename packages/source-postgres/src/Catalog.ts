@@ -314,7 +314,12 @@ export const read = Effect.fn("PostgresSource.catalog")(function*(
         entries: byPartition ? entries.get(oid) ?? [] : [],
         filter: filterOf.get(oid)
       })),
-      byPartition
+      byPartition,
+      former: [],
+      base: detail.lastNumber,
+      touched: [],
+      left: [],
+      whole: identity._tag === "Full"
     }
     return [{
       oid: relation.oid,
@@ -324,7 +329,13 @@ export const read = Effect.fn("PostgresSource.catalog")(function*(
         version: 1,
         columns: sent.map((column) => {
           const { sourceType, type } = PostgresType.resolve(typeCatalog, column.typeOid, column.typmod)
-          return { name: column.name, type, sourceType, nullable: !column.notNull }
+          return {
+            name: column.name,
+            type,
+            sourceType,
+            nullable: !column.notNull,
+            id: `${relation.oid}.${column.number}`
+          }
         }),
         identity,
         origin: TableOrigin.format(origin)

@@ -11,6 +11,7 @@ import type { Connections } from "./Connections.ts"
 import type * as Lsn from "./Lsn.ts"
 import * as PublicationWatch from "./PublicationWatch.ts"
 import * as TableOrigin from "./TableOrigin.ts"
+import * as VoidCopies from "./VoidCopies.ts"
 
 /** Version of a table's schema that is the first one with the origin that the sink is to keep from now on. */
 export const followedVersion = 2
@@ -52,7 +53,7 @@ export const take = Effect.fn("PostgresSource.inventory")(function*(
     const now = stored === undefined
       ? table.origin
       : yield* PublicationWatch.examined(connections, stored, table.origin, table.heaps)
-    const why = TableOrigin.conflict(held.origin, now, keepRows)
+    const why = VoidCopies.take(connections.settings, table.oid) ?? TableOrigin.conflict(held.origin, now, keepRows)
     if (why !== undefined) {
       voided.set(id, why)
       yield* conditions.clear(PublicationWatch.partitionCondition, id)
@@ -62,13 +63,14 @@ export const take = Effect.fn("PostgresSource.inventory")(function*(
     copied.set(id, held.copied)
     const kept = stored === undefined ? undefined : TableOrigin.lostRows(stored, now)
     if (kept !== undefined) yield* PublicationWatch.noteKeptRows(conditions, table, kept)
-    const origin = TableOrigin.format(TableOrigin.follow(held.origin, table.origin))
+    const followed = TableOrigin.follow(held.origin, table.origin)
+    const origin = TableOrigin.format(followed)
     // The log may still have changes of partitions that are gone.
     const parts = new Set([...table.parts, ...(stored?.files ?? []).map(([oid]) => oid)])
     tables.push(
       origin === held.origin
-        ? { ...table, parts }
-        : { ...table, parts, schema: { ...table.schema, version: followedVersion, origin } }
+        ? { ...table, parts, origin: followed }
+        : { ...table, parts, origin: followed, schema: { ...table.schema, version: followedVersion, origin } }
     )
   }
   return { catalog: { ...catalog, tables }, copied, unfinished, voided }

@@ -31,6 +31,11 @@ export interface Options {
    */
   readonly resolveRelation: (relation: Relation, commit: Lsn.Lsn) => TableSchema | undefined
   /**
+   * Names that the columns of a relation of the past have in the shape that `resolveRelation` has just given for it: undefined for a column
+   * that is gone; columns of the shape that aren't among them came later and are null. Default: the relation's own, and none may lack.
+   */
+  readonly namesNow?: (relation: Relation) => ReadonlyArray<string | undefined> | undefined
+  /**
    * Whether the truncation of these relations, all of them resolved to one table, empties it; otherwise nothing is emitted. Called with the
    * commit LSN of the transaction. Default: it does.
    */
@@ -127,6 +132,7 @@ export const make = (options: Options): PgOutputDecoder => {
   const decoder = new Decoder({
     tables: options.tables,
     resolveRelation: options.resolveRelation,
+    namesNow: options.namesNow ?? (() => undefined),
     truncates: options.truncates ?? (() => true),
     takesMessage: options.takesMessage ?? (() => true),
     types: options.types ?? PostgresType.emptyCatalog,

@@ -3,7 +3,8 @@
  *
  * A message tells columns, types and the columns of the replica identity as they were at its place in the log; the catalog,
  * read at the start, tells the rest. Before the position at which the catalog was read, the log may hold shapes that are history:
- * the start has judged by the tables' origins whether the copies at the sink are still good, so they are taken as they come. From that position on, a
+ * the start has judged by the tables' origins whether the copies at the sink are still good, so their rows are read as rows of the table as it is now
+ * (`ColumnHistory`): columns under the names that they have now, those that are gone left out, those that came later null. From that position on, a
  * shape other than the catalog's is news and ends the run; the next one reads the catalog, and judges, again.
  *
  * A publication may publish a table's partitions under their own names: their changes are the table's, with its columns in its order.
@@ -11,6 +12,7 @@
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import { type Identity, type TableId, tableId, type TableName, type TableSchema } from "@etl-stream/core/TableSchema"
 import type { Catalog, CatalogTable } from "./Catalog.ts"
+import * as ColumnHistory from "./ColumnHistory.ts"
 import { sameShape } from "./internal/relation.ts"
 import type * as Lsn from "./Lsn.ts"
 import type { Relation, RelationColumn } from "./PgOutputDecoder.ts"
@@ -23,6 +25,8 @@ const firstUserOid = 16384
 export class RelationResolver {
   /** The type that made `resolve` fail because the catalog was read before it was created. */
   unknownType: number | undefined
+  /** The table that made `resolve` fail because nobody can tell which of its columns a relation of the past is about: it has to be copied again. */
+  unreadable: number | undefined
   /** How often a relation was announced again: the server does so when it, or the publication, may have changed. */
   repeated = 0
   private readonly announced = new Set<number>()
@@ -37,16 +41,20 @@ export class RelationResolver {
   private readonly byOid: Map<number, CatalogTable>
   private readonly byName: Map<TableId, CatalogTable>
   private readonly latest = new Map<TableId, TableSchema>()
+  private readonly names = new WeakMap<Relation, ReadonlyArray<string | undefined>>()
+  private readonly from: (table: TableId) => Lsn.Lsn
 
   /**
    * `vanished` says of a type that isn't in the catalog that it isn't in the database any more either; `keepRows` whether rows of a partition that
-   * is truncated may stay.
+   * is truncated may stay; `from` from which commit on a table's changes are wanted.
    */
   constructor(
     { position, relations, tables, types }: Catalog,
     vanished: (oid: number) => boolean,
-    keepRows = false
+    keepRows = false,
+    from: (table: TableId) => Lsn.Lsn = () => 0n
   ) {
+    this.from = from
     this.types = types
     this.position = position
     this.relations = new Set(relations)
@@ -99,26 +107,56 @@ export class RelationResolver {
     }
     // Another table that had this one's name for a while: its changes were never this one's.
     if (table === undefined) return undefined
+    const shape = this.isNews(table, commit) ? this.shapeNow(table, relation) : this.shapeThen(table, relation, commit)
     const { schema } = table
+    if (this.isNews(table, commit) && table.oid === relation.oid && !sameIdentity(shape, schema)) throw changed(table)
     const id = tableId(schema.table)
     const before = this.latest.get(id) ?? schema
-    const columns = table.oid === relation.oid ? relation.columns : inOrder(relation, before)
-    const shape: TableSchema = {
-      table: schema.table,
-      version: before.version + 1,
-      columns: columns.map((column) => {
-        this.checkType(column.typeOid, schema.table)
-        const { sourceType, type } = PostgresType.resolve(this.types, column.typeOid, column.typmod)
-        const known = schema.columns.find(({ name }) => name === column.name)
-        return { name: column.name, type, sourceType, nullable: known?.nullable ?? true }
-      }),
-      identity: identityOf(relation, columns, table),
-      ...(schema.origin === undefined ? {} : { origin: schema.origin })
-    }
-    if (this.isNews(table, commit) && table.oid === relation.oid && !sameIdentity(shape, schema)) throw changed(table)
     if (sameShape(before, shape)) return before
-    this.latest.set(id, shape)
-    return shape
+    const next = { ...shape, version: before.version + 1 }
+    this.latest.set(id, next)
+    return next
+  }
+
+  /** See `PgOutputDecoder.Options.namesNow`. */
+  readonly namesNow = (relation: Relation): ReadonlyArray<string | undefined> | undefined => this.names.get(relation)
+
+  /** The shape that the catalog has, the relation's columns being known to be the same. */
+  private shapeNow(table: CatalogTable, relation: Relation): TableSchema {
+    this.names.delete(relation)
+    return { ...table.schema, identity: identityOf(relation, relation.columns.map(({ name }) => name), table) }
+  }
+
+  /** The shape that a relation of the past is read in: the catalog's, with the identity that it had then. */
+  private shapeThen(table: CatalogTable, relation: Relation, commit: Lsn.Lsn): TableSchema {
+    const { schema } = table
+    for (const { typeOid } of relation.columns) this.checkType(typeOid, schema.table)
+    const names = ColumnHistory.namesNow(relation, table.origin, table.oid === relation.oid)
+    const known = names !== undefined &&
+      relation.columns.every(({ key }, index) => !key || relation.replicaIdentity === "f" || names[index] !== undefined)
+    if (known) {
+      this.names.set(relation, names)
+      return { ...schema, identity: identityOf(relation, names, table) }
+    }
+    // Its changes are part of the copy, so that nothing has to be known of them.
+    if (commit < this.from(tableId(schema.table))) return this.asInLog(table, relation)
+    this.unreadable = table.oid
+    throw unreadable(table)
+  }
+
+  /** The shape as the relation has it. */
+  private asInLog(table: CatalogTable, relation: Relation): TableSchema {
+    const { schema } = table
+    const columns = table.oid === relation.oid ? relation.columns : inOrder(relation, schema)
+    this.names.delete(relation)
+    return {
+      ...schema,
+      columns: columns.map((column) => {
+        const { sourceType, type } = PostgresType.resolve(this.types, column.typeOid, column.typmod)
+        return { name: column.name, type, sourceType, nullable: true }
+      }),
+      identity: { _tag: "None" }
+    }
   }
 
   /**
@@ -190,19 +228,32 @@ const perhapsPartition = ({ schema }: CatalogTable, relation: Relation): Connect
     tableId(schema.table)
   )
 
+/** The identity of rows of a relation whose columns have `names` in the table's schema. */
 const identityOf = (
   relation: Relation,
-  columns: ReadonlyArray<RelationColumn>,
-  table: CatalogTable
+  names: ReadonlyArray<string | undefined>,
+  { partialKey, schema }: CatalogTable
 ): Identity => {
-  if (relation.replicaIdentity === "n" || table.partialKey) return { _tag: "None" }
+  if (relation.replicaIdentity === "n" || partialKey) return { _tag: "None" }
   if (relation.replicaIdentity === "f") {
     // Every column is flagged then; a primary key is known from the catalog only.
-    const { identity } = table.schema
-    const names = identity._tag === "Key" ? identity.columns.map((index) => table.schema.columns[index]?.name) : []
-    const indexes = names.map((name) => columns.findIndex((column) => column.name === name)).sort((a, b) => a - b)
-    return indexes.length > 0 && !indexes.includes(-1) ? { _tag: "Key", columns: indexes } : { _tag: "Full" }
+    const { identity } = schema
+    return identity._tag === "Key" &&
+        identity.columns.every((index) => names.includes(schema.columns[index]?.name))
+      ? identity
+      : { _tag: "Full" }
   }
-  const flagged = columns.flatMap((column, index) => column.key ? [index] : [])
-  return flagged.length === 0 ? { _tag: "None" } : { _tag: "Key", columns: flagged }
+  const flagged = new Set(names.filter((_, index) => relation.columns[index]?.key === true))
+  const columns = schema.columns.flatMap(({ name }, index) => flagged.has(name) ? [index] : [])
+  return columns.length === 0 ? { _tag: "None" } : { _tag: "Key", columns }
 }
+
+const unreadable = ({ schema }: CatalogTable): ConnectorError =>
+  PostgresError.make(
+    "Fenced",
+    `the log has changes of table ${
+      tableId(schema.table)
+    } with columns of which it can't be told which ones they are now`,
+    "The pipeline starts again by itself and copies the table again.",
+    tableId(schema.table)
+  )

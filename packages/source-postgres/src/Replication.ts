@@ -30,6 +30,7 @@ import type { Settling } from "./Settling.ts"
 import * as SlotContinuity from "./SlotContinuity.ts"
 import * as StreamedTransactions from "./StreamedTransactions.ts"
 import * as SynchronousGuard from "./SynchronousGuard.ts"
+import * as VoidCopies from "./VoidCopies.ts"
 
 /** A table that joins the stream, and how its copy is going to be cut. */
 export interface Joining {
@@ -115,11 +116,13 @@ export const make = Effect.fnUntraced(function*(
   const resolver = new RelationResolver(
     catalog,
     (oid) => vanishedTypes.has(`${place} ${oid}`),
-    settings.removedPartitions === "keep"
+    settings.removedPartitions === "keep",
+    (table) => from.get(table) ?? 0n
   )
   const decoder = PgOutputDecoder.make({
     tables: catalog.tables.map((table) => table.schema),
     resolveRelation: resolver.resolve,
+    namesNow: resolver.namesNow,
     truncates: resolver.truncates,
     takesMessage: (prefix) => prefix === HeartbeatRecord.prefix || takesMessage(prefix),
     types: catalog.types,
@@ -139,11 +142,13 @@ export const make = Effect.fnUntraced(function*(
   const decoded = Effect.flatMap(pull, decoder.decode).pipe(
     Effect.map(heartbeat.observe),
     Effect.flatMap(guard.hold),
-    Effect.tapError(() =>
-      resolver.unknownType === undefined
-        ? Effect.void
-        : Effect.ignore(noteUnknownType(connections, resolver.unknownType))
-    )
+    Effect.tapError(() => {
+      const { unknownType, unreadable } = resolver
+      if (unreadable !== undefined) {
+        VoidCopies.note(settings, unreadable, "columns were renamed, and it can't be told which are which in the log")
+      }
+      return unknownType === undefined ? Effect.void : Effect.ignore(noteUnknownType(connections, unknownType))
+    })
   )
 
   const requests: Array<Request> = []

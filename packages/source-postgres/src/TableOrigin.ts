@@ -3,12 +3,15 @@
  *
  * PostgreSQL sends changes of rows and never the effect of DDL on rows that are there already. So a table is recognised by
  * its OID, its columns by their numbers, and a rewrite by the files of its heaps: whatever may have changed rows without a change in the
- * log, as renaming a value of an enum does, makes the copy void. A plain added column (existing rows have NULL) and a dropped column change nothing. So does a change of what is
+ * log, as renaming a value of an enum does, makes the copy void. A plain added column (existing rows have NULL), a dropped column, another name of the
+ * same column and a wider type change nothing. So does a change of what is
  * published (row filter, partitions, an absence from the publication), which leaves no trace in the log either.
  */
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import * as ColumnHistory from "./ColumnHistory.ts"
 import * as EnumLabels from "./EnumLabels.ts"
+import { isWidening } from "./TypeWidening.ts"
 
 const Column = Schema.Struct({
   /** `attnum`: never used again for another column of the table. */
@@ -57,7 +60,16 @@ const Origin = Schema.Struct({
   /** Undefined for a table that isn't partitioned. */
   partitions: Schema.UndefinedOr(Schema.Array(Partition)),
   /** Partitions are published under their own names. */
-  byPartition: Schema.Boolean
+  byPartition: Schema.Boolean,
+  /** Names that columns had before, by column number; undefined: not noted. */
+  former: Schema.UndefinedOr(Schema.Array(Schema.Tuple([Schema.Number, Schema.String]))),
+  /** `lastNumber` at the copy. */
+  base: Schema.UndefinedOr(Schema.Number),
+  /** Numbers of columns that were altered since, and of those that are gone since. */
+  touched: Schema.UndefinedOr(Schema.Array(Schema.Number)),
+  left: Schema.UndefinedOr(Schema.Array(Schema.Number)),
+  /** Rows are told apart by all of their columns. */
+  whole: Schema.UndefinedOr(Schema.Boolean)
 })
 /** A table's history as the catalog tells it. */
 export type Origin = typeof Origin.Type
@@ -78,6 +90,11 @@ const Compact = Schema.fromJsonString(Schema.Struct({
     Schema.Tuple([Schema.Number, Schema.String, Schema.Array(Schema.Number), Schema.NullOr(Schema.String)])
   )),
   byPartition: Schema.optionalKey(Schema.Boolean),
+  former: Schema.optionalKey(Schema.Array(Schema.Tuple([Schema.Number, Schema.String]))),
+  base: Schema.optionalKey(Schema.Number),
+  touched: Schema.optionalKey(Schema.Array(Schema.Number)),
+  left: Schema.optionalKey(Schema.Array(Schema.Number)),
+  whole: Schema.optionalKey(Schema.Boolean),
   /** By column number, where there are any. */
   enums: Schema.optionalKey(Schema.Array(Schema.Tuple([Schema.Number, Column.fields.enums])))
 }))
@@ -101,6 +118,11 @@ export const format = (origin: Origin): string => {
       )
     }),
     ...(origin.byPartition ? { byPartition: true } : {}),
+    ...(origin.former === undefined ? {} : { former: origin.former }),
+    ...(origin.base === undefined ? {} : { base: origin.base }),
+    ...(origin.touched === undefined || origin.touched.length === 0 ? {} : { touched: origin.touched }),
+    ...(origin.left === undefined || origin.left.length === 0 ? {} : { left: origin.left }),
+    ...(origin.whole === true ? { whole: true } : {}),
     ...(enums.length === 0 ? {} : { enums })
   })
 }
@@ -132,7 +154,12 @@ export const parse = (text: string): Origin | undefined =>
       entries,
       filter: filter ?? undefined
     })),
-    byPartition: compact.byPartition ?? false
+    byPartition: compact.byPartition ?? false,
+    former: compact.former,
+    base: compact.base,
+    touched: compact.touched,
+    left: compact.left,
+    whole: compact.whole
   })))
 
 /** Whether a physical table that both know has another file now. */
@@ -146,7 +173,8 @@ const filled = (column: Column, stored: Origin, current: Origin): string | undef
   if (column.number <= stored.lastNumber) return `column ${column.name} was not published`
   if (column.hasMissing) return `column ${column.name} was added with a default`
   if (rewritten(stored, current)) return `column ${column.name} was added and the table was rewritten`
-  if (stored.gone.includes(column.name) || stored.columns.some(({ name }) => name === column.name)) {
+  const earlier = [...stored.gone, ...stored.columns.map(({ name }) => name)]
+  if (earlier.includes(column.name) || ColumnHistory.formerNames(stored).some(([, name]) => name === column.name)) {
     return `column ${column.name} was dropped and added again`
   }
   return undefined
@@ -154,8 +182,12 @@ const filled = (column: Column, stored: Origin, current: Origin): string | undef
 
 /** What happened to a column that `stored` knows, if it may have changed rows without a change in the log. */
 const altered = (before: Column, now: Column, stored: Origin, current: Origin): string | undefined => {
-  if (before.name !== now.name) return `column ${before.name} was renamed to ${now.name}`
-  if (before.typeOid !== now.typeOid || before.typmod !== now.typmod) return `the type of column ${now.name} changed`
+  const unlike = before.name === now.name ? undefined : ColumnHistory.unlike(before, now, stored, current)
+  if (unlike !== undefined) return unlike
+  const retyped = before.typeOid !== now.typeOid || before.typmod !== now.typmod
+  if (retyped && (!isWidening(before, now) || rewritten(stored, current))) {
+    return `the type of column ${now.name} changed`
+  }
   if (EnumLabels.renamed(before.enums, now.enums)) return `a value of the enum of column ${now.name} was renamed`
   // VACUUM FULL alters the column's row, too, to say that nothing is missing any more.
   if (before.altered !== now.altered && !(before.hasMissing && !now.hasMissing) && rewritten(stored, current)) {
@@ -244,6 +276,11 @@ export const conflict = (stored: string | undefined, current: Origin, keepRows =
     const why = same === undefined ? filled(column, before, current) : altered(same, column, before, current)
     if (why !== undefined) return why
   }
+  if (
+    current.whole === true && before.columns.some(({ number }) => current.columns.every((now) => now.number !== number))
+  ) {
+    return "a column was dropped, and the table has no key"
+  }
   return published(before, current) ?? joined(before, current) ?? (keepRows ? undefined : lostRows(before, current))
 }
 
@@ -261,6 +298,16 @@ export const follow = (stored: string | undefined, current: Origin): Origin => {
   const before = stored === undefined ? undefined : parse(stored)
   if (before === undefined) return current
   const numbers = new Set(current.columns.map(({ number }) => number))
-  const dropped = before.columns.filter(({ number }) => !numbers.has(number)).map(({ name }) => name)
-  return { ...current, gone: [...new Set([...before.gone, ...dropped])] }
+  const dropped = [
+    ...before.columns.filter(({ number }) => !numbers.has(number)).map(({ name }) => name),
+    ...ColumnHistory.formerNames(before).filter(([number]) => !numbers.has(number)).map(([, name]) => name)
+  ]
+  return {
+    ...current,
+    gone: [...new Set([...before.gone, ...dropped])],
+    former: ColumnHistory.follow(before, current),
+    base: before.base ?? before.lastNumber,
+    touched: ColumnHistory.touched(before, current),
+    left: ColumnHistory.left(before, current)
+  }
 }

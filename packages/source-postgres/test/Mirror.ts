@@ -183,6 +183,14 @@ export class Mirror {
   }
 
   private reshape(table: Table, schema: TableSchema): void {
+    const before = new Map(table.schema.columns.map(({ id, name }) => [id, name]))
+    for (const { id, name } of schema.columns) {
+      const old = id === undefined ? undefined : before.get(id)
+      if (old === undefined || old === name) continue
+      // Which of the two holds what is beyond it: it has to be copied again.
+      if (table.names.includes(name)) Object.assign(table, { copied: undefined, copy: undefined })
+      else table.names = table.names.map((other) => other === old ? name : other)
+    }
     table.schema = schema
     for (const { name } of schema.columns) if (!table.names.includes(name)) table.names.push(name)
     const rows = [...table.rows.values()]
@@ -211,8 +219,14 @@ export class Mirror {
     return made
   }
 
-  /** The tables of a run are known: copies of others don't count any more. */
+  /** The tables of a run are known, in the shapes that they are opened in: copies of others don't count any more. */
   begin(schemas: ReadonlyArray<TableSchema>): void {
+    for (const schema of schemas) {
+      const table = this.tables.get(tableId(schema.table))
+      if (table !== undefined) {
+        this.reshape(table, { ...schema, ...(table.origin === undefined ? {} : { origin: table.origin }) })
+      }
+    }
     const ids = new Set(schemas.map(({ table }) => tableId(table)))
     for (const [id, table] of this.tables) {
       if (!ids.has(id)) Object.assign(table, { copied: undefined, copy: undefined })

@@ -24,8 +24,8 @@ export const encode = (
   count.writeUInt16BE(row.kinds.length)
   parts.push(count)
   for (const [index, kind] of row.kinds.entries()) {
-    const name = plan.relation.columns[index]?.name ?? malformedMessage("a row with more columns than its table")
-    const given = kind === Tuple.Unchanged ? values.get(name) : undefined
+    if (index >= plan.names.length) malformedMessage("a row with more columns than its table")
+    const given = kind === Tuple.Unchanged ? values.get(plan.names[index] ?? "") : undefined
     const sent = kind === Tuple.Text || kind === Tuple.Binary
     const value = sent
       ? bytes.subarray(row.starts[index], row.ends[index])

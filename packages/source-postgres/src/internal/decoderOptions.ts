@@ -10,6 +10,8 @@ export interface DecoderOptions {
   readonly tables: ReadonlyArray<TableSchema>
   /** The shape of a relation's table, undefined for one that isn't replicated. Called for every Relation message. */
   readonly resolveRelation: (relation: Relation, commit: bigint) => TableSchema | undefined
+  /** Names that the columns of a relation of the past have now, see `Relation.compile`. Called after `resolveRelation`. */
+  readonly namesNow: (relation: Relation) => ReadonlyArray<string | undefined> | undefined
   /** Whether the truncation of these relations, which are one table's, empties it. */
   readonly truncates: (relations: ReadonlyArray<number>, commit: bigint) => boolean
   /** Whether messages with this prefix become elements. */

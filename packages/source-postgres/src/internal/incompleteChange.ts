@@ -28,13 +28,13 @@ export interface Stopped extends Message {
 
 /** What a change lacks whose new row, located in `bytes`, is of `plan`. */
 export const describe = (plan: Plan, row: Located, bytes: Uint8Array): IncompleteChange => {
-  const { columns } = plan.relation
+  const { names } = plan
   return {
     table: plan.schema.table,
     key: Array.from(plan.key, (index) => ({
-      name: columns[index]?.name ?? "",
+      name: names[index] ?? "",
       value: text.decode(bytes.subarray(row.starts[index], row.ends[index]))
     })),
-    unsent: columns.flatMap(({ name }, index) => row.kinds[index] === Unchanged ? [name] : [])
+    unsent: names.flatMap((name, index) => name !== undefined && row.kinds[index] === Unchanged ? [name] : [])
   }
 }

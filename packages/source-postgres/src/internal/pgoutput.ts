@@ -261,7 +261,7 @@ export class Decoder {
     // Rows so far belong to the old plan's shape; they stay in the builder unless the shape changes (`change`).
     const columns = relation.columns.length
     this.targets.set(relation.oid, {
-      plan: Relation.compile(relation, schema, this.options.types),
+      plan: Relation.compile(relation, schema, this.options.types, this.options.namesNow(relation)),
       table,
       old: Tuple.makeLocated(columns),
       row: Tuple.makeLocated(columns)

@@ -3,7 +3,8 @@
  * and which column of the table it belongs to.
  *
  * A plan is made once per Relation message, never per row. Columns are matched by name; one that the table's schema
- * doesn't have is skipped, one that the server doesn't send is an error, because it would silently become null.
+ * doesn't have is skipped, one that the server doesn't send is an error, because it would silently become null. Only of a relation of the past it is
+ * known that the column came later, and null is what it was.
  */
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import type { LogicalType } from "@etl-stream/core/LogicalType"
@@ -40,6 +41,10 @@ export interface Relation {
 export interface Plan {
   readonly schema: TableSchema
   readonly relation: Relation
+  /** Names that the relation's columns have in the table's schema; undefined for one that the table doesn't have. */
+  readonly names: ReadonlyArray<string | undefined>
+  /** Indexes of the table's columns that the relation hadn't yet: they are null. */
+  readonly absent: Int32Array
   /** Index of the table's column, -1 for a column that the table doesn't have. */
   readonly targets: Int32Array
   readonly text: ReadonlyArray<ValueDecoder>
@@ -109,31 +114,44 @@ const unsent = (schema: TableSchema, columns: ReadonlyArray<string>): ConnectorE
 /** What a column that isn't wanted is decoded as: never. */
 const other: LogicalType = { _tag: "Other" }
 
-/** The plan for a relation's rows; throws a `ConnectorError` when a column of the table isn't sent. */
-export const compile = (relation: Relation, schema: TableSchema, types: PostgresType.TypeCatalog): Plan => {
+/**
+ * The plan for a relation's rows; throws a `ConnectorError` when a column of the table isn't sent. `now`: the relation is one of the past, and its
+ * columns have these names now; columns of the table that it lacks hadn't been added yet.
+ */
+export const compile = (
+  relation: Relation,
+  schema: TableSchema,
+  types: PostgresType.TypeCatalog,
+  now?: ReadonlyArray<string | undefined>
+): Plan => {
   const indexes = new Map(schema.columns.map((column, index) => [column.name, index]))
-  const wire = new Map(relation.columns.map((column, index) => [column.name, index]))
-  const missing = schema.columns.filter((column) => !wire.has(column.name)).map((column) => column.name)
-  if (missing.length > 0) throw unsent(schema, missing)
-  const targets = Int32Array.from(relation.columns, (column) => indexes.get(column.name) ?? -1)
+  const names = now ?? relation.columns.map(({ name }) => name)
+  const wire = new Set(names)
+  const missing = schema.columns.flatMap((column, index) => wire.has(column.name) ? [] : [index])
+  if (missing.length > 0 && now === undefined) {
+    throw unsent(schema, missing.map((index) => schema.columns[index]?.name ?? ""))
+  }
+  const targets = Int32Array.from(names, (name) => indexes.get(name ?? "") ?? -1)
   const identity = schema.identity
   const keyNames = identity._tag === "Key"
     ? new Set(identity.columns.map((index) => schema.columns[index]?.name))
-    : new Set<string>()
-  const decoders = relation.columns.map((column) => {
-    const type = schema.columns[indexes.get(column.name) ?? -1]?.type ?? other
+    : new Set<string | undefined>()
+  const decoders = relation.columns.map((column, position) => {
+    const type = schema.columns[targets[position] ?? -1]?.type ?? other
     const resolved = PostgresType.resolve(types, column.typeOid, column.typmod)
     return { type, resolved: resolved.type._tag === type._tag ? resolved : undefined }
   })
   return {
     schema,
     relation,
+    names,
+    absent: Int32Array.from(missing),
     targets,
     text: decoders.map(({ resolved, type }) =>
       resolved === undefined ? TextValues.decoder(type) : TextValues.decoderOf(resolved)
     ),
     binary: decoders.map(({ resolved }) => resolved === undefined ? undefined : BinaryValues.decoder(resolved)),
-    key: Int32Array.from(relation.columns.flatMap((column, index) => keyNames.has(column.name) ? [index] : [])),
+    key: Int32Array.from(names.flatMap((name, index) => keyNames.has(name) ? [index] : [])),
     rowBytes: 32 + schema.columns.length * 8
   }
 }

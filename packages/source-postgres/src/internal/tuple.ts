@@ -90,7 +90,13 @@ export const appendRow = (
     else malformedMessage("a value of a kind that is not known")
   }
   progress.column = -1
+  appendAbsent(plan, builder)
   return at
+}
+
+/** Columns that came later than this row are null in it. */
+const appendAbsent = ({ absent }: Plan, builder: ChangeBatchBuilder): void => {
+  for (let index = 0; index < absent.length; index++) builder.columns[absent[index] as number]?.appendNull() // in range
 }
 
 /** Where the values of one tuple stand; reused from row to row. */
@@ -180,4 +186,5 @@ export const appendLocated = (
     )
   }
   progress.column = -1
+  appendAbsent(plan, builder)
 }
