@@ -58,6 +58,10 @@ const Merge = Schema.Struct({
   }),
   minRows: Schema.Int.check(Schema.isGreaterThan(0)).pipe(Schema.withDecodingDefaultKey(Effect.succeed(1))).annotate({
     description: "A merge waits for this many changes of a table, but not longer than ten times `every`"
+  }),
+  keyRanges: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(true))).annotate({
+    description:
+      "Merges name the smallest and the greatest key of their changes, so that Snowflake reads only the micro-partitions between; false where keys must not be in its query history"
   })
 }).check(Schema.makeFilter(({ by, every }) =>
   by === "task" && Duration.toMillis(every) < 10_000
@@ -109,6 +113,8 @@ const Streaming = Schema.Struct({
 
 const Mode = Schema.Literals(["mirror", "changelog", "history"])
 
+const Deletes = Schema.Literals(["hard", "soft"])
+
 const Column = Schema.Struct({
   type: Schema.optionalKey(
     Schema.String.check(
@@ -127,6 +133,7 @@ export const Table = Schema.Struct({
     description:
       "How many channels the table's changes are streamed through, spread by key (default 1); each carries up to 20 MB and 10 requests a second"
   }),
+  deletes: Schema.optionalKey(Deletes).annotate({ description: "The table's own `deletes`" }),
   schemaEvolution: Schema.optionalKey(SchemaPolicies.Own).annotate({
     description: "The table's own `schemaEvolution`; what is absent is the sink's"
   }),
@@ -169,6 +176,10 @@ export const Config = Schema.Struct({
   mode: Mode.pipe(Schema.withDecodingDefaultKey(Effect.succeed("mirror" as const))).annotate({
     description:
       "mirror: tables as they are now at the source; changelog: every change as a row, append only; history: every version of each row, with the times that it was valid from and to"
+  }),
+  deletes: Deletes.pipe(Schema.withDecodingDefaultKey(Effect.succeed("hard" as const))).annotate({
+    description:
+      "What a delete at the source does in mode mirror. hard: the row goes; soft: it stays with its last values, and `_ETL_DELETED` is true"
   }),
   tables: Schema.Record(TableKey, Table).pipe(
     Schema.withDecodingDefaultKey(Effect.succeed(noTables))

@@ -16,7 +16,7 @@ import type { Config } from "./Config.ts"
 import { failure } from "./ErrorPolicy.ts"
 import * as Identifier from "./Identifier.ts"
 import { literal, qualified, quote } from "./Identifier.ts"
-import * as MergeStatement from "./MergeStatement.ts"
+import * as JournalStatement from "./JournalStatement.ts"
 import type { SqlClient } from "./SqlClient.ts"
 import type { ObjectName, TableLayout } from "./TableLayout.ts"
 import { Metadata, sqlName } from "./TableLayout.ts"
@@ -60,7 +60,7 @@ export const query = (layout: TableLayout, pipeline: string, home: string): stri
     `WHERE "PIPELINE" = ${literal(pipeline)} AND "SOURCE_TABLE" = ${literal(layout.id)}`
   const truncated = `SELECT MAX(${sequence}) FROM ${from} WHERE ${op} = 'truncate'`
   const perKey = `PARTITION BY ${key("c")}`
-  const lifeOf = `COALESCE(MAX(IFF(c.${op} IN ${MergeStatement.births}, c.${sequence}, NULL)) OVER (${perKey} ` +
+  const lifeOf = `COALESCE(MAX(IFF(c.${op} IN ${JournalStatement.births}, c.${sequence}, NULL)) OVER (${perKey} ` +
     `ORDER BY c.${sequence}, ${
       readFirst("c")
     } ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW), MIN(c.${sequence}) OVER (${perKey}))`
@@ -71,7 +71,7 @@ export const query = (layout: TableLayout, pipeline: string, home: string): stri
     column.isKey
       ? `o.${quote(column.name)}`
       : `FIRST_VALUE(o.${quote(column.name)}) OVER (PARTITION BY ${owner} ` +
-        `ORDER BY IFF(${MergeStatement.sent("o", column)}, o.${sequence}, NULL) DESC NULLS LAST) AS ${
+        `ORDER BY IFF(${JournalStatement.sent("o", column)}, o.${sequence}, NULL) DESC NULLS LAST) AS ${
           quote(column.name)
         }`
   )
@@ -102,7 +102,7 @@ export const query = (layout: TableLayout, pipeline: string, home: string): stri
     `QUALIFY ROW_NUMBER() OVER (PARTITION BY ${key("o")} ORDER BY o.${sequence} DESC, ${
       readFirst("o")
     } DESC) = 1) AS f ` +
-    `WHERE f.${op} NOT IN ${MergeStatement.deaths}`
+    `WHERE f.${op} NOT IN ${JournalStatement.deaths}`
 }
 
 /** Where the comments of our views begin. */

@@ -3,7 +3,7 @@
  *
  * Of each key the last change of a transaction counts: what a transaction made and undid itself was never seen by anybody. Such a change ends the version
  * that is open and, unless it removes the row, opens another. A version's values are the last ones sent up to its change; where none were, the version's that was open when the
- * window began. Changes of key that left columns unsent are followed as in the mirror (see `MergeStatement`).
+ * window began. Changes of key that left columns unsent are followed as in the mirror (see `KeyChange`).
  *
  * The changes beside a copy up to its latest snapshot stand for one transaction, too: its rows were read in different snapshots, and only from there on is everything known. What
  * that transaction leaves began when the row was born in it, or else with the version that it replaces or with its first change; what it found ended with its first change.
@@ -12,9 +12,10 @@
  * Windows hold no truncates here: they are cut there, and `truncate` closes what is open.
  */
 import { literal, quote } from "./Identifier.ts"
+import * as JournalStatement from "./JournalStatement.ts"
 import type { Window } from "./JournalWindow.ts"
 import { bound } from "./JournalWindow.ts"
-import * as MergeStatement from "./MergeStatement.ts"
+import * as KeyChange from "./KeyChange.ts"
 import type { ColumnLayout, TableLayout } from "./TableLayout.ts"
 import { Metadata, sqlName } from "./TableLayout.ts"
 
@@ -70,7 +71,7 @@ const unseen = (version: string, change: string, { amidCopy }: Window): string =
 /** When the transaction of a change changed the key first, and when it bore its row last (NULL: it didn't). */
 const times = (layout: TableLayout, window: Window): ReadonlyArray<string> => {
   const part = `PARTITION BY ${keyList(layout, "c")}, c.${past}, ${transaction(`c.${sequence}`, window)}`
-  const birth = (expression: string): string => `IFF(c.${op} IN ${MergeStatement.births}, ${expression}, NULL)`
+  const birth = (expression: string): string => `IFF(c.${op} IN ${JournalStatement.births}, ${expression}, NULL)`
   return [
     `FIRST_VALUE(c.${commitTime}) OVER (${part} ORDER BY c.${sequence}) AS ${first}`,
     `FIRST_VALUE(${birth(`c.${commitTime}`)}) OVER (${part} ORDER BY ${
@@ -87,7 +88,7 @@ const inserted = (layout: TableLayout): string => {
 
 /**
  * The MERGE of a window without truncates. `unsentColumns` are the names of columns that some change of it left unsent; with `moved` the links of
- * `MergeStatement` must be resolved before.
+ * `KeyChange` must be resolved before.
  */
 export const merge = (
   layout: TableLayout,
@@ -99,23 +100,23 @@ export const merge = (
   const partial = columns.filter((column) => !column.isKey && unsentColumns.has(column.name))
   const moved = changesOfKey && partial.length > 0
   const position = new Map(partial.map((column, index) => [column, index]))
-  const raw = MergeStatement.keyedChanges(layout, window, [
+  const raw = KeyChange.keyedChanges(layout, window, [
     op,
     sequence,
     commitTime,
     unsentColumn,
     ...columns.map(({ name }) => quote(name))
   ])
-  const source = moved ? MergeStatement.withRows(layout, raw) : raw
+  const source = moved ? KeyChange.withRows(layout, raw) : raw
   // What values belong to: the key, or the row, which is the root of a chain of lives.
   const owner = (alias: string): string =>
-    moved ? `${alias}.${MergeStatement.rowOf}` : `${keyList(layout, alias)}, ${alias}.${past}`
+    moved ? `${alias}.${KeyChange.rowOf}` : `${keyList(layout, alias)}, ${alias}.${past}`
   const earliest = (expression: string): string =>
     `FIRST_VALUE(${expression}) OVER (PARTITION BY ${owner("c")} ORDER BY c.${sequence})`
   const traced = [
     "c.*",
     ...partial.map((column, index) =>
-      `MAX(IFF(${MergeStatement.sent("c", column)}, c.${sequence}, NULL)) OVER (PARTITION BY ${owner("c")} ` +
+      `MAX(IFF(${JournalStatement.sent("c", column)}, c.${sequence}, NULL)) OVER (PARTITION BY ${owner("c")} ` +
       `ORDER BY c.${sequence} ${upToHere}) AS ${sentAt(index)}`
     ),
     // The key that a row had when the window began: where its open version is.
@@ -178,7 +179,7 @@ export const merge = (
     } ORDER BY g.${sequence}) AS ${until} ` +
     `FROM (${timed}) AS g`
   const using = `SELECT v.*, k.${closes} FROM (${versions}) AS v JOIN ${both} AS k ` +
-    `ON IFF(k.${closes}, v.${rank} = 1, v.${op} NOT IN ${MergeStatement.deaths})`
+    `ON IFF(k.${closes}, v.${rank} = 1, v.${op} NOT IN ${JournalStatement.deaths})`
   return `MERGE INTO ${sqlName(layout.target)} AS t USING (${using}) AS s ` +
     `ON s.${closes} AND t.${validTo} IS NULL AND ${sameKey(layout, "t", "s")} ` +
     `WHEN MATCHED AND ${unseen(`t.${sequence}`, `s.${sequence}`, window)} THEN DELETE ` +
@@ -188,7 +189,7 @@ export const merge = (
 
 /** Sequences of the window's truncates, in order (column "truncated"). */
 export const truncates = (layout: TableLayout, window: Window): string =>
-  `SELECT ${sequence} AS "truncated" FROM ${sqlName(layout.journal)} WHERE ${MergeStatement.within(window)} ` +
+  `SELECT ${sequence} AS "truncated" FROM ${sqlName(layout.journal)} WHERE ${JournalStatement.within(window)} ` +
   `AND ${op} = 'truncate' ORDER BY ${sequence}`
 
 /** What a truncate does to the versions that are open: those of its own transaction go, the others end. */

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import { failure } from "./ErrorPolicy.ts"
 import * as HistoryStatement from "./HistoryStatement.ts"
 import type { Contents, Window, WindowApplier } from "./JournalWindow.ts"
-import * as MergeStatement from "./MergeStatement.ts"
+import * as KeyChange from "./KeyChange.ts"
 import * as MirrorWindow from "./MirrorWindow.ts"
 
 interface Piece {
@@ -30,7 +30,7 @@ export const apply: WindowApplier = Effect.fnUntraced(function*(session, layout,
   const what = `Adding to the history of ${table}`
   const unsent = contents.partial ? yield* MirrorWindow.unsentColumns(session, layout, window) : new Set<string>()
   const { moved } = contents
-  if (moved) yield* session.execute({ what, sql: MergeStatement.createLinks(layout), table })
+  if (moved) yield* session.execute({ what, sql: KeyChange.createLinks(layout), table })
   const truncates = contents.truncated === undefined
     ? []
     : (yield* session.execute({ what, sql: HistoryStatement.truncates(layout, window), table })).rows

@@ -6,6 +6,7 @@
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import type * as Effect from "effect/Effect"
 import { literal } from "./Identifier.ts"
+import type { KeyRange } from "./KeyRange.ts"
 import type { Session } from "./SqlClient.ts"
 import type { TableLayout } from "./TableLayout.ts"
 
@@ -33,8 +34,10 @@ export interface Contents {
   readonly partial: boolean
   /** Whether a change of key did. */
   readonly moved: boolean
-  /** Row-removing changes, for tables without a key. */
+  /** Changes that remove a row. */
   readonly removes: number
+  /** Between which values its keys lie. */
+  readonly keys: ReadonlyArray<KeyRange>
 }
 
 /**

@@ -11,7 +11,9 @@ import type { Config } from "./Config.ts"
 import * as HistoryStatement from "./HistoryStatement.ts"
 import * as Identifier from "./Identifier.ts"
 import { literal, quote } from "./Identifier.ts"
+import * as JournalStatement from "./JournalStatement.ts"
 import type { Contents, Window } from "./JournalWindow.ts"
+import * as KeyChange from "./KeyChange.ts"
 import * as MergeStatement from "./MergeStatement.ts"
 import * as QueryTag from "./QueryTag.ts"
 import type { StateRow } from "./StateTable.ts"
@@ -50,7 +52,8 @@ const merge = (layout: TableLayout, partial: boolean, moved: boolean): string =>
     truncated: undefined,
     partial,
     moved,
-    removes: 1
+    removes: 1,
+    keys: []
   }
   return layout.mode === "history"
     ? HistoryStatement.merge(layout, window, unsentColumns, moved)
@@ -69,7 +72,8 @@ const noContents: Contents = {
   truncated: undefined,
   partial: true,
   moved: true,
-  removes: 0
+  removes: 0,
+  keys: []
 }
 
 /** Pruning rewrites what it touches: it waits until rows are this much older than they must be. */
@@ -77,7 +81,7 @@ const prunedEvery = 3600
 
 const block = (layout: TableLayout, state: StateRow, token: string, retention: number): string => {
   const journal = sqlName(layout.journal)
-  const links = sqlName(MergeStatement.links(layout))
+  const links = sqlName(KeyChange.links(layout))
   const truncates = `MIN(IFF(${op} = 'truncate', ${sequence}, NULL))`
   const older = (seconds: number): string =>
     `${sequence} <= :last_seq AND ${commitTime} < DATEADD(second, -${seconds}, CURRENT_TIMESTAMP())`
@@ -87,7 +91,7 @@ const block = (layout: TableLayout, state: StateRow, token: string, retention: n
     "begun VARCHAR; merged VARCHAR; last_seq VARCHAR; up_to VARCHAR; truncated_at VARCHAR;",
     "unsent_rows NUMBER; moved_rows NUMBER; changed_rows NUMBER;",
     "BEGIN",
-    `${MergeStatement.createLinks(layout)};`,
+    `${KeyChange.createLinks(layout)};`,
     "BEGIN TRANSACTION;",
     `INSERT INTO ${links} ("LIFE") SELECT ${op} FROM ${sqlName(stream(layout))} WHERE FALSE;`,
     `SELECT MAX("MERGED") INTO :begun FROM ${state.table} WHERE ${inCharge};`,
@@ -99,11 +103,11 @@ const block = (layout: TableLayout, state: StateRow, token: string, retention: n
     `SELECT COALESCE(${truncates}, :last_seq), ${truncates} INTO :up_to, :truncated_at FROM ${journal} ` +
     `WHERE ${sequence} > :merged AND ${sequence} <= :last_seq;`,
     `SELECT COUNT(${unsent}), COUNT(IFF(${op} = 'key_new' AND ${unsent} IS NOT NULL, 1, NULL)) INTO :unsent_rows, :moved_rows ` +
-    `FROM ${journal} WHERE ${MergeStatement.within(window)};`,
+    `FROM ${journal} WHERE ${JournalStatement.within(window)};`,
     "IF (moved_rows > 0) THEN",
-    ...MergeStatement.fillLinks(layout, window, noContents).map((statement) => `${statement};`),
+    ...KeyChange.fillLinks(layout, window, noContents).map((statement) => `${statement};`),
     "changed_rows := 1;",
-    `WHILE (changed_rows > 0) DO ${MergeStatement.resolveLinks(layout)}; changed_rows := SQLROWCOUNT; END WHILE;`,
+    `WHILE (changed_rows > 0) DO ${KeyChange.resolveLinks(layout)}; changed_rows := SQLROWCOUNT; END WHILE;`,
     `${merge(layout, true, true)};`,
     `ELSEIF (unsent_rows > 0) THEN ${merge(layout, true, false)};`,
     `ELSE ${merge(layout, false, false)}; END IF;`,

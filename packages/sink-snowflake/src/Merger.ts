@@ -17,8 +17,9 @@ import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
 import type { Config } from "./Config.ts"
 import { failure } from "./ErrorPolicy.ts"
+import * as JournalStatement from "./JournalStatement.ts"
 import type { Contents, Window, WindowApplier } from "./JournalWindow.ts"
-import * as MergeStatement from "./MergeStatement.ts"
+import * as KeyRange from "./KeyRange.ts"
 import type { MergeTask } from "./MergeTask.ts"
 import type { SqlClient } from "./SqlClient.ts"
 import type { Finished, StateTable } from "./StateTable.ts"
@@ -260,7 +261,7 @@ export class Merger {
       const table = this.layout.id
       const { rows } = yield* this.sql.execute({
         what: `Looking for changes of ${table}`,
-        sql: MergeStatement.inspect(this.layout, window),
+        sql: JournalStatement.inspect(this.layout, window, this.config.merge.keyRanges),
         table
       })
       const found = yield* this.decode(Inspected, rows[0])
@@ -271,7 +272,8 @@ export class Merger {
         truncated: found.truncated ?? undefined,
         partial: found.partial > 0,
         moved: found.moved > 0,
-        removes: found.removes
+        removes: found.removes,
+        keys: this.config.merge.keyRanges ? KeyRange.read(this.layout, rows[0] ?? {}) : []
       }
     })
   }
@@ -292,7 +294,7 @@ export class Merger {
       yield* this.sql.execute({
         what: `Pruning the journal of ${table}`,
         purpose: "prune",
-        sql: MergeStatement.prune(this.layout, merged, before),
+        sql: JournalStatement.prune(this.layout, merged, before),
         table
       })
     })

@@ -7,7 +7,10 @@ import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { failure } from "./ErrorPolicy.ts"
+import * as JournalStatement from "./JournalStatement.ts"
 import type { Contents, Window, WindowApplier } from "./JournalWindow.ts"
+import * as KeyChange from "./KeyChange.ts"
+import * as KeylessStatement from "./KeylessStatement.ts"
 import * as MergeStatement from "./MergeStatement.ts"
 import type { Session } from "./SqlClient.ts"
 import type { TableLayout } from "./TableLayout.ts"
@@ -29,7 +32,7 @@ export const unsentColumns = (
     const table = layout.id
     const { rows } = yield* session.execute({
       what: `Looking for unsent columns of ${table}`,
-      sql: MergeStatement.unsent(layout, window),
+      sql: JournalStatement.unsent(layout, window),
       table
     })
     const sets = yield* Effect.forEach(rows, (row) =>
@@ -56,9 +59,9 @@ export const resolveLinks = (
   Effect.gen(function*() {
     const table = layout.id
     const what = `Following changes of key in ${table}`
-    for (const sql of MergeStatement.fillLinks(layout, window, contents)) yield* session.execute({ what, sql, table })
+    for (const sql of KeyChange.fillLinks(layout, window, contents)) yield* session.execute({ what, sql, table })
     for (let round = 0; round < maxRounds; round++) {
-      const { changed } = yield* session.execute({ what, sql: MergeStatement.resolveLinks(layout), table })
+      const { changed } = yield* session.execute({ what, sql: KeyChange.resolveLinks(layout), table })
       if (changed === 0) return
     }
     return yield* failure(
@@ -69,7 +72,7 @@ export const resolveLinks = (
     )
   })
 
-/** Tables without a key: first the copies that go, then those that come. */
+/** Tables without a key: first the copies that go, then those that come; the other way round where all of them stay. */
 const countCopies = (
   session: Session,
   layout: TableLayout,
@@ -79,15 +82,17 @@ const countCopies = (
   Effect.gen(function*() {
     const table = layout.id
     const what = `Merging ${table}`
+    const add = session.execute({ what, sql: KeylessStatement.addCopies(layout, window, contents), table })
+    if (layout.softDelete) yield* add
     if (contents.removes > 0) {
       const { rows } = yield* session.execute({
         what,
-        sql: MergeStatement.countRemoved(layout, window, contents),
+        sql: KeylessStatement.countRemoved(layout, window, contents),
         table
       })
       const { changed } = yield* session.execute({
         what,
-        sql: MergeStatement.removeCopies(layout, window, contents),
+        sql: KeylessStatement.removeCopies(layout, window, contents),
         table
       })
       if (changed !== Number(rows[0]?.["copies"])) {
@@ -99,8 +104,25 @@ const countCopies = (
         )
       }
     }
-    yield* session.execute({ what, sql: MergeStatement.addCopies(layout, window, contents), table })
+    if (!layout.softDelete) yield* add
   })
+
+/**
+ * The pieces that a window is applied in. What comes before a truncate has no effect on rows that it removes, unless they stay with the values that they had: then the
+ * window is applied up to the truncate first.
+ */
+const pieces = (
+  layout: TableLayout,
+  window: Window,
+  contents: Contents
+): ReadonlyArray<{ readonly window: Window; readonly contents: Contents }> => {
+  const { truncated } = contents
+  if (!layout.softDelete || truncated === undefined) return [{ window, contents }]
+  return [{ window: { ...window, upTo: truncated }, contents: { ...contents, truncated: undefined } }, {
+    window: { ...window, after: truncated },
+    contents
+  }]
+}
 
 export const apply: WindowApplier = Effect.fnUntraced(function*(session, layout, window, contents) {
   const table = layout.id
@@ -108,15 +130,20 @@ export const apply: WindowApplier = Effect.fnUntraced(function*(session, layout,
   const keyed = layout.keys.length > 0
   const moved = keyed && contents.moved
   const unsent = keyed && contents.partial ? yield* unsentColumns(session, layout, window) : new Set<string>()
-  if (moved) yield* session.execute({ what, sql: MergeStatement.createLinks(layout), table })
-  return Effect.gen(function*() {
-    if (contents.truncated !== undefined) {
-      yield* session.execute({ what, sql: MergeStatement.empty(layout, window, contents.truncated), table })
+  if (moved) yield* session.execute({ what, sql: KeyChange.createLinks(layout), table })
+  const applyPiece = Effect.fnUntraced(function*(piece: Window, held: Contents) {
+    if (held.truncated !== undefined) {
+      yield* session.execute({ what, sql: MergeStatement.empty(layout, piece, held.truncated), table })
     }
-    if (moved) yield* resolveLinks(session, layout, window, contents)
+    if (moved) yield* resolveLinks(session, layout, piece, held)
     if (keyed) {
-      yield* session.execute({ what, sql: MergeStatement.merge(layout, window, contents, unsent), table })
-    } else if (layout.keyless) yield* countCopies(session, layout, window, contents)
-    else yield* session.execute({ what, sql: MergeStatement.append(layout, window, contents), table })
+      yield* session.execute({ what, sql: MergeStatement.merge(layout, piece, held, unsent), table })
+    } else if (layout.keyless) yield* countCopies(session, layout, piece, held)
+    else yield* session.execute({ what, sql: KeylessStatement.append(layout, piece, held), table })
   })
+  return Effect.forEach(
+    pieces(layout, window, contents),
+    (piece) => applyPiece(piece.window, piece.contents),
+    { discard: true }
+  )
 })

@@ -46,6 +46,8 @@ export interface Examined {
    */
   readonly otherKey: OtherKey | undefined
   readonly journalAlterations: ReadonlyArray<string>
+  /** Whether the target holds softly deleted rows, which its layout has no place for any more. */
+  readonly hardened: boolean
 }
 
 /** Creates the journal schema with the tables of state and chunks, and the stage. */
@@ -186,7 +188,8 @@ export const examine = Effect.fn("TableDdl.examine")(function*(
     journal: target === undefined,
     decision: { ...decision, alterations: other === undefined ? alterations : [] },
     otherKey: other,
-    journalAlterations: []
+    journalAlterations: [],
+    hardened: layout.mode === "mirror" && !layout.softDelete && target?.columns.has(Layout.Metadata.deleted) === true
   }
   if (layout.mode === "changelog") return examined
   const journal = yield* find(
@@ -228,8 +231,18 @@ const otherKey = (
 /** Alters target and journal as decided. Each step is seen by the next look, so that a run that dies in between is gone on from. */
 export const evolve = Effect.fn("TableDdl.evolve")(function*(
   sql: SqlClient,
-  { decision: { alterations, layout }, journalAlterations }: Examined
+  { decision: { alterations, layout }, hardened, journalAlterations }: Examined
 ) {
+  if (hardened) {
+    const column = quote(Layout.Metadata.deleted)
+    // The column goes last: until then it is known that there may be such rows.
+    yield* sql.execute({
+      what: `Removing softly deleted rows of ${Layout.sqlName(layout.target)}`,
+      sql: `DELETE FROM ${Layout.sqlName(layout.target)} WHERE ${column}`,
+      table: layout.id
+    })
+    yield* alter(sql, layout.id, layout.target, [`DROP COLUMN ${column}`])
+  }
   yield* alter(sql, layout.id, layout.target, alterations)
   yield* alter(sql, layout.id, layout.journal, journalAlterations)
 })

@@ -18,13 +18,14 @@ import type { TypeMapping } from "./TypeMapping.ts"
 import * as Type from "./TypeMapping.ts"
 import * as TypeOverride from "./TypeOverride.ts"
 
-/** Metadata columns. `rowKey` and `copy` exist for tables without a key only, `syncedAt` in mirrored targets only. */
+/** Metadata columns. `rowKey` and `copy` exist for tables without a key only, `syncedAt` in mirrored targets only, `deleted` in those with soft deletes. */
 export const Metadata = {
   op: "_ETL_OP",
   sequence: "_ETL_SEQ",
   commitTime: "_ETL_COMMIT_TIME",
   unsent: "_ETL_UNSENT",
   syncedAt: "_ETL_SYNCED_AT",
+  deleted: "_ETL_DELETED",
   validFrom: "_ETL_VALID_FROM",
   validTo: "_ETL_VALID_TO",
   rowKey: "_ETL_ROW_KEY",
@@ -62,6 +63,8 @@ export interface TableLayout {
   readonly journal: ObjectName
   readonly columns: ReadonlyArray<ColumnLayout>
   readonly keys: ReadonlyArray<ColumnLayout>
+  /** Whether rows that are deleted at the source stay in a mirror, marked by `_ETL_DELETED`. */
+  readonly softDelete: boolean
   /** Whether rows are told apart by `_ETL_ROW_KEY` and `_ETL_COPY`. */
   readonly keyless: boolean
   readonly channel: string
@@ -117,7 +120,7 @@ export const of = (
   table: TableSchema
 ): Effect.Effect<TableLayout, ConnectorError.ConnectorError> => {
   const id = tableId(table.table)
-  const { mode, types } = TableOptions.of(config, id)
+  const { deletes, mode, types } = TableOptions.of(config, id)
   const unsupported = (message: string, hint: string) =>
     Effect.fail(failure("Unsupported", message, hint, { table: id }))
   const keyIndexes = table.identity._tag === "Key" ? table.identity.columns : []
@@ -192,6 +195,7 @@ export const of = (
     },
     columns,
     keys: keyIndexes.flatMap((index) => columns[index] ?? []),
+    softDelete: mode === "mirror" && deletes === "soft",
     keyless: mode === "mirror" && table.identity._tag === "Full",
     channel: `ETL_STREAM_${plainName(pipeline)}`
   }
@@ -215,6 +219,8 @@ export const journalMetadata = (layout: TableLayout): ReadonlyArray<ColumnType> 
 const mirrorMetadata = (layout: TableLayout): ReadonlyArray<ColumnType> => [
   { name: Metadata.sequence, type: sequenceType },
   { name: Metadata.syncedAt, type: timeType },
+  // With a default: rows that are copied, or were there before, are none that were deleted.
+  ...(layout.softDelete ? [{ name: Metadata.deleted, type: "BOOLEAN DEFAULT FALSE" }] : []),
   ...(layout.keyless
     ? [{ name: Metadata.rowKey, type: rowKeyType }, { name: Metadata.copy, type: "NUMBER(38,0)" }]
     : [])

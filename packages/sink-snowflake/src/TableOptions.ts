@@ -9,6 +9,7 @@ import * as TypeOverride from "./TypeOverride.ts"
 export interface TableOptions {
   readonly mode: Config["mode"]
   readonly channels: number
+  readonly deletes: Config["deletes"]
   readonly schemaEvolution: Config["schemaEvolution"]
   /** Types that were chosen for columns, by the source's names. */
   readonly types: ReadonlyMap<string, OverrideType>
@@ -27,6 +28,7 @@ export const of = (config: Config, table: TableId): TableOptions => {
   return {
     mode: own?.mode ?? config.mode,
     channels: own?.channels ?? 1,
+    deletes: own?.deletes ?? config.deletes,
     schemaEvolution: { ...config.schemaEvolution, ...own?.schemaEvolution },
     types: new Map(types)
   }

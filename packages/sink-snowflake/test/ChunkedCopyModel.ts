@@ -129,6 +129,12 @@ export const difference = (
   return undefined
 }
 
+/** What streaming takes for a column, as SQL takes it. */
+const sql = (value: unknown, type: string): string => {
+  const text = literal(String(value))
+  return type === "BINARY" ? `TO_BINARY(${text}, 'BASE64')` : text
+}
+
 /** The journal's rows as SQL values, by way of the encoder that fills it in earnest. */
 export const journalRows = (
   layout: TableLayout,
@@ -142,20 +148,27 @@ export const journalRows = (
       ? encoder.truncate(change.truncate, commitTime(change.truncate.commit))
       : encoder.encode(Batches.batch(layout.table, [change], commitTime(change.sequence.commit)), 0, 1e6).bytes
     const row: Record<string, unknown> = JSON.parse(Buffer.from(bytes).toString())
-    return `(${columns.map(({ name }) => row[name] === undefined ? "NULL" : literal(String(row[name]))).join(", ")})`
+    return `(${columns.map(({ name, type }) => row[name] === undefined ? "NULL" : sql(row[name], type)).join(", ")})`
   })
 }
 
-/** The target's rows as the model prints them. */
-export const targetRows = (local: Local.Local, layout: TableLayout) =>
+const shown = (column: string, type: string): string => {
+  if (type === "VARIANT") return `TO_JSON(${column})`
+  return type.startsWith("TIMESTAMP") ? `TO_VARCHAR(${column}, 'YYYY-MM-DD HH24:MI:SS.FF6')` : `${column}::VARCHAR`
+}
+
+/** The target's rows as the model prints them, those that were softly deleted or the others. */
+export const targetRows = (local: Local.Local, layout: TableLayout, deleted = false) =>
   Effect.map(
     local.query(
       `SELECT ${
         layout.columns.map(({ name, target }, index) => {
           const column = quote(name)
-          return `${target === "VARIANT" ? `TO_JSON(${column})` : `${column}::VARCHAR`} AS "C${index}"`
+          return `${shown(column, target)} AS "C${index}"`
         }).join(", ")
-      } FROM ${Layout.sqlName(layout.target)}`
+      } FROM ${Layout.sqlName(layout.target)}${
+        layout.softDelete ? ` WHERE ${quote(Layout.Metadata.deleted)} = ${deleted}` : ""
+      }`
     ),
     (rows) => rows.map((row) => Model.print(layout.columns.map((_column, index) => row[`C${index}`]))).sort()
   )

@@ -9,68 +9,21 @@ import type { TableSchema } from "@etl-stream/core/TableSchema"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { literal, quote } from "../src/Identifier.ts"
 import { Merger } from "../src/Merger.ts"
 import * as MirrorWindow from "../src/MirrorWindow.ts"
 import type * as SqlClient from "../src/SqlClient.ts"
 import * as StateTable from "../src/StateTable.ts"
-import * as TableDdl from "../src/TableDdl.ts"
 import * as Layout from "../src/TableLayout.ts"
-import * as TableShape from "../src/TableShape.ts"
 import * as Batches from "./Batches.ts"
-import { journalRows, targetRows } from "./ChunkedCopyModel.ts"
-import * as Local from "./Local.ts"
+import { targetRows } from "./ChunkedCopyModel.ts"
+import type * as Local from "./Local.ts"
 import type { Step } from "./MirrorModel.ts"
 import * as Model from "./MirrorModel.ts"
+import { begin, replay, server } from "./MirrorReplay.ts"
 
 class Server extends Context.Service<Server, Local.Local>()("test/Server") {
-  static readonly layer = Layer.effect(
-    Server,
-    Effect.gen(function*() {
-      const local = yield* Local.start()
-      yield* TableDdl.ensureHome(local.sql, "RAW", "ETL_STREAM")
-      return local
-    })
-  )
+  static readonly layer = Layer.effect(Server, server)
 }
-
-const begin = Sequence.format(Sequence.make(1n, 0n))
-
-/** Merges a history in random windows and compares the target with the model after each. */
-const replay = Effect.fnUntraced(
-  function*(local: Local.Local, table: TableSchema, steps: ReadonlyArray<Step>, seed: number) {
-    const pipeline = `model${seed}`
-    const layout = yield* Layout.make(local.config({ journal: { retention: "0 seconds" } }), pipeline, {
-      ...table,
-      table: { schema: "public", name: `${table.table.name}_${seed}` }
-    })
-    const state = StateTable.make(local.sql, pipeline, "RAW", "ETL_STREAM")
-    yield* state.register(layout)
-    yield* TableShape.settle({ config: local.config(), sql: local.sql, state }, layout, undefined, false)
-    yield* local.query(
-      `UPDATE RAW.ETL_STREAM.TABLES SET "COPIED" = '1', "MERGED" = ${literal(begin)} WHERE "PIPELINE" = ${
-        literal(pipeline)
-      }`
-    )
-    yield* local.query(
-      `INSERT INTO ${Layout.sqlName(layout.journal)} (${
-        Layout.journalColumns(layout).map(({ name }) => quote(name)).join(", ")
-      }) VALUES ${journalRows(layout, steps.flatMap(({ changes }) => changes)).join(", ")}`
-    )
-    const merger = new Merger(local.sql, state, local.config(), layout, MirrorWindow.apply, begin)
-    const next = Model.random(seed + 1000)
-    for (let at = -1; at < steps.length - 1;) {
-      at = Math.min(steps.length - 1, at + 1 + next(next(2) === 0 ? 4 : 40))
-      const step = steps[at]
-      // Sometimes only the first half of the next change of key is committed yet.
-      const [half] = steps[at + 1]?.changes.length === 2 && next(2) === 0 ? steps[at + 1]?.changes ?? [] : []
-      const upTo = half !== undefined && "sequence" in half ? half.sequence : step?.sequence ?? Sequence.zero
-      yield* merger.merge(Sequence.format(upTo), true)
-      assert.deepStrictEqual(yield* targetRows(local, layout), step?.rows, `seed ${seed}, after step ${at}`)
-    }
-    return layout
-  }
-)
 
 layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("Merge", (it) => {
   it.effect("leaves a keyed table as the source has it, for any history in any windows", () =>
@@ -90,6 +43,26 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("Merge", (i
           } GROUP BY "_ETL_ROW_KEY", "_ETL_COPY" HAVING COUNT(*) > 1) AS d`
         )
         assert.deepStrictEqual(doubles, [{ n: "0" }])
+      }
+    }), 300_000)
+
+  it.effect(
+    "keeps deleted rows with their last values where deletes are soft, whatever the windows",
+    () =>
+      Effect.gen(function*() {
+        const local = yield* Server
+        for (let seed = 11; seed <= 16; seed++) {
+          yield* replay(local, Model.keyed, Model.keyedHistory(seed, 80), seed, "soft")
+        }
+      }),
+    300_000
+  )
+
+  it.effect("keeps deleted copies of a keyless table's rows where deletes are soft", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      for (let seed = 111; seed <= 114; seed++) {
+        yield* replay(local, Model.keyless, Model.keylessHistory(seed, 80, []), seed, "soft")
       }
     }), 300_000)
 

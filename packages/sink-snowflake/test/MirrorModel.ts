@@ -32,6 +32,8 @@ export interface Step {
   readonly sequence: Sequence.Sequence
   /** The table's rows afterwards, as sorted texts. */
   readonly rows: ReadonlyArray<string>
+  /** Rows that are deleted, as they were last, likewise: those of keys that are free. Absent where a test has none. */
+  readonly gone?: ReadonlyArray<string>
 }
 
 /** Columns of the keyed table: key (code, id), then values; every value may be NULL. */
@@ -57,6 +59,7 @@ const sorted = (rows: Iterable<Values>): ReadonlyArray<string> => [...rows].map(
 export const keyedHistory = (seed: number, length: number, keys = 5): ReadonlyArray<Step> => {
   const next = random(seed)
   const state = new Map<number, Values>()
+  const gone = new Map<number, Values>()
   const steps: Array<Step> = []
   let commit = 100n
   let index = 0n
@@ -90,7 +93,8 @@ export const keyedHistory = (seed: number, length: number, keys = 5): ReadonlyAr
   }
   const sequence = (odd: boolean): Sequence.Sequence => Sequence.make(commit, 2n * index + (odd ? 1n : 0n))
   const finish = (changes: Step["changes"]): void => {
-    steps.push({ changes, sequence: sequence(true), rows: sorted(state.values()) })
+    for (const key of state.keys()) gone.delete(key)
+    steps.push({ changes, sequence: sequence(true), rows: sorted(state.values()), gone: sorted(gone.values()) })
     index++
     if (next(3) === 0) {
       commit += BigInt(1 + next(1000))
@@ -103,6 +107,7 @@ export const keyedHistory = (seed: number, length: number, keys = 5): ReadonlyAr
     if (old === undefined) throw new Error("a row that isn't there can't move")
     const sent = row(to, old)
     state.delete(from)
+    gone.set(from, old)
     state.set(to, merge(old, sent))
     finish([
       { op: Operation.KeyChangeOld, sequence: sequence(false), values: keyOnly(from) },
@@ -115,6 +120,7 @@ export const keyedHistory = (seed: number, length: number, keys = 5): ReadonlyAr
     const absent = Array.from({ length: keys }, (_, key) => key).filter((key) => !state.has(key))
     const kind = next(20)
     if (kind === 0) {
+      for (const [key, values] of state) gone.set(key, values)
       state.clear()
       finish([{ truncate: sequence(true) }])
     } else if (kind < 6 && absent.length > 0) {
@@ -130,6 +136,7 @@ export const keyedHistory = (seed: number, length: number, keys = 5): ReadonlyAr
       change(Operation.Update, sent)
     } else if (kind < 13 && present.length > 0) {
       const key = pick(present)
+      gone.set(key, state.get(key) ?? [])
       state.delete(key)
       change(Operation.Delete, keyOnly(key))
     } else if (kind < 18 && present.length > 0 && absent.length > 0) move(pick(present), pick(absent))
@@ -157,6 +164,7 @@ export const keyless = Batches.table("events", {
 export const keylessHistory = (seed: number, length: number, start: ReadonlyArray<Values>): ReadonlyArray<Step> => {
   const next = random(seed)
   const state: Array<Values> = [...start]
+  const gone: Array<Values> = []
   const steps: Array<Step> = []
   let index = 0n
   const row = (): Values => [
@@ -166,14 +174,18 @@ export const keylessHistory = (seed: number, length: number, start: ReadonlyArra
   ]
   const sequence = (odd: boolean): Sequence.Sequence => Sequence.make(200n, 2n * index + (odd ? 1n : 0n))
   const finish = (changes: Step["changes"]): void => {
-    steps.push({ changes, sequence: sequence(true), rows: sorted(state) })
+    steps.push({ changes, sequence: sequence(true), rows: sorted(state), gone: sorted(gone) })
     index++
   }
-  const take = (): Values => state.splice(next(state.length), 1)[0] ?? []
+  const take = (): Values => {
+    const [taken = []] = state.splice(next(state.length), 1)
+    gone.push(taken)
+    return taken
+  }
   while (steps.length < length) {
     const kind = next(20)
     if (kind === 0) {
-      state.length = 0
+      gone.push(...state.splice(0))
       finish([{ truncate: sequence(true) }])
     } else if (kind < 9 || state.length === 0) {
       const values = row()

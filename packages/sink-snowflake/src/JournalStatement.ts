@@ -1,0 +1,60 @@
+/**
+ * The SQL that reads and prunes a table's journal: what a window holds, the changes of it that count, and what is to go.
+ */
+import { literal, quote } from "./Identifier.ts"
+import type { Contents, Window } from "./JournalWindow.ts"
+import { bound } from "./JournalWindow.ts"
+import * as KeyRange from "./KeyRange.ts"
+import type { ColumnLayout, TableLayout } from "./TableLayout.ts"
+import { Metadata, sqlName } from "./TableLayout.ts"
+
+const op = quote(Metadata.op)
+const sequence = quote(Metadata.sequence)
+const unsentColumn = quote(Metadata.unsent)
+/** Operations that begin a row's life, and those that end it. */
+export const births = "('insert', 'read', 'key_new')"
+export const deaths = "('delete', 'key_old')"
+
+export const within = (window: Window): string =>
+  `${sequence} > ${bound(window.after)} AND ${sequence} <= ${bound(window.upTo)}`
+
+/** One row that says what the window holds (columns as in `Contents`). */
+export const inspect = (layout: TableLayout, window: Window, keyRanges: boolean): string =>
+  `SELECT ${["COUNT(*) AS \"rows\"", ...(keyRanges ? KeyRange.selected(layout) : [])].join(", ")}, ` +
+  `MAX(${sequence}) AS "last", ` +
+  `MAX(IFF(${op} <> 'key_old', ${sequence}, NULL)) AS "upTo", ` +
+  `MAX(IFF(${op} = 'truncate', ${sequence}, NULL)) AS "truncated", ` +
+  `COUNT(${unsentColumn}) AS "partial", ` +
+  // Not COUNT_IF, which is NULL when it counts nothing.
+  `COUNT(IFF(${op} = 'key_new' AND ${unsentColumn} IS NOT NULL, 1, NULL)) AS "moved", ` +
+  `COUNT(IFF(${op} IN ${deaths}, 1, NULL)) AS "removes" ` +
+  `FROM ${sqlName(layout.journal)} WHERE ${within(window)}`
+
+/** The different sets of unsent columns in the window. */
+export const unsent = (layout: TableLayout, window: Window): string =>
+  `SELECT DISTINCT ${unsentColumn} AS "unsent" FROM ${sqlName(layout.journal)} WHERE ${
+    within(window)
+  } AND ${unsentColumn} IS NOT NULL`
+
+/** The journal's rows of the window that count, with the columns named. */
+export const changes = (layout: TableLayout, window: Window, columns: ReadonlyArray<string>): string =>
+  `SELECT ${columns.join(", ")} FROM ${sqlName(layout.journal)} WHERE ${within(window)} AND ${op} <> 'truncate'`
+
+/** The window after its last truncate: what is before has no effect. */
+export const effective = (window: Window, contents: Contents): Window =>
+  contents.truncated === undefined ? window : { ...window, after: contents.truncated }
+
+/** Whether the change in `alias` sent `column`. Names stand in a JSON array, so each is preceded by a bracket or a comma. */
+export const sent = (alias: string, column: ColumnLayout): string => {
+  const name = JSON.stringify(column.name)
+  return `(${alias}.${op} NOT IN ${deaths} AND (${alias}.${unsentColumn} IS NULL OR NOT ` +
+    `(CONTAINS(${alias}.${unsentColumn}, ${literal(`[${name}`)}) OR CONTAINS(${alias}.${unsentColumn}, ${
+      literal(`,${name}`)
+    }))))`
+}
+
+/** Removes journal rows that are merged (at or before `merged`) and were committed before `before` (ISO 8601). */
+export const prune = (layout: TableLayout, merged: string, before: string): string =>
+  `DELETE FROM ${sqlName(layout.journal)} WHERE ${sequence} <= ${literal(merged)} AND ${quote(Metadata.commitTime)} < ${
+    literal(before)
+  }::TIMESTAMP_TZ`
