@@ -14,6 +14,7 @@ import * as Schedule from "effect/Schedule"
 import type { Encoding } from "./Compression.ts"
 import * as ErrorPolicy from "./ErrorPolicy.ts"
 import { RequestPacer } from "./RequestPacer.ts"
+import * as SkippedRows from "./SkippedRows.ts"
 import type { ChannelStatus } from "./StreamingAnswer.ts"
 import type { StreamingClient } from "./StreamingClient.ts"
 import * as StreamingErrors from "./StreamingErrors.ts"
@@ -30,10 +31,6 @@ const uncommittedPatience = Schedule.spaced("500 millis").pipe(
   Schedule.while(({ input }) => input.code === uncommittedData)
 )
 
-/** What to do about rows that Snowflake skipped. */
-export const skippedHint =
-  "See which and why (SHOW CHANNELS, or ERROR_TABLE when ERROR_LOGGING is on), mend that, and have the table copied again: delete its row from the state table TABLES."
-
 export class Channel {
   /** Its table's shape; changed by `reshape`. */
   layout: TableLayout
@@ -41,11 +38,14 @@ export class Channel {
   private readonly client: StreamingClient
   /** Done when more is committed. */
   private readonly report: Effect.Effect<void>
+  /** Why Snowflake skipped rows of this channel, as far as it tells. */
+  readonly reasons: Effect.Effect<ReadonlyArray<string>>
   /** Signals that something is in flight. */
   private readonly activity: Latch.Latch
   private readonly idle = Latch.makeUnsafe(true)
   private continuationToken = ""
   private errors = 0
+  private lastError: string | undefined
   private readonly pacer = new RequestPacer()
   /** Last offset token that Snowflake accepted, and the last that it committed; undefined when there is none. */
   accepted: Sequence.SequenceText | undefined
@@ -60,18 +60,25 @@ export class Channel {
     name: string,
     client: StreamingClient,
     activity: Latch.Latch,
-    report: Effect.Effect<void>
+    report: Effect.Effect<void>,
+    reasons: Effect.Effect<ReadonlyArray<string>> = Effect.succeed([])
   ) {
     this.layout = layout
     this.name = name
     this.client = client
     this.activity = activity
     this.report = report
+    this.reasons = reasons
   }
 
   /** Rows that Snowflake skipped since the channel was created, as far as is known. */
   get skipped(): number {
     return this.errors
+  }
+
+  /** The offset at or before which the last of them was. */
+  get lastSkipped(): string | undefined {
+    return this.lastError
   }
 
   get inFlight(): boolean {
@@ -86,13 +93,9 @@ export class Channel {
     return ErrorPolicy.failure(error.reason, error.message, error.hint, { table: this.layout.id })
   }
 
-  private skippedRows(rows: number): Failed {
-    return ErrorPolicy.failure(
-      "Rejected",
-      `Snowflake skipped ${rows} rows of ${this.layout.id} on their way into ${this.layout.journal.name}`,
-      skippedHint,
-      { table: this.layout.id }
-    )
+  /** Fails for rows that Snowflake skipped, with what it tells about them. */
+  private skippedRows(rows: number, last: string | undefined): Effect.Effect<never, Failed> {
+    return Effect.flatMap(this.reasons, (why) => Effect.fail(SkippedRows.error(this.layout, rows, last, why)))
   }
 
   private fenced(message: string): Failed {
@@ -136,6 +139,7 @@ export class Channel {
         }
         this.continuationToken = continuationToken
         this.errors = status.errors
+        this.lastError = status.lastError
         this.sent = []
         this.accepted = committed
         this.committed = committed
@@ -155,7 +159,7 @@ export class Channel {
       return Effect.andThen(
         this.open(),
         Effect.suspend(() => {
-          if (this.errors > errors) return Effect.fail(this.skippedRows(this.errors - errors))
+          if (this.errors > errors) return this.skippedRows(this.errors - errors, this.lastError)
           return this.committed === committed ? Effect.void : Effect.fail(
             this.fenced(`The channel ${this.name} of ${this.layout.journal.name} was written to by somebody else`)
           )
@@ -207,7 +211,7 @@ export class Channel {
       }
       if (!StreamingErrors.isHealthy(status.code)) return yield* this.unhealthy(status)
       if (status.errors > this.errors) {
-        return yield* this.skippedRows(status.errors - this.errors)
+        return yield* this.skippedRows(status.errors - this.errors, status.lastError)
       }
       const { committed } = status
       if (committed === undefined || committed === this.committed) return

@@ -26,6 +26,7 @@ import * as ForgottenChannels from "./ForgottenChannels.ts"
 import * as LargeRow from "./LargeRow.ts"
 import { NdjsonEncoder } from "./NdjsonEncoder.ts"
 import * as RowRouter from "./RowRouter.ts"
+import * as SkippedRows from "./SkippedRows.ts"
 import type { SqlClient } from "./SqlClient.ts"
 import * as Sql from "./SqlClient.ts"
 import type { Stage } from "./Stage.ts"
@@ -106,9 +107,15 @@ export class ChannelGroup {
     return this.reported
   }
 
-  /** Rows that Snowflake skipped since the channels were created, as far as is known. */
-  get skipped(): number {
-    return this.members.reduce((sum, { channel }) => sum + channel.skipped, 0)
+  /** The error for rows that Snowflake skipped since the channels were created; undefined when there are none. */
+  get skipped(): Effect.Effect<Failed | undefined> {
+    return Effect.gen({ self: this }, function*() {
+      const affected = this.members.map(({ channel }) => channel).filter(({ skipped }) => skipped > 0)
+      if (affected.length === 0) return undefined
+      const why = yield* Effect.forEach(affected, ({ reasons }) => reasons)
+      const last = affected.reduce((upTo: Text | undefined, { lastSkipped }) => later(upTo, lastSkipped), undefined)
+      return SkippedRows.error(this.layout, affected.reduce((sum, { skipped }) => sum + skipped, 0), last, why.flat())
+    })
   }
 
   private member(name: string): Member {
@@ -118,7 +125,8 @@ export class ChannelGroup {
       name,
       shared.streaming,
       shared.watcher.activity,
-      Effect.suspend(() => this.report)
+      Effect.suspend(() => this.report),
+      Effect.suspend(() => SkippedRows.reasons(Sql.serving(shared.sql, "state"), this.layout, name))
     )
     const writer = new ChannelWriter(channel, new NdjsonEncoder(this.layout, options.outOfRange), shared)
     return { channel, writer, covered: undefined, given: undefined }

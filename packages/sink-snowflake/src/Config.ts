@@ -72,6 +72,10 @@ const Merge = Schema.Struct({
 const Journal = Schema.Struct({
   retention: Schema.DurationFromString.pipe(Schema.withDecodingDefaultKey(Effect.succeed("1 day"))).annotate({
     description: "How long merged changes stay in the journal tables"
+  }),
+  errorLogging: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(false))).annotate({
+    description:
+      "Have Snowflake keep rows that it skips, values included, in an error table of the journal (ERROR_LOGGING), so that the error names the column"
   })
 })
 

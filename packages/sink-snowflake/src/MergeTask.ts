@@ -6,7 +6,10 @@
  */
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import type { SequenceText } from "@etl-stream/core/Sequence"
+import type { TableId } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
+import type { ChannelSet } from "./ChannelTable.ts"
+import { single } from "./ChannelTable.ts"
 import type { Config } from "./Config.ts"
 import { literal, qualified } from "./Identifier.ts"
 import * as MergeTaskStatement from "./MergeTaskStatement.ts"
@@ -32,8 +35,17 @@ export class MergeTask {
   private readonly state: StateTable
   private readonly config: Config
   private readonly pipeline: string
+  private readonly sets: ReadonlyMap<TableId, ChannelSet>
 
-  constructor(sql: SqlClient, state: StateTable, config: Config, pipeline: string) {
+  /** `sets`: the channels that tables have now, which may still be several while the options say one. */
+  constructor(
+    sql: SqlClient,
+    state: StateTable,
+    config: Config,
+    pipeline: string,
+    sets: ReadonlyMap<TableId, ChannelSet>
+  ) {
+    this.sets = sets
     this.sql = sql
     this.state = state
     this.config = config
@@ -43,7 +55,7 @@ export class MergeTask {
   /** Whether the table is to be merged by a task. What a task sees of a journal is only without gaps when it comes by one channel. */
   serves(layout: TableLayout): boolean {
     return this.config.merge.by === "task" && MergeTaskStatement.serves(layout) &&
-      TableOptions.of(this.config, layout.id).channels === 1
+      TableOptions.of(this.config, layout.id).channels === 1 && (this.sets.get(layout.id) ?? single).channels === 1
   }
 
   private make(layout: TableLayout): MergeTaskStatement.Task {

@@ -17,7 +17,6 @@ import * as FiberMap from "effect/FiberMap"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { randomUUID } from "node:crypto"
-import { skippedHint } from "./Channel.ts"
 import * as ChannelGroup from "./ChannelGroup.ts"
 import * as ChannelTable from "./ChannelTable.ts"
 import { CommitWatcher } from "./CommitWatcher.ts"
@@ -34,6 +33,7 @@ import { type CopySpan, Merger } from "./Merger.ts"
 import { MergeTask } from "./MergeTask.ts"
 import * as MirrorWindow from "./MirrorWindow.ts"
 import * as SdkStreamingClient from "./SdkStreamingClient.ts"
+import * as SkippedRows from "./SkippedRows.ts"
 import { SnapshotLoader } from "./SnapshotLoader.ts"
 import * as Sql from "./SqlClient.ts"
 import * as Stage from "./Stage.ts"
@@ -164,7 +164,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
   yield* state.register(wanted)
   const stored = shared.states.get(wanted.id)
   const left = stored?.copying
-  const task = new MergeTask(sql, state, config, pipeline)
+  const task = new MergeTask(sql, state, config, pipeline, shared.sets)
   // Before anything is altered, so that no run of a task that doesn't know about it follows.
   const begun = yield* task.begin(wanted, stored?.task)
   const shape = yield* TableShape.settle(
@@ -182,6 +182,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
   const handed = begun.handed && known?.copied !== undefined && task.fits(layout, stored?.task)
   const takenBack = begun.handed && !handed ? yield* task.takeBack(layout) : begun.merged
   const merged = known?.copied === undefined ? undefined : takenBack ?? known.merged
+  if (config.journal.errorLogging) yield* SkippedRows.keep(sql, layout)
   const channels = new ChannelGroup.ChannelGroup(layout, shared, {
     channels: TableOptions.of(config, layout.id).channels,
     fresh: shape.journalCreated,
@@ -190,17 +191,9 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
   })
   yield* Effect.addFinalizer(() => Effect.sync(() => channels.close()))
   const held = yield* channels.open()
-  if ((known?.copied !== undefined || unfinished !== undefined) && channels.skipped > 0) {
-    // An earlier run ended for this; what was skipped is committed past, so going on would lose it.
-    return yield* failure(
-      "Rejected",
-      `Snowflake has skipped ${channels.skipped} rows of ${layout.id}, which its target lacks`,
-      skippedHint,
-      {
-        table: layout.id
-      }
-    )
-  }
+  // An earlier run ended for this; what was skipped is committed past, so going on would lose it.
+  const skipped = known?.copied !== undefined || unfinished !== undefined ? yield* channels.skipped : undefined
+  if (skipped !== undefined) return yield* skipped
   const position = positionOf(known, unfinished, held)
   channels.start(position.committed === undefined ? undefined : Sequence.format(position.committed))
 

@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
+import { single } from "../src/ChannelTable.ts"
 import * as HistoryCopy from "../src/HistoryCopy.ts"
 import * as HistoryWindow from "../src/HistoryWindow.ts"
 import { quote } from "../src/Identifier.ts"
@@ -78,7 +79,7 @@ const handed = Effect.fnUntraced(function*(local: Local.Local, name: string, mod
   yield* local.query(
     `UPDATE RAW.ETL_STREAM.TABLES SET "COPIED" = '1', "MERGED" = '${begin}' WHERE "PIPELINE" = '${name}'`
   )
-  const task = new MergeTask(local.sql, state, config, name)
+  const task = new MergeTask(local.sql, state, config, name, new Map())
   assert.strictEqual(yield* task.prepare(layout), "")
   yield* task.handOver(layout, begin)
   const journal = (steps: ReadonlyArray<Model.Step>) =>
@@ -204,6 +205,19 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("A task tha
       yield* task.takeBack(layout)
     }), 60_000)
 
+  it.effect("leaves the merging to the runner while a table's changes still come by several channels", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const config = local.config(byTask)
+      const layout = yield* Layout.make(config, "task_channels", Model.keyed)
+      const state = StateTable.make(local.sql, "task_channels", "RAW", "ETL_STREAM")
+      const sets = new Map([[layout.id, { ...single, epoch: 1, channels: 3 }]])
+      const task = new MergeTask(local.sql, state, config, "task_channels", sets)
+      assert.isFalse(task.serves(layout))
+      sets.set(layout.id, { ...single, epoch: 2 })
+      assert.isTrue(task.serves(layout))
+    }))
+
   it.effect("leaves the merging to the runner when Snowflake refuses a task", () =>
     Effect.gen(function*() {
       const local = yield* Server
@@ -212,7 +226,7 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("A task tha
       const steps = Model.keyedHistory(51, 10)
       const end = Sequence.format(steps.at(-1)?.sequence ?? Sequence.zero)
       const config = local.config({ merge: { ...byTask.merge, taskWarehouse: "NOBODYS" } })
-      const refused = new MergeTask(local.sql, state, config, "task_refused")
+      const refused = new MergeTask(local.sql, state, config, "task_refused", new Map())
       const merger = new Merger(local.sql, state, config, layout, MirrorWindow.apply, begin, undefined, refused)
       yield* journal(steps)
       for (let tick = 0; tick < 2; tick++) yield* merger.merge(end, false)

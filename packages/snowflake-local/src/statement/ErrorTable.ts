@@ -39,7 +39,7 @@ export const relation = (context: StatementContext, table: Table): Relation => {
     "make_timestamptz(e.occurred_on_ms * 1000)",
     "CAST(NULL AS VARCHAR)",
     "CAST(NULL AS DECIMAL(38, 0))",
-    `json_object('service', 'snowpipe_streaming', 'error_message', e.message, 'details', ${details})`,
+    `json_object('service', 'snowpipe_streaming', 'error_message', e.message, 'error_source', e.source, 'details', ${details})`,
     `json_object('$1', ${data})`
   ].map((sql, index) => `${sql} AS ${Identifier.quote(errorColumns[index]?.name ?? "")}`)
   return {

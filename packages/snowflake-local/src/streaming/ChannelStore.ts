@@ -45,6 +45,8 @@ export interface ErrorRow {
   readonly data: string
   /** The table has ERROR_LOGGING: the error table shows it. */
   readonly logged: boolean
+  /** The column that refused its value, when one did. */
+  readonly source: string | null
 }
 
 /** Creates the tables at the first start. */
@@ -57,7 +59,8 @@ export const prepare = (connection: DuckDBConnection): Effect.Effect<void, Stora
       `CREATE TABLE IF NOT EXISTS "_local".streaming_errors (
          channel_id BIGINT NOT NULL, table_id VARCHAR NOT NULL, occurred_on_ms BIGINT NOT NULL,
          message VARCHAR NOT NULL, offset_upper_bound VARCHAR, error_data VARCHAR NOT NULL)`,
-      `ALTER TABLE "_local".streaming_errors ADD COLUMN IF NOT EXISTS logged BOOLEAN DEFAULT FALSE`
+      `ALTER TABLE "_local".streaming_errors ADD COLUMN IF NOT EXISTS logged BOOLEAN DEFAULT FALSE`,
+      `ALTER TABLE "_local".streaming_errors ADD COLUMN IF NOT EXISTS source VARCHAR`
     ],
     (sql) => Storage.run(connection, sql),
     { discard: true }
@@ -103,7 +106,7 @@ export const putErrors = (
     (error) =>
       Storage.run(
         connection,
-        `INSERT INTO "_local".streaming_errors VALUES ($1, $2, $3, $4, $5, $6, CAST($7 AS BOOLEAN))`,
+        `INSERT INTO "_local".streaming_errors VALUES ($1, $2, $3, $4, $5, $6, CAST($7 AS BOOLEAN), $8)`,
         [
           error.channelId,
           error.table,
@@ -111,7 +114,8 @@ export const putErrors = (
           error.message,
           error.offsetUpperBound,
           error.data,
-          String(error.logged)
+          String(error.logged),
+          error.source
         ]
       ),
     { discard: true }

@@ -58,7 +58,8 @@ export const commit = Effect.fnUntraced(function*(
       message: error.message,
       offsetUpperBound: segment.offsetTokenOf(error.row),
       data: error.data,
-      logged: table.options["ERROR_LOGGING"]?.toUpperCase() === "TRUE"
+      logged: table.options["ERROR_LOGGING"]?.toUpperCase() === "TRUE",
+      source: error.source ?? null
     }))
   )
   yield* ChannelStore.put(connection, next)
@@ -157,6 +158,6 @@ const refusedRows = Effect.fnUntraced(function*(
       : code >= 0
       ? ColumnConversion.refusal(column)
       : ColumnConversion.nullRefusal(column)
-    return { row: Number(row), message, data: String(data) }
+    return { row: Number(row), message, data: String(data), source: column?.name }
   })
 })

@@ -29,7 +29,12 @@ export class Segment {
   readonly firstRowSequencer: number
   readonly openedAt: number
   readonly appends: Array<Append> = []
-  readonly errors: Array<{ readonly row: number; readonly message: string; readonly data: string }> = []
+  readonly errors: Array<{
+    readonly row: number
+    readonly message: string
+    readonly data: string
+    readonly source?: string | undefined
+  }> = []
   rows = 0
   rejected = 0
   bytes = 0
