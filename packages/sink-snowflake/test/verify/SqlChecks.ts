@@ -1,0 +1,304 @@
+/**
+ * Checks of SQL, stages and COPY.
+ */
+import * as Arrow from "apache-arrow"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import { literal, quote } from "../../src/Identifier.ts"
+import { of as parquetFile, ParquetFile } from "../../src/ParquetFile.ts"
+import type { Check, Context } from "./Check.ts"
+import { execute, expect, same, table, value } from "./Check.ts"
+
+const stage = (context: Context): string => `@${table(context, "FILES")}`
+const format = "FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE BINARY_AS_TEXT = FALSE)"
+const texts = (name: string, values: ReadonlyArray<string | null>): Arrow.Table =>
+  new Arrow.Table({ [name]: Arrow.vectorFromArray([...values], new Arrow.Utf8()) })
+
+const put = (context: Context, name: string, file: Buffer) =>
+  context.sql.execute({
+    what: "Uploading a file",
+    sql: `PUT file://${name} ${stage(context)}/checks AUTO_COMPRESS = FALSE OVERWRITE = TRUE`,
+    file
+  })
+
+/** Copies the only column `c0` of files. */
+const copy = (context: Context, target: string, files: ReadonlyArray<string>, expression = "$1:c0::VARCHAR") =>
+  `COPY INTO ${table(context, target)} ("V") FROM (SELECT ${expression} FROM ${stage(context)}/checks) FILES = (${
+    files.map(literal).join(", ")
+  }) ${format} ON_ERROR = ABORT_STATEMENT`
+
+const create = (context: Context, name: string, columns: string) =>
+  execute(context, `CREATE TABLE ${table(context, name)} (${columns})`)
+
+const count = (context: Context, name: string) =>
+  Effect.map(execute(context, `SELECT COUNT(*) AS "rows" FROM ${table(context, name)}`), value)
+
+const uploads: Check = {
+  ids: ["A16", "A18"],
+  title: "a file that is uploaded from memory keeps its name, and replaces one of that name",
+  run: Effect.fnUntraced(function*(context) {
+    for (const text of ["first", "second"]) {
+      yield* put(context, "upload.parquet", yield* parquetFile(texts("c0", [text])))
+    }
+    const { rows } = yield* execute(context, `LIST ${stage(context)}/checks`)
+    yield* same(
+      rows.map((row) => String(row["name"]).split("/").at(-1)).filter((name) => name?.startsWith("upload") === true),
+      ["upload.parquet"],
+      "files at the stage"
+    )
+    yield* create(context, "UPLOADS", `"V" VARCHAR`)
+    yield* execute(context, copy(context, "UPLOADS", ["upload.parquet"]))
+    yield* same(
+      value(yield* execute(context, `SELECT "V" FROM ${table(context, "UPLOADS")}`)),
+      "second",
+      "the copied value"
+    )
+  })
+}
+
+const copies: Check = {
+  ids: ["A17", "A22", "A23", "A35", "A36"],
+  title: "COPY counts its rows, rolls back with its transaction, and loads a file once",
+  run: Effect.fnUntraced(function*(context) {
+    const file = yield* ParquetFile.make(1024)
+    for (let group = 0; group < 4; group++) {
+      yield* file.append(texts("c0", Array.from({ length: 500 }, (_, row) => `${group} ${row}`)))
+    }
+    yield* put(context, "copied.parquet", yield* file.close)
+    yield* create(context, "COPIES", `"V" VARCHAR`)
+    const statement = copy(context, "COPIES", ["copied.parquet"])
+    yield* context.sql.use((session) =>
+      Effect.gen(function*() {
+        yield* session.execute({ what: "Checking", sql: "BEGIN" })
+        yield* session.execute({ what: "Checking", sql: statement })
+        yield* session.execute({ what: "Checking", sql: "ROLLBACK" })
+      })
+    )
+    yield* same(yield* count(context, "COPIES"), "0", "rows after a rollback")
+    const { rows } = yield* execute(context, statement)
+    yield* same(rows.map((row) => String(row["rows_loaded"])), ["2000"], "rows_loaded")
+    yield* execute(context, `REMOVE ${stage(context)}/checks/copied.parquet`)
+    yield* same(yield* count(context, "COPIES"), "2000", "rows after the file is removed")
+    yield* put(context, "again.parquet", yield* parquetFile(texts("c0", ["once"])))
+    for (let time = 0; time < 2; time++) yield* execute(context, copy(context, "COPIES", ["again.parquet"]))
+    yield* same(yield* count(context, "COPIES"), "2001", "rows after a file was copied twice")
+  })
+}
+
+const missingFile: Check = {
+  ids: ["A19"],
+  title: "COPY fails when a file that it lists isn't there",
+  run: Effect.fnUntraced(function*(context) {
+    yield* create(context, "MISSING", `"V" VARCHAR`)
+    yield* put(context, "present.parquet", yield* parquetFile(texts("c0", ["present"])))
+    const outcome = yield* Effect.exit(
+      execute(context, copy(context, "MISSING", ["present.parquet", "absent.parquet"]))
+    )
+    yield* expect(outcome._tag === "Failure", "it succeeds")
+    yield* same(yield* count(context, "MISSING"), "0", "rows")
+  })
+}
+
+const expressions: Check = {
+  ids: ["A20", "A41"],
+  title: "COPY's SELECT takes the functions that columns are loaded with",
+  run: Effect.fnUntraced(function*(context) {
+    const cases: ReadonlyArray<
+      readonly [type: string, text: string, expression: string, read: string, expected: string]
+    > = [
+      [
+        "VARIANT",
+        `{"a":[1]}`,
+        "IFF(CHECK_JSON($1:c0::VARCHAR) IS NULL, PARSE_JSON($1:c0::VARCHAR), TO_VARIANT($1:c0::VARCHAR))",
+        `TO_JSON("V")`,
+        `{"a":[1]}`
+      ],
+      ["BINARY", "AP8=", "TO_BINARY($1:c0::VARCHAR, 'BASE64')", `TO_VARCHAR("V", 'HEX')`, "00FF"],
+      ["FLOAT", "-inf", "$1:c0::FLOAT", `IFF("V" < -1e308, 'low', 'other')`, "low"],
+      [
+        "TIMESTAMP_TZ(6)",
+        "2026-01-02T03:04:05.678901Z",
+        "$1:c0::TIMESTAMP_TZ(6)",
+        `TO_VARCHAR("V"::DATE)`,
+        "2026-01-02"
+      ]
+    ]
+    for (const [index, [type, text, expression, read, expected]] of cases.entries()) {
+      const name = `EXPRESSION_${index}`
+      yield* create(context, name, `"V" ${type}`)
+      yield* put(context, `e${index}.parquet`, yield* parquetFile(texts("c0", [text])))
+      yield* execute(context, copy(context, name, [`e${index}.parquet`], expression))
+      yield* same(value(yield* execute(context, `SELECT ${read} FROM ${table(context, name)}`)), expected, type)
+    }
+  })
+}
+
+const largeValue: Check = {
+  ids: ["A21", "A39"],
+  title: "a VARCHAR takes 16,777,216 characters by way of COPY",
+  run: Effect.fnUntraced(function*(context) {
+    yield* create(context, "LARGE_VALUES", `"V" VARCHAR`)
+    yield* put(context, "large.parquet", yield* parquetFile(texts("c0", ["x".repeat(16_777_216)])))
+    yield* execute(context, copy(context, "LARGE_VALUES", ["large.parquet"]))
+    const length = yield* execute(context, `SELECT LENGTH("V") FROM ${table(context, "LARGE_VALUES")}`)
+    yield* same(value(length), "16777216", "length")
+  })
+}
+
+const longBind: Check = {
+  ids: ["A24"],
+  title: "a bind variable may be text of 500 kB",
+  run: Effect.fnUntraced(function*(context) {
+    const length = yield* execute(context, "SELECT LENGTH(?)", ["x".repeat(500_000)])
+    yield* same(value(length), "500000", "length")
+  })
+}
+
+const takingTurns: Check = {
+  ids: ["A25", "A53"],
+  title: "an UPDATE waits for another transaction's UPDATE of the row, and then checks its condition anew",
+  run: Effect.fnUntraced(function*(context) {
+    yield* create(context, "TURNS", `"ID" NUMBER, "OWNER" VARCHAR`)
+    yield* execute(context, `INSERT INTO ${table(context, "TURNS")} VALUES (1, 'a')`)
+    const take = (owner: string) =>
+      `UPDATE ${table(context, "TURNS")} SET "OWNER" = ${literal(owner)} WHERE "ID" = 1 AND "OWNER" = 'a'`
+    const changed = yield* context.sql.use((session) =>
+      Effect.gen(function*() {
+        yield* session.execute({ what: "Checking", sql: "BEGIN" })
+        const first = yield* session.execute({ what: "Checking", sql: take("b") })
+        const second = yield* Effect.forkChild(execute(context, take("c")), { startImmediately: true })
+        // Whether it waits or begins after the commit makes no difference: it must find the row taken.
+        yield* Effect.sleep("2 seconds")
+        yield* session.execute({ what: "Checking", sql: "COMMIT" })
+        return [first.changed, (yield* Fiber.join(second)).changed]
+      })
+    )
+    yield* same(changed, [1, 0], "changed rows")
+  })
+}
+
+const keys: Check = {
+  ids: ["A30", "A37"],
+  title: "DESCRIBE TABLE tells keys, constraints and defaults, and keys can be changed",
+  run: Effect.fnUntraced(function*(context) {
+    yield* create(context, "KEYED", `"A" NUMBER(38,0), "B" VARCHAR NOT NULL DEFAULT 'x', PRIMARY KEY ("A")`)
+    const described = Effect.map(
+      execute(context, `DESCRIBE TABLE ${table(context, "KEYED")}`),
+      ({ rows }) => rows.map((row) => [row["name"], row["primary key"], row["null?"], row["default"] !== null])
+    )
+    yield* same(yield* described, [["A", "Y", "N", false], ["B", "N", "N", true]], "DESCRIBE")
+    for (const change of ["DROP PRIMARY KEY", `ALTER COLUMN "A" DROP NOT NULL`, `ADD PRIMARY KEY ("B")`]) {
+      yield* execute(context, `ALTER TABLE ${table(context, "KEYED")} ${change}`)
+    }
+    yield* same(yield* described, [["A", "N", "Y", false], ["B", "Y", "N", true]], "DESCRIBE after the change")
+  })
+}
+
+const evolution: Check = {
+  ids: ["A73"],
+  title: "columns of a table with rows can be renamed, widened, freed of NOT NULL and dropped",
+  run: Effect.fnUntraced(function*(context) {
+    const name = table(context, "EVOLVED")
+    yield* create(
+      context,
+      "EVOLVED",
+      `"ID" NUMBER(38,0), "N" NUMBER(5,2) NOT NULL, "T" VARCHAR(3), "D" VARCHAR, PRIMARY KEY ("ID")`
+    )
+    yield* execute(context, `INSERT INTO ${name} VALUES (1, 123.45, 'abc', 'd')`)
+    for (
+      const change of [
+        `RENAME COLUMN "ID" TO "KEY"`,
+        `ALTER COLUMN "N" SET DATA TYPE NUMBER(12,2)`,
+        `ALTER COLUMN "T" SET DATA TYPE VARCHAR(30)`,
+        `ALTER COLUMN "N" DROP NOT NULL`,
+        `DROP COLUMN "D"`
+      ]
+    ) yield* execute(context, `ALTER TABLE ${name} ${change}`)
+    const { rows } = yield* execute(context, `SELECT * FROM ${name}`)
+    yield* same(rows, [{ KEY: "1", N: "123.45", T: "abc" }], "the row")
+    const { rows: columns } = yield* execute(context, `DESCRIBE TABLE ${name}`)
+    yield* same(columns.map((row) => row["primary key"]), ["Y", "N", "N"], "the key")
+  })
+}
+
+const merging: Check = {
+  ids: ["A26", "A27"],
+  title: "MERGE takes window functions, QUALIFY beside a plain condition, and its own target in its source",
+  run: Effect.fnUntraced(function*(context) {
+    const target = table(context, "MERGED")
+    yield* create(context, "MERGED", `"ID" NUMBER(38,0), "V" VARCHAR`)
+    yield* execute(context, `INSERT INTO ${target} VALUES (1, 'old'), (2, 'gone')`)
+    const changes = [
+      `SELECT 1 AS "ID", 'new' AS "V", 1 AS "SEQ", FALSE AS "PAST", FALSE AS "DEAD"`,
+      "SELECT 1, NULL, 2, FALSE, FALSE",
+      "SELECT 2, NULL, 3, FALSE, TRUE",
+      "SELECT 3, 'made', 4, FALSE, FALSE",
+      "SELECT 4, 'past', 5, TRUE, FALSE"
+    ].join(" UNION ALL ")
+    yield* execute(
+      context,
+      `MERGE INTO ${target} AS t USING (SELECT c."ID", c."DEAD", FIRST_VALUE(c."V") OVER (PARTITION BY c."ID" ORDER BY IFF(c."V" IS NULL, NULL, c."SEQ") ` +
+        `DESC NULLS LAST) AS "V" FROM (${changes}) AS c LEFT JOIN ${target} AS h ON h."ID" = c."ID" ` +
+        `QUALIFY ROW_NUMBER() OVER (PARTITION BY c."ID" ORDER BY c."SEQ" DESC) = 1 AND NOT c."PAST") AS s ON t."ID" = s."ID" ` +
+        `WHEN MATCHED AND s."DEAD" THEN DELETE WHEN MATCHED THEN UPDATE SET "V" = s."V" ` +
+        `WHEN NOT MATCHED AND NOT s."DEAD" THEN INSERT ("ID", "V") VALUES (s."ID", s."V")`
+    )
+    const { rows } = yield* execute(context, `SELECT * FROM ${target} ORDER BY "ID"`)
+    yield* same(rows, [{ ID: "1", V: "new" }, { ID: "3", V: "made" }], "the target")
+  })
+}
+
+const numbers: Check = {
+  ids: ["A40"],
+  title: "a VARIANT keeps a JSON number of 38 digits exactly",
+  run: Effect.fnUntraced(function*(context) {
+    const digits = "12345678901234567890123456789012345678"
+    const kept = yield* execute(context, `SELECT TO_JSON(PARSE_JSON(${literal(`{"n":${digits}}`)}))`)
+    yield* same(value(kept), `{"n":${digits}}`, "the document")
+  })
+}
+
+const views: Check = {
+  ids: ["A38"],
+  title: "a view may hold window functions and QUALIFY, is replaced with COPY GRANTS, and SHOW VIEWS tells its comment",
+  run: Effect.fnUntraced(function*(context) {
+    yield* create(context, "LOGGED", `"ID" NUMBER(38,0), "SEQ" NUMBER(38,0)`)
+    for (const comment of ["first", "second"]) {
+      yield* execute(
+        context,
+        `CREATE OR REPLACE VIEW ${table(context, "LOGGED_NOW")} COPY GRANTS COMMENT = ${literal(comment)} AS ` +
+          `SELECT * FROM ${
+            table(context, "LOGGED")
+          } QUALIFY ROW_NUMBER() OVER (PARTITION BY "ID" ORDER BY "SEQ" DESC) = 1`
+      )
+    }
+    const { rows } = yield* execute(
+      context,
+      `SHOW VIEWS LIKE 'LOGGED_NOW' IN SCHEMA ${quote(context.database)}.${quote(context.schema)}`
+    )
+    yield* same(rows.map((row) => row["comment"]), ["second"], "comments")
+  })
+}
+
+const statementParameters: Check = {
+  ids: ["A50"],
+  title: "a statement may have a query tag of its own",
+  run: (context) =>
+    Effect.asVoid(context.sql.execute({ what: "Checking", sql: "SELECT 1", table: "public.t", purpose: "merge" }))
+}
+
+export const checks: ReadonlyArray<Check> = [
+  uploads,
+  copies,
+  missingFile,
+  expressions,
+  largeValue,
+  longBind,
+  takingTurns,
+  keys,
+  evolution,
+  merging,
+  numbers,
+  views,
+  statementParameters
+]
