@@ -53,6 +53,17 @@ export const sent = (alias: string, column: ColumnLayout): string => {
     }))))`
 }
 
+/** Names a column that was `from` by its new name where changes left it unsent: unknown names count as sent. Repeated, it does nothing. */
+export const renameUnsent = (layout: TableLayout, name: string, from: string): string => {
+  const [before, now] = [JSON.stringify(from), JSON.stringify(name)]
+  const renamed = ["[", ","].reduce(
+    (list, mark) => `REPLACE(${list}, ${literal(mark + before)}, ${literal(mark + now)})`,
+    unsentColumn
+  )
+  return `UPDATE ${sqlName(layout.journal)} SET ${unsentColumn} = ${renamed} ` +
+    `WHERE CONTAINS(${unsentColumn}, ${literal(`[${before}`)}) OR CONTAINS(${unsentColumn}, ${literal(`,${before}`)})`
+}
+
 /** Removes journal rows that are merged (at or before `merged`) and were committed before `before` (ISO 8601). */
 export const prune = (layout: TableLayout, merged: string, before: string): string =>
   `DELETE FROM ${sqlName(layout.journal)} WHERE ${sequence} <= ${literal(merged)} AND ${quote(Metadata.commitTime)} < ${

@@ -13,6 +13,7 @@ import { failure } from "./ErrorPolicy.ts"
 import type { ExistingTable } from "./ExistingTable.ts"
 import { describe } from "./ExistingTable.ts"
 import { qualified, quote } from "./Identifier.ts"
+import * as JournalStatement from "./JournalStatement.ts"
 import type { KnownColumns } from "./KnownColumns.ts"
 import * as SchemaEvolution from "./SchemaEvolution.ts"
 import type { SchemaPolicies } from "./SchemaPolicies.ts"
@@ -46,6 +47,8 @@ export interface Examined {
    */
   readonly otherKey: OtherKey | undefined
   readonly journalAlterations: ReadonlyArray<string>
+  /** Names that the journal's lists of unsent columns still have, by the columns' names from now on. */
+  readonly unsentNames: ReadonlyMap<string, string>
   /** Whether the target holds softly deleted rows, which its layout has no place for any more. */
   readonly hardened: boolean
 }
@@ -189,6 +192,7 @@ export const examine = Effect.fn("TableDdl.examine")(function*(
     decision: { ...decision, alterations: other === undefined ? alterations : [] },
     otherKey: other,
     journalAlterations: [],
+    unsentNames: target === undefined ? nothingRenamed : formerNames(decision, known),
     hardened: layout.mode === "mirror" && !layout.softDelete && target?.columns.has(Layout.Metadata.deleted) === true
   }
   if (layout.mode === "changelog") return examined
@@ -211,6 +215,20 @@ export const examine = Effect.fn("TableDdl.examine")(function*(
   }
 })
 
+const nothingRenamed: ReadonlyMap<string, string> = new Map()
+
+/** What is known of columns tells it until everything is done: a run that dies after a RENAME leaves the rest to the next one. */
+const formerNames = (
+  { layout, void: why }: SchemaEvolution.Decision,
+  known: KnownColumns | undefined
+): ReadonlyMap<string, string> =>
+  // Changes from before another copy don't count.
+  why !== undefined ? nothingRenamed : new Map(layout.columns.flatMap(({ index, name }) => {
+    const id = layout.table.columns[index]?.id
+    const entry = id === undefined ? undefined : known?.find((column) => column.id === id && column.state === undefined)
+    return entry === undefined || entry.name === name ? [] : [[name, entry.name] as const]
+  }))
+
 const nothing: ExistingTable = { columns: new Map(), primaryKey: [] }
 
 /** The target's identity, when it isn't the one that the layout has after the decision. */
@@ -231,7 +249,7 @@ const otherKey = (
 /** Alters target and journal as decided. Each step is seen by the next look, so that a run that dies in between is gone on from. */
 export const evolve = Effect.fn("TableDdl.evolve")(function*(
   sql: SqlClient,
-  { decision: { alterations, layout }, hardened, journalAlterations }: Examined
+  { decision: { alterations, layout }, hardened, journalAlterations, unsentNames }: Examined
 ) {
   if (hardened) {
     const column = quote(Layout.Metadata.deleted)
@@ -245,6 +263,13 @@ export const evolve = Effect.fn("TableDdl.evolve")(function*(
   }
   yield* alter(sql, layout.id, layout.target, alterations)
   yield* alter(sql, layout.id, layout.journal, journalAlterations)
+  for (const [name, from] of unsentNames) {
+    yield* sql.execute({
+      what: `Renaming an unsent column in the changes of ${layout.id}`,
+      sql: JournalStatement.renameUnsent(layout, name, from),
+      table: layout.id
+    })
+  }
 })
 
 /** Gives an emptied target the identity of the layout instead of `other`. */

@@ -265,6 +265,43 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("SchemaEvol
         assert.property(yield* columnsOf(local, target(stopped.name)), "B")
       }))
 
+    for (const mode of ["mirror", "changelog"] as const) {
+      it.effect(`renameColumn, ${title}: a change that left the column unsent still leaves it as it is (${mode})`, () =>
+        Effect.gen(function*() {
+          const local = yield* Server
+          const name = named(`rename_unsent_${mode}`)
+          const first = before(name)
+          const next = shape(name, { "1 id": int, "2 a": decimal(10), "3 Note": text }, 2)
+          // Nothing is merged before the change.
+          const of = { merge: { every: "1 hour" }, ...(mode === "changelog" ? { mode } : {}) }
+          const write = Effect.fnUntraced(function*(opened: Local.Opened) {
+            yield* populate(opened, first)
+            yield* opened.rows(Batches.batch(first, [change(Operation.Update, 25, 1, 3n, "3.50", Batches.unsent)]))
+            yield* opened.durable(at(25, 1))
+          })
+          yield* Effect.scoped(Effect.gen(function*() {
+            const running = yield* Local.run(local, of, name)
+            const opened = yield* running.open(first)
+            yield* write(opened)
+            if (way === "start") return
+            yield* opened.writer.write({ _tag: "Schema", table: next, sequence: at(30, 0) })
+            yield* running.sink.settle
+          }))
+          yield* Effect.scoped(Effect.gen(function*() {
+            const running = yield* Local.run(local, of, name)
+            const opened = yield* running.open(next)
+            yield* opened.rows(Batches.batch(next, [change(Operation.Update, 30, 1, 3n, "3.75", Batches.unsent)]))
+            yield* opened.durable(at(30, 1))
+            yield* running.sink.settle
+          }))
+          const shown = mode === "changelog" ? `${target(name)}_CURRENT` : target(name)
+          assert.deepStrictEqual(
+            yield* local.query(`SELECT "A" || '' AS "A", "Note" AS "N" FROM ${shown} WHERE "ID" = 3`),
+            [{ A: "3.75", N: "three" }]
+          )
+        }))
+    }
+
     it.effect(`widen, ${title}`, () =>
       Effect.gen(function*() {
         const local = yield* Server
@@ -511,7 +548,10 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("SchemaEvol
         const name = `died_${died}`
         const first = before(name)
         yield* Effect.scoped(Effect.gen(function*() {
-          yield* populate(yield* (yield* Local.run(local, { merge: { every: "1 hour" } }, name)).open(first), first)
+          const opened = yield* (yield* Local.run(local, { merge: { every: "1 hour" } }, name)).open(first)
+          yield* populate(opened, first)
+          yield* opened.rows(Batches.batch(first, [change(Operation.Update, 25, 1, 3n, "3.50", Batches.unsent)]))
+          yield* opened.durable(at(25, 1))
         }))
         for (const step of steps.slice(0, died)) yield* local.query(step(name))
         yield* Effect.scoped(Effect.gen(function*() {
@@ -530,7 +570,7 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("SchemaEvol
         )
         assert.deepStrictEqual(
           yield* local.query(`SELECT COUNT(*) AS "N", COUNT(DISTINCT "_ETL_SEQ") AS "S" FROM ${journalOf(name)}`),
-          [{ N: "2", S: "2" }]
+          [{ N: "3", S: "3" }]
         )
       }
     }))
