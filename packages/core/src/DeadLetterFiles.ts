@@ -94,7 +94,8 @@ const append = async (path: string, content: ReadonlyArray<object>): Promise<voi
   const file = await open(path, "a", 0o600)
   try {
     const { size } = await file.stat()
-    await file.write(content.map((line) => `\n${oneLine(line)}\n`).join(""))
+    // All of it or an error: a single write may end early, as it does on a disk that becomes full.
+    await file.appendFile(content.map((line) => `\n${oneLine(line)}\n`).join(""))
     await file.sync()
     if (size > 0) return
   } finally {

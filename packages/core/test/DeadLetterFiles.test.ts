@@ -4,9 +4,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
+import { execFile } from "node:child_process"
 import { appendFile, mkdtemp, readdir, rm, stat, truncate } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { promisify } from "node:util"
 import { type DeadLetter, decodeType, encodeType, idOf } from "../src/DeadLetter.ts"
 import * as DeadLetterFiles from "../src/DeadLetterFiles.ts"
 import type { LogicalType } from "../src/LogicalType.ts"
@@ -92,6 +94,27 @@ describe("DeadLetterFiles", () => {
       assert.deepStrictEqual(yield* collect(store(directory)), [first, second, third])
       yield* store(directory).remove([second])
       assert.deepStrictEqual(yield* collect(store(directory)), [first, third])
+    }).pipe(Effect.scoped))
+
+  it.live("are only kept when all of a letter is on the disk: a write that ends early is an error", () =>
+    Effect.gen(function*() {
+      const directory = yield* folder
+      const large = letter("t.a", 1, "c".repeat(20_000))
+      const program = `
+        import * as Effect from "effect/Effect"
+        import * as DeadLetterFiles from ${JSON.stringify(new URL("../src/DeadLetterFiles.ts", import.meta.url).href)}
+        const store = DeadLetterFiles.make({ directory: ${JSON.stringify(directory)}, limit: 9, plugin: "test" })
+        const put = await Effect.runPromiseExit(store.put([${JSON.stringify(large)}]))
+        console.log(put._tag)`
+      // Files can't grow beyond a few kilobytes: the system takes what fits and refuses the rest.
+      const script = `ulimit -f 8; exec "$0" --input-type=module -e "$1"`
+      const { stdout } = yield* Effect.promise(() =>
+        promisify(execFile)("sh", ["-c", script, process.execPath, program], { cwd: import.meta.dirname })
+      )
+      assert.strictEqual(stdout.trim(), "Failure")
+      assert.deepStrictEqual(yield* collect(store(directory)), [])
+      assert.strictEqual(yield* store(directory).put([large]), 1)
+      assert.deepStrictEqual(yield* collect(store(directory)), [large])
     }).pipe(Effect.scoped))
 
   it.live("are for their owner's eyes, in files that any table's name can have", () =>
