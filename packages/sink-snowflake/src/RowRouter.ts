@@ -17,7 +17,7 @@ const basis = 0x811c9dc5
 const prime = 0x01000193
 
 /** Mixes the values of a column into the hashes of their rows. */
-const mix = (hashes: Uint32Array, data: Arrow.Data, form: ColumnLayout["form"]): void => {
+const mix = (hashes: Uint32Array, data: Arrow.Data, { type }: ColumnLayout): void => {
   const rows = hashes.length
   const offsets = data.valueOffsets
   if (offsets !== undefined && offsets !== null && offsets.length > 0) {
@@ -31,7 +31,8 @@ const mix = (hashes: Uint32Array, data: Arrow.Data, form: ColumnLayout["form"]):
     }
     return
   }
-  if (form === "boolean") {
+  // By what the source sends, whatever it is kept as.
+  if (type._tag === "Boolean") {
     const bits = data.values as Uint8Array // booleans are bits
     for (let row = 0; row < rows; row++) {
       const bit = data.offset + row
@@ -66,8 +67,8 @@ export const route = (
 ): Uint8Array => {
   const hashes = new Uint32Array(rows).fill(basis)
   if (layout.keys.length > 0) {
-    for (const { form, index } of layout.keys) {
-      mix(hashes, ChangeBatch.child(records, ChangeBatch.metadataColumns + index), form)
+    for (const column of layout.keys) {
+      mix(hashes, ChangeBatch.child(records, ChangeBatch.metadataColumns + column.index), column)
     }
   } else {
     for (const column of [ChangeBatch.MetadataColumns.commit, ChangeBatch.MetadataColumns.ordinal]) {

@@ -379,6 +379,13 @@ describe("RowRouter", () => {
       const routes = RowRouter.route(layout, Batches.batch(table, rows), 5)
       // Stored offsets depend on it.
       assert.strictEqual([...routes].join(""), "2411420310121130310003100004442332320001234340042333011314122011")
+      // So it doesn't matter which types columns are given in Snowflake.
+      const asText = { on: { type: "VARCHAR" }, id: { type: "VARCHAR" } }
+      const other = configOf("http://localhost", { tables: { "public.t": { columns: asText } } })
+      assert.deepStrictEqual(
+        RowRouter.route(yield* Layout.make(other, "p", table), Batches.batch(table, rows), 5),
+        routes
+      )
       // Where a row stands in its batch makes no difference.
       for (const [index, row] of rows.entries()) {
         assert.deepStrictEqual([...RowRouter.route(layout, Batches.batch(table, [row]), 5)], [routes[index]])

@@ -57,7 +57,7 @@ export const stub = Effect.fnUntraced(function*(answer: (path: string, host: str
   return { asked, config: configOf(`http://127.0.0.1:${port}`) }
 })
 
-export const configOf = (url: string): Config =>
+export const configOf = (url: string, more: object = {}): Config =>
   Schema.decodeUnknownSync(Config)({
     account: "MYORG-ACCT",
     url,
@@ -65,5 +65,6 @@ export const configOf = (url: string): Config =>
     role: "loader",
     auth: { privateKey: privateKeyPem },
     warehouse: "WH",
-    database: "RAW"
+    database: "RAW",
+    ...more
   })
