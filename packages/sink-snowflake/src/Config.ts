@@ -71,7 +71,7 @@ const Merge = Schema.Struct({
 
 const Journal = Schema.Struct({
   retention: Schema.DurationFromString.pipe(Schema.withDecodingDefaultKey(Effect.succeed("1 day"))).annotate({
-    description: "How long merged changes stay in the journal tables"
+    description: "How long merged changes stay in the journal tables (`Infinity`: for ever)"
   }),
   errorLogging: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(false))).annotate({
     description:

@@ -116,8 +116,12 @@ const block = (layout: TableLayout, state: StateRow, token: string, retention: n
     "END WHILE;",
     `UPDATE ${state.table} SET "MERGED" = :last_seq, "UPDATED_AT" = CURRENT_TIMESTAMP() WHERE ${inCharge} AND "MERGED" = :begun;`,
     "IF (SQLROWCOUNT = 1) THEN COMMIT;",
-    `SELECT COUNT(*) INTO :changed_rows FROM ${journal} WHERE ${older(retention + Math.min(retention, prunedEvery))};`,
-    `IF (changed_rows > 0) THEN DELETE FROM ${journal} WHERE ${older(retention)}; END IF;`,
+    ...(retention === Number.POSITIVE_INFINITY ? [] : [
+      `SELECT COUNT(*) INTO :changed_rows FROM ${journal} WHERE ${
+        older(retention + Math.min(retention, prunedEvery))
+      };`,
+      `IF (changed_rows > 0) THEN DELETE FROM ${journal} WHERE ${older(retention)}; END IF;`
+    ]),
     "ELSE ROLLBACK; END IF;",
     "END IF;",
     "EXCEPTION WHEN OTHER THEN ROLLBACK; RAISE;",

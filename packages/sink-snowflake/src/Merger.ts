@@ -284,6 +284,7 @@ export class Merger {
       const now = yield* Clock.currentTimeMillis
       if (now < this.nextPruneMillis || merged === this.pruned) return
       const retention = Duration.toMillis(this.config.journal.retention)
+      if (retention === Number.POSITIVE_INFINITY) return
       const first = this.nextPruneMillis === 0
       this.nextPruneMillis = now + Math.max(Duration.toMillis(this.config.merge.every), Math.min(retention, 3_600_000))
       // Right after a start nothing is known to be old enough, unless nothing is to be kept at all.

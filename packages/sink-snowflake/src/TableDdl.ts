@@ -149,6 +149,10 @@ const find = Effect.fnUntraced(function*(
   )
 })
 
+/** The mode that a target of ours was made for: rows of one mode mean nothing in another. */
+const modeOf = ({ columns }: ExistingTable): TableLayout["mode"] =>
+  columns.has(Layout.Metadata.validFrom) ? "history" : columns.has(Layout.Metadata.op) ? "changelog" : "mirror"
+
 /** Looks at target and journal, creates what is missing, and decides what is to be altered. */
 export const examine = Effect.fn("TableDdl.examine")(function*(
   sql: SqlClient,
@@ -164,11 +168,11 @@ export const examine = Effect.fn("TableDdl.examine")(function*(
   })
   const keys = Layout.primaryKey(layout)
   const target = yield* find(sql, table, layout.target, Layout.targetColumns(layout), Layout.Metadata.sequence, keys)
-  if (target !== undefined && target.columns.has(Layout.Metadata.validFrom) !== (layout.mode === "history")) {
-    const is = layout.mode === "history" ? "isn't a history" : "is a history"
+  const is = target === undefined ? layout.mode : modeOf(target)
+  if (is !== layout.mode) {
     return yield* failure(
       "Unsupported",
-      `The table ${Layout.sqlName(layout.target)} ${is}, and the mode of ${table} is ${layout.mode}`,
+      `The table ${Layout.sqlName(layout.target)} is a ${is}, and the mode of ${table} is ${layout.mode}`,
       "Rename it in Snowflake (or drop it, when nobody needs what it holds): the table is then made and copied anew.",
       { table }
     )

@@ -69,8 +69,13 @@ const bodyOf = (local: Local.Local, layout: Layout.TableLayout) =>
 const micros = (commit: bigint): bigint => timeOf(commit) * 1_000_000n
 
 /** A table whose merges are a task's, with its steps in portions in the journal. */
-const handed = Effect.fnUntraced(function*(local: Local.Local, name: string, mode: "mirror" | "history") {
-  const config = local.config({ ...byTask, mode })
+const handed = Effect.fnUntraced(function*(
+  local: Local.Local,
+  name: string,
+  mode: "mirror" | "history",
+  more: object = {}
+) {
+  const config = local.config({ ...byTask, mode, ...more })
   const layout = yield* Layout.make(config, name, { ...Model.keyed, table: { schema: "public", name } })
   const state = StateTable.make(local.sql, name, "RAW", "ETL_STREAM")
   yield* state.register(layout)
@@ -124,6 +129,52 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("A task tha
         yield* task.takeBack(layout)
       }
     }), 120_000)
+
+  it.effect(
+    "keeps deleted rows of a mirror with their last values where deletes are soft",
+    () =>
+      Effect.gen(function*() {
+        const local = yield* Server
+        for (let seed = 61; seed <= 62; seed++) {
+          const { journal, layout, merged, task } = yield* handed(local, `task_soft_${seed}`, "mirror", {
+            deletes: "soft"
+          })
+          const steps = Model.keyedHistory(seed, 60)
+          const next = Model.random(seed)
+          for (let at = 0; at < steps.length;) {
+            const to = Math.min(steps.length, at + 10 + next(20))
+            yield* journal(steps.slice(at, to))
+            at = to
+            const step = steps[at - 1]
+            yield* merged(step)
+            assert.deepStrictEqual(yield* targetRows(local, layout), step?.rows, `seed ${seed}, after step ${at - 1}`)
+            assert.deepStrictEqual(
+              yield* targetRows(local, layout, true),
+              step?.gone,
+              `deleted, seed ${seed}, after step ${at - 1}`
+            )
+          }
+          yield* task.takeBack(layout)
+        }
+      }),
+    120_000
+  )
+
+  it.effect("never prunes a journal that is kept for ever", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const { journal, layout, merged, task } = yield* handed(local, "task_kept", "mirror", {
+        journal: { retention: "Infinity" }
+      })
+      const steps = Model.keyedHistory(71, 10)
+      yield* journal(steps)
+      yield* merged(steps.at(-1))
+      assert.strictEqual(
+        (yield* local.query(`SELECT * FROM ${Layout.sqlName(layout.journal)}`)).length,
+        steps.flatMap(({ changes }) => changes).length
+      )
+      yield* task.takeBack(layout)
+    }), 60_000)
 
   it.effect("leaves a history with every version", () =>
     Effect.gen(function*() {

@@ -35,6 +35,28 @@ describe("TableOptions", () => {
       assert.deepStrictEqual(events.map(({ op }) => op), ["insert", "delete"])
     }))
 
+  it.live("stop a table whose mode changed between mirror and changelog, and lose nothing of it", () =>
+    Effect.gen(function*() {
+      const local = yield* Local.start()
+      const run = (mode: "mirror" | "changelog", name: string, commit: bigint) =>
+        Effect.scoped(Effect.gen(function*() {
+          const running = yield* Local.run(local, { mode }, `switched_${name}`)
+          const opened = yield* running.open(table(name))
+          if (opened.writer.position.copied === undefined) yield* Local.copy(opened, table(name), 10n, [])
+          const sequence = Sequence.make(commit, 0n)
+          yield* opened.rows(Batches.batch(table(name), [{ op: Operation.Insert, sequence, values: [commit] }]))
+          yield* opened.durable(sequence)
+          yield* running.sink.settle
+          return yield* local.query(`SELECT ID FROM RAW.SHOP.${name.toUpperCase()} ORDER BY ID`)
+        }))
+      for (const [name, before, after] of [["one", "mirror", "changelog"], ["two", "changelog", "mirror"]] as const) {
+        assert.deepStrictEqual(yield* run(before, name, 20n), [{ ID: "20" }])
+        const failure = yield* Effect.flip(Effect.mapError(run(after, name, 30n), String))
+        assert.include(failure, `is a ${before}, and the mode of public.${name} is ${after}`)
+        assert.deepStrictEqual(yield* run(before, name, 40n), [{ ID: "20" }, { ID: "40" }])
+      }
+    }))
+
   it.effect("are refused for names that no table has by that spelling", () =>
     Effect.gen(function*() {
       const config = {
