@@ -159,8 +159,8 @@ export class ChannelGroup {
       if (this.set.channels !== wanted) {
         const highest = held.reduce(later, undefined)
         this.handover = { after: highest }
-        // One channel, or several that are equally far, have no rows to make up for.
-        if (held.every((text) => text === highest)) yield* this.handOver(wanted, highest)
+        // One channel, or several that are equally far, have no rows to make up for. A count of skipped rows has to be seen to first: it goes with its channel.
+        if (this.skipped === 0 && held.every((text) => text === highest)) yield* this.handOver(wanted, highest)
       }
       this.watch()
       return this.lowest

@@ -296,6 +296,39 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("Channels",
       assert.strictEqual(late.reason, "Fenced")
     }))
 
+  it.effect("remember rows that Snowflake skipped, also when their number changes", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      for (const [before, after] of [[1, 3], [3, 1]] as const) {
+        const name = `skipping${before}${after}`
+        yield* Effect.scoped(Effect.gen(function*() {
+          const { table } = yield* open(local, name, before)
+          yield* local.fault("streaming", { kind: "rejectRowSilently", endpoint: "append" })
+          yield* table.rows(inserts(name, 0, 1))
+          const error = (yield* Effect.flip(
+            table.durable(at(0)).pipe(Effect.catchDefect((defect) => Effect.fail(defect)))
+          )) as ConnectorError // as `durable` rethrows what the sink's background work failed with
+          assert.strictEqual(error.reason, "Rejected")
+        }))
+        yield* local.clearFaults
+        for (let run = 0; run < 2; run++) {
+          const running = yield* Local.run(local, withChannels(named(name), after), name)
+          const error = (yield* Effect.flip(running.open(named(name)))) as ConnectorError // the sink's only error type
+          assert.include(error.message, "skipped", name)
+        }
+        // A new copy mends it.
+        yield* local.query(`DELETE FROM RAW.ETL_STREAM.TABLES WHERE "PIPELINE" = ${literal(name)}`)
+        const running = yield* Local.run(local, withChannels(named(name), after), name)
+        const mended = yield* running.open(named(name))
+        yield* Local.copy(mended, named(name), 15n, [])
+        yield* mended.rows(inserts(name, 0, 30))
+        yield* mended.durable(at(29))
+        yield* running.sink.settle
+        yield* exactly(local, name, 30)
+        assert.strictEqual((yield* assigned(local, name))[0]?.["CHANNELS"], String(after))
+      }
+    }))
+
   it.effect("go on where the journal is when Snowflake has forgotten some or all of them", () =>
     Effect.gen(function*() {
       const local = yield* Server
