@@ -118,6 +118,18 @@ const begin = Effect.fn("SnowflakeSink.begin")(function*(shared: Shared, tables:
   )
 })
 
+/** Forgets what is known of a table that goes to another target than before: that may be one where it was still earlier, with rows of then. */
+const follow = Effect.fnUntraced(function*(shared: Shared, layout: TableLayout) {
+  const before = shared.states.get(layout.id)?.target
+  const target = Layout.sqlName(layout.target)
+  if (before === undefined || before === target) return
+  yield* shared.state.move(layout)
+  shared.states.delete(layout.id)
+  yield* Effect.logWarning(`the table is copied again: it goes to ${target} now, and went to ${before}`).pipe(
+    Effect.annotateLogs({ table: layout.id })
+  )
+})
+
 /** Undefined for a copy of a version that didn't keep where it ended: all of its rows are of one snapshot. */
 const copiedOf = (known: StateTable.TableState | undefined): CopySpan | undefined =>
   known?.copied === undefined || known.copiedTo === undefined
@@ -162,6 +174,7 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
   const { config, pipeline, sql, state } = shared
   const wanted = yield* Layout.make(config, pipeline, table)
   yield* state.register(wanted)
+  yield* follow(shared, wanted)
   const stored = shared.states.get(wanted.id)
   const left = stored?.copying
   const task = new MergeTask(sql, state, config, pipeline, shared.sets)

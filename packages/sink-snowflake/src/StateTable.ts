@@ -43,6 +43,8 @@ export interface Finished {
 }
 
 export interface TableState {
+  /** The target that all of this is about, as SQL. */
+  readonly target: string
   /** Position of the finished copy. */
   readonly copied: bigint | undefined
   /** Position of the latest snapshot that it was read in; undefined when a version without resumable copies made it. */
@@ -103,6 +105,8 @@ export interface StateTable {
   readonly load: Effect.Effect<ReadonlyMap<TableId, TableState>, Failed>
   /** Makes sure that the table has a row, and that no other table or pipeline has the same target. */
   readonly register: (layout: TableLayout) => Effect.Effect<void, Failed>
+  /** The table goes to another target than before: nothing is known of what that holds. */
+  readonly move: (layout: TableLayout) => Effect.Effect<void, Failed>
   /** Forgets the copies of tables that left the pipeline: their changes aren't read any more. */
   readonly abandon: (tables: ReadonlyArray<TableId>) => Effect.Effect<void, Failed>
   /** Keeps the origin of the table's shape, when it has one. */
@@ -261,6 +265,7 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
       const states = yield* decode(Row, rows)
       const loaded = states.some(({ COPY_PLAN }) => COPY_PLAN !== null) ? yield* chunks.load() : new Map()
       return new Map(states.map((row) => [row.SOURCE_TABLE, {
+        target: row.TARGET,
         copied: positionOf(row.COPIED),
         copiedTo: positionOf(row.COPIED_TO),
         settled: positionOf(row.SETTLED),
@@ -304,6 +309,19 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
         { table: layout.id }
       )
     }),
+    move: (layout) =>
+      sql.use((session) =>
+        Effect.andThen(
+          change(
+            session,
+            layout,
+            `"TARGET" = ${literal(sqlName(layout.target))}, "JOURNAL" = ${literal(sqlName(layout.journal))}, ` +
+              `${noCopying}, ${noCopied}, "COLUMNS" = NULL, "TASK" = NULL`,
+            ""
+          ),
+          chunks.clear(session, layout)
+        )
+      ),
     abandon: (tables) =>
       Effect.andThen(
         sql.execute({

@@ -57,6 +57,34 @@ describe("TableOptions", () => {
       }
     }))
 
+  it.live("copy a table again that goes back to a schema where it was before", () =>
+    Effect.gen(function*() {
+      const local = yield* Local.start()
+      const run = (schema: string, id: bigint) =>
+        Effect.scoped(Effect.gen(function*() {
+          const running = yield* Local.run(local, { schema }, "moved")
+          const opened = yield* running.open(table("moved"))
+          const { copied } = opened.writer.position
+          if (copied === undefined) yield* Local.copy(opened, table("moved"), 10n * id, [])
+          const sequence = Sequence.make(10n * id, 1n)
+          yield* opened.rows(Batches.batch(table("moved"), [{ op: Operation.Insert, sequence, values: [id] }]))
+          yield* opened.durable(sequence)
+          yield* running.sink.settle
+          return copied
+        }))
+      assert.deepStrictEqual(
+        [
+          yield* run("ONE", 1n),
+          yield* run("ONE", 2n),
+          yield* run("TWO", 3n),
+          yield* run("ONE", 4n),
+          yield* run("ONE", 5n)
+        ],
+        [undefined, 10n, undefined, undefined, 40n]
+      )
+      assert.deepStrictEqual(yield* local.query("SELECT ID FROM RAW.ONE.MOVED ORDER BY ID"), [{ ID: "4" }, { ID: "5" }])
+    }))
+
   it.effect("are refused for names that no table has by that spelling", () =>
     Effect.gen(function*() {
       const config = {
