@@ -160,7 +160,9 @@ export class ChannelGroup {
         const highest = held.reduce(later, undefined)
         this.handover = { after: highest }
         // One channel, or several that are equally far, have no rows to make up for. A count of skipped rows has to be seen to first: it goes with its channel.
-        if (this.skipped === 0 && held.every((text) => text === highest)) yield* this.handOver(wanted, highest)
+        if (held.every((text) => text === highest) && (yield* this.skipped) === undefined) {
+          yield* this.handOver(wanted, highest)
+        }
       }
       this.watch()
       return this.lowest
