@@ -74,6 +74,31 @@ layer(Local.layer({ abandonedAfterMillis: 200 }), { timeout: "60 seconds", exclu
         yield* script("use schema public")
       }))
 
+    it.effect("give columns of every type their defaults", () =>
+      Effect.gen(function*() {
+        const client = yield* Local
+        yield* client.script(
+          "create or replace table defaults (id int, n number(5,1) default 12.5, t varchar(3) default 'abc', f float default 1.5, b boolean default true, " +
+            "d date default '2024-02-29', at timestamp_tz default current_timestamp, ntz timestamp_ntz default '2024-01-01 01:02:03', raw binary default '00ff')",
+          "insert into defaults (id) values (1)"
+        )
+        const [row] = yield* client.rows(
+          "select n::varchar n, t, f::varchar f, b::varchar b, d::varchar d, datediff(day, at, current_timestamp)::varchar at, ntz::varchar ntz, hex_encode(raw) raw from defaults"
+        )
+        assert.deepStrictEqual(row, {
+          N: "12.5",
+          T: "abc",
+          F: "1.5",
+          B: "true",
+          D: "2024-02-29",
+          AT: "0",
+          NTZ: "2024-01-01 01:02:03.000",
+          RAW: "00FF"
+        })
+        yield* client.run("create or replace table defaults (id int, t varchar(3) default 'abcd')")
+        assert.strictEqual(yield* errorOf(client, "insert into defaults (id) values (1)"), "100078 22000")
+      }))
+
     it.effect("define, alter, swap and drop tables", () =>
       Effect.gen(function*() {
         const client = yield* Local

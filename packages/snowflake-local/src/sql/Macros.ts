@@ -28,14 +28,17 @@ const once = (argument: string, body: string): string => `list_transform([${argu
 const macros: Readonly<Record<string, string>> = {
   // VARIANT -> VARCHAR takes a JSON string out of its quotes and turns JSON null into NULL; everything else keeps its digits.
   "sf_json_text(t)": `CASE WHEN t = 'null' THEN NULL WHEN t LIKE '"%' THEN json_extract_string(t, '$') ELSE t END`,
-  "sf_to_varchar(x)": `CASE typeof(x)
-    WHEN 'JSON' THEN sf_json_text(CAST(x AS VARCHAR))
-    WHEN 'BLOB' THEN hex(CAST(CAST(x AS VARCHAR) AS BLOB))
-    WHEN 'TIMESTAMP' THEN strftime(CAST(CAST(x AS VARCHAR) AS TIMESTAMP), '%Y-%m-%d %H:%M:%S.%g')
-    WHEN 'TIMESTAMP WITH TIME ZONE' THEN sf_tz_text(CAST(CAST(x AS VARCHAR) AS TIMESTAMPTZ))
-    WHEN 'TIME' THEN left(CAST(x AS VARCHAR), 8)
-    WHEN 'DOUBLE' THEN regexp_replace(CAST(x AS VARCHAR), '\\.0$', '')
-    ELSE CAST(x AS VARCHAR) END`,
+  "sf_to_varchar(x)": once(
+    "x",
+    `CASE typeof(v)
+    WHEN 'JSON' THEN sf_json_text(CAST(v AS VARCHAR))
+    WHEN 'BLOB' THEN hex(CAST(CAST(v AS VARCHAR) AS BLOB))
+    WHEN 'TIMESTAMP' THEN strftime(CAST(CAST(v AS VARCHAR) AS TIMESTAMP), '%Y-%m-%d %H:%M:%S.%g')
+    WHEN 'TIMESTAMP WITH TIME ZONE' THEN sf_tz_text(CAST(CAST(v AS VARCHAR) AS TIMESTAMPTZ))
+    WHEN 'TIME' THEN left(CAST(v AS VARCHAR), 8)
+    WHEN 'DOUBLE' THEN regexp_replace(CAST(v AS VARCHAR), '\\.0$', '')
+    ELSE CAST(v AS VARCHAR) END`
+  ),
   // strftime knows no TIME, so it gets one on some day.
   "sf_format(x, f)": `CASE typeof(x)
     WHEN 'TIME' THEN strftime(CAST('1970-01-01 ' || CAST(x AS VARCHAR) AS TIMESTAMP), f)
@@ -43,18 +46,21 @@ const macros: Readonly<Record<string, string>> = {
     ELSE strftime(CAST(CAST(x AS VARCHAR) AS TIMESTAMP), f) END`,
   "sf_tz_text(t)":
     `strftime(t, '%Y-%m-%d %H:%M:%S.%g ') || regexp_replace(rpad(replace(strftime(t, '%z'), ':', ''), 5, '0'), '^$', '+0000')`,
-  "sf_to_variant(x)": `CASE typeof(x)
-    WHEN 'JSON' THEN CAST(CAST(x AS VARCHAR) AS JSON)
-    WHEN 'VARCHAR' THEN to_json(CAST(x AS VARCHAR))
-    WHEN 'BLOB' THEN to_json(sf_to_varchar(x))
-    WHEN 'DATE' THEN to_json(CAST(x AS VARCHAR))
-    WHEN 'TIME' THEN to_json(CAST(x AS VARCHAR))
-    WHEN 'TIMESTAMP' THEN to_json(sf_to_varchar(x))
-    WHEN 'TIMESTAMP WITH TIME ZONE' THEN to_json(sf_to_varchar(x))
-    WHEN 'DOUBLE' THEN CAST(sf_to_varchar(x) AS JSON)
-    ELSE CASE WHEN typeof(x) LIKE '%[]' OR typeof(x) LIKE 'STRUCT%' OR typeof(x) LIKE 'MAP%' THEN to_json(x)
-      ELSE CAST(CAST(x AS VARCHAR) AS JSON) END
-    END`,
+  "sf_to_variant(x)": once(
+    "x",
+    `CASE typeof(v)
+    WHEN 'JSON' THEN CAST(CAST(v AS VARCHAR) AS JSON)
+    WHEN 'VARCHAR' THEN to_json(CAST(v AS VARCHAR))
+    WHEN 'BLOB' THEN to_json(sf_to_varchar(v))
+    WHEN 'DATE' THEN to_json(CAST(v AS VARCHAR))
+    WHEN 'TIME' THEN to_json(CAST(v AS VARCHAR))
+    WHEN 'TIMESTAMP' THEN to_json(sf_to_varchar(v))
+    WHEN 'TIMESTAMP WITH TIME ZONE' THEN to_json(sf_to_varchar(v))
+    WHEN 'DOUBLE' THEN CAST(sf_to_varchar(v) AS JSON)
+    ELSE CASE WHEN typeof(v) LIKE '%[]' OR typeof(v) LIKE 'STRUCT%' OR typeof(v) LIKE 'MAP%' THEN to_json(v)
+      ELSE CAST(CAST(v AS VARCHAR) AS JSON) END
+    END`
+  ),
   "sf_parse_json(x)": once(
     "sf_to_varchar(x)",
     `CASE WHEN trim(v) = '' THEN NULL
@@ -80,8 +86,11 @@ const macros: Readonly<Record<string, string>> = {
 
   // Storing: a value that doesn't fit its column is refused.
   // Counting bytes is cheap, and no text has more characters than bytes.
-  "sf_check_text(t, n)": `CASE WHEN strlen(t) > ${Types.maxTextLength} OR (strlen(t) > n AND length(t) > n) THEN
-    error('SF|100078|22000|String is too long and would be truncated: the column holds ' || n || ' characters') ELSE t END`,
+  "sf_check_text(t, n)": once(
+    "t",
+    `CASE WHEN strlen(v) > ${Types.maxTextLength} OR (strlen(v) > n AND length(v) > n) THEN
+    error('SF|100078|22000|String is too long and would be truncated: the column holds ' || n || ' characters') ELSE v END`
+  ),
   "sf_check_variant(j)": `CASE WHEN strlen(CAST(j AS VARCHAR)) > ${Types.maxVariantLength} THEN ${
     failure("100069", "22P02", `Error parsing JSON: document is too large, max size ${Types.maxVariantLength} bytes`)
   } ELSE j END`,

@@ -9,7 +9,10 @@ import * as Cast from "../sql/Cast.ts"
 import { Cursor, isGroup, isWord } from "../sql/Cursor.ts"
 import * as Expression from "../sql/Expression.ts"
 import * as Identifier from "../sql/Identifier.ts"
+import { failure } from "../sql/Macros.ts"
 import * as Query from "../sql/Query.ts"
+import type { SnowflakeType } from "../sql/SnowflakeType.ts"
+import * as Types from "../sql/SnowflakeType.ts"
 import type { Token } from "../sql/Token.ts"
 import { commas } from "../sql/Token.ts"
 import * as Storage from "../Storage.ts"
@@ -53,7 +56,7 @@ export const columnDefinition = (
       const tokens = cursor.tokens.slice(start, cursor.at)
       standard = {
         text: context.source.slice(tokens[0]?.at ?? 0, tokens[tokens.length - 1]?.end ?? 0),
-        sql: Cast.cast(defaultSql(context, tokens), type)
+        sql: defaultCast(defaultSql(context, tokens), type)
       }
     } else if (isWord(cursor.peek(), "AUTOINCREMENT", "IDENTITY")) {
       throw SnowflakeError.unsupported("AUTOINCREMENT and IDENTITY")
@@ -62,6 +65,24 @@ export const columnDefinition = (
     } else throw cursor.unexpected()
   }
   return { column: CatalogRecords.column(name, type, { nullable, default: standard, comment }), key }
+}
+
+/** A constant or the time, as the column's type. DuckDB takes no lambda in a default, so this does without the macros that hold one. */
+const defaultCast = (sql: string, type: SnowflakeType): string => {
+  switch (type.kind) {
+    case "BINARY":
+      return Cast.cast(sql, type)
+    case "TEXT":
+      return `CASE WHEN length(CAST(${sql} AS VARCHAR)) > ${type.length} THEN ${
+        failure(
+          "100078",
+          "22000",
+          `String is too long and would be truncated: the column holds ${type.length} characters`
+        )
+      } ELSE CAST(${sql} AS VARCHAR) END`
+    default:
+      return `CAST(${sql} AS ${Types.duckdbType(type)})`
+  }
 }
 
 /** CURRENT_TIMESTAMP in a default means the time of the insert, not of the definition. */
