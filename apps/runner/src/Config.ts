@@ -59,7 +59,13 @@ export const Pipeline = Schema.Struct({
   transforms: Schema.Array(Stage).pipe(Schema.withDecodingDefaultKey(Effect.succeed(noTransforms))).annotateKey({
     description: "What is done to them on the way, in order"
   }),
-  sink: SinkStage.annotateKey({ description: "Where changes go" })
+  sink: SinkStage.annotateKey({ description: "Where changes go" }),
+  onTableError: Schema.Literals(["quarantine", "stop"]).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed("quarantine" as const))
+  ).annotateKey({
+    description:
+      "What is done about a table that can't go on (a refused row, a missing privilege): `quarantine` (the default) sets it aside with its reason and remedy until it is copied again by `etl-stream resync`, and the others go on; `stop` ends the pipeline, which keeps the source's log for it"
+  })
 })
 
 /** Slots, journals and logs are named after the pipeline. */

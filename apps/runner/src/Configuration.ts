@@ -4,6 +4,7 @@
  * Nothing is connected to and no plugin is made. All problems are found in one go, each with its path, its place in the file and its remedy.
  */
 import type { Kind, Plugin } from "@etl-stream/core/Plugin"
+import type { Policy } from "@etl-stream/core/Quarantine"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
@@ -29,6 +30,7 @@ export interface PipelineConfiguration {
   readonly source: Stage<"source">
   readonly transforms: ReadonlyArray<Stage<"transform">>
   readonly sink: Stage<"sink">
+  readonly onTableError: Policy
   readonly batch: { readonly rows: number; readonly bytes: number; readonly every: Duration.Duration }
 }
 
@@ -137,7 +139,7 @@ const loadPipeline = Effect.fnUntraced(
     const complete = transforms.filter((transform) => transform !== undefined)
     return source === undefined || sink === undefined || complete.length !== transforms.length
       ? undefined
-      : { name, source, transforms: complete, sink, batch: pipeline.sink.batch }
+      : { name, source, transforms: complete, sink, batch: pipeline.sink.batch, onTableError: pipeline.onTableError }
   }
 )
 

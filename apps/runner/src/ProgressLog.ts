@@ -15,6 +15,7 @@ export const describe = (
   rates: { readonly snapshot: number; readonly changes: number }
 ): Readonly<Record<string, unknown>> => {
   const copying = view.tables.filter(({ phase }) => phase === "copying")
+  const quarantined = view.tables.filter(({ phase }) => phase === "quarantined")
   const sum = (values: ReadonlyArray<number>): number => values.reduce((total, value) => total + value, 0)
   return {
     phase: view.phase,
@@ -33,6 +34,7 @@ export const describe = (
     ),
     memoryBytes: view.memory,
     run: view.run,
+    ...(quarantined.length === 0 ? {} : { tablesInQuarantine: quarantined.map(({ table }) => table) }),
     ...(view.conditions.length === 0
       ? {}
       : { conditions: view.conditions.map(({ name, table }) => table === undefined ? name : `${name} ${table}`) })

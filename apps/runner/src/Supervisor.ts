@@ -106,7 +106,7 @@ const supervise = Effect.fnUntraced(function*(
   waitsUntil: (retryAt: number | undefined) => void,
   before: boolean
 ) {
-  const { batch, name, sink, source, transforms } = pipeline
+  const { batch, name, onTableError, sink, source, transforms } = pipeline
   let reached = before
   let stoppedAt: number | undefined
   const waiting = Latch.makeUnsafe(false)
@@ -136,6 +136,7 @@ const supervise = Effect.fnUntraced(function*(
       transforms: parts.transforms,
       sink: parts.sink,
       batch,
+      onTableError,
       progress,
       state,
       stop,

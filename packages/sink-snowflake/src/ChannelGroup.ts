@@ -54,8 +54,12 @@ export interface Options {
   readonly channels: number
   /** Whether the journal was created just now: it holds nothing. */
   readonly fresh: boolean
+  /** Whatever the channels hold is void, and so is the state that they are in: Snowflake is to forget them. */
+  readonly void: boolean
   readonly outOfRange: OutOfRange
   readonly durable: (sequence: Sequence.Sequence) => Effect.Effect<void>
+  /** Takes an error that is seen while the channels are watched. */
+  readonly failed: (error: Failed) => Effect.Effect<void>
 }
 
 interface Member {
@@ -153,7 +157,14 @@ export class ChannelGroup {
         this.keep(yield* channelTable.claim(this.layout, this.set, run))
       }
       this.members = this.makeMembers(this.set)
-      yield* this.openMembers(this.options.fresh)
+      if (this.options.void) {
+        // One that was never there, or can't be dropped, shows when it is opened.
+        yield* Effect.forEach(this.members, ({ channel }) => Effect.ignore(channel.drop), {
+          concurrency: concurrently,
+          discard: true
+        })
+      }
+      yield* this.openMembers(this.options.fresh || this.options.void)
       yield* channelTable.expect(this.layout, this.set)
       const held = this.members.map(({ covered }) => covered)
       if (this.set.channels !== wanted) {
@@ -204,7 +215,7 @@ export class ChannelGroup {
   }
 
   private watch(): void {
-    for (const { channel } of this.members) this.shared.watcher.add(channel)
+    for (const { channel } of this.members) this.shared.watcher.add(channel, this.options.failed)
   }
 
   /** Watches the channels no more. */

@@ -59,7 +59,7 @@ export interface ChunkTable {
   readonly record: (session: Session, layout: TableLayout, copy: string, chunks: Chunks) => Effect.Effect<void, Failed>
   readonly summary: (session: Session, layout: TableLayout, copy: string) => Effect.Effect<Summary, Failed>
   /** Removes what is recorded of any copy of a table. */
-  readonly clear: (session: Session, layout: TableLayout) => Effect.Effect<void, Failed>
+  readonly clear: (session: Session, layout: Pick<TableLayout, "id">) => Effect.Effect<void, Failed>
   readonly abandon: (tables: ReadonlyArray<TableId>) => Effect.Effect<void, Failed>
 }
 

@@ -41,7 +41,8 @@ const requests = (channels: ReadonlyArray<Channel>): ReadonlyArray<Request> => {
 
 export class CommitWatcher {
   private readonly client: StreamingClient
-  private readonly channels = new Set<Channel>()
+  /** Channels, each with whom to tell when it fails. */
+  private readonly channels = new Map<Channel, (error: ConnectorError.ConnectorError) => Effect.Effect<void>>()
   /** Open while some channel may have rows in flight. */
   readonly activity = Latch.makeUnsafe(false)
 
@@ -49,24 +50,24 @@ export class CommitWatcher {
     this.client = client
   }
 
-  add(channel: Channel): void {
-    this.channels.add(channel)
+  add(channel: Channel, failed: (error: ConnectorError.ConnectorError) => Effect.Effect<void>): void {
+    this.channels.set(channel, failed)
   }
 
   remove(channel: Channel): void {
     this.channels.delete(channel)
   }
 
-  /** Runs until a channel fails. */
-  get run(): Effect.Effect<never, ConnectorError.ConnectorError> {
+  /** Runs as long as it isn't interrupted. A channel that fails is watched no more. */
+  get run(): Effect.Effect<never> {
     return Effect.gen({ self: this }, function*() {
       let pause = minMillis
       for (;;) {
         yield* this.activity.await
         const progressed = yield* this.poll
-        if (![...this.channels].some((channel) => channel.inFlight)) yield* this.activity.close
+        if (![...this.channels.keys()].some((channel) => channel.inFlight)) yield* this.activity.close
         // A row that went in flight between the two lines above opened the latch before it was closed.
-        if ([...this.channels].some((channel) => channel.inFlight)) yield* this.activity.open
+        if ([...this.channels.keys()].some((channel) => channel.inFlight)) yield* this.activity.open
         pause = progressed ? minMillis : Math.min(maxMillis, pause * 1.5)
         yield* Effect.sleep(pause)
       }
@@ -74,12 +75,23 @@ export class CommitWatcher {
   }
 
   /** Asks once for every channel with rows in flight; true when any of them got further. */
-  private get poll(): Effect.Effect<boolean, ConnectorError.ConnectorError> {
+  private get poll(): Effect.Effect<boolean> {
     return Effect.gen({ self: this }, function*() {
-      const waiting = [...this.channels].filter((channel) => channel.inFlight)
-      const results = yield* Effect.forEach(requests(waiting), (channels) => this.ask(channels), { concurrency: 8 })
+      const waiting = [...this.channels.keys()].filter((channel) => channel.inFlight)
+      const results = yield* Effect.forEach(
+        requests(waiting),
+        (channels) => this.ask(channels).pipe(Effect.catch((error) => this.failed(channels, error))),
+        { concurrency: 8 }
+      )
       return results.includes(true)
     })
+  }
+
+  /** Watches the channels of a table no more. */
+  private failed(channels: Request, error: ConnectorError.ConnectorError): Effect.Effect<boolean> {
+    const failed = channels.map((channel) => this.channels.get(channel)).find((failed) => failed !== undefined)
+    for (const channel of channels) this.channels.delete(channel)
+    return Effect.as(failed?.(error) ?? Effect.void, false)
   }
 
   /** Asks for channels of one table. */

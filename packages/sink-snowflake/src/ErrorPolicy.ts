@@ -52,13 +52,13 @@ const credentials: Policy = {
     "Check account, user and auth of the sink; DESC USER shows the fingerprint of the public key that Snowflake knows."
 }
 const forbidden: Policy = {
-  action: "stop",
+  action: "quarantine",
   reason: "Forbidden",
   hint:
     "Grant the sink's role what it needs: USAGE on the database and schemas, CREATE TABLE, CREATE STAGE and CREATE PIPE in them, ownership of the tables."
 }
 const missing: Policy = {
-  action: "stop",
+  action: "quarantine",
   reason: "Missing",
   hint: "Check database, schema and table names in the sink's options, and the role's privileges on them."
 }
@@ -73,13 +73,14 @@ const sqlCodes: Readonly<Record<string, Policy>> = {
   "390303": credentials,
   "390318": credentials,
   "394400": credentials,
-  "390186": { ...forbidden, hint: "Grant the role to the sink's user, or name another one in `role`." },
-  "390189": { ...forbidden, hint: "Grant the role to the sink's user, or name another one in `role`." },
+  "390186": { ...forbidden, action: "stop", hint: "Grant the role to the sink's user, or name another one in `role`." },
+  "390189": { ...forbidden, action: "stop", hint: "Grant the role to the sink's user, or name another one in `role`." },
   "390201": {
     ...missing,
+    action: "stop",
     hint: "Check warehouse, database and schema in the sink's options, and the role's privileges on them."
   },
-  "390422": { ...forbidden, hint: "A network policy of the account keeps this address out." },
+  "390422": { ...forbidden, action: "stop", hint: "A network policy of the account keeps this address out." },
   "390111": retry,
   "390112": retry,
   "390114": retry,
@@ -93,7 +94,11 @@ const sqlCodes: Readonly<Record<string, Policy>> = {
   // A staged file isn't there: its upload didn't come to an end.
   "091016": retry,
   [uploadFailed]: { ...retry, hint: "Check the network between here and the stage's cloud storage." },
-  "000606": { ...missing, hint: "Name a warehouse in `warehouse` that exists and that the role may use." },
+  "000606": {
+    ...missing,
+    action: "stop",
+    hint: "Name a warehouse in `warehouse` that exists and that the role may use."
+  },
   "000604": retry,
   "000605": retry,
   "000625": retry,
@@ -132,7 +137,7 @@ export const sql = (code: string, sqlState: string | undefined): Policy => {
   if (/^402\d{3}$/.test(padded)) return retry
   if (/^404\d{3}$/.test(padded)) return { action: "stop", reason: "Misconfigured", hint: "Check the sink's options." }
   return {
-    action: "stop",
+    action: "quarantine",
     reason: "Rejected",
     hint: "Look up the query in Snowflake's query history (query tag etl-stream)."
   }

@@ -68,7 +68,7 @@ export const write = Effect.fn("LargeRow.write")(function*(
           `A row of ${layout.id} is too large for streaming, and COPY did not bring it into ${
             sqlName(layout.journal)
           } exactly once`,
-          "Look at COPY_HISTORY of the journal table. The row isn't reported as durable; have the table copied again (delete its row from the state table TABLES).",
+          "Look at COPY_HISTORY of the journal table. The row is not reported as durable.",
           { table: layout.id }
         )
       })

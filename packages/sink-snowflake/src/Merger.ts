@@ -249,7 +249,7 @@ export class Merger {
         contents.last === window.upTo ? Effect.succeed(contents) : Effect.fail(failure(
           "Unreachable",
           `The journal of ${this.layout.id} doesn't show rows that Snowflake reported as committed`,
-          "The pipeline looks again. If it happens again and again, rows were removed from the journal by something else: have the table copied again (delete its row from the state table TABLES).",
+          "The pipeline looks again. If it happens again and again, rows were removed from the journal by something else: have the table copied again (etl-stream resync).",
           { table: this.layout.id }
         ))
       )

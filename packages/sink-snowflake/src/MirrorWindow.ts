@@ -99,7 +99,7 @@ const countCopies = (
         return yield* failure(
           "Lost",
           `Changes of ${table} remove rows that the target doesn't hold`,
-          "The target was changed by something else, or the table's columns changed: copy the table again (delete its row from the state table TABLES).",
+          "The target was changed by something else, or the table's columns changed: find out which.",
           { table }
         )
       }

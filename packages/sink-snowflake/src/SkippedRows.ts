@@ -19,7 +19,7 @@ type Failed = ConnectorError.ConnectorError
 /** What to do about them. */
 export const hint = (layout: TableLayout): string =>
   `See which and why: SELECT * FROM ERROR_TABLE(${sqlName(layout.journal)}), when journal.errorLogging is on. ` +
-  "Mend that, and have the table copied again (etl-stream resync)."
+  "Mend that."
 
 const Reason = Schema.Struct({
   code: Schema.NullOr(Schema.String),

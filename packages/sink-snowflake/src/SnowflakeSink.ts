@@ -14,7 +14,7 @@ import type { TableId, TableSchema } from "@etl-stream/core/TableSchema"
 import { tableId } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
 import * as FiberMap from "effect/FiberMap"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { randomUUID } from "node:crypto"
 import * as ChannelGroup from "./ChannelGroup.ts"
@@ -32,6 +32,7 @@ import * as Identifier from "./Identifier.ts"
 import { type CopySpan, Merger } from "./Merger.ts"
 import { MergeTask } from "./MergeTask.ts"
 import * as MirrorWindow from "./MirrorWindow.ts"
+import * as QuarantinedTable from "./QuarantinedTable.ts"
 import * as SdkStreamingClient from "./SdkStreamingClient.ts"
 import * as SkippedRows from "./SkippedRows.ts"
 import { SnapshotLoader } from "./SnapshotLoader.ts"
@@ -65,6 +66,8 @@ interface OpenTable {
   readonly id: TableId
   readonly merger: Merger
   readonly committed: () => Sequence.SequenceText | undefined
+  /** Takes an error of background work for the table. */
+  readonly failed: (error: Failed) => Effect.Effect<void>
 }
 
 /** The later of two sequence texts, whose order is bytewise. */
@@ -79,7 +82,7 @@ const keyChanged = ({ id, mode, target }: TableLayout): Failed =>
     `The key of ${id} has changed`,
     mode === "history"
       ? `Rename ${Layout.sqlName(target)} in Snowflake to keep its history: a new one begins then, with the new key.`
-      : "Drop the target table in Snowflake, so that the table is copied again with its new key.",
+      : "The target gets the new key with a new copy of the table.",
     { table: id }
   )
 
@@ -107,8 +110,8 @@ const begin = Effect.fn("SnowflakeSink.begin")(function*(shared: Shared, tables:
       })
     )
   }
-  const left = [...shared.states].filter(([id, { copied, copying }]) =>
-    (copied !== undefined || copying !== undefined) && !present.has(id)
+  const left = [...shared.states].filter(([id, { copied, copying, quarantined }]) =>
+    (copied !== undefined || copying !== undefined || quarantined !== undefined) && !present.has(id)
   ).map(([id]) => id)
   if (left.length === 0) return
   yield* shared.state.abandon(left)
@@ -122,7 +125,7 @@ const begin = Effect.fn("SnowflakeSink.begin")(function*(shared: Shared, tables:
 const follow = Effect.fnUntraced(function*(shared: Shared, layout: TableLayout) {
   const before = shared.states.get(layout.id)?.target
   const target = Layout.sqlName(layout.target)
-  if (before === undefined || before === target) return
+  if (before === undefined || before === "" || before === target) return
   yield* shared.state.move(layout)
   shared.states.delete(layout.id)
   yield* Effect.logWarning(`the table is copied again: it goes to ${target} now, and went to ${before}`).pipe(
@@ -169,11 +172,14 @@ const positionOf = (
 const openTable = Effect.fn("SnowflakeSink.open")(function*(
   shared: Shared,
   table: TableSchema,
-  durable: (sequence: Sequence.Sequence) => Effect.Effect<void>
+  durable: (sequence: Sequence.Sequence) => Effect.Effect<void>,
+  failed: (error: Failed) => Effect.Effect<void>
 ): Effect.fn.Return<TableWriter, Failed, Scope.Scope> {
   const { config, pipeline, sql, state } = shared
   const wanted = yield* Layout.make(config, pipeline, table)
   yield* state.register(wanted)
+  /** Whatever is left of it is void, its channel too: a copy begins. */
+  const lifted = shared.states.get(wanted.id)?.quarantined !== undefined
   yield* follow(shared, wanted)
   const stored = shared.states.get(wanted.id)
   const left = stored?.copying
@@ -196,11 +202,14 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
   const takenBack = begun.handed && !handed ? yield* task.takeBack(layout) : begun.merged
   const merged = known?.copied === undefined ? undefined : takenBack ?? known.merged
   if (config.journal.errorLogging) yield* SkippedRows.keep(sql, layout)
+  if (lifted) yield* state.expectClaim(layout.id)
   const channels = new ChannelGroup.ChannelGroup(layout, shared, {
     channels: TableOptions.of(config, layout.id).channels,
     fresh: shape.journalCreated,
+    void: lifted,
     outOfRange: config.outOfRange,
-    durable
+    durable,
+    failed
   })
   yield* Effect.addFinalizer(() => Effect.sync(() => channels.close()))
   const held = yield* channels.open()
@@ -241,9 +250,15 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     shared.letters
   )
   yield* Effect.addFinalizer(() => loader.abandon)
-  const open: OpenTable = { id: layout.id, merger, committed: () => channels.committed }
+  const open: OpenTable = { id: layout.id, merger, committed: () => channels.committed, failed }
   shared.tables.add(open)
-  yield* Effect.addFinalizer(() => Effect.sync(() => shared.tables.delete(open)))
+  // A merge that runs comes to its end first; a last one that is still to come finds nothing to merge.
+  yield* Effect.addFinalizer(() =>
+    merger.lock.withPermits(1)(Effect.sync(() => {
+      shared.tables.delete(open)
+      merger.reset(layout, undefined)
+    }))
+  )
 
   /** Everything of the old shape is committed first; then the tables are altered and the channels, whose pipe depends on them, are opened anew. */
   const reshape = Effect.fnUntraced(function*(next: TableSchema) {
@@ -354,6 +369,7 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
   const sql = yield* Sql.make(config, credentials, pipeline)
   yield* TableDdl.ensureHome(sql, database, schema)
   const state = StateTable.make(Sql.serving(sql, "state"), pipeline, database, schema)
+  yield* state.claim
   const { client: streaming, kind } = yield* SdkStreamingClient.choose(
     StreamingClient.make(config, credentials),
     config,
@@ -380,14 +396,16 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
     tables: new Set(),
     letters: store === undefined ? undefined : new DeadLetterWriter(pipeline, store)
   }
+  /** A merge of one table that fails is that table's affair. */
+  const merge = ({ committed, failed, merger }: OpenTable, eager: boolean): Effect.Effect<void> =>
+    Effect.suspend(() => merger.merge(committed(), eager)).pipe(Effect.catch(failed))
   /** Each table merges at its own pace: a slow merge delays no other table. */
   const merging = Effect.gen(function*() {
-    const running = yield* FiberMap.make<TableId, void, Failed>()
+    const running = yield* FiberMap.make<TableId, void, never>()
     const start = Effect.suspend(() =>
       Effect.forEach(
         [...shared.tables],
-        ({ committed, id, merger }) =>
-          FiberMap.run(running, id, merger.merge(committed(), false), { onlyIfMissing: true }),
+        (table) => FiberMap.run(running, table.id, merge(table, false), { onlyIfMissing: true }),
         { discard: true }
       )
     )
@@ -397,7 +415,7 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
     )
   })
   const mergeAll = Effect.suspend(() =>
-    Effect.forEach([...shared.tables], ({ committed, merger }) => merger.merge(committed(), true), {
+    Effect.forEach([...shared.tables], (table) => merge(table, true), {
       concurrency: config.connections,
       discard: true
     })
@@ -407,7 +425,30 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
       if (shared.letters !== undefined) shared.letters.conditions = conditions
       return begin(shared, tables)
     },
-    open: (table, durable) => openTable(shared, table, durable),
+    open: Effect.fnUntraced(function*(table, durable, failed) {
+      const quarantined = shared.states.get(tableId(table.table))?.quarantined
+      if (quarantined === undefined) return yield* openTable(shared, table, durable, failed)
+      const scope = yield* Effect.scope
+      return QuarantinedTable.make(
+        table,
+        quarantined,
+        (now) => Scope.provide(openTable(shared, now, durable, failed), scope)
+      )
+    }),
+    quarantine: Effect.fnUntraced(function*(table, why) {
+      const id = tableId(table.table)
+      yield* state.quarantine(id, why)
+      const known = shared.states.get(id)
+      const byTask = config.merge.by === "task" || known?.task !== undefined
+      shared.states.set(id, StateTable.quarantined(known, why, byTask))
+      // It isn't in charge any more; suspended it doesn't wake a warehouse either.
+      if (byTask) {
+        yield* Layout.make(config, pipeline, table).pipe(
+          Effect.flatMap((layout) => new MergeTask(sql, state, config, pipeline, shared.sets).takeBack(layout)),
+          Effect.ignore
+        )
+      }
+    }),
     run: Effect.raceFirst(shared.watcher.run, merging),
     settle: mergeAll
   }

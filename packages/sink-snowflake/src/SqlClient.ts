@@ -93,9 +93,8 @@ const errorOf = (error: SnowflakeError, statement: Omit<Statement, "sql">): Fail
     policy.reason,
     `${statement.what} failed with Snowflake error ${padded}${detail}${said}`,
     policy.hint,
-    {
-      table: statement.table
-    }
+    // A login, a warehouse or the account is everybody's: no table may be taken for the cause.
+    { table: policy.action === "stop" ? undefined : statement.table }
   )
 }
 

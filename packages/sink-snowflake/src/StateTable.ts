@@ -4,17 +4,21 @@
  * `COPYING` names the run that a copy is under way in, `COPY` the copy itself, which may go on in a later run when it has a `COPY_PLAN`;
  * `COPY_POSITION` is where it began. `COPIED` is the position of the finished copy, `COPIED_TO` that of the latest snapshot it was read in, `SETTLED` what
  * the source said at its end. `MERGED` is the sequence up to which the journal is merged, `ORIGIN` what the source recognises the copied table's
- * history by, `COLUMNS` what the target was given as columns, `TASK` which task of Snowflake merges it. Every change is conditional on what the writer believes, so two runners of one pipeline can't both go on: the slower one
+ * history by, `COLUMNS` what the target was given as columns, `TASK` which task of Snowflake merges it. `RUNNER` is the run that opened the pipeline last;
+ * `QUARANTINED_AT` and what follows say since when and why a table is in quarantine (it has no copy then). Every change is conditional on what the writer believes, so two runners of one pipeline can't both go on: the slower one
  * changes no row and ends with `Fenced`. It is changed last in a transaction, because a change locks the table for others.
  */
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
+import type { Quarantine } from "@etl-stream/core/Quarantine"
 import * as Sequence from "@etl-stream/core/Sequence"
 import type { TableId } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import { randomUUID } from "node:crypto"
 import * as ChunkTable from "./ChunkTable.ts"
 import { failure } from "./ErrorPolicy.ts"
 import { literal, qualified } from "./Identifier.ts"
+import * as QuarantineMark from "./QuarantineMark.ts"
 import type { Session, SqlClient } from "./SqlClient.ts"
 import type { TableLayout } from "./TableLayout.ts"
 import { sequenceType, sqlName } from "./TableLayout.ts"
@@ -43,7 +47,7 @@ export interface Finished {
 }
 
 export interface TableState {
-  /** The target that all of this is about, as SQL. */
+  /** The target that all of this is about, as SQL; empty for a table that never had one. */
   readonly target: string
   /** Position of the finished copy. */
   readonly copied: bigint | undefined
@@ -59,6 +63,8 @@ export interface TableState {
   readonly columns: string | undefined
   /** The token of the task that merges the table; empty when there is one that is not in charge. */
   readonly task: string | undefined
+  /** Why the table is in quarantine; undefined when it isn't. */
+  readonly quarantined: Quarantine | undefined
 }
 
 const Position = Schema.NullOr(Schema.String.check(Schema.isPattern(/^\d{1,20}$/)))
@@ -75,7 +81,8 @@ const Row = Schema.Struct({
   MERGED: Schema.NullOr(Schema.String),
   ORIGIN: Schema.NullOr(Schema.String),
   COLUMNS: Schema.NullOr(Schema.String),
-  TASK: Schema.NullOr(Schema.String)
+  TASK: Schema.NullOr(Schema.String),
+  ...QuarantineMark.fields
 })
 const OwnerRow = Schema.Struct({ PIPELINE: Schema.String, SOURCE_TABLE: Schema.String })
 
@@ -98,7 +105,7 @@ export interface StateRow {
   readonly condition: string
 }
 
-export interface StateTable {
+export interface StateTable extends QuarantineMark.QuarantineMarks {
   readonly rowOf: (layout: TableLayout) => StateRow
   readonly chunks: ChunkTable.ChunkTable
   /** The states of the pipeline's tables, by source table. */
@@ -157,7 +164,9 @@ export const addedColumns = [
   "COPY_POSITION",
   "COPY_PLAN",
   "COLUMNS",
-  "TASK"
+  "TASK",
+  "RUNNER",
+  ...QuarantineMark.columns
 ] as const
 
 /** The SQL that creates the state table in `schema`. */
@@ -181,7 +190,8 @@ const columns = [
   "MERGED",
   "ORIGIN",
   "COLUMNS",
-  "TASK"
+  "TASK",
+  ...QuarantineMark.columns
 ]
 
 const noCopying = `"COPYING" = NULL, "COPY" = NULL, "COPY_POSITION" = NULL, "COPY_PLAN" = NULL`
@@ -222,7 +232,21 @@ const decode = <A>(
       ))
   )
 
-export const changedElsewhere = ({ id }: TableLayout): Failed =>
+/** What is known of a table once it is in quarantine. `task`: there may be one that merged it. */
+export const quarantined = (known: TableState | undefined, why: Quarantine, task: boolean): TableState => ({
+  target: known?.target ?? "",
+  copied: undefined,
+  copiedTo: undefined,
+  settled: undefined,
+  copying: undefined,
+  merged: undefined,
+  origin: known?.origin,
+  columns: known?.columns,
+  task: task ? "" : undefined,
+  quarantined: why
+})
+
+export const changedElsewhere = ({ id }: Pick<TableLayout, "id">): Failed =>
   failure(
     "Fenced",
     `The state of ${id} in Snowflake was changed by somebody else`,
@@ -232,9 +256,20 @@ export const changedElsewhere = ({ id }: TableLayout): Failed =>
 
 export const make = (sql: SqlClient, pipeline: string, database: string, schema: string): StateTable => {
   const table = qualified(database, schema, "TABLES")
-  const rowOf = (layout: TableLayout): string =>
-    `"PIPELINE" = ${literal(pipeline)} AND "SOURCE_TABLE" = ${literal(layout.id)}`
+  const runner = randomUUID()
+  const rowOf = ({ id }: Pick<TableLayout, "id">): string =>
+    `"PIPELINE" = ${literal(pipeline)} AND "SOURCE_TABLE" = ${literal(id)}`
   const chunks = ChunkTable.make(sql, pipeline, database, schema)
+  const marks = QuarantineMark.make({
+    sql,
+    pipeline,
+    table,
+    runner,
+    // A task of Snowflake that merges the table is in charge no more, see `MergeTask`.
+    forgets: `${noCopying}, ${noCopied}, "TASK" = CASE WHEN "TASK" IS NULL THEN NULL ELSE '' END`,
+    clearChunks: chunks.clear,
+    changedElsewhere: (id) => changedElsewhere({ id })
+  })
   const change = Effect.fnUntraced(function*(
     session: Session,
     layout: TableLayout,
@@ -255,6 +290,7 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
   return {
     chunks,
     rowOf: (layout) => ({ table, condition: rowOf(layout) }),
+    ...marks,
     load: Effect.gen(function*() {
       const { rows } = yield* sql.execute({
         what: "Reading the state table",
@@ -273,7 +309,8 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
         merged: row.MERGED ?? undefined,
         origin: row.ORIGIN ?? undefined,
         columns: row.COLUMNS ?? undefined,
-        task: row.TASK ?? undefined
+        task: row.TASK ?? undefined,
+        quarantined: QuarantineMark.parse(row)
       }]))
     }),
     register: Effect.fnUntraced(function*(layout) {
@@ -282,8 +319,11 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
         what: `Registering ${layout.id}`,
         sql: `MERGE INTO ${table} AS t USING (SELECT ${literal(pipeline)} AS "P", ${literal(layout.id)} AS "S") AS s ` +
           `ON t."PIPELINE" = s."P" AND t."SOURCE_TABLE" = s."S" ` +
-          `WHEN NOT MATCHED THEN INSERT ("PIPELINE", "SOURCE_TABLE", "TARGET", "JOURNAL", "UPDATED_AT") ` +
-          `VALUES (s."P", s."S", ${literal(target)}, ${literal(sqlName(layout.journal))}, ${now})`,
+          `WHEN MATCHED AND t."TARGET" = '' THEN UPDATE SET "TARGET" = ${literal(target)}, "JOURNAL" = ${
+            literal(sqlName(layout.journal))
+          } ` +
+          `WHEN NOT MATCHED THEN INSERT ("PIPELINE", "SOURCE_TABLE", "TARGET", "JOURNAL", "RUNNER", "UPDATED_AT") ` +
+          `VALUES (s."P", s."S", ${literal(target)}, ${literal(sqlName(layout.journal))}, ${literal(runner)}, ${now})`,
         table: layout.id
       })
       const { rows } = yield* sql.execute({
@@ -326,7 +366,7 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
       Effect.andThen(
         sql.execute({
           what: "Forgetting the copies of tables that left the pipeline",
-          sql: `UPDATE ${table} SET ${noCopying}, ${noCopied}, "UPDATED_AT" = ${now} ` +
+          sql: `UPDATE ${table} SET ${noCopying}, ${noCopied}, ${QuarantineMark.none}, "UPDATED_AT" = ${now} ` +
             `WHERE "PIPELINE" = ${literal(pipeline)} AND "SOURCE_TABLE" IN (${tables.map(literal).join(", ")})`
         }),
         chunks.abandon(tables)
@@ -339,7 +379,7 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
     forget: (layout) =>
       sql.use((session) =>
         Effect.andThen(
-          change(session, layout, `${noCopying}, ${noCopied}`, ""),
+          change(session, layout, `${noCopying}, ${noCopied}, ${QuarantineMark.none}`, ""),
           chunks.clear(session, layout)
         )
       ),
@@ -350,7 +390,7 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
           session,
           layout,
           `"COPYING" = ${literal(copy)}, "COPY" = ${literal(copy)}, "COPY_POSITION" = ${literal(String(position))}, ` +
-            `"COPY_PLAN" = NULL, ${noCopied}, "ORIGIN" = ${originOf(layout)}`,
+            `"COPY_PLAN" = NULL, ${noCopied}, ${QuarantineMark.none}, "ORIGIN" = ${originOf(layout)}`,
           ""
         )
       ),

@@ -178,13 +178,28 @@ class Copy {
   }
 }
 
+/** A Query message. */
+const query = (sql: string): Buffer => {
+  const body = Buffer.from(`${sql}\0`, "utf8")
+  const head = Buffer.alloc(5)
+  head.write("Q")
+  head.writeInt32BE(body.length + 4, 1)
+  return Buffer.concat([head, body])
+}
+
 /** A connection that copies one query's rows after another's. */
 export class CopyReader {
   private readonly socket: Duplex
   private readonly messages = new MessageBuffer()
   private readonly fetchRows: number
   private copy: Copy | undefined
-  private finished = false
+  /** Queries that the server isn't done with. */
+  private unfinished = 0
+  /** Whether a COPY was begun, and whether the last one failed: its savepoint is still there. */
+  private begun = false
+  private failed = false
+  /** Whether what comes is passed over. */
+  private skipping = false
   private failure: ConnectorError | undefined
   private wake: (() => void) | undefined
 
@@ -211,18 +226,24 @@ export class CopyReader {
     return this.copy === undefined ? undefined : tableId(this.copy.target.schema.table)
   }
 
-  /** Begins a COPY. The one before must have been read to its end. */
+  /** Begins a COPY. The one before must have been read to its end, or skipped. A COPY that fails leaves the transaction as it was. */
   start(sql: string, target: CopyTarget, stamp: CopyStamp): void {
     const before = this.copy
     // The same builder goes on with the next range of a table: its buffers have the right size already.
     const builder = before?.continuing(target, stamp) === true ? before.builder : new ChangeBatchBuilder(target.schema)
     this.copy = new Copy(target, stamp, builder)
-    this.finished = false
-    const body = Buffer.from(`${sql}\0`, "utf8")
-    const head = Buffer.alloc(5)
-    head.write("Q")
-    head.writeInt32BE(body.length + 4, 1)
-    this.socket.write(Buffer.concat([head, body]))
+    this.skipping = false
+    const settled = this.failed
+      ? ["ROLLBACK TO SAVEPOINT piece", "RELEASE SAVEPOINT piece"]
+      : this.begun
+      ? ["RELEASE SAVEPOINT piece"]
+      : []
+    // All at once: the server takes them one after the other.
+    const queries = [...settled, "SAVEPOINT piece", sql]
+    this.begun = true
+    this.failed = false
+    this.unfinished = queries.length
+    this.socket.write(Buffer.concat(queries.map(query)))
   }
 
   /** The next batch, or undefined at the end of this COPY. */
@@ -251,26 +272,46 @@ export class CopyReader {
     return Effect.sync(stop)
   })
 
+  /** Passes over the rest of a COPY that failed, so that the connection can go on with another one. */
+  get skip(): Effect.Effect<void, ConnectorError> {
+    return Effect.suspend(() => {
+      this.failed = true
+      this.skipping = true
+      return Effect.andThen(
+        this.next,
+        Effect.sync(() => {
+          // Its builder may hold half a row.
+          this.copy = undefined
+        })
+      )
+    })
+  }
+
   /** Handles the messages that are there: a batch, undefined at the end, or "more" when it takes more bytes. */
   private advance(): ChangeBatch.ChangeBatch | undefined | "more" {
     const { copy, messages } = this
     if (copy === undefined) throw protocolError(undefined, "no COPY was begun")
     for (;;) {
-      if (copy.full || copy.builder.rows >= this.fetchRows) return copy.take()
-      if (this.finished) return copy.builder.rows > 0 ? copy.take() : undefined
+      if (this.skipping) {
+        if (this.unfinished === 0) return undefined
+      } else {
+        if (copy.full || copy.builder.rows >= this.fetchRows) return copy.take()
+        if (this.unfinished === 0) return copy.builder.rows > 0 ? copy.take() : undefined
+      }
       if (!messages.next()) return "more"
       const { bytes, end, start, type } = messages
       switch (type) {
         case 0x64: // d: CopyData
-          copy.data(bytes, start, end)
+          if (!this.skipping) copy.data(bytes, start, end)
           break
-        case 0x43: // C: CommandComplete
-          copy.complete(bytes.toString("latin1", start, end - 1))
+        case 0x43: // C: CommandComplete, of the savepoint's statements, too
+          if (!this.skipping && bytes[start] === 0x43) copy.complete(bytes.toString("latin1", start, end - 1))
           break
         case 0x5a: // Z: ReadyForQuery
-          this.finished = true
+          this.unfinished--
           break
         case 0x45: // E: ErrorResponse
+          if (this.skipping) break
           throw errorOf(bytes, start, end)
         case 0x48: // H: CopyOutResponse
         case 0x63: // c: CopyDone

@@ -8,6 +8,9 @@
 /** A byte position in the write-ahead log. */
 export type Lsn = bigint
 
+/** Above every position that comes. */
+export const highest: Lsn = 0xffffffffffffffffn
+
 const pattern = /^([0-9A-F]{1,8})\/([0-9A-F]{1,8})$/i
 
 /** The position that `text` (`16/B374D848`) names, or undefined when it is none. */

@@ -6,6 +6,7 @@
  */
 import { ConnectorError } from "@etl-stream/core/ConnectorError"
 import type { Element } from "@etl-stream/core/Element"
+import * as Quarantine from "@etl-stream/core/Quarantine"
 import { type TableId, tableId, type TableSchema } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
 import type { Frames } from "./internal/frameBuffer.ts"
@@ -68,7 +69,7 @@ export interface Options {
 export interface PgOutputDecoder {
   /**
    * The elements of a view. Rows come at once, those of an unfinished transaction too; a `Watermark` only for the last
-   * transaction that ended. Fails with `Protocol` on bytes that break the protocol, and must not be used after that.
+   * transaction that ended; a `TableFailed` for a table with a change that can't be represented, and then nothing more of it until `track`. Fails with `Protocol` on bytes that break the protocol, and must not be used after that.
    */
   readonly decode: (frames: Frames) => Effect.Effect<ReadonlyArray<Element>, ConnectorError>
   /**
@@ -129,7 +130,7 @@ const errorAt = (decoder: Decoder, cause: unknown): ConnectorError => {
 /** A decoder for one stream. */
 export const make = (options: Options): PgOutputDecoder => {
   const { completion } = options
-  const decoder = new Decoder({
+  const decoder: Decoder = new Decoder({
     tables: options.tables,
     resolveRelation: options.resolveRelation,
     namesNow: options.namesNow ?? (() => undefined),
@@ -138,6 +139,11 @@ export const make = (options: Options): PgOutputDecoder => {
     types: options.types ?? PostgresType.emptyCatalog,
     copied: options.copied,
     mustBeComplete: completion?.isNeeded ?? (() => false),
+    tableError: (cause) => {
+      const error = errorAt(decoder, cause)
+      // What breaks the protocol may be wrong with all that follows.
+      return error.reason === "Unsupported" && error.table !== undefined ? error : undefined
+    },
     maxRows: options.maxRows ?? defaultMaxRows,
     maxBytes: options.maxBytes ?? defaultMaxBytes
   })
@@ -148,7 +154,15 @@ export const make = (options: Options): PgOutputDecoder => {
   const completed = Effect.fnUntraced(function*(before: ReadonlyArray<Element>) {
     const elements = [...before]
     for (let change = decoder.incomplete; change !== undefined; change = decoder.incomplete) {
-      const values = yield* (completion?.complete(change) ?? Effect.undefined)
+      const { table } = change
+      const values = yield* (completion?.complete(change) ?? Effect.undefined).pipe(
+        // The message itself goes on with what it has, to be counted.
+        Effect.catchIf(Quarantine.concernsTable, (error) =>
+          Effect.sync(() => {
+            decoder.giveUp(table, error)
+            return undefined
+          }))
+      )
       elements.push(...(yield* attempt(() => decoder.resume(values))))
     }
     return elements

@@ -18,7 +18,7 @@ import type * as Catalog from "./Catalog.ts"
 import type { Settings } from "./Config.ts"
 import * as Connections from "./Connections.ts"
 import * as Inventory from "./Inventory.ts"
-import type * as Lsn from "./Lsn.ts"
+import * as Lsn from "./Lsn.ts"
 import * as PostgresError from "./PostgresError.ts"
 import * as Preflight from "./Preflight.ts"
 import * as Publication from "./Publication.ts"
@@ -74,14 +74,15 @@ const followed = ({ schema }: Catalog.CatalogTable): ReadonlyArray<Element> =>
 const settlingOf = (
   catalog: Catalog.Catalog,
   copied: ReadonlyMap<TableId, Lsn.Lsn>,
-  { positions }: SourceContext,
+  { positions, quarantined }: SourceContext,
   end: Lsn.Lsn
 ): ReadonlyMap<TableId, Settling> =>
   new Map(catalog.tables.map(({ schema }) => {
     const id = tableId(schema.table)
     const position = copied.get(id)
     const settled = positions.get(id)?.settled ?? 0n
-    return [id, new Settling(position === undefined, position !== undefined && settled > position ? end : 0n)]
+    const copying = position === undefined && quarantined(id) === undefined
+    return [id, new Settling(copying, position !== undefined && settled > position ? end : 0n)]
   }))
 
 /** What can be asked of a stream while it runs. */
@@ -122,7 +123,7 @@ const stream = (
       copied.has(id))
     const copies = catalog.tables.flatMap((table): ReadonlyArray<Snapshot.Copy> => {
       const id = tableId(table.schema.table)
-      if (copied.has(id)) {
+      if (copied.has(id) || context.quarantined(id) !== undefined) {
         return []
       }
       // An unfinished copy needs every change since it began.
@@ -144,9 +145,25 @@ const stream = (
     for (const { position, table } of begins) {
       from.set(tableId(table.table), position)
     }
+    // Nobody wants to know what is wrong with the changes of a table in quarantine.
+    for (const { schema } of catalog.tables) {
+      const id = tableId(schema.table)
+      if (context.quarantined(id) !== undefined) {
+        from.set(id, Lsn.highest)
+      }
+    }
     const { settling, tables } = membership
     const changes = Stream.unwrap(Effect.gen(function*() {
-      const replication = yield* Replication.make({ connections, server, catalog, from, tables, settling, context })
+      const replication = yield* Replication.make({
+        connections,
+        server,
+        catalog,
+        from,
+        tables,
+        settling,
+        isQuarantined: membership.isQuarantined,
+        context
+      })
       running({
         resync: (table) =>
           membership.resync(replication, table)

@@ -62,6 +62,7 @@ export interface Options {
   /** Tables by id and their settling; tables that join are added before they do. */
   readonly tables: ReadonlyMap<TableId, Catalog.CatalogTable>
   readonly settling: ReadonlyMap<TableId, Settling>
+  readonly isQuarantined: (table: TableId) => boolean
   readonly context: SourceContext
 }
 
@@ -90,7 +91,7 @@ interface Request {
 
 /** Starts the stream; the session ends with the scope. */
 export const make = Effect.fnUntraced(function*(
-  { catalog, connections, context, from, server, settling, tables }: Options
+  { catalog, connections, context, from, isQuarantined, server, settling, tables }: Options
 ): Effect.fn.Return<Replication, ConnectorError, Scope.Scope> {
   const { settings } = connections
   const place = Endpoint.describe(settings.endpoint)
@@ -128,7 +129,7 @@ export const make = Effect.fnUntraced(function*(
     types: catalog.types,
     copied: from,
     completion: {
-      isNeeded: (table, commit) => settling.get(table)?.covers(commit) ?? false,
+      isNeeded: (table, commit) => (settling.get(table)?.covers(commit) ?? false) && !isQuarantined(table),
       complete: RowCompletion.make(connections, tables, settling)
     }
   })

@@ -12,6 +12,7 @@ import type { CatalogTable } from "./Catalog.ts"
 import type { Connections } from "./Connections.ts"
 import * as Lsn from "./Lsn.ts"
 import type { IncompleteChange } from "./PgOutputDecoder.ts"
+import * as PostgresError from "./PostgresError.ts"
 import type { Settling } from "./Settling.ts"
 import * as Sql from "./Sql.ts"
 
@@ -88,5 +89,8 @@ export const make = (
       settling.get(id)?.read(Lsn.parse(row?.end ?? "") ?? 0n)
       if (row?.found !== true) return undefined
       return new Map(change.unsent.map((name, index) => [name, row.values[index] ?? null]))
-    })
+    }).pipe(
+      // Whatever can't be read is this table's.
+      Effect.mapError(({ hint, message, reason }) => PostgresError.make(reason, message, hint, tableId(change.table)))
+    )
 }

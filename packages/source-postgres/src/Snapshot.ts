@@ -7,6 +7,7 @@
  */
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import type * as Element from "@etl-stream/core/Element"
+import * as Quarantine from "@etl-stream/core/Quarantine"
 import type { UnfinishedCopy } from "@etl-stream/core/Sink"
 import { type TableId, tableId } from "@etl-stream/core/TableSchema"
 import type * as Cause from "effect/Cause"
@@ -53,6 +54,8 @@ interface OpenCopy {
   missing: number
   /** The highest snapshot that a chunk was read in. */
   latest: Lsn.Lsn
+  /** Nothing more comes of it. */
+  givenUp: boolean
 }
 
 /** One COPY: all rows of a chunk. */
@@ -144,7 +147,8 @@ const openCopy = Effect.fnUntraced(function*(
     },
     expressions,
     missing: pieces.length,
-    latest: [...resumed?.chunks.values() ?? []].reduce((a, b) => a > b ? a : b, 0n)
+    latest: [...resumed?.chunks.values() ?? []].reduce((a, b) => a > b ? a : b, 0n),
+    givenUp: false
   }
   return { copy, pieces: pieces.map((chunk): Piece => ({ copy, chunk })) }
 })
@@ -152,7 +156,7 @@ const openCopy = Effect.fnUntraced(function*(
 /**
  * Opens the connections of a copy within the scope. `readTables` reads the catalog again; it must find the tables
  * unchanged. `settle` is asked at the end of each table's copy from where on its changes need no completion, given the
- * highest position of its chunks.
+ * highest position of its chunks. `isUnwanted` says whether a table can't go on; what is left of its copy isn't read.
  */
 export const open = (
   connections: Connections.Connections,
@@ -160,7 +164,8 @@ export const open = (
   copies: ReadonlyArray<Copy>,
   readTables: Effect.Effect<Catalog.Catalog, ConnectorError>,
   types: PostgresType.TypeCatalog,
-  settle: (table: TableId, latest: Lsn.Lsn) => Lsn.Lsn
+  settle: (table: TableId, latest: Lsn.Lsn) => Lsn.Lsn,
+  isUnwanted: (table: TableId) => boolean
 ): Effect.Effect<OpenSnapshot, ConnectorError, Scope.Scope> =>
   Effect.gen(function*() {
     const { fetchRows, parallel } = connections.settings.snapshot
@@ -193,7 +198,7 @@ export const open = (
     return {
       position: snapshot.position,
       begins: opened.map(({ copy }) => copy.begin),
-      elements: copyAll(readers, opened.map(({ copy }) => copy), pieces, stamp, settle)
+      elements: copyAll(readers, opened.map(({ copy }) => copy), pieces, stamp, settle, isUnwanted)
     }
   }).pipe(Effect.withSpan("PostgresSource.openSnapshot", { attributes: { tables: copies.length } }))
 
@@ -203,24 +208,36 @@ const copyAll = (
   copies: ReadonlyArray<OpenCopy>,
   pieces: ReadonlyArray<Piece>,
   stamp: CopyReader.CopyStamp,
-  settle: (table: TableId, latest: Lsn.Lsn) => Lsn.Lsn
+  settle: (table: TableId, latest: Lsn.Lsn) => Lsn.Lsn,
+  isUnwanted: (table: TableId) => boolean
 ): Stream.Stream<Element.Element, ConnectorError> =>
   Stream.unwrap(Effect.gen(function*() {
     const queue = yield* Queue.bounded<Element.Element, ConnectorError | Cause.Done>(1)
     const { position } = stamp
 
-    const end = ({ begin, id, latest, plan, target }: OpenCopy) =>
-      Effect.suspend(() =>
-        Queue.offer(queue, {
-          _tag: "SnapshotEnd",
-          table: target.schema,
-          position: begin.position,
-          chunks: plan.chunks.length,
-          settled: settle(id, latest > begin.position ? latest : begin.position)
-        })
-      )
+    const end = ({ begin, givenUp, id, latest, plan, target }: OpenCopy) =>
+      Effect.suspend(() => {
+        const settled = settle(id, latest > begin.position ? latest : begin.position)
+        return givenUp
+          ? Effect.void
+          : Queue.offer(queue, {
+            _tag: "SnapshotEnd",
+            table: target.schema,
+            position: begin.position,
+            chunks: plan.chunks.length,
+            settled
+          })
+      })
 
-    const copyPiece = Effect.fnUntraced(function*(reader: CopyReader.CopyReader, { chunk, copy }: Piece) {
+    const isGivenUp = (copy: OpenCopy): boolean => {
+      copy.givenUp ||= isUnwanted(copy.id)
+      return copy.givenUp
+    }
+    /** Nothing of a copy that was given up is offered. */
+    const offer = (copy: OpenCopy, element: Element.Element) =>
+      Effect.suspend(() => isGivenUp(copy) ? Effect.void : Queue.offer(queue, element))
+
+    const read = Effect.fnUntraced(function*(reader: CopyReader.CopyReader, { chunk, copy }: Piece) {
       const { catalog, expressions, plan, target } = copy
       reader.start(copyStatement(expressions, plan.chunks[chunk] as CopyPlan.Chunk, catalog.rowFilter), target, stamp) // one of the plan's
       let rows = 0
@@ -228,9 +245,27 @@ const copyAll = (
         const batch = yield* reader.next
         if (batch === undefined) break
         rows += batch.rows
-        yield* Queue.offer(queue, { _tag: "SnapshotRows", batch, position, chunk })
+        yield* offer(copy, { _tag: "SnapshotRows", batch, position, chunk })
       }
-      yield* Queue.offer(queue, { _tag: "SnapshotChunk", table: target.schema, position, chunk, rows })
+      yield* offer(copy, { _tag: "SnapshotChunk", table: target.schema, position, chunk, rows })
+    })
+
+    const copyPiece = Effect.fnUntraced(function*(reader: CopyReader.CopyReader, piece: Piece) {
+      const { copy } = piece
+      if (!isGivenUp(copy)) {
+        yield* read(reader, piece).pipe(
+          // The connection goes on with other tables.
+          Effect.catchIf(Quarantine.concernsTable, (error) =>
+            Effect.andThen(
+              reader.skip,
+              Effect.suspend(() => {
+                if (isGivenUp(copy)) return Effect.void
+                copy.givenUp = true
+                return Queue.offer(queue, { _tag: "TableFailed", table: copy.target.schema, error })
+              })
+            ))
+        )
+      }
       copy.latest = position
       if (--copy.missing === 0) yield* end(copy)
     })

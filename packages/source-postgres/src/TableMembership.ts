@@ -9,8 +9,10 @@
 import { evaluate } from "@etl-stream/core/Check"
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import type * as Element from "@etl-stream/core/Element"
+import type { Quarantine } from "@etl-stream/core/Quarantine"
 import type { SourceContext } from "@etl-stream/core/Source"
 import { type TableId, tableId } from "@etl-stream/core/TableSchema"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -36,6 +38,9 @@ import * as Snapshot from "./Snapshot.ts"
 /** Raised for a table that matches the pipeline's patterns and can't be replicated as it is. */
 export const unfitCondition = "table-not-replicated"
 
+/** How often it is looked whether a copy that was given up has come to its end. */
+const givenUpEvery = Duration.millis(50)
+
 export interface TableMembership {
   /** The tables that are replicated now, and how far each has settled. */
   readonly tables: ReadonlyMap<TableId, Catalog.CatalogTable>
@@ -49,6 +54,8 @@ export interface TableMembership {
   readonly elements: Stream.Stream<Element.Element, ConnectorError>
   /** Looks after the tables while changes are streamed. */
   readonly watch: (replication: Replication) => Effect.Effect<never, ConnectorError>
+  /** Whether a table is in quarantine, and no new copy of it has begun. */
+  readonly isQuarantined: (table: TableId) => boolean
   /** Copies a table again; completes when that has begun. */
   readonly resync: (replication: Replication, table: TableId) => Effect.Effect<void, ConnectorError>
 }
@@ -97,6 +104,12 @@ export const make = Effect.fnUntraced(function*(
   const settling = new Map(options.settling)
   const queue = yield* Queue.bounded<Element.Element, ConnectorError>(1)
   yield* Effect.addFinalizer(() => Queue.shutdown(queue))
+  /** The quarantine that a table's new copy ends: the engine may see the beginning a little later than it is on its way. */
+  const ended = new Map<TableId, Quarantine | undefined>()
+  const isQuarantined = (id: TableId): boolean => {
+    const now = options.context.quarantined(id)
+    return now !== undefined && now !== ended.get(id)
+  }
   /** Tables join one group after another. */
   const joining = Semaphore.makeUnsafe(1)
 
@@ -119,7 +132,7 @@ export const make = Effect.fnUntraced(function*(
       if (elsewhere && slot === "permanent") yield* Slot.create(connections, "permanent")
       const exported = yield* Slot.create(primary, elsewhere ? "temporary" : slot)
       return yield* Scope.provide(
-        Snapshot.open(primary, exported, copies, readCatalog(options), types, settle),
+        Snapshot.open(primary, exported, copies, readCatalog(options), types, settle, isQuarantined),
         copyScope
       )
     }).pipe(Effect.scoped)
@@ -150,6 +163,7 @@ export const make = Effect.fnUntraced(function*(
     // Nothing may fail between here and the request: a table that counts as being copied gets no other copy.
     for (const [id, table] of byId(joined)) {
       tables.set(id, table)
+      ended.set(id, options.context.quarantined(id))
       const known = settling.get(id)
       if (known === undefined) settling.set(id, new Settling(true, 0n))
       else known.begin()
@@ -188,7 +202,7 @@ export const make = Effect.fnUntraced(function*(
     for (const id of unfit) if (!present.has(id)) yield* becomesFit(id)
     const fit: Array<Catalog.CatalogTable> = []
     for (const [id, table] of byId(catalog.tables)) {
-      if (known.has(table.oid) || unwanted.has(id)) continue
+      if (known.has(table.oid) || unwanted.has(id) || isQuarantined(id)) continue
       if (tables.has(id)) {
         return yield* PostgresError.make(
           "Fenced",
@@ -248,6 +262,8 @@ export const make = Effect.fnUntraced(function*(
     )
 
   const resync = Effect.fn("PostgresSource.resync")(function*(replication: Replication, id: TableId) {
+    // What is left of a copy that was given up must not come after the beginning of the new one.
+    while (isQuarantined(id) && settling.get(id)?.isCopying === true) yield* Effect.sleep(givenUpEvery)
     yield* joining.withPermits(1)(Effect.gen(function*() {
       const known = tables.get(id)
       const catalog = yield* readCatalog(options)
@@ -274,6 +290,7 @@ export const make = Effect.fnUntraced(function*(
     open: (slot, copies) => open(slot, copies, options.catalog.types),
     elements: Stream.fromQueue(queue),
     watch,
+    isQuarantined,
     resync
   }
 })

@@ -50,8 +50,10 @@ const row = (id: number, name: string | null): Buffer => {
   const text = Buffer.from(name ?? "")
   return Buffer.concat([int16(2), int32(4), int32(id), int32(name === null ? -1 : text.length), text])
 }
-const begin = message("H", Buffer.from([1, 0, 2, 0, 1, 0, 1]))
 const ready = message("Z", Buffer.from("T"))
+/** The answer to a statement about a savepoint. */
+const done = (tag: string): Buffer => Buffer.concat([message("C", Buffer.from(`${tag}\0`)), ready])
+const begin = Buffer.concat([done("SAVEPOINT"), message("H", Buffer.from([1, 0, 2, 0, 1, 0, 1]))])
 const end = (rows: number): Buffer =>
   Buffer.concat([
     message("d", int16(-1)),
@@ -121,8 +123,9 @@ describe("CopyReader", () => {
   it.live("one connection copies one statement after another, empty ones too", () =>
     Effect.gen(function*() {
       const { reader, server } = open()
-      for (const count of [3, 0, 2]) {
+      for (const [index, count] of [3, 0, 2].entries()) {
         const bytes = count === 0 ? Buffer.concat([begin, message("d", header)]) : rowsOf(count)
+        if (index > 0) server.write(done("RELEASE"))
         server.write(Buffer.concat([bytes, message("N", Buffer.from("SNOTICE\0\0")), end(count)]))
         assert.lengthOf((yield* drain(reader)).ids, count)
         reader.start("COPY …", target, stamp)
@@ -156,6 +159,51 @@ describe("CopyReader", () => {
       const data = yield* failure(error("22021", "invalid byte sequence: secret"))
       assert.strictEqual(data.reason, "Rejected")
       assert.notInclude(JSON.stringify(data), "secret")
+    }))
+
+  it.live("what comes after an error is passed over, and the connection goes on with another statement", () =>
+    Effect.gen(function*() {
+      const asked: Array<string> = []
+      const [client, server] = duplexPair()
+      server.on(
+        "data",
+        (bytes: Buffer) =>
+          asked.push(...bytes.toString("latin1").split(/Q[^]{4}/).map((text) => text.replace("\0", "")))
+      )
+      const reader = new CopyReader(client, 1000)
+      const cases = [
+        // The server refuses it; a value can't be decoded in the middle of a row, and its copy goes on to the end.
+        message("E", Buffer.from("SERROR\0C42501\0Mpermission denied\0\0")),
+        Buffer.concat([message("d", Buffer.concat([int16(3)])), message("d", row(9, "x")), end(7)])
+      ]
+      for (const [index, bytes] of cases.entries()) {
+        reader.start("COPY 1", target, stamp)
+        if (index > 0) server.write(done("RELEASE"))
+        server.write(Buffer.concat([rowsOf(2), bytes, ...(index === 0 ? [ready] : [])]))
+        const error = yield* Effect.flip(drain(reader))
+        assert.strictEqual(error.table, "public.t")
+        yield* reader.skip
+        reader.start("COPY 2", target, stamp)
+        server.write(Buffer.concat([done("ROLLBACK"), done("RELEASE"), rowsOf(3), end(3)]))
+        assert.deepStrictEqual((yield* drain(reader)).ids, [0, 1, 2])
+      }
+      const statements = () => asked.filter((text) => text !== "")
+      while (statements().at(-1) !== "COPY 2" || statements().length < 13) yield* Effect.sleep(1)
+      assert.deepStrictEqual(statements(), [
+        "SAVEPOINT piece",
+        "COPY 1",
+        "ROLLBACK TO SAVEPOINT piece",
+        "RELEASE SAVEPOINT piece",
+        "SAVEPOINT piece",
+        "COPY 2",
+        "RELEASE SAVEPOINT piece",
+        "SAVEPOINT piece",
+        "COPY 1",
+        "ROLLBACK TO SAVEPOINT piece",
+        "RELEASE SAVEPOINT piece",
+        "SAVEPOINT piece",
+        "COPY 2"
+      ])
     }))
 
   it.live("a defect of ours is no trouble of the network, and its message is not shown", () =>

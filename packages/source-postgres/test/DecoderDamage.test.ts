@@ -99,7 +99,12 @@ const expectedRows = (frames: ReadonlyArray<Buffer>): readonly [least: number, m
 }
 
 const decode = (frames: ReadonlyArray<Buffer>) =>
-  frames.length === 0 ? Effect.succeed([]) : make().decode(Pg.view(...frames))
+  frames.length === 0
+    ? Effect.succeed([])
+    : Effect.tap(make().decode(Pg.view(...frames)), (elements) => {
+      const failed = elements.find((element) => element._tag === "TableFailed")
+      return failed === undefined ? Effect.void : Effect.fail(failed.error)
+    })
 
 /** What may be wrong: with the bytes, with a value that can't be carried, with the tables' settings. */
 const documented = new Set(["Protocol", "Unsupported", "Misconfigured"])

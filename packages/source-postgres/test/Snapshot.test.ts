@@ -33,7 +33,8 @@ const openAfter = (name: string, meanwhile: Effect.Effect<void>) =>
       tables.map((table) => ({ table, unfinished: undefined })),
       readTables,
       types,
-      (_, latest) => latest
+      (_, latest) => latest,
+      () => false
     )
   }).pipe(Effect.provideService(References.MinimumLogLevel, "None"))
 

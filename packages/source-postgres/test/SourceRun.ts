@@ -123,7 +123,10 @@ export const start = (
       }
       const streaming = yield* source.stream(context).pipe(
         Stream.runForEach((element) =>
-          Effect.andThen(each?.(element) ?? Effect.void, Effect.sync(() => mirror.apply(element)))
+          Effect.andThen(
+            each?.(element) ?? Effect.void,
+            element._tag === "TableFailed" ? Effect.fail(element.error) : Effect.sync(() => mirror.apply(element))
+          )
         ),
         Effect.scoped,
         Effect.forkScoped({ startImmediately: true })

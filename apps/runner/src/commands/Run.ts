@@ -2,6 +2,8 @@
  * `etl-stream run`: runs every pipeline of a configuration file until it is asked to stop or none is left; SIGHUP reloads the file.
  */
 import * as MemoryBudget from "@etl-stream/core/MemoryBudget"
+import type { Progress } from "@etl-stream/core/Progress"
+import * as Quarantine from "@etl-stream/core/Quarantine"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -70,8 +72,28 @@ const drawing = Effect.fnUntraced(function*(
   yield* Effect.repeat(draw, Schedule.spaced(drawEvery)).pipe(Effect.ensuring(draw))
 })
 
-/** The command's result of how its pipelines ended: the first failure decides. */
-const conclude = (outcomes: ReadonlyMap<string, Supervisor.Outcome>): Effect.Effect<Result, CommandError> => {
+/** Tables in quarantine, with what people need to know of each. */
+const quarantinedOf = (progress: Progress | undefined) =>
+  (progress?.snapshot(0).tables ?? []).flatMap(({ quarantine, table }) =>
+    quarantine === undefined
+      ? []
+      : [{
+        table,
+        reason: quarantine.reason,
+        message: quarantine.message,
+        hint: Quarantine.remedy(quarantine, table),
+        since: new Date(quarantine.since).toISOString()
+      }]
+  )
+
+/**
+ * The command's result of how its pipelines ended: the first failure decides. Tables in quarantine are no failure: everything that was to be done is, and
+ * starting again would change nothing about them. They are told.
+ */
+const conclude = (
+  outcomes: ReadonlyMap<string, Supervisor.Outcome>,
+  progressOf: (pipeline: string) => Progress | undefined
+): Effect.Effect<Result, CommandError> => {
   const unsettled: Array<string> = []
   for (const [name, outcome] of outcomes) {
     if (outcome._tag === "Failed") return Effect.fail(outcome.error)
@@ -88,8 +110,17 @@ const conclude = (outcomes: ReadonlyMap<string, Supervisor.Outcome>): Effect.Eff
     )
     : Effect.succeed({
       command: "run",
-      data: { pipelines: [...outcomes].map(([name, outcome]) => ({ name, state: outcome._tag.toLowerCase() })) },
-      text: ""
+      data: {
+        pipelines: [...outcomes].map(([name, outcome]) => {
+          const quarantined = quarantinedOf(progressOf(name))
+          return { name, state: outcome._tag.toLowerCase(), ...(quarantined.length === 0 ? {} : { quarantined }) }
+        })
+      },
+      text: [...outcomes.keys()].flatMap((name) =>
+        quarantinedOf(progressOf(name)).map(({ hint, message, table }) =>
+          `etl-stream: the table ${table} of the pipeline ${name} is in quarantine: ${message}\n  -> ${hint}`
+        )
+      ).join("\n")
     })
 }
 
@@ -123,7 +154,11 @@ const running = Effect.fnUntraced(
         : drawing(screen, supervisor, signals.stopping)
     )
     yield* Effect.forkScoped(Reload.run(configuration, { supervisor, asked: signals.reload, loaded }))
-    return yield* Effect.flatMap(supervisor.outcomes, conclude)
+    return yield* Effect.flatMap(
+      supervisor.outcomes,
+      (outcomes) =>
+        conclude(outcomes, (pipeline) => supervisor.pipelines().find(({ name }) => name === pipeline)?.progress)
+    )
   }
 )
 

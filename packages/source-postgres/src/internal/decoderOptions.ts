@@ -1,6 +1,7 @@
 /**
  * What the pgoutput decoder has to be told.
  */
+import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import type { TableId, TableSchema } from "@etl-stream/core/TableSchema"
 import type { TypeCatalog } from "../PostgresType.ts"
 import type { Relation } from "./relation.ts"
@@ -22,6 +23,8 @@ export interface DecoderOptions {
   readonly copied: ReadonlyMap<TableId, bigint>
   /** Whether a change of key that commits at this position has to come with all of its row's values. */
   readonly mustBeComplete: (table: TableId, commit: bigint) => boolean
+  /** The error of a table that nothing more can come of, when what was thrown at a change concerns that table alone. */
+  readonly tableError: (cause: unknown) => ConnectorError | undefined
   /** Rows and bytes after which a table's batch is cut. */
   readonly maxRows: number
   readonly maxBytes: number

@@ -7,9 +7,10 @@
  * a transaction larger than a view comes in pieces, without one until it ends.
  */
 import { Operation } from "@etl-stream/core/ChangeBatch"
+import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import type { Element } from "@etl-stream/core/Element"
 import * as Sequence from "@etl-stream/core/Sequence"
-import { type TableId, tableId, type TableSchema } from "@etl-stream/core/TableSchema"
+import { type TableId, tableId, type TableName, type TableSchema } from "@etl-stream/core/TableSchema"
 import * as CompletedUpdate from "./completedUpdate.ts"
 import type { DecoderOptions } from "./decoderOptions.ts"
 import { type Frames, uint32At } from "./frameBuffer.ts"
@@ -122,7 +123,11 @@ export class Decoder {
     const message = values === undefined
       ? frames.bytes.subarray(start, next)
       : CompletedUpdate.encode(stopped, plan, row, values)
-    this.update(message, 0, message.length, true)
+    try {
+      this.update(message, 0, message.length, true)
+    } catch (cause) {
+      this.fails(cause)
+    }
     this.frames(frames, next)
     return this.taken()
   }
@@ -171,12 +176,38 @@ export class Decoder {
       if (limit - at < xlogHeader + 1) malformedMessage("a WAL message that is too short")
       this.messageHigh = uint32At(bytes, at + 6)
       this.messageLow = uint32At(bytes, at + 10)
-      this.message(bytes, at + xlogHeader, limit)
+      this.contained(bytes, at + xlogHeader, limit)
     } else if (kind === Keepalive) {
       if (limit - at !== 23) malformedMessage("a keepalive of the wrong length")
       // Within a transaction its position may lie behind changes that are still to come.
       if (!this.inTransaction) this.reached(uint32At(bytes, at + 6), uint32At(bytes, at + 10))
     } else malformedMessage("a replication message of a kind that is not known")
+  }
+
+  /** Takes a message. What is wrong with one table alone ends that table: the message has been counted, and the next one begins where it ends. */
+  private contained(bytes: Uint8Array, at: number, limit: number): void {
+    try {
+      this.message(bytes, at, limit)
+    } catch (cause) {
+      this.fails(cause)
+    }
+  }
+
+  private fails(cause: unknown): void {
+    const { plan } = this
+    const error = plan === undefined ? undefined : this.options.tableError(cause)
+    if (plan === undefined || error === undefined) throw cause
+    this.giveUp(plan.schema.table, error)
+  }
+
+  /** Nothing more comes of a table. */
+  giveUp(name: TableName, error: ConnectorError): void {
+    this.plan = undefined
+    const table = this.tables.get(tableId(name))
+    if (table === undefined) return
+    const schema = table.current
+    table.fail()
+    this.elements.push({ _tag: "TableFailed", table: schema, error })
   }
 
   private message(bytes: Uint8Array, at: number, limit: number): void {
@@ -279,7 +310,7 @@ export class Decoder {
       return undefined
     }
     const { plan, table } = target
-    if (table.isCopied(this.commitHigh, this.commitLow)) return undefined
+    if (table.failed || table.isCopied(this.commitHigh, this.commitLow)) return undefined
     this.plan = plan
     if (!table.accepts(plan.schema)) table.become(plan.schema, this.sequence(this.changes * 2), this.elements)
     if (table.rows === 0) {

@@ -10,9 +10,9 @@ import * as Tuple from "./tuple.ts"
 export const unidentified = (plan: Plan, what: string) => {
   const table = tableId(plan.schema.table)
   return PostgresError.make(
-    "Misconfigured",
+    "Unsupported",
     `Table ${table} sends ${what} that don't say which row is meant`,
-    "Give the table a primary key, or ALTER TABLE … REPLICA IDENTITY FULL, and have it copied again.",
+    "Give the table a primary key, or ALTER TABLE … REPLICA IDENTITY FULL.",
     table
   )
 }

@@ -18,6 +18,8 @@ export class TableChanges {
   readonly id: TableId
   rows = 0
   bytes = 0
+  /** Nothing more comes of the table. */
+  failed = false
   private readonly copiedHigh: number
   private readonly copiedLow: number
   private shape: TableSchema | undefined
@@ -62,6 +64,14 @@ export class TableChanges {
   get current(): TableSchema {
     if (this.shape === undefined) throw new TypeError("a table's changes came before its shape")
     return this.shape
+  }
+
+  /** Gives up what has gathered, half a row included, and everything that comes. */
+  fail(): void {
+    this.failed = true
+    this.builder = undefined
+    this.rows = 0
+    this.bytes = 0
   }
 
   release(): void {

@@ -1,0 +1,434 @@
+/**
+ * The engine and the sink against a server where single tables can't go on.
+ */
+import { assert, layer } from "@effect/vitest"
+import { Operation } from "@etl-stream/core/ChangeBatch"
+import type { ConnectorError } from "@etl-stream/core/ConnectorError"
+import type { Element } from "@etl-stream/core/Element"
+import * as MemoryBudget from "@etl-stream/core/MemoryBudget"
+import * as Pipeline from "@etl-stream/core/Pipeline"
+import * as Progress from "@etl-stream/core/Progress"
+import * as ResyncRequest from "@etl-stream/core/ResyncRequest"
+import * as Sequence from "@etl-stream/core/Sequence"
+import type { StateStoreShape } from "@etl-stream/core/StateStore"
+import { tableId, type TableSchema } from "@etl-stream/core/TableSchema"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
+import * as Stream from "effect/Stream"
+import * as SnowflakeSink from "../src/SnowflakeSink.ts"
+import * as Batches from "./Batches.ts"
+import * as Local from "./Local.ts"
+
+class Server extends Context.Service<Server, Local.Local>()("test/Server") {
+  static readonly layer = Layer.effect(Server, Local.start())
+}
+
+const table = (name: string, columns: object = {}, version = 1): TableSchema =>
+  Batches.table(
+    name,
+    { id: { _tag: "Int64" }, note: { _tag: "Text", maxLength: undefined }, ...columns },
+    { _tag: "Key", columns: [0] },
+    "public",
+    version
+  )
+
+const inserts = (of: TableSchema, commit: bigint, ids: ReadonlyArray<number>): Element => ({
+  _tag: "Rows",
+  batch: Batches.batch(
+    of,
+    ids.map((id, index) => ({
+      op: Operation.Insert,
+      sequence: Sequence.make(commit, BigInt(index * 2 + 1)),
+      values: [BigInt(id), `note ${id}`, ...of.columns.slice(2).map(() => "more")]
+    }))
+  )
+})
+const begin = (of: TableSchema, position: bigint): Element => ({
+  _tag: "SnapshotBegin",
+  table: of,
+  position,
+  plan: "the plan",
+  resumed: false,
+  estimatedRows: undefined,
+  estimatedBytes: undefined
+})
+const chunk = (
+  of: TableSchema,
+  position: bigint,
+  number: number,
+  ids: ReadonlyArray<number>
+): ReadonlyArray<Element> => [
+  {
+    _tag: "SnapshotRows",
+    batch: Batches.batch(
+      of,
+      ids.map((id) => ({
+        op: Operation.Read,
+        sequence: Sequence.make(position, 0n),
+        values: [BigInt(id), `note ${id}`, ...of.columns.slice(2).map(() => "more")]
+      }))
+    ),
+    position,
+    chunk: number
+  },
+  { _tag: "SnapshotChunk", table: of, position, chunk: number, rows: ids.length }
+]
+const copy = (of: TableSchema, position: bigint, ids: ReadonlyArray<number>): ReadonlyArray<Element> => [
+  begin(of, position),
+  ...chunk(of, position, 0, ids),
+  { _tag: "SnapshotEnd", table: of, position, chunks: 1, settled: position }
+]
+const mark = (position: number): Element => ({ _tag: "Watermark", position: BigInt(position), commitTime: 1_000_000n })
+
+const memory = (): StateStoreShape => {
+  const entries = new Map<string, { readonly value: string; readonly version: string }>()
+  let version = 0
+  return {
+    get: (key) => Effect.sync(() => Option.fromNullishOr(entries.get(key))),
+    list: () => Effect.succeed([]),
+    compareAndSet: (key, value, expected) =>
+      Effect.sync(() => {
+        if (entries.get(key)?.version !== expected) return Option.none<string>()
+        entries.set(key, { value, version: String(++version) })
+        return Option.some(String(version))
+      }),
+    remove: (key) => Effect.sync(() => entries.delete(key)).pipe(Effect.asVoid)
+  }
+}
+
+const until = (condition: Effect.Effect<boolean>, what: string) =>
+  Effect.gen(function*() {
+    while (!(yield* condition)) yield* Effect.sleep(20)
+  }).pipe(
+    Effect.timeout("30 seconds"),
+    Effect.catchTag("TimeoutError", () => Effect.die(new Error(`it never came to this: ${what}`)))
+  )
+
+/** A pipeline that can be run again and again; its source emits what the test says. */
+const pipeline = (local: Local.Local, name: string, tables: ReadonlyArray<TableSchema>) => {
+  const state = memory()
+  /** What a copy that is asked for consists of. */
+  const again = new Map<string, ReadonlyArray<Element>>()
+  const start = Effect.fnUntraced(function*(more: object = {}) {
+    const queue = yield* Queue.unbounded<Element>()
+    const stop = yield* Deferred.make<void>()
+    const progress = Progress.make(name)
+    const run = Effect.gen(function*() {
+      const sink = yield* SnowflakeSink.make(local.config(more), { pipeline: name, directory: local.directory })
+      yield* Pipeline.run({
+        name,
+        source: {
+          tables: Effect.succeed(tables),
+          stream: () => Stream.fromQueue(queue),
+          resync: (id) => Effect.asVoid(Queue.offerAll(queue, again.get(id) ?? []))
+        },
+        transforms: [],
+        sink,
+        batch: { rows: 1000, bytes: 1 << 20, every: "5 millis" },
+        progress,
+        state,
+        stop: Deferred.await(stop),
+        drain: "20 seconds"
+      })
+    })
+    const fiber = yield* run.pipe(
+      Effect.scoped,
+      Effect.provide(MemoryBudget.MemoryBudget.layer(MemoryBudget.defaultCapacity)),
+      Effect.exit,
+      Effect.forkChild
+    )
+    const view = (of: TableSchema) =>
+      progress.snapshot(Date.now()).tables.find((found) => found.table === tableId(of.table))
+    const phase = (of: TableSchema, wanted: Progress.TablePhase) =>
+      until(Effect.sync(() => view(of)?.phase === wanted), `${of.table.name} is ${wanted}, not ${view(of)?.phase}`)
+    return {
+      emit: (...elements: ReadonlyArray<Element>) => Queue.offerAll(queue, elements),
+      progress,
+      view,
+      phase,
+      acknowledged: (position: bigint) =>
+        until(
+          Effect.sync(() => progress.acknowledgedPosition === position),
+          `${progress.acknowledgedPosition} becomes ${position}`
+        ),
+      kill: Fiber.interrupt(fiber),
+      stop: Effect.andThen(Deferred.succeed(stop, undefined), Fiber.join(fiber)),
+      ended: Fiber.join(fiber)
+    }
+  })
+  /** Has a table copied again, and waits for it. */
+  const resync = Effect.fnUntraced(function*(of: TableSchema, elements: ReadonlyArray<Element>) {
+    const id = tableId(of.table)
+    again.set(id, elements)
+    yield* ResyncRequest.ask(state, name, [id])
+    yield* until(
+      Effect.map(
+        ResyncRequest.all(state, name),
+        (all) => all.some((request) => request.table === id && request.state === "done")
+      ).pipe(Effect.orDie),
+      `${id} is copied again`
+    )
+  })
+  return { start, resync, state }
+}
+
+const rowsOf = (local: Local.Local, name: string) =>
+  Effect.map(
+    local.query(`SELECT "ID", "NOTE" FROM RAW.SHOP.${name.toUpperCase()} ORDER BY "ID"`),
+    (rows) => rows.map(({ ID, NOTE }) => `${String(ID)} ${String(NOTE)}`)
+  )
+const expected = (ids: ReadonlyArray<number>) => ids.map((id) => `${id} note ${id}`)
+
+const marked = (local: Local.Local, pipeline: string) =>
+  Effect.map(
+    local.query(
+      `SELECT "SOURCE_TABLE", "COPIED", "COPYING", "MERGED", "QUARANTINE_REASON" FROM RAW.ETL_STREAM.TABLES WHERE ` +
+        `"PIPELINE" = '${pipeline}' AND "QUARANTINED_AT" IS NOT NULL ORDER BY "SOURCE_TABLE"`
+    ),
+    (rows) => rows.map((row) => Object.values(row).map((value) => value === null ? "-" : String(value)).join(" "))
+  )
+
+layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("A table in quarantine", (it) => {
+  it.effect("has a row that Snowflake skipped; stays so over restarts without a statement, and is copied anew with every row", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const [bad, good] = [table("skips"), table("beside_skips")]
+      const { resync, start } = pipeline(local, "skips", [bad, good])
+      const first = yield* start()
+      yield* first.emit(...copy(bad, 10n, [1, 2]), ...copy(good, 10n, [1, 2]), mark(11))
+      yield* first.acknowledged(11n)
+      yield* local.fault("streaming", { kind: "rejectRowSilently", endpoint: "append" })
+      yield* first.emit(inserts(bad, 20n, [3, 4, 5]))
+      yield* first.phase(bad, "quarantined")
+      yield* first.emit(inserts(good, 30n, [3]), inserts(bad, 30n, [6]), mark(31))
+      yield* first.acknowledged(31n)
+      assert.deepStrictEqual(yield* marked(local, "skips"), ["public.skips - - - Rejected"])
+      assert.isTrue(Exit.isSuccess(yield* first.stop))
+      assert.deepStrictEqual(yield* rowsOf(local, "beside_skips"), expected([1, 2, 3]))
+      yield* local.clearStatements
+      const second = yield* start()
+      yield* second.phase(good, "streaming")
+      yield* second.emit(inserts(bad, 40n, [7]), inserts(good, 40n, [4]), mark(41))
+      yield* second.acknowledged(41n)
+      assert.strictEqual(second.view(bad)?.phase, "quarantined")
+      assert.match(second.view(bad)?.quarantine?.message ?? "", /skipped 1 rows? of public.skips/)
+      const touching = (yield* local.statements).filter(({ sql }) => /SHOP(\.|__)SKIPS/.test(sql))
+      assert.deepStrictEqual(touching, [])
+      yield* resync(bad, copy(bad, 50n, [1, 2, 3, 4, 5, 6, 7]))
+      yield* second.emit(inserts(bad, 60n, [8]), inserts(good, 60n, [5]), mark(61))
+      yield* second.acknowledged(61n)
+      assert.isTrue(Exit.isSuccess(yield* second.stop))
+      assert.deepStrictEqual(yield* marked(local, "skips"), [])
+      assert.deepStrictEqual(yield* rowsOf(local, "skips"), expected([1, 2, 3, 4, 5, 6, 7, 8]))
+      assert.deepStrictEqual(yield* rowsOf(local, "beside_skips"), expected([1, 2, 3, 4, 5]))
+    }))
+
+  it.effect("can't be merged, since somebody dropped a column of its target; the others are merged, and it is as new after a resync", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const [bad, good] = [table("altered"), table("beside_altered")]
+      const { resync, start } = pipeline(local, "altered", [bad, good])
+      const run = yield* start()
+      yield* run.emit(...copy(bad, 10n, [1]), ...copy(good, 10n, [1]), mark(11))
+      yield* run.acknowledged(11n)
+      yield* local.query(`ALTER TABLE RAW.SHOP.ALTERED DROP COLUMN "NOTE"`)
+      yield* run.emit(inserts(bad, 20n, [2]), inserts(good, 20n, [2]), mark(21))
+      yield* run.phase(bad, "quarantined")
+      yield* run.emit(inserts(good, 30n, [3]), mark(31))
+      yield* run.acknowledged(31n)
+      yield* until(
+        Effect.map(rowsOf(local, "beside_altered"), (rows) => rows.length === 3),
+        "the other table is merged"
+      )
+      assert.deepStrictEqual(yield* marked(local, "altered"), ["public.altered - - - Rejected"])
+      yield* resync(bad, copy(bad, 40n, [1, 2]))
+      yield* run.emit(inserts(bad, 50n, [3]), mark(51))
+      yield* run.acknowledged(51n)
+      assert.isTrue(Exit.isSuccess(yield* run.stop))
+      assert.deepStrictEqual(yield* rowsOf(local, "altered"), expected([1, 2, 3]))
+    }))
+
+  it.effect("fails while its merge runs: the merge ends first, and ends nothing else", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const [bad, good] = [table("merging"), table("beside_merging")]
+      const { resync, start } = pipeline(local, "merging", [bad, good])
+      const run = yield* start()
+      yield* run.emit(...copy(bad, 10n, [1]), ...copy(good, 10n, [1]), mark(11))
+      yield* run.acknowledged(11n)
+      yield* local.fault("driver", {
+        kind: "delay",
+        endpoint: "query",
+        match: "MERGE INTO.*SHOP.*\"?MERGING",
+        millis: 1500
+      })
+      yield* local.clearStatements
+      yield* run.emit(inserts(bad, 20n, [2]), mark(21))
+      yield* run.acknowledged(21n)
+      const inspected = Effect.map(local.statements, (all) => all.some(({ sql }) => /SHOP__MERGING__JOURNAL/.test(sql)))
+      yield* until(inspected, "a merge has begun")
+      yield* local.fault("streaming", { kind: "rejectRowSilently", endpoint: "append" })
+      yield* run.emit(inserts(bad, 22n, [3, 4]))
+      yield* run.phase(bad, "quarantined")
+      yield* run.emit(inserts(good, 23n, [2]), mark(24))
+      yield* run.acknowledged(24n)
+      assert.deepStrictEqual(yield* marked(local, "merging"), ["public.merging - - - Rejected"])
+      yield* local.clearFaults
+      yield* resync(bad, copy(bad, 40n, [1, 2, 3, 4]))
+      assert.isTrue(Exit.isSuccess(yield* run.stop))
+      assert.deepStrictEqual(yield* rowsOf(local, "merging"), expected([1, 2, 3, 4]))
+      assert.deepStrictEqual(yield* rowsOf(local, "beside_merging"), expected([1, 2]))
+    }))
+
+  it.effect("that a task merges is the task's no more, and is merged again after a resync", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const bad = table("tasked")
+      const { resync, start } = pipeline(local, "tasked", [bad])
+      const inCharge = Effect.map(
+        local.query(`SELECT "TASK" FROM RAW.ETL_STREAM.TABLES WHERE "PIPELINE" = 'tasked'`),
+        ([row]) => row?.["TASK"]
+      )
+      const isInCharge = Effect.map(inCharge, (token) => typeof token === "string" && token !== "")
+      const run = yield* start({ merge: { by: "task", every: "10 seconds", taskWarehouse: "wh" } })
+      yield* run.emit(...copy(bad, 10n, [1]), inserts(bad, 12n, [2]), mark(13))
+      yield* run.acknowledged(13n)
+      yield* until(isInCharge, "a task merges the table")
+      yield* local.fault("streaming", { kind: "rejectRowSilently", endpoint: "append" })
+      yield* run.emit(inserts(bad, 20n, [3, 4]))
+      yield* run.phase(bad, "quarantined")
+      assert.strictEqual(yield* inCharge, "")
+      const [task] = yield* local.query("SHOW TASKS LIKE '%TASKED%' IN SCHEMA RAW.ETL_STREAM")
+      assert.strictEqual(task?.["state"], "suspended")
+      yield* resync(bad, copy(bad, 30n, [1, 2, 3, 4]))
+      yield* run.emit(inserts(bad, 40n, [5]), mark(41))
+      yield* run.acknowledged(41n)
+      yield* until(Effect.map(rowsOf(local, "tasked"), (rows) => rows.length === 5), "the change is merged")
+      yield* until(isInCharge, "a task merges the table again")
+      assert.isTrue(Exit.isSuccess(yield* run.stop))
+      assert.deepStrictEqual(yield* rowsOf(local, "tasked"), expected([1, 2, 3, 4, 5]))
+    }))
+
+  it.effect("fails in mid-copy while another one fails at a change of shape; a third one goes on, and both are repaired", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const [copied, shaped, good] = [table("copied"), table("shaped"), table("beside_both")]
+      const { resync, start } = pipeline(local, "both", [copied, shaped, good])
+      // Another key, and with it another way to tell rows apart.
+      const next: TableSchema = { ...table("shaped", {}, 2), identity: { _tag: "Key", columns: [0, 1] } }
+      const run = yield* start({ copy: { every: "10 millis" } })
+      yield* run.emit(...copy(shaped, 10n, [1]), ...copy(good, 10n, [1]), begin(copied, 10n), mark(11))
+      yield* run.acknowledged(11n)
+      yield* local.fault("driver", {
+        kind: "error",
+        endpoint: "query",
+        match: "COPY INTO.*SHOP.*COPIED",
+        code: "100038",
+        sqlState: "22018",
+        message: "Numeric value '' is not recognized"
+      })
+      yield* run.emit(
+        ...chunk(copied, 10n, 0, [1, 2]),
+        { _tag: "Schema", table: next, sequence: Sequence.make(20n, 0n) },
+        inserts(next, 20n, [2]),
+        inserts(copied, 20n, [3]),
+        inserts(good, 20n, [2]),
+        { _tag: "SnapshotEnd", table: copied, position: 10n, chunks: 1, settled: 10n },
+        mark(21)
+      )
+      yield* run.phase(copied, "quarantined")
+      yield* run.phase(shaped, "quarantined")
+      yield* run.acknowledged(21n)
+      assert.deepStrictEqual(yield* marked(local, "both"), [
+        "public.copied - - - Rejected",
+        "public.shaped - - - Unsupported"
+      ])
+      yield* local.clearFaults
+      yield* resync(copied, copy(copied, 30n, [1, 2, 3]))
+      yield* resync(shaped, copy(next, 30n, [1, 2]))
+      yield* run.emit(inserts(copied, 40n, [4]), inserts(next, 40n, [3]), inserts(good, 40n, [3]), mark(41))
+      yield* run.acknowledged(41n)
+      assert.isTrue(Exit.isSuccess(yield* run.stop))
+      assert.deepStrictEqual(yield* rowsOf(local, "copied"), expected([1, 2, 3, 4]))
+      assert.deepStrictEqual(yield* rowsOf(local, "shaped"), expected([1, 2, 3]))
+      assert.deepStrictEqual(yield* rowsOf(local, "beside_both"), expected([1, 2, 3]))
+    }))
+
+  it.effect("isn't in quarantine before that is written: the run ends without having passed it, and the next one finds it", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const [bad, good] = [table("unwritten"), table("beside_unwritten")]
+      const { start } = pipeline(local, "unwritten", [bad, good])
+      const run = yield* start()
+      yield* run.emit(...copy(bad, 10n, [1]), ...copy(good, 10n, [1]), mark(11))
+      yield* run.acknowledged(11n)
+      const denied = {
+        kind: "error",
+        endpoint: "query",
+        code: "000606",
+        message: "No active warehouse",
+        sqlState: "57P03"
+      }
+      yield* local.fault("driver", { ...denied, match: "QUARANTINED_AT\" = \\?", count: "always" })
+      yield* local.fault("streaming", { kind: "rejectRowSilently", endpoint: "append" })
+      yield* run.emit(inserts(bad, 20n, [2]), mark(21))
+      assert.isTrue(Exit.isFailure(yield* run.ended))
+      assert.strictEqual(run.progress.lastError?.reason, "Missing")
+      assert.isUndefined(run.progress.lastError?.table)
+      assert.strictEqual(run.progress.acknowledgedPosition, 11n)
+      assert.deepStrictEqual(yield* marked(local, "unwritten"), [])
+      yield* local.clearFaults
+      const again = yield* start()
+      yield* again.emit(inserts(bad, 20n, [2]), mark(21), inserts(bad, 22n, [3]), inserts(good, 22n, [2]), mark(23))
+      yield* again.phase(bad, "quarantined")
+      yield* again.acknowledged(23n)
+      // Killed right after: it is known.
+      yield* again.kill
+      assert.deepStrictEqual((yield* marked(local, "unwritten")).length, 1)
+      const last = yield* start()
+      yield* last.phase(good, "streaming")
+      assert.strictEqual(last.view(bad)?.phase, "quarantined")
+      assert.isTrue(Exit.isSuccess(yield* last.stop))
+    }))
+
+  it.effect("is not put there by a runner that was taken over, and one that can't be opened is without a row of its own", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const owned = table("owned")
+      const old = yield* Local.run(local, {}, "owners")
+      yield* old.sink.begin([owned], Local.conditions())
+      yield* Local.copy(yield* old.open(owned), owned, 10n, [])
+      const current = yield* Local.run(local, {}, "owners")
+      const why = { reason: "Rejected", message: "it isn't mine", hint: "None.", since: 1_700_000_000_000 } as const
+      const quarantine = (running: Local.Running, of: TableSchema) =>
+        running.sink.quarantine?.(of, why) ?? Effect.die("none")
+      const refused = (yield* Effect.flip(quarantine(old, owned))) as ConnectorError // the sink's only error type
+      assert.strictEqual(refused.reason, "Fenced")
+      assert.strictEqual((yield* current.open(owned)).writer.position.copied, 10n)
+      // Never registered.
+      const unknown = table("never_seen")
+      yield* quarantine(current, unknown)
+      const { position } = (yield* current.open(unknown)).writer
+      assert.deepStrictEqual(position.quarantined, why)
+      const next = yield* Local.run(local, {}, "owners")
+      yield* next.sink.begin([owned, unknown], Local.conditions())
+      const found = yield* next.open(unknown)
+      assert.deepStrictEqual(found.writer.position.quarantined, why)
+      yield* Local.copy(found, unknown, 20n, [])
+      const [row] = yield* local.query(
+        `SELECT "TARGET", "COPIED", "QUARANTINED_AT" FROM RAW.ETL_STREAM.TABLES WHERE "SOURCE_TABLE" = 'public.never_seen'`
+      )
+      assert.deepStrictEqual(Object.values(row ?? {}), [`"RAW"."SHOP"."NEVER_SEEN"`, "20", null])
+      // Leaving the pipeline ends it as well.
+      yield* quarantine(next, unknown)
+      const later = yield* Local.run(local, {}, "owners")
+      yield* later.sink.begin([owned], Local.conditions())
+      assert.deepStrictEqual(yield* marked(local, "owners"), [])
+    }))
+})
