@@ -43,10 +43,23 @@ const positive = Schema.DurationFromString.check(
   Schema.makeFilter((duration) => Duration.toMillis(duration) > 0 ? undefined : "must be longer than zero")
 )
 
+/** Snowflake's shortest interval of a task. */
+const taskMillis = 10_000
+
 const Merge = Schema.Struct({
   every: positive.pipe(Schema.withDecodingDefaultKey(Effect.succeed("1 minute"))).annotate({
     description:
-      "How often changes are merged into the target tables, when there are any; each merge uses the warehouse"
+      "How often changes of a table are merged into its target, when there are any; each merge uses the warehouse"
+  }),
+  immediateRows: Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed(10_000))
+  ).annotate({
+    description:
+      "Changes of a table of which nothing was merged for `every` are merged as soon as they are committed, when there are no more than this many; the table's next merge comes `every` later. 0: all wait for `every`"
+  }),
+  parallel: Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 16 }))).annotate({
+    description:
+      "How many tables are merged at a time (default: as many as `connections`, each of which runs one statement at a time)"
   }),
   by: Schema.Literals(["runner", "task"]).pipe(Schema.withDecodingDefaultKey(Effect.succeed("runner" as const)))
     .annotate({
@@ -64,7 +77,7 @@ const Merge = Schema.Struct({
       "Merges name the smallest and the greatest key of their changes, so that Snowflake reads only the micro-partitions between; false where keys must not be in its query history"
   })
 }).check(Schema.makeFilter(({ by, every }) =>
-  by === "task" && Duration.toMillis(every) < 10_000
+  by === "task" && Duration.toMillis(every) < taskMillis
     ? { path: ["every"], issue: "must be 10 seconds or more when `by` is task" }
     : undefined
 ))
@@ -138,6 +151,9 @@ export const Table = Schema.Struct({
       "How many channels the table's changes are streamed through, spread by key (default 1); each carries up to 20 MB and 10 requests a second"
   }),
   deletes: Schema.optionalKey(Deletes).annotate({ description: "The table's own `deletes`" }),
+  merge: Schema.optionalKey(Schema.Struct({
+    every: Schema.optionalKey(positive).annotate({ description: "The table's own `merge.every`" })
+  })).annotate({ description: "When the table's changes are merged; what is absent is the sink's" }),
   schemaEvolution: Schema.optionalKey(SchemaPolicies.Own).annotate({
     description: "The table's own `schemaEvolution`; what is absent is the sink's"
   }),
@@ -221,7 +237,15 @@ export const Config = Schema.Struct({
   connections: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 16 })).pipe(
     Schema.withDecodingDefaultKey(Effect.succeed(2))
   ).annotate({ description: "Sessions for copies, merges and DDL" })
-})
+}).check(Schema.makeFilter(({ merge, tables }) => {
+  if (merge.by !== "task") return undefined
+  return Object.entries(tables).filter(([, { merge: own }]) =>
+    own?.every !== undefined && Duration.toMillis(own.every) < taskMillis
+  ).map(([id]) => ({
+    path: ["tables", id, "merge", "every"],
+    issue: "must be 10 seconds or more when `merge.by` is task"
+  }))
+}))
 
 export type Config = typeof Config.Type
 export type OutOfRange = Config["outOfRange"]

@@ -19,6 +19,7 @@ import * as QueryTag from "./QueryTag.ts"
 import type { StateRow } from "./StateTable.ts"
 import type { ObjectName, TableLayout } from "./TableLayout.ts"
 import { Metadata, sqlName } from "./TableLayout.ts"
+import * as TableOptions from "./TableOptions.ts"
 
 const op = quote(Metadata.op)
 const sequence = quote(Metadata.sequence)
@@ -138,7 +139,8 @@ export interface Task {
 }
 
 export const make = (layout: TableLayout, config: Config, pipeline: string, state: StateRow): Task => {
-  const { every, taskWarehouse } = config.merge
+  const { taskWarehouse } = config.merge
+  const { every } = TableOptions.of(config, layout.id).merge
   const options = [
     taskWarehouse === undefined
       ? "USER_TASK_MANAGED_INITIAL_WAREHOUSE_SIZE = 'XSMALL'"

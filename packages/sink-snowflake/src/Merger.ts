@@ -25,6 +25,7 @@ import type { SqlClient } from "./SqlClient.ts"
 import type { Finished, StateTable } from "./StateTable.ts"
 import { mergedByCopy } from "./StateTable.ts"
 import type { TableLayout } from "./TableLayout.ts"
+import * as TableOptions from "./TableOptions.ts"
 
 type Failed = ConnectorError.ConnectorError
 
@@ -49,6 +50,9 @@ export class Merger {
   private readonly config: Config
   private readonly apply: WindowApplier
   private readonly task: MergeTask | undefined
+  /** Held for each merge; the table's lock is always taken before. */
+  private readonly merges: Semaphore.Semaphore
+  private readonly everyMillis: number
   private layout: TableLayout
   /** Excludes merges from copies and schema changes of the same table. */
   readonly lock = Semaphore.makeUnsafe(1)
@@ -81,8 +85,11 @@ export class Merger {
     merged: SequenceText | undefined,
     copied?: CopySpan,
     task?: MergeTask,
-    handed = false
+    handed = false,
+    merges = Semaphore.makeUnsafe(1)
   ) {
+    this.merges = merges
+    this.everyMillis = Duration.toMillis(TableOptions.of(config, layout.id).merge.every)
     this.task = task
     this.handed = handed
     this.sql = sql
@@ -120,16 +127,23 @@ export class Merger {
     else this.waiting = Number.isFinite(this.waiting) ? Math.max(0, this.waiting - rows) : this.writtenInAll
   }
 
-  /** Merges what is committed up to `committed`, when no task does. `eager`: however little it is. */
-  merge(committed: SequenceText | undefined, eager: boolean): Effect.Effect<void, Failed> {
+  /** Whether everything that was written is committed, and some of it but no more than `most` changes is yet to be merged, by the runner. */
+  holdsFew(committed: SequenceText | undefined, most: number): boolean {
+    return !this.handed && this.merged !== undefined && committed !== undefined && committed > this.merged &&
+      committed >= this.lastWritten && this.waiting <= most
+  }
+
+  /** Merges what is committed up to `committed`, when no task does; tells whether anything was. `eager`: however little it is. */
+  merge(committed: SequenceText | undefined, eager: boolean): Effect.Effect<boolean, Failed> {
     return this.lock.withPermits(1)(Effect.gen({ self: this }, function*() {
       if (this.handed) yield* this.look
       const { merged } = this
-      if (this.handed || merged === undefined) return
-      if (committed !== undefined && committed > merged && (eager || (yield* this.due))) {
-        yield* this.window(merged, committed)
-      }
+      if (this.handed || merged === undefined) return false
+      if (committed === undefined || committed <= merged) this.settle(0, merged)
+      else if (eager || (yield* this.due)) yield* this.merges.withPermits(1)(this.window(merged, committed))
+      const moved = this.merged !== merged
       if (!eager) yield* this.handOver
+      return moved
     }))
   }
 
@@ -179,7 +193,7 @@ export class Merger {
       const now = yield* Clock.currentTimeMillis
       if (this.task === undefined || this.looked === this.writtenInAll || now < this.nextLookMillis) return
       this.looked = this.writtenInAll
-      this.nextLookMillis = now + 5 * Duration.toMillis(this.config.merge.every)
+      this.nextLookMillis = now + 5 * this.everyMillis
       const condition = yield* this.task.condition(this.layout)
       if (condition === "started") return
       yield* Effect.logWarning(
@@ -234,7 +248,7 @@ export class Merger {
     return Effect.map(Clock.currentTimeMillis, (now) => {
       this.waitingSince ??= now
       return this.waiting >= this.config.merge.minRows ||
-        now - this.waitingSince >= 10 * Duration.toMillis(this.config.merge.every)
+        now - this.waitingSince >= 10 * this.everyMillis
     })
   }
 
@@ -286,7 +300,7 @@ export class Merger {
       const retention = Duration.toMillis(this.config.journal.retention)
       if (retention === Number.POSITIVE_INFINITY) return
       const first = this.nextPruneMillis === 0
-      this.nextPruneMillis = now + Math.max(Duration.toMillis(this.config.merge.every), Math.min(retention, 3_600_000))
+      this.nextPruneMillis = now + Math.max(this.everyMillis, Math.min(retention, 3_600_000))
       // Right after a start nothing is known to be old enough, unless nothing is to be kept at all.
       if (first && retention > 0) return
       this.pruned = merged

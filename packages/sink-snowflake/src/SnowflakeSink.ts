@@ -13,7 +13,7 @@ import type { Sink, TableElement, TablePosition, TableWriter } from "@etl-stream
 import type { TableId, TableSchema } from "@etl-stream/core/TableSchema"
 import { tableId } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
-import * as FiberMap from "effect/FiberMap"
+import * as Latch from "effect/Latch"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { randomUUID } from "node:crypto"
@@ -30,6 +30,7 @@ import * as HistoryCopy from "./HistoryCopy.ts"
 import * as HistoryWindow from "./HistoryWindow.ts"
 import * as Identifier from "./Identifier.ts"
 import { type CopySpan, Merger } from "./Merger.ts"
+import { MergeSchedule } from "./MergeSchedule.ts"
 import { MergeTask } from "./MergeTask.ts"
 import * as MirrorWindow from "./MirrorWindow.ts"
 import * as QuarantinedTable from "./QuarantinedTable.ts"
@@ -59,15 +60,9 @@ interface Shared extends ChannelGroup.Shared {
   readonly state: StateTable.StateTable
   readonly staging: StagingMemory
   readonly states: Map<TableId, StateTable.TableState>
-  readonly tables: Set<OpenTable>
-}
-
-interface OpenTable {
-  readonly id: TableId
-  readonly merger: Merger
-  readonly committed: () => Sequence.SequenceText | undefined
-  /** Takes an error of background work for the table. */
-  readonly failed: (error: Failed) => Effect.Effect<void>
+  readonly schedule: MergeSchedule
+  /** Merges that may run at a time. */
+  readonly merges: Semaphore.Semaphore
 }
 
 /** The later of two sequence texts, whose order is bytewise. */
@@ -203,12 +198,13 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
   const merged = known?.copied === undefined ? undefined : takenBack ?? known.merged
   if (config.journal.errorLogging) yield* SkippedRows.keep(sql, layout)
   if (lifted) yield* state.expectClaim(layout.id)
+  const news = Latch.makeUnsafe(false)
   const channels = new ChannelGroup.ChannelGroup(layout, shared, {
     channels: TableOptions.of(config, layout.id).channels,
     fresh: shape.journalCreated,
     void: lifted,
     outOfRange: config.outOfRange,
-    durable,
+    durable: (sequence) => Effect.andThen(news.open, durable(sequence)),
     failed
   })
   yield* Effect.addFinalizer(() => Effect.sync(() => channels.close()))
@@ -236,7 +232,8 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     mergeable ? merged : undefined,
     copiedOf(known),
     task,
-    handed
+    handed,
+    shared.merges
   )
   const loader = new SnapshotLoader(
     Sql.serving(sql, "copy"),
@@ -250,14 +247,9 @@ const openTable = Effect.fn("SnowflakeSink.open")(function*(
     shared.letters
   )
   yield* Effect.addFinalizer(() => loader.abandon)
-  const open: OpenTable = { id: layout.id, merger, committed: () => channels.committed, failed }
-  shared.tables.add(open)
-  // A merge that runs comes to its end first; a last one that is still to come finds nothing to merge.
-  yield* Effect.addFinalizer(() =>
-    merger.lock.withPermits(1)(Effect.sync(() => {
-      shared.tables.delete(open)
-      merger.reset(layout, undefined)
-    }))
+  yield* shared.schedule.add(
+    { id: layout.id, merger, committed: () => channels.committed, news, failed },
+    () => merger.reset(layout, undefined)
   )
 
   /** Everything of the old shape is committed first; then the tables are altered and the channels, whose pipe depends on them, are opened anew. */
@@ -393,33 +385,10 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
     sets: new Map(yield* channelTable.load),
     run: randomUUID(),
     states: new Map(yield* state.load),
-    tables: new Set(),
+    schedule: new MergeSchedule(config),
+    merges: Semaphore.makeUnsafe(config.merge.parallel ?? config.connections),
     letters: store === undefined ? undefined : new DeadLetterWriter(pipeline, store)
   }
-  /** A merge of one table that fails is that table's affair. */
-  const merge = ({ committed, failed, merger }: OpenTable, eager: boolean): Effect.Effect<void> =>
-    Effect.suspend(() => merger.merge(committed(), eager)).pipe(Effect.catch(failed))
-  /** Each table merges at its own pace: a slow merge delays no other table. */
-  const merging = Effect.gen(function*() {
-    const running = yield* FiberMap.make<TableId, void, never>()
-    const start = Effect.suspend(() =>
-      Effect.forEach(
-        [...shared.tables],
-        (table) => FiberMap.run(running, table.id, merge(table, false), { onlyIfMissing: true }),
-        { discard: true }
-      )
-    )
-    return yield* Effect.raceFirst(
-      Effect.forever(Effect.andThen(Effect.sleep(config.merge.every), start)),
-      Effect.andThen(FiberMap.join(running), Effect.never)
-    )
-  })
-  const mergeAll = Effect.suspend(() =>
-    Effect.forEach([...shared.tables], (table) => merge(table, true), {
-      concurrency: config.connections,
-      discard: true
-    })
-  )
   return {
     begin: (tables, conditions) => {
       if (shared.letters !== undefined) shared.letters.conditions = conditions
@@ -449,7 +418,7 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
         )
       }
     }),
-    run: Effect.raceFirst(shared.watcher.run, merging),
-    settle: mergeAll
+    run: Effect.raceFirst(shared.watcher.run, shared.schedule.run),
+    settle: shared.schedule.settle
   }
 })

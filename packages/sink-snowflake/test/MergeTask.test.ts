@@ -386,5 +386,22 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("A task tha
         Duration.toSeconds(local.config({ merge: { by: "task", every: "10 seconds" } }).merge.every),
         10
       )
+      const own = (every: string) =>
+        Effect.exit(
+          Effect.sync(() => local.config({ merge: { by: "task" }, tables: { "public.orders": { merge: { every } } } }))
+        )
+      assert.include(String(yield* own("5 seconds")), "10 seconds or more")
+      const config = yield* own("20 seconds")
+      if (Exit.isFailure(config)) return assert.fail("20 seconds were refused")
+      const layout = yield* Layout.make(
+        config.value,
+        "own",
+        Batches.table("orders", { id: { _tag: "Int32" } }, { _tag: "Key", columns: [0] })
+      )
+      const row = StateTable.make(local.sql, "own", "RAW", "ETL_STREAM").rowOf(layout)
+      assert.include(
+        MergeTaskStatement.make(layout, config.value, "own", row).create,
+        "SCHEDULE = '20 SECONDS'"
+      )
     }))
 })
