@@ -52,9 +52,16 @@ const append = (column: ColumnBuilder.ColumnBuilder, value: Exclude<Value, null 
   } else column.append(Number(value))
 }
 
-export const batch = (schema: TableSchema, rows: ReadonlyArray<Row>, time = commitTime): ChangeBatch.ChangeBatch => {
+/** `timeOf` says when a row's transaction was committed. */
+export const batch = (
+  schema: TableSchema,
+  rows: ReadonlyArray<Row>,
+  timeOf: bigint | ((row: Row) => bigint) = commitTime
+): ChangeBatch.ChangeBatch => {
   const builder = new Builder.ChangeBatchBuilder(schema)
-  for (const { op, sequence, values } of rows) {
+  for (const row of rows) {
+    const { op, sequence, values } = row
+    const time = typeof timeOf === "bigint" ? timeOf : timeOf(row)
     builder.begin(op, high(sequence.commit), low(sequence.commit), Number(sequence.ordinal), high(time), low(time))
     builder.columns.forEach((column, index) => {
       const value = values[index] ?? null

@@ -40,6 +40,8 @@ export interface Local {
   /** Adds a fault at the streaming or the driver's endpoints. */
   readonly fault: (kind: "streaming" | "driver", fault: object) => Effect.Effect<void>
   readonly clearFaults: Effect.Effect<void>
+  /** Faults of both that haven't struck yet. */
+  readonly faults: Effect.Effect<ReadonlyArray<Readonly<Record<string, unknown>>>>
   /** Statements since the log was last emptied. */
   readonly statements: Effect.Effect<ReadonlyArray<typeof LoggedStatement.Type>>
   readonly clearStatements: Effect.Effect<void>
@@ -53,6 +55,7 @@ const LoggedStatement = Schema.Struct({
   /** The task that ran it. */
   task: Schema.NullOr(Schema.String)
 })
+const FaultList = Schema.Struct({ faults: Schema.Array(Schema.Record(Schema.String, Schema.Unknown)) })
 const StatementLog = Schema.Struct({ statements: Schema.Array(LoggedStatement) })
 
 /** Starts a server with the database RAW, the warehouse WH and the user LOADER. */
@@ -110,6 +113,9 @@ export const start = Effect.fnUntraced(function*(more: Partial<Options> = {}) {
       Effect.asVoid(call("POST", kind === "driver" ? "/_local/faults" : "/_local/streaming/faults", fault)),
     clearFaults: Effect.andThen(call("DELETE", "/_local/faults"), call("DELETE", "/_local/streaming/faults")).pipe(
       Effect.asVoid
+    ),
+    faults: Effect.all([call("GET", "/_local/faults"), call("GET", "/_local/streaming/faults")]).pipe(
+      Effect.map((answers) => answers.flatMap((answer) => Schema.decodeUnknownSync(FaultList)(answer).faults))
     ),
     statements: call("GET", "/_local/statements").pipe(
       Effect.map((answer) => Schema.decodeUnknownSync(StatementLog)(answer).statements)
