@@ -152,7 +152,7 @@ describe("Progress", () => {
 describe("Telemetry", () => {
   it("names metrics by convention: one singular namespace, no unit or total in the name", () => {
     for (const name of Object.values(Telemetry.Names)) {
-      assert.match(name, /^etl_stream(\.[a-z]+)+$/)
+      assert.match(name, /^etl_stream(\.[a-z]+(_[a-z]+)*)+$/)
       assert.notMatch(name, /_total$|_seconds$|_bytes$/)
     }
   })

@@ -2,6 +2,7 @@ import { assert, layer } from "@effect/vitest"
 import * as EmbeddedPostgres from "@etl-stream/testkit/EmbeddedPostgres"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Publication from "../src/Publication.ts"
 import { Mirror } from "./Mirror.ts"
 import * as SourceRun from "./SourceRun.ts"
 
@@ -218,7 +219,9 @@ layer(Server.layer, { excludeTestServices: true })("PostgresSource", (it) => {
         UPDATE "Odd ""Name" SET "select" = 'y', "Ä b" = 2;
         INSERT INTO emptied VALUES (3); TRUNCATE emptied, emptied_too; INSERT INTO emptied VALUES (4)`)
       yield* write("DELETE FROM keyless WHERE ctid = (SELECT max(ctid) FROM keyless WHERE a = 1)")
-      yield* write("TRUNCATE event_1; INSERT INTO event VALUES (100, '2025-02-02', 1)")
+      // Before version 15 partitions are published as themselves, and the truncation of one has its table copied again (`Partition.test.ts`).
+      const asTable = Publication.convertsRows(EmbeddedPostgres.version * 10_000)
+      yield* write(`${asTable ? "TRUNCATE event_1; " : ""}INSERT INTO event VALUES (100, '2025-02-02', 1)`)
       yield* run.caughtUp
       const differences = yield* mirror.differences(yield* Server)
       // Truncating a single partition is not published by way of its root (PostgreSQL's documentation of TRUNCATE).

@@ -287,6 +287,26 @@ const statementParameters: Check = {
     Effect.asVoid(context.sql.execute({ what: "Checking", sql: "SELECT 1", table: "public.t", purpose: "merge" }))
 }
 
+const insertsUnlessThere: Check = {
+  ids: ["A79"],
+  title: "INSERT ... SELECT takes bind variables, with a condition on its own target, and counts its rows",
+  run: Effect.fnUntraced(function*(context) {
+    const name = table(context, "MARKS")
+    yield* create(context, "MARKS", `"ID" VARCHAR, "WHY" VARCHAR`)
+    const insert = (why: string) =>
+      Effect.map(
+        execute(
+          context,
+          `INSERT INTO ${name} ("ID", "WHY") SELECT 'a', ? WHERE NOT EXISTS (SELECT 1 FROM ${name} WHERE "ID" = 'a')`,
+          [why]
+        ),
+        ({ changed }) => changed
+      )
+    yield* same([yield* insert("first"), yield* insert("second")], [1, 0], "inserted rows")
+    yield* same(value(yield* execute(context, `SELECT "WHY" FROM ${name}`)), "first", "the row")
+  })
+}
+
 export const checks: ReadonlyArray<Check> = [
   uploads,
   copies,
@@ -300,5 +320,6 @@ export const checks: ReadonlyArray<Check> = [
   merging,
   numbers,
   views,
-  statementParameters
+  statementParameters,
+  insertsUnlessThere
 ]
