@@ -26,6 +26,25 @@ export interface Chunk {
 /** Chunks by their numbers. */
 export type Chunks = ReadonlyMap<number, Chunk>
 
+/** Whether the same chunks are recorded, of the same rows. */
+export const sameChunks = (a: Chunks, b: Chunks): boolean =>
+  a.size === b.size &&
+  [...a].every(([chunk, { position, rows }]) => {
+    const other = b.get(chunk)
+    return other !== undefined && other.position === position && other.rows === rows
+  })
+
+/** How many values each column has in all chunks; undefined when some weren't counted. */
+export const summedFilled = (chunks: Chunks, { columns }: TableLayout): ReadonlyArray<number> | undefined => {
+  const sums = columns.map(() => 0)
+  for (const { filled, rows } of chunks.values()) {
+    if (filled === undefined) return undefined
+    // A chunk without rows has no counts.
+    if (rows > 0) filled.forEach((values, index) => sums[index] = (sums[index] ?? 0) + values)
+  }
+  return sums
+}
+
 /** What is recorded of a copy. `highest` is the number of a chunk, -1 when there is none; numbers begin at 0. */
 export interface Summary {
   readonly chunks: number

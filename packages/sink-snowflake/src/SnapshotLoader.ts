@@ -1,8 +1,6 @@
 /**
- * Loads a table's copy: Parquet files to the stage, COPY INTO the target, and the state when it is complete.
- *
- * Rows of a chunk go to a file that grows until it is large enough (or memory asks for its end), and is uploaded while the next one grows; its
- * name says which chunk it belongs to and which of its files it is. What is loaded is removed from the stage.
+ * Loads a table's copy: COPY INTO the target of the files that its chunks became (`ChunkFiles`), and the state when it is complete. What is loaded is
+ * removed from the stage.
  *
  * A copy comes in chunks. Of a copy with a plan, files are loaded when their chunk has ended, in the transaction that records the chunk: a chunk is
  * in the target wholly or not at all, and a later run may go on with the missing ones. Without a plan files are loaded as they gather, and the
@@ -12,76 +10,44 @@
  * earlier copy left in the target is removed then, and a runner whose copy was taken over can't load into it any more. The end is only
  * recorded when the target holds exactly as many rows as the chunks have, and in each column as many values.
  */
-import type * as ChangeBatch from "@etl-stream/core/ChangeBatch"
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import type { SnapshotBegin, SnapshotChunk, SnapshotEnd, SnapshotRows } from "@etl-stream/core/Element"
 import * as Sequence from "@etl-stream/core/Sequence"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
-import { unwritable } from "./ChannelWriter.ts"
+import * as ChunkFiles from "./ChunkFiles.ts"
 import type { Chunks } from "./ChunkTable.ts"
-import type { Config, OutOfRange } from "./Config.ts"
+import { sameChunks, summedFilled } from "./ChunkTable.ts"
+import type { Config } from "./Config.ts"
 import type { Identity, OpenChunk, StagedFile } from "./CopyProgress.ts"
 import { copyFiles, CopyProgress } from "./CopyProgress.ts"
 import type { DeadLetterWriter } from "./DeadLetterWriter.ts"
 import { failure } from "./ErrorPolicy.ts"
 import { literal, quote } from "./Identifier.ts"
-import * as ParquetEncoder from "./ParquetEncoder.ts"
-import { ParquetFile, rowGroupBytes } from "./ParquetFile.ts"
 import type { Session, SqlClient } from "./SqlClient.ts"
 import type { Stage } from "./Stage.ts"
 import type { StagingMemory } from "./StagingMemory.ts"
 import type { Finished, StateTable, Unfinished } from "./StateTable.ts"
 import type { TableLayout } from "./TableLayout.ts"
 import { Metadata, sqlName } from "./TableLayout.ts"
-import type { Refusal } from "./ValueWriter.ts"
 
 type Failed = ConnectorError.ConnectorError
 
-/** Arrow bytes that are encoded at a time. */
-const pieceBytes = 16 << 20
-
 const newId = (): string => randomUUID().replaceAll("-", "")
-
-const sameChunks = (a: Chunks, b: Chunks): boolean =>
-  a.size === b.size &&
-  [...a].every(([chunk, { position, rows }]) => {
-    const other = b.get(chunk)
-    return other !== undefined && other.position === position && other.rows === rows
-  })
-
-/** How many values each column has in all chunks; undefined when some weren't counted. */
-const summedFilled = (chunks: Chunks, { columns }: TableLayout): ReadonlyArray<number> | undefined => {
-  const sums = columns.map(() => 0)
-  for (const { filled, rows } of chunks.values()) {
-    if (filled === undefined) return undefined
-    // A chunk without rows has no counts.
-    if (rows > 0) filled.forEach((values, index) => sums[index] = (sums[index] ?? 0) + values)
-  }
-  return sums
-}
 
 export class SnapshotLoader {
   private readonly sql: SqlClient
   private readonly state: StateTable
   private readonly stage: Stage
-  private readonly policy: OutOfRange
+  private readonly files: ChunkFiles.ChunkFiles
   private readonly everyMillis: number
-  private readonly fileBytes: number
-  /** Row groups are small beside a file and the memory that there is. */
-  private readonly groupBytes: number
-  private readonly memory: StagingMemory
-  /** Where uploads run. */
-  private readonly scope: Scope.Scope
   private layout: TableLayout
   private copy: CopyProgress | undefined
   /** What an earlier run left unfinished, until a copy begins. */
   private left: Unfinished | undefined
-  private readonly letters: DeadLetterWriter | undefined
 
   constructor(
     sql: SqlClient,
@@ -97,15 +63,10 @@ export class SnapshotLoader {
     this.sql = sql
     this.state = state
     this.stage = stage
-    this.policy = config.outOfRange
+    this.files = new ChunkFiles.ChunkFiles(stage, config, memory, scope, letters)
     this.everyMillis = Duration.toMillis(config.copy.every)
-    this.fileBytes = config.copy.fileBytes
-    this.groupBytes = Math.min(rowGroupBytes, Math.ceil(config.copy.fileBytes / 4), Math.ceil(config.copy.memory / 16))
-    this.memory = memory
-    this.scope = scope
     this.layout = layout
     this.left = left
-    this.letters = letters
   }
 
   /** Whether a copy is under way in this run. */
@@ -204,22 +165,7 @@ export class SnapshotLoader {
 
   /** Gives up files that grow and uploads that run: nothing more comes of them. */
   get abandon(): Effect.Effect<void> {
-    return Effect.suspend(() =>
-      Effect.forEach(
-        this.copy?.open.values() ?? [],
-        (chunk) =>
-          Effect.gen({ self: this }, function*() {
-            const { file, uploads } = chunk
-            chunk.file = undefined
-            if (file !== undefined) {
-              this.memory.grew(-file.bytes)
-              yield* file.abandon
-            }
-            yield* Fiber.interruptAll(uploads)
-          }),
-        { discard: true }
-      )
-    )
+    return Effect.suspend(() => this.copy === undefined ? Effect.void : this.files.abandon(this.copy))
   }
 
   /** The chunk that rows or an end belong to. */
@@ -239,71 +185,12 @@ export class SnapshotLoader {
   write(element: SnapshotRows): Effect.Effect<void, Failed> {
     return Effect.gen({ self: this }, function*() {
       const { chunk, copy } = yield* this.chunkOf(element)
-      const { batch } = element
-      const rowsPerPiece = Math.max(1, Math.floor(batch.rows * pieceBytes / Math.max(batch.bytes, pieceBytes)))
-      for (let from = 0; from < batch.rows; from += rowsPerPiece) {
-        const piece = rowsPerPiece >= batch.rows
-          ? batch
-          : {
-            ...batch,
-            records: batch.records.slice(from, from + rowsPerPiece),
-            rows: Math.min(rowsPerPiece, batch.rows - from)
-          }
-        yield* this.append(copy, chunk, piece)
+      for (const piece of ChunkFiles.pieces(element.batch)) {
+        const ended = yield* this.files.append(this.layout, copy, chunk, piece)
+        // Nothing waits for its end: files are loaded as they come.
+        if (ended && copy.identity.plan === undefined) yield* this.release(copy, yield* this.files.uploaded(chunk))
       }
     })
-  }
-
-  /** Appends rows to the chunk's file, and ends that when it is large enough or memory asks for it. */
-  private append(copy: CopyProgress, chunk: OpenChunk, piece: ChangeBatch.ChangeBatch): Effect.Effect<void, Failed> {
-    return Effect.gen({ self: this }, function*() {
-      const { layout } = this
-      const purpose = layout.mode === "mirror" ? "target" : "journal"
-      const refused: Array<Refusal> | undefined = this.letters === undefined ? undefined : []
-      const table = yield* ParquetEncoder.encode(layout, piece, purpose, this.policy, copy.staged + 1, refused).pipe(
-        Effect.mapError((error) => unwritable(layout, error))
-      )
-      // Before the rows that lack these values can become durable.
-      yield* this.letters?.keep(layout, piece, refused ?? []) ?? Effect.void
-      const file = chunk.file ?? (yield* ParquetFile.make(this.groupBytes))
-      chunk.file = file
-      const before = file.bytes
-      yield* file.append(table)
-      this.memory.grew(file.bytes - before)
-      copy.staged += piece.rows
-      chunk.rows += piece.rows
-      chunk.filled = ParquetEncoder.filled(layout, table).map((values, index) => values + (chunk.filled[index] ?? 0))
-      if (file.bytes < this.fileBytes && !this.memory.full) return
-      yield* this.seal(copy, chunk)
-      // Nothing waits for its end: files are loaded as they come.
-      if (copy.identity.plan === undefined) yield* this.release(copy, yield* this.uploaded(chunk))
-    })
-  }
-
-  /** Ends the chunk's file and starts its upload, once there is room for it. */
-  private seal(copy: CopyProgress, chunk: OpenChunk): Effect.Effect<void> {
-    return Effect.gen({ self: this }, function*() {
-      const { file, number, position, uploads } = chunk
-      if (file === undefined) return
-      const { layout } = this
-      const { folder } = copy.identity
-      chunk.file = undefined
-      this.memory.grew(-file.bytes)
-      const content = yield* file.close
-      const name = `chunk-${number}-${String(chunk.sealed++).padStart(6, "0")}.parquet`
-      const upload = Effect.as(this.stage.upload(layout, folder, name, content), {
-        name,
-        position,
-        rows: file.rows,
-        bytes: content.length
-      })
-      uploads.push(yield* this.memory.start(this.scope, content.length, upload))
-    })
-  }
-
-  /** The chunk's files, once they are at the stage. */
-  private uploaded({ uploads }: OpenChunk): Effect.Effect<ReadonlyArray<StagedFile>, Failed> {
-    return Effect.suspend(() => Effect.forEach(uploads.splice(0), (upload) => Fiber.join(upload)))
   }
 
   /** A chunk has ended: it may be loaded and recorded. */
@@ -319,8 +206,8 @@ export class SnapshotLoader {
           { table: this.layout.id }
         )
       }
-      yield* this.seal(copy, chunk)
-      const files = yield* this.uploaded(chunk)
+      yield* this.files.seal(this.layout, copy, chunk)
+      const files = yield* this.files.uploaded(chunk)
       copy.end(chunk)
       yield* this.release(copy, files)
     })
