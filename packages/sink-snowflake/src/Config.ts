@@ -132,6 +132,8 @@ const Mode = Schema.Literals(["mirror", "changelog", "history"])
 
 const Deletes = Schema.Literals(["hard", "soft"])
 
+const Keyless = Schema.Literals(["identity", "append"])
+
 const Column = Schema.Struct({
   type: Schema.optionalKey(
     Schema.String.check(
@@ -151,6 +153,7 @@ export const Table = Schema.Struct({
       "How many channels the table's changes are streamed through, spread by key (default 1); each carries up to 20 MB and 10 requests a second"
   }),
   deletes: Schema.optionalKey(Deletes).annotate({ description: "The table's own `deletes`" }),
+  keyless: Schema.optionalKey(Keyless).annotate({ description: "The table's own `keyless`" }),
   merge: Schema.optionalKey(Schema.Struct({
     every: Schema.optionalKey(positive).annotate({ description: "The table's own `merge.every`" })
   })).annotate({ description: "When the table's changes are merged; what is absent is the sink's" }),
@@ -200,6 +203,10 @@ export const Config = Schema.Struct({
   deletes: Deletes.pipe(Schema.withDecodingDefaultKey(Effect.succeed("hard" as const))).annotate({
     description:
       "What a delete at the source does in mode mirror. hard: the row goes; soft: it stays with its last values, and `_ETL_DELETED` is true"
+  }),
+  keyless: Keyless.pipe(Schema.withDecodingDefaultKey(Effect.succeed("identity" as const))).annotate({
+    description:
+      "How mode mirror keeps tables without a key whose replica identity is FULL. identity: updates and deletes take away as many equal rows as they did at the source, found by a hash over the whole row; append: rows are only added, without hash or comparison, and an update or delete stops the table"
   }),
   tables: Schema.Record(TableKey, Table).pipe(
     Schema.withDecodingDefaultKey(Effect.succeed(noTables))

@@ -27,7 +27,8 @@ export const inspect = (layout: TableLayout, window: Window, keyRanges: boolean)
   `COUNT(${unsentColumn}) AS "partial", ` +
   // Not COUNT_IF, which is NULL when it counts nothing.
   `COUNT(IFF(${op} = 'key_new' AND ${unsentColumn} IS NOT NULL, 1, NULL)) AS "moved", ` +
-  `COUNT(IFF(${op} IN ${deaths}, 1, NULL)) AS "removes" ` +
+  `COUNT(IFF(${op} IN ${deaths}, 1, NULL)) AS "removes", ` +
+  `MIN(IFF(${op} NOT IN ${births} AND ${op} <> 'truncate', ${sequence}, NULL)) AS "altered" ` +
   `FROM ${sqlName(layout.journal)} WHERE ${within(window)}`
 
 /** The different sets of unsent columns in the window. */

@@ -36,6 +36,8 @@ export interface Contents {
   readonly moved: boolean
   /** Changes that remove a row. */
   readonly removes: number
+  /** Sequence of the first change that is neither a new row nor a truncate. */
+  readonly altered: string | undefined
   /** Between which values its keys lie. */
   readonly keys: ReadonlyArray<KeyRange>
 }

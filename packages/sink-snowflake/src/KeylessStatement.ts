@@ -3,7 +3,7 @@
  *
  * Such a table is a multiset: per row key (`RowKey`) the copies to add or to remove are inserts minus deletes. Which of several equal rows goes makes no
  * difference, so those numbered highest do. Where rows are deleted softly all copies that a window brings are added, and as many as it takes away are marked.
- * Tables whose rows are only ever inserted need no row keys.
+ * Tables whose rows are only ever inserted (and those that are told to be kept so) need no row keys.
  */
 import { quote } from "./Identifier.ts"
 import { births, changes, effective, within } from "./JournalStatement.ts"
@@ -78,7 +78,7 @@ export const addCopies = (layout: TableLayout, window: Window, contents: Content
     `WHERE a.${op} IN ${births}${layout.softDelete ? "" : ` AND a.${rank} <= a.${net}`}`
 }
 
-/** For tables whose rows are only ever inserted. */
+/** For tables whose rows are only ever inserted: each new row once. */
 export const append = (layout: TableLayout, window: Window, contents: Contents): string =>
   `INSERT INTO ${sqlName(layout.target)} (${
     [...layout.columns.map(({ name }) => quote(name)), sequence, syncedAt].join(", ")

@@ -54,6 +54,7 @@ const merge = (layout: TableLayout, partial: boolean, moved: boolean): string =>
     partial,
     moved,
     removes: 1,
+    altered: undefined,
     keys: []
   }
   return layout.mode === "history"
@@ -74,6 +75,7 @@ const noContents: Contents = {
   partial: true,
   moved: true,
   removes: 0,
+  altered: undefined,
   keys: []
 }
 

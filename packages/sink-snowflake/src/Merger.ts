@@ -36,7 +36,8 @@ const Inspected = Schema.Struct({
   truncated: Schema.NullOr(Schema.String),
   partial: Schema.FiniteFromString,
   moved: Schema.FiniteFromString,
-  removes: Schema.FiniteFromString
+  removes: Schema.FiniteFromString,
+  altered: Schema.NullOr(Schema.String)
 })
 
 export type CopySpan = Pick<Finished, "position" | "copiedTo">
@@ -287,6 +288,7 @@ export class Merger {
         partial: found.partial > 0,
         moved: found.moved > 0,
         removes: found.removes,
+        altered: found.altered ?? undefined,
         keys: this.config.merge.keyRanges ? KeyRange.read(this.layout, rows[0] ?? {}) : []
       }
     })

@@ -1,7 +1,8 @@
 /**
  * How a mirror takes a window of its journal: the target becomes what the table is at the window's end.
  *
- * Tables with a key take one MERGE, before which changes of key that left columns unsent are followed; those without a key lose and gain copies of rows.
+ * Tables with a key take one MERGE, before which changes of key that left columns unsent are followed; those without a key lose and gain copies of rows, or are
+ * only appended to.
  */
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import * as Effect from "effect/Effect"
@@ -14,6 +15,7 @@ import * as KeylessStatement from "./KeylessStatement.ts"
 import * as MergeStatement from "./MergeStatement.ts"
 import type { Session } from "./SqlClient.ts"
 import type { TableLayout } from "./TableLayout.ts"
+import * as TableOptions from "./TableOptions.ts"
 
 type Failed = ConnectorError.ConnectorError
 
@@ -107,6 +109,19 @@ const countCopies = (
     if (!layout.softDelete) yield* add
   })
 
+/** A table whose rows are only appended can't follow a change of rows that it holds; leaving it out would be a silent difference. */
+const altered = ({ id, table }: TableLayout, sequence: string): Failed =>
+  failure(
+    "Unsupported",
+    `Rows of ${id} were updated or deleted at the source (first by the change ${sequence}), but without a key its rows are only appended`,
+    table.identity._tag === "Full"
+      ? `Set ${
+        TableOptions.path(id, "keyless")
+      } to identity, or the table's mode to changelog, or publish only its inserts. Then have it copied again (etl-stream resync).`
+      : "Give it a key or REPLICA IDENTITY FULL at the source. Then have it copied again (etl-stream resync).",
+    { table: id }
+  )
+
 /**
  * The pieces that a window is applied in. What comes before a truncate has no effect on rows that it removes, unless they stay with the values that they had: then the
  * window is applied up to the truncate first.
@@ -128,6 +143,7 @@ export const apply: WindowApplier = Effect.fnUntraced(function*(session, layout,
   const table = layout.id
   const what = `Merging ${table}`
   const keyed = layout.keys.length > 0
+  if (!keyed && !layout.keyless && contents.altered !== undefined) return yield* altered(layout, contents.altered)
   const moved = keyed && contents.moved
   const unsent = keyed && contents.partial ? yield* unsentColumns(session, layout, window) : new Set<string>()
   if (moved) yield* session.execute({ what, sql: KeyChange.createLinks(layout), table })

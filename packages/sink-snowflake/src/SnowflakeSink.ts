@@ -77,7 +77,7 @@ const keyChanged = ({ id, mode, target }: TableLayout): Failed =>
     `The key of ${id} has changed`,
     mode === "history"
       ? `Rename ${Layout.sqlName(target)} in Snowflake to keep its history: a new one begins then, with the new key.`
-      : "The target gets the new key with a new copy of the table.",
+      : "The target gets the new key with a new copy of the table (etl-stream resync). Another replica identity, or value of the option `keyless`, counts as another key.",
     { table: id }
   )
 

@@ -18,7 +18,7 @@ import type { TypeMapping } from "./TypeMapping.ts"
 import * as Type from "./TypeMapping.ts"
 import * as TypeOverride from "./TypeOverride.ts"
 
-/** Metadata columns. `rowKey` and `copy` exist for tables without a key only, `syncedAt` in mirrored targets only, `deleted` in those with soft deletes. */
+/** Metadata columns. `rowKey` and `copy` exist for `keyless` layouts only, `syncedAt` in mirrored targets only, `deleted` in those with soft deletes. */
 export const Metadata = {
   op: "_ETL_OP",
   sequence: "_ETL_SEQ",
@@ -65,7 +65,7 @@ export interface TableLayout {
   readonly keys: ReadonlyArray<ColumnLayout>
   /** Whether rows that are deleted at the source stay in a mirror, marked by `_ETL_DELETED`. */
   readonly softDelete: boolean
-  /** Whether rows are told apart by `_ETL_ROW_KEY` and `_ETL_COPY`. */
+  /** Whether rows are told apart by `_ETL_ROW_KEY` and `_ETL_COPY`. A mirror with neither these nor a key is only appended to. */
   readonly keyless: boolean
   readonly channel: string
 }
@@ -120,7 +120,7 @@ export const of = (
   table: TableSchema
 ): Effect.Effect<TableLayout, ConnectorError.ConnectorError> => {
   const id = tableId(table.table)
-  const { deletes, mode, types } = TableOptions.of(config, id)
+  const { deletes, keyless, mode, types } = TableOptions.of(config, id)
   const unsupported = (message: string, hint: string) =>
     Effect.fail(failure("Unsupported", message, hint, { table: id }))
   const keyIndexes = table.identity._tag === "Key" ? table.identity.columns : []
@@ -196,7 +196,7 @@ export const of = (
     columns,
     keys: keyIndexes.flatMap((index) => columns[index] ?? []),
     softDelete: mode === "mirror" && deletes === "soft",
-    keyless: mode === "mirror" && table.identity._tag === "Full",
+    keyless: mode === "mirror" && table.identity._tag === "Full" && keyless === "identity",
     channel: `ETL_STREAM_${plainName(pipeline)}`
   }
   return Effect.succeed(layout)

@@ -10,6 +10,7 @@ export interface TableOptions {
   readonly mode: Config["mode"]
   readonly channels: number
   readonly deletes: Config["deletes"]
+  readonly keyless: Config["keyless"]
   readonly merge: Pick<Config["merge"], "every">
   readonly schemaEvolution: Config["schemaEvolution"]
   /** Types that were chosen for columns, by the source's names. */
@@ -30,6 +31,7 @@ export const of = (config: Config, table: TableId): TableOptions => {
     mode: own?.mode ?? config.mode,
     channels: own?.channels ?? 1,
     deletes: own?.deletes ?? config.deletes,
+    keyless: own?.keyless ?? config.keyless,
     merge: { every: own?.merge?.every ?? config.merge.every },
     schemaEvolution: { ...config.schemaEvolution, ...own?.schemaEvolution },
     types: new Map(types)

@@ -34,10 +34,11 @@ export const replay = Effect.fnUntraced(
     table: TableSchema,
     steps: ReadonlyArray<Step>,
     seed: number,
-    deletes: "hard" | "soft" = "hard"
+    deletes: "hard" | "soft" = "hard",
+    more: object = {}
   ) {
     const pipeline = `model${seed}`
-    const layout = yield* Layout.make(local.config({ deletes }), pipeline, {
+    const layout = yield* Layout.make(local.config({ deletes, ...more }), pipeline, {
       ...table,
       table: { schema: "public", name: `${table.table.name}_${seed}` }
     })
