@@ -38,14 +38,18 @@ const isConflict = (message: string): boolean =>
     !/is aborted|no transaction is active|within a transaction/i.test(message)) ||
   /write-write conflict|serialization conflict/i.test(message)
 
-/** Runs SQL without parameters and returns its rows as arrays of JavaScript values. */
+/** Values are given to a prepared statement; SQL without any needs none, which is several calls of DuckDB less. */
+const given = (values: ReadonlyArray<string | number | null> | undefined) =>
+  values === undefined || values.length === 0 ? undefined : [...values]
+
+/** Runs SQL and returns its rows as arrays of JavaScript values. */
 export const rows = (
   connection: DuckDBConnection,
   sql: string,
-  values: ReadonlyArray<string | number | null> = []
+  values?: ReadonlyArray<string | number | null>
 ): Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, StorageError> =>
   Effect.tryPromise({
-    try: () => connection.runAndReadAll(sql, [...values]).then((reader) => reader.getRowsJS()),
+    try: () => connection.runAndReadAll(sql, given(values)).then((reader) => reader.getRowsJS()),
     catch: StorageError.from
   })
 
@@ -53,9 +57,12 @@ export const rows = (
 export const run = (
   connection: DuckDBConnection,
   sql: string,
-  values: ReadonlyArray<string | number | null> = []
+  values?: ReadonlyArray<string | number | null>
 ): Effect.Effect<void, StorageError> =>
-  Effect.tryPromise({ try: () => connection.run(sql, [...values]), catch: StorageError.from }).pipe(Effect.asVoid)
+  Effect.tryPromise({ try: () => connection.run(sql, given(values)), catch: StorageError.from }).pipe(Effect.asVoid)
+
+/** So many connections wait for the next write at most. */
+const keptConnections = 8
 
 const conflictRetries = Schedule.min([Schedule.exponential("2 millis"), Schedule.spaced("100 millis")]).pipe(
   Schedule.jittered,
@@ -95,27 +102,39 @@ export class Storage extends Context.Service<Storage, {
           (instance) => Effect.sync(() => instance.closeSync())
         )
 
-        const connect = Effect.acquireRelease(
-          Effect.tryPromise({
-            try: async () => {
-              const connection = await instance.connect()
-              await connection.run("SET TimeZone = 'UTC'")
-              return connection
-            },
-            catch: StorageError.from
+        const opened = Effect.tryPromise({ try: () => instance.connect(), catch: StorageError.from })
+        const connect = Effect.acquireRelease(opened, (connection) => Effect.sync(() => connection.closeSync()))
+        // For every connection that doesn't set its own.
+        yield* Effect.scoped(Effect.flatMap(connect, (connection) => run(connection, "SET GLOBAL TimeZone = 'UTC'")))
+
+        /** Connections of transactions that ended well, for the next ones. */
+        const idle: Array<DuckDBConnection> = []
+        yield* Effect.addFinalizer(() =>
+          Effect.sync(() => {
+            for (const connection of idle.splice(0)) connection.closeSync()
+          })
+        )
+        const borrow = Effect.acquireRelease(
+          Effect.suspend(() => {
+            const connection = idle.pop()
+            return connection === undefined ? opened : Effect.succeed(connection)
           }),
-          (connection) => Effect.sync(() => connection.closeSync())
+          (connection, exit) =>
+            Effect.sync(() => {
+              if (exit._tag === "Success" && idle.length < keptConnections) idle.push(connection)
+              else connection.closeSync()
+            })
         )
 
         const write = <A, E, R>(
           use: (connection: DuckDBConnection) => Effect.Effect<A, E, R>
         ): Effect.Effect<A, E | StorageError, R> =>
           Effect.scoped(Effect.gen(function*() {
-            const connection = yield* connect
+            const connection = yield* borrow
             const attempt = Effect.acquireUseRelease(
               run(connection, "BEGIN TRANSACTION"),
               // COMMIT of a transaction that an error has aborted reports success while it rolls back; any query tells the truth.
-              () => Effect.tap(use(connection), Effect.andThen(run(connection, "SELECT 1"), run(connection, "COMMIT"))),
+              () => Effect.tap(use(connection), run(connection, "SELECT 1; COMMIT")),
               (_, exit) => exit._tag === "Success" ? Effect.void : Effect.ignore(run(connection, "ROLLBACK"))
             )
             return yield* Effect.retry(attempt, {

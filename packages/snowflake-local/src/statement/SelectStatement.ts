@@ -1,6 +1,7 @@
 /**
  * SELECT and every other query.
  */
+import type { DuckDBPreparedStatement } from "@duckdb/node-api"
 import * as Effect from "effect/Effect"
 import * as ResultRows from "../ResultRows.ts"
 import * as Session from "../Session.ts"
@@ -22,43 +23,53 @@ const refined = (findings: Environment.Findings, name: string, type: SnowflakeTy
   return agreed && ResultRows.fits(first.type, type) ? first.type : type
 }
 
+/** Prepares translated SQL for `use`. */
+const prepared = <A>(context: StatementContext, sql: string, use: (statement: DuckDBPreparedStatement) => Run<A>) =>
+  Effect.acquireUseRelease(
+    Effect.tryPromise({ try: () => context.session.connection.prepare(sql), catch: Statement.duckdbFailure }),
+    use,
+    (statement) => Effect.sync(() => statement.destroySync())
+  )
+
+const columnsOf = (
+  context: StatementContext,
+  statement: DuckDBPreparedStatement
+): Run<ReadonlyArray<ResultRows.ResultColumn>> =>
+  Statement.parse(() =>
+    Array.from({ length: statement.columnCount }, (_, index) => {
+      const name = Identifier.decode(statement.columnName(index))
+      return ResultRows.column(name, refined(context.findings, name, ResultRows.typeOf(statement.columnType(index))))
+    })
+  )
+
 /** The result columns of translated SQL, without running it. */
 export const describe = (context: StatementContext, sql: string): Run<ReadonlyArray<ResultRows.ResultColumn>> =>
-  Effect.tryPromise({
-    try: async () => {
-      const statement = await context.session.connection.prepare(sql)
-      try {
-        return Array.from({ length: statement.columnCount }, (_, index) => {
-          const name = Identifier.decode(statement.columnName(index))
-          return ResultRows.column(
-            name,
-            refined(context.findings, name, ResultRows.typeOf(statement.columnType(index)))
-          )
-        })
-      } finally {
-        statement.destroySync()
-      }
-    },
-    catch: Statement.duckdbFailure
-  })
+  prepared(context, sql, (statement) => columnsOf(context, statement))
 
 export const execute = (context: StatementContext, describeOnly: boolean): Run<Outcome> =>
   Effect.gen(function*() {
     const sql = yield* Statement.parse(() =>
       Query.write(context.tokens, Statement.environment(context), new Set(), true)
     )
-    const columns = yield* describe(context, sql)
-    if (describeOnly) {
-      return { kind: "SELECT", typeId: Statement.typeIds.select, result: ResultRows.ofRows(columns, []) }
-    }
-    if (context.findings.readsRows) yield* Statement.requireWarehouse(context)
-    const result = yield* Session.reading(
-      context.session,
-      Statement.streamed(
-        context,
-        sql,
-        (result) => ResultRows.read(result, columns, { folder: context.services.resultsFolder, name: context.queryId })
-      )
-    )
-    return { kind: "SELECT", typeId: Statement.typeIds.select, result }
+    // What was prepared to see the columns is what runs: planning takes longer than most queries.
+    return yield* prepared(context, sql, (statement) =>
+      Effect.gen(function*() {
+        const columns = yield* columnsOf(context, statement)
+        if (describeOnly) {
+          return { kind: "SELECT", typeId: Statement.typeIds.select, result: ResultRows.ofRows(columns, []) }
+        }
+        if (context.findings.readsRows) yield* Statement.requireWarehouse(context)
+        const result = yield* Session.reading(
+          context.session,
+          Effect.tryPromise({
+            try: async () =>
+              await ResultRows.read(await statement.stream(), columns, {
+                folder: context.services.resultsFolder,
+                name: context.queryId
+              }),
+            catch: Statement.duckdbFailure
+          })
+        )
+        return { kind: "SELECT", typeId: Statement.typeIds.select, result }
+      }))
   })

@@ -61,7 +61,9 @@ export const make = (options: {
     replaced = record.id
   ): Effect.Effect<void, StreamingError.StreamingError> =>
     storage.write((connection) =>
-      Effect.andThen(ChannelStore.remove(connection, replaced), ChannelStore.put(connection, record))
+      replaced === record.id
+        ? ChannelStore.put(connection, record)
+        : Effect.andThen(ChannelStore.remove(connection, replaced), ChannelStore.put(connection, record))
     ).pipe(Effect.mapError(() => StreamingError.internal("The channel could not be stored. Retry.")))
 
   const discard = (channel: OpenChannel): void => {
