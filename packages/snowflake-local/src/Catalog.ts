@@ -25,6 +25,8 @@ export interface Column {
   /** Snowflake SQL of the DEFAULT, and what it is in DuckDB. */
   readonly default?: { readonly text: string; readonly sql: string } | undefined
   readonly comment?: string | undefined
+  /** See `Collation`; undefined when text is compared exactly. */
+  readonly collation?: string | undefined
   /** The column's name in DuckDB (not quoted); differs from `name` when that has lower-case letters. */
   readonly duckdbName: string
   readonly duckdbType: string
@@ -106,17 +108,16 @@ export type CatalogObject = Table | View | Stage | Pipe | Stream | Task
 /** Tables and views share one name space; every other kind has its own. */
 type Space = "RELATION" | Exclude<CatalogObject["kind"], "TABLE" | "VIEW">
 
-export interface SchemaRecord {
-  readonly database: string
-  readonly name: string
-  readonly createdOn: number
-  readonly owner: string
-}
-
 export interface DatabaseRecord {
   readonly name: string
   readonly createdOn: number
   readonly owner: string
+  /** DEFAULT_DDL_COLLATION, when it is set here. */
+  readonly collation?: string | undefined
+}
+
+export interface SchemaRecord extends DatabaseRecord {
+  readonly database: string
 }
 
 /** Changes to the records, inside the transaction that changes DuckDB as well. */
@@ -128,6 +129,12 @@ export interface Changes {
   readonly removeDatabase: (name: string) => Effect.Effect<void, Storage.StorageError>
   readonly putSchema: (database: string, name: string, owner?: string) => Effect.Effect<void, Storage.StorageError>
   readonly removeSchema: (database: string, name: string) => Effect.Effect<void, Storage.StorageError>
+  /** Sets DEFAULT_DDL_COLLATION of a schema, or of a database. */
+  readonly setCollation: (
+    database: string,
+    schema: string | undefined,
+    collation: string | undefined
+  ) => Effect.Effect<void, Storage.StorageError>
   /** Adds an object or replaces the one of the same name. */
   readonly put: (object: CatalogObject) => Effect.Effect<void, Storage.StorageError>
   readonly remove: (object: CatalogObject) => Effect.Effect<void, Storage.StorageError>
@@ -141,16 +148,19 @@ const keyOf = (space: Space, database: string, schema: string, name: string): st
 export const column = (
   name: string,
   type: SnowflakeType,
-  rest: Partial<Pick<Column, "nullable" | "default" | "comment">> = {}
+  rest: Partial<Pick<Column, "nullable" | "default" | "comment" | "collation">> = {}
 ): Column => ({
   name,
   type,
   nullable: rest.nullable ?? true,
   ...(rest.default === undefined ? {} : { default: rest.default }),
   ...(rest.comment === undefined ? {} : { comment: rest.comment }),
+  ...(rest.collation === undefined ? {} : { collation: rest.collation }),
   duckdbName: Identifier.encode(name),
   duckdbType: Types.duckdbType(type)
 })
+
+const optional = (value: unknown): string | undefined => value === null ? undefined : String(value)
 
 /** A fresh identity for a created object. */
 export const newId = (): string => randomUUID()
@@ -199,24 +209,31 @@ export class Catalog extends Context.Service<Catalog, {
       yield* Effect.scoped(Effect.gen(function*() {
         const connection = yield* storage.connect
         for (
-          const [name, at, owner] of yield* Storage.rows(
+          const [name, at, owner, collation] of yield* Storage.rows(
             connection,
-            `SELECT name, epoch_ms(created_on), owner FROM "_local".databases`
+            `SELECT name, epoch_ms(created_on), owner, default_collation FROM "_local".databases`
           )
         ) {
-          databases.set(String(name), { name: String(name), createdOn: Number(at), owner: String(owner) })
+          const record = {
+            name: String(name),
+            createdOn: Number(at),
+            owner: String(owner),
+            collation: optional(collation)
+          }
+          databases.set(record.name, record)
         }
         for (
-          const [database, name, at, owner] of yield* Storage.rows(
+          const [database, name, at, owner, collation] of yield* Storage.rows(
             connection,
-            `SELECT database, name, epoch_ms(created_on), owner FROM "_local".schemas`
+            `SELECT database, name, epoch_ms(created_on), owner, default_collation FROM "_local".schemas`
           )
         ) {
           const record = {
             database: String(database),
             name: String(name),
             createdOn: Number(at),
-            owner: String(owner)
+            owner: String(owner),
+            collation: optional(collation)
           }
           schemas.set(JSON.stringify([record.database, record.name]), record)
         }
@@ -256,7 +273,7 @@ export class Catalog extends Context.Service<Catalog, {
           now,
           putDatabase: (name, owner = "SYSADMIN") =>
             Effect.tap(
-              Storage.run(connection, `INSERT INTO "_local".databases VALUES ($1, CAST($2 AS TIMESTAMP), $3)`, [
+              Storage.run(connection, `INSERT INTO "_local".databases VALUES ($1, CAST($2 AS TIMESTAMP), $3, NULL)`, [
                 name,
                 timestamp,
                 owner
@@ -272,7 +289,7 @@ export class Catalog extends Context.Service<Catalog, {
             Effect.gen(function*() {
               yield* Storage.run(
                 connection,
-                `INSERT INTO "_local".schemas VALUES ($1, $2, CAST($3 AS TIMESTAMP), $4)`,
+                `INSERT INTO "_local".schemas VALUES ($1, $2, CAST($3 AS TIMESTAMP), $4, NULL)`,
                 [database, name, timestamp, owner]
               )
               yield* Storage.run(
@@ -302,6 +319,24 @@ export class Catalog extends Context.Service<Catalog, {
                 }
               })
             }),
+          setCollation: (database, schema, collation) =>
+            Effect.tap(
+              Storage.run(
+                connection,
+                schema === undefined
+                  ? `UPDATE "_local".databases SET default_collation = $1 WHERE name = $2`
+                  : `UPDATE "_local".schemas SET default_collation = $1 WHERE database = $2 AND name = $3`,
+                [collation ?? null, database, ...(schema === undefined ? [] : [schema])]
+              ),
+              Effect.sync(() =>
+                after.push(() => {
+                  const key = JSON.stringify([database, schema])
+                  const [of, at] = [databases.get(database), schemas.get(key)]
+                  if (schema === undefined && of !== undefined) databases.set(database, { ...of, collation })
+                  if (at !== undefined) schemas.set(key, { ...at, collation })
+                })
+              )
+            ),
           put: (object) =>
             Effect.gen(function*() {
               yield* forget(object)

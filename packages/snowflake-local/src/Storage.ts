@@ -162,6 +162,8 @@ const ownTables: ReadonlyArray<string> = [
   // A folder that an earlier version wrote has no owners.
   `ALTER TABLE "_local".databases ADD COLUMN IF NOT EXISTS owner VARCHAR DEFAULT 'SYSADMIN'`,
   `ALTER TABLE "_local".schemas ADD COLUMN IF NOT EXISTS owner VARCHAR DEFAULT 'SYSADMIN'`,
+  `ALTER TABLE "_local".databases ADD COLUMN IF NOT EXISTS default_collation VARCHAR`,
+  `ALTER TABLE "_local".schemas ADD COLUMN IF NOT EXISTS default_collation VARCHAR`,
   // See Grants.
   `CREATE TABLE IF NOT EXISTS "_local".roles (name VARCHAR NOT NULL)`,
   `CREATE TABLE IF NOT EXISTS "_local".role_grants (role VARCHAR NOT NULL, holder_kind VARCHAR NOT NULL, holder VARCHAR NOT NULL)`,

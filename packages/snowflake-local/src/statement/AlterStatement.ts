@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import type { Changes, Column, Table } from "../Catalog.ts"
 import * as CatalogRecords from "../Catalog.ts"
 import * as SnowflakeError from "../SnowflakeError.ts"
+import * as Collation from "../sql/Collation.ts"
 import { Cursor, isWord } from "../sql/Cursor.ts"
 import * as Identifier from "../sql/Identifier.ts"
 import type { SnowflakeType } from "../sql/SnowflakeType.ts"
@@ -39,7 +40,11 @@ const addColumn = (column: Column, ifNotExists: boolean): Change => (table, chan
       return yield* SnowflakeError.columnExists(Identifier.print(column.name))
     }
     const standard = column.default === undefined ? "" : ` DEFAULT (${column.default.sql})`
-    yield* ddl(changes, table, `ADD COLUMN ${quoted(column)} ${column.duckdbType}${standard}`)
+    yield* ddl(
+      changes,
+      table,
+      `ADD COLUMN ${quoted(column)} ${column.duckdbType}${Collation.duckdb(column.collation)}${standard}`
+    )
     if (!column.nullable) {
       const [row] = yield* Storage.rows(
         changes.connection,
@@ -132,7 +137,7 @@ const columnComment = (name: string, comment: string | undefined): Change => (ta
   })
 
 /** ADD [COLUMN] [IF NOT EXISTS] a T …, b T … */
-const adds = (context: StatementContext, cursor: Cursor): ReadonlyArray<Change> => {
+const adds = (context: StatementContext, cursor: Cursor, table: Table): ReadonlyArray<Change> => {
   if (isWord(cursor.peek(), "PRIMARY", "UNIQUE", "CONSTRAINT", "FOREIGN")) {
     const tokens = cursor.rest()
     const group = tokens.find((token) => token.kind === "group")
@@ -141,11 +146,12 @@ const adds = (context: StatementContext, cursor: Cursor): ReadonlyArray<Change> 
       : undefined
     return [(table) => Effect.succeed(keys === undefined ? table : { ...table, primaryKey: keys })]
   }
+  const collation = TableDefinition.defaultCollation(context, table)
   return commas(cursor.rest()).map((tokens, index) => {
     const part = new Cursor(context.source, tokens)
     if (index === 0 || isWord(part.peek(), "COLUMN")) part.accept("COLUMN")
     const ifNotExists = part.accept("IF", "NOT", "EXISTS")
-    return addColumn(TableDefinition.columnDefinition(context, part).column, ifNotExists)
+    return addColumn(TableDefinition.columnDefinition(context, part, collation).column, ifNotExists)
   })
 }
 
@@ -221,7 +227,7 @@ export const alter = (context: StatementContext, cursor: Cursor): Run<Outcome> =
         Privileges.requireOwnership(context, swap)
         return { table, swap }
       }
-      if (cursor.accept("ADD")) return { table, steps: adds(context, cursor) }
+      if (cursor.accept("ADD")) return { table, steps: adds(context, cursor, table) }
       if (cursor.accept("DROP")) return { table, steps: drops(context, cursor) }
       if (cursor.accept("RENAME", "COLUMN")) {
         const from = cursor.identifier()

@@ -8,12 +8,14 @@ import * as Effect from "effect/Effect"
 import type { Changes, Pipe } from "../Catalog.ts"
 import * as CatalogRecords from "../Catalog.ts"
 import * as SnowflakeError from "../SnowflakeError.ts"
+import * as Collation from "../sql/Collation.ts"
 import { Cursor, isGroup, isWord } from "../sql/Cursor.ts"
 import * as Identifier from "../sql/Identifier.ts"
 import * as Query from "../sql/Query.ts"
 import type { Token } from "../sql/Token.ts"
 import { unexpectedToken } from "../sql/Token.ts"
 import * as Storage from "../Storage.ts"
+import * as Container from "./ContainerStatement.ts"
 import * as Definition from "./DefinitionChange.ts"
 import * as GrantStatement from "./GrantStatement.ts"
 import * as Privileges from "./Privileges.ts"
@@ -94,8 +96,6 @@ const createView = (context: StatementContext, cursor: Cursor, { replace }: Defi
     )
   })
 
-const containerOptions = new Set(["COMMENT", "DATA_RETENTION_TIME_IN_DAYS", "MAX_DATA_EXTENSION_TIME_IN_DAYS"])
-
 const refuseDots = (name: string): void => {
   if (name.includes(".")) throw SnowflakeError.unsupported("a dot in the name of a database or schema")
 }
@@ -106,9 +106,10 @@ const createDatabase = (context: StatementContext, cursor: Cursor, { replace }: 
       const ifNotExists = cursor.accept("IF", "NOT", "EXISTS")
       const name = cursor.identifier()
       refuseDots(name)
-      Definition.options(cursor, containerOptions)
+      const { DEFAULT_DDL_COLLATION: collation } = Definition.options(cursor, Container.options)
+      Collation.parse(collation ?? "")
       Privileges.requireOnAccount(context, "CREATE DATABASE")
-      return { ifNotExists, name }
+      return { ifNotExists, name, collation }
     })
     const { catalog } = context.services
     const created = yield* Definition.change(context, (changes) =>
@@ -120,6 +121,7 @@ const createDatabase = (context: StatementContext, cursor: Cursor, { replace }: 
           yield* removeDatabase(context, changes, plan.name)
         }
         yield* changes.putDatabase(plan.name, context.session.role)
+        yield* changes.setCollation(plan.name, undefined, plan.collation)
         yield* changes.putSchema(plan.name, "PUBLIC", context.session.role)
         return true
       }))
@@ -155,8 +157,9 @@ const createSchema = (context: StatementContext, cursor: Cursor, { replace }: De
         Privileges.requireOnDatabase(context, "CREATE SCHEMA", database)
       }
       cursor.accept("WITH", "MANAGED", "ACCESS")
-      Definition.options(cursor, containerOptions)
-      return { ifNotExists, database, name }
+      const { DEFAULT_DDL_COLLATION: collation } = Definition.options(cursor, Container.options)
+      Collation.parse(collation ?? "")
+      return { ifNotExists, database, name, collation }
     })
     const { database, name } = plan
     const created = yield* Definition.change(context, (changes) =>
@@ -168,6 +171,7 @@ const createSchema = (context: StatementContext, cursor: Cursor, { replace }: De
           yield* changes.removeSchema(database, name)
         }
         yield* changes.putSchema(database, name, context.session.role)
+        yield* changes.setCollation(database, name, plan.collation)
         return true
       }))
     if (!created) {

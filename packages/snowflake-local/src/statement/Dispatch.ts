@@ -7,6 +7,7 @@ import * as SnowflakeError from "../SnowflakeError.ts"
 import { isGroup, isWord } from "../sql/Cursor.ts"
 import { unexpectedToken } from "../sql/Token.ts"
 import * as Alter from "./AlterStatement.ts"
+import * as Container from "./ContainerStatement.ts"
 import * as Control from "./ControlStatement.ts"
 import * as Copy from "./CopyStatement.ts"
 import * as Definition from "./DefinitionStatement.ts"
@@ -65,6 +66,9 @@ const alter = (context: StatementContext): Run<Outcome> =>
         return yield* Warehouse.alter(context, cursor)
       case "TASK":
         return yield* Task.alter(context, cursor)
+      case "DATABASE":
+      case "SCHEMA":
+        return yield* Container.alter(context, cursor, kind)
       default:
         return yield* SnowflakeError.unsupported(`ALTER ${kind}`)
     }

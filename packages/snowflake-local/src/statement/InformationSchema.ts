@@ -127,6 +127,7 @@ export const relation = (context: StatementContext, path: ReadonlyArray<string>)
         numeric("NUMERIC_PRECISION_RADIX"),
         numeric("NUMERIC_SCALE"),
         numeric("DATETIME_PRECISION"),
+        text("COLLATION_NAME"),
         text("COMMENT")
       ], relations.flatMap((object) => object.columns.map((column, index) => columnFacts(object, column, index))))
     case "STAGES":
@@ -265,6 +266,7 @@ const columnFacts = (object: Table | View, column: Column, index: number): Reado
   column.default?.text ?? null,
   column.nullable ? "YES" : "NO",
   ...typeFacts(column.type),
+  column.collation ?? null,
   column.comment ?? null
 ]
 

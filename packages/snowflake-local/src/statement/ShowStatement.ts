@@ -2,10 +2,10 @@
  * SHOW and DESCRIBE.
  */
 import * as Effect from "effect/Effect"
-import type { Table, View } from "../Catalog.ts"
+import type { Column, Table, View } from "../Catalog.ts"
 import * as ResultRows from "../ResultRows.ts"
 import * as SnowflakeError from "../SnowflakeError.ts"
-import type { SnowflakeType } from "../sql/SnowflakeType.ts"
+import * as Collation from "../sql/Collation.ts"
 import * as Types from "../sql/SnowflakeType.ts"
 import * as Control from "./ControlStatement.ts"
 import * as GrantStatement from "./GrantStatement.ts"
@@ -54,11 +54,11 @@ const showTables = (context: StatementContext, given: Filter): Run<Outcome> =>
   })
 
 /** The data_type column of SHOW COLUMNS is JSON. */
-const typeJson = (type: SnowflakeType, nullable: boolean): string => {
+const typeJson = ({ collation, nullable, type }: Column): string => {
   const facts = type.kind === "FIXED"
     ? { precision: type.precision, scale: type.scale }
     : type.kind === "TEXT"
-    ? { length: type.length, byteLength: type.length, fixed: false }
+    ? { length: type.length, byteLength: type.length, fixed: false, ...(collation === undefined ? {} : { collation }) }
     : "scale" in type
     ? { precision: 0, scale: type.scale }
     : "length" in type
@@ -79,7 +79,7 @@ const showColumns = (context: StatementContext, given: Filter): Run<Outcome> =>
         relation.name,
         relation.schema,
         column.name,
-        typeJson(column.type, column.nullable),
+        typeJson(column),
         column.nullable ? "true" : "false",
         column.default?.text ?? "",
         "COLUMN",
@@ -260,7 +260,7 @@ export const describe = (context: StatementContext): Run<Outcome> =>
         ),
         relation.columns.map((column) => [
           column.name,
-          Types.print(column.type),
+          Types.print(column.type) + Collation.print(column.collation),
           "COLUMN",
           column.nullable ? "Y" : "N",
           column.default?.text ?? null,

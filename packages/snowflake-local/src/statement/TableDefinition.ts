@@ -6,6 +6,7 @@ import type { Column, Table } from "../Catalog.ts"
 import * as CatalogRecords from "../Catalog.ts"
 import * as SnowflakeError from "../SnowflakeError.ts"
 import * as Cast from "../sql/Cast.ts"
+import * as Collation from "../sql/Collation.ts"
 import { Cursor, isGroup, isWord } from "../sql/Cursor.ts"
 import * as Expression from "../sql/Expression.ts"
 import * as Identifier from "../sql/Identifier.ts"
@@ -17,16 +18,27 @@ import type { Token } from "../sql/Token.ts"
 import { commas } from "../sql/Token.ts"
 import * as Storage from "../Storage.ts"
 import * as Assignment from "./Assignment.ts"
+import * as Container from "./ContainerStatement.ts"
 import * as Definition from "./DefinitionChange.ts"
 import * as Privileges from "./Privileges.ts"
 import * as Select from "./SelectStatement.ts"
 import type { Outcome, Run, StatementContext } from "./StatementContext.ts"
 import * as Statement from "./StatementContext.ts"
 
-/** One column of CREATE TABLE or ADD COLUMN. */
+/** The collation of a table's columns that are defined without one. */
+export const defaultCollation = (
+  context: StatementContext,
+  { database, options, schema }: Pick<Table, "database" | "schema" | "options">
+): string | undefined => {
+  const own = options["DEFAULT_DDL_COLLATION"]
+  return own === undefined ? Container.defaultCollation(context, database, schema) : Collation.parse(own)
+}
+
+/** One column of CREATE TABLE or ADD COLUMN. `collation`: that of text columns without one of their own. */
 export const columnDefinition = (
   context: StatementContext,
-  cursor: Cursor
+  cursor: Cursor,
+  collation: string | undefined
 ): { readonly column: Column; readonly key: boolean } => {
   const name = cursor.identifier()
   const type = cursor.type()
@@ -34,6 +46,7 @@ export const columnDefinition = (
   let key = false
   let standard: Column["default"]
   let comment: string | undefined
+  let collated = type.kind === "TEXT" ? collation : undefined
   while (!cursor.done) {
     if (cursor.accept("NOT", "NULL")) nullable = false
     else if (cursor.accept("NULL")) nullable = true
@@ -47,10 +60,15 @@ export const columnDefinition = (
       continue
     } else if (cursor.accept("CONSTRAINT")) cursor.identifier()
     else if (cursor.accept("COMMENT")) comment = cursor.string()
-    else if (cursor.accept("DEFAULT")) {
+    else if (cursor.accept("COLLATE")) {
+      collated = Collation.parse(cursor.string())
+      if (type.kind !== "TEXT") {
+        throw SnowflakeError.invalidOption("Cannot specify a collation for a non-string column.")
+      }
+    } else if (cursor.accept("DEFAULT")) {
       const start = cursor.at
       while (
-        !cursor.done && !isWord(cursor.peek(), "NOT", "PRIMARY", "UNIQUE", "COMMENT", "CONSTRAINT") &&
+        !cursor.done && !isWord(cursor.peek(), "NOT", "PRIMARY", "UNIQUE", "COMMENT", "CONSTRAINT", "COLLATE") &&
         !(isWord(cursor.peek(), "NULL") && cursor.at > start)
       ) cursor.at++
       const tokens = cursor.tokens.slice(start, cursor.at)
@@ -60,11 +78,14 @@ export const columnDefinition = (
       }
     } else if (isWord(cursor.peek(), "AUTOINCREMENT", "IDENTITY")) {
       throw SnowflakeError.unsupported("AUTOINCREMENT and IDENTITY")
-    } else if (isWord(cursor.peek(), "COLLATE", "MASKING", "TAG", "WITH", "REFERENCES", "FOREIGN", "AS")) {
+    } else if (isWord(cursor.peek(), "MASKING", "TAG", "WITH", "REFERENCES", "FOREIGN", "AS")) {
       throw SnowflakeError.unsupported(`${cursor.identifier()} of a column`)
     } else throw cursor.unexpected()
   }
-  return { column: CatalogRecords.column(name, type, { nullable, default: standard, comment }), key }
+  return {
+    column: CatalogRecords.column(name, type, { nullable, default: standard, comment, collation: collated }),
+    key
+  }
 }
 
 /** A constant or the time, as the column's type. DuckDB takes no lambda in a default, so this does without the macros that hold one. */
@@ -98,9 +119,9 @@ const defaultSql = (context: StatementContext, tokens: ReadonlyArray<Token>): st
 }
 
 export const columnSql = (column: Column): string =>
-  `${Identifier.quote(column.duckdbName)} ${column.duckdbType}${column.nullable ? "" : " NOT NULL"}${
-    column.default === undefined ? "" : ` DEFAULT (${column.default.sql})`
-  }`
+  `${Identifier.quote(column.duckdbName)} ${column.duckdbType}${Collation.duckdb(column.collation)}${
+    column.nullable ? "" : " NOT NULL"
+  }${column.default === undefined ? "" : ` DEFAULT (${column.default.sql})`}`
 
 export const refuseDuplicateNames = (columns: ReadonlyArray<Column>): void => {
   const names = new Set<string>()
@@ -110,7 +131,7 @@ export const refuseDuplicateNames = (columns: ReadonlyArray<Column>): void => {
   }
 }
 
-const columnList = (context: StatementContext, tokens: ReadonlyArray<Token>) => {
+const columnList = (context: StatementContext, tokens: ReadonlyArray<Token>, collation: string | undefined) => {
   const columns: Array<Column> = []
   const keys: Array<string> = []
   for (const item of commas(tokens)) {
@@ -124,7 +145,7 @@ const columnList = (context: StatementContext, tokens: ReadonlyArray<Token>) => 
       cursor.rest()
       continue
     }
-    const { column, key } = columnDefinition(context, cursor)
+    const { column, key } = columnDefinition(context, cursor, collation)
     columns.push(column)
     if (key) keys.push(column.name)
   }
@@ -147,12 +168,15 @@ export const create = (context: StatementContext, cursor: Cursor, { replace, wor
       const [database, schema, name] = Statement.fullPath(context.session, cursor.path())
       Statement.requireSchema(context, database, schema)
       if (!temporary) Privileges.requireCreate(context, "TABLE", database, schema)
-      const given = isGroup(cursor.peek()) ? columnList(context, cursor.group().items) : undefined
+      const definitions = isGroup(cursor.peek()) ? cursor.group().items : undefined
       let like: Table | undefined
-      if (given === undefined && cursor.accept("LIKE")) like = Statement.requireTable(context, cursor.path())
+      if (definitions === undefined && cursor.accept("LIKE")) like = Statement.requireTable(context, cursor.path())
       if (isWord(cursor.peek(), "CLONE")) throw SnowflakeError.unsupported("CREATE TABLE … CLONE")
       const optionTokens = new Cursor(context.source, cursor.until("AS"))
       const settings = Definition.options(optionTokens, Definition.tableOptions)
+      const given = definitions === undefined
+        ? undefined
+        : columnList(context, definitions, defaultCollation(context, { database, schema, options: settings }))
       const query = cursor.accept("AS") ? Query.write(cursor.rest(), Statement.environment(context)) : undefined
       cursor.end()
       if (given === undefined && like === undefined && query === undefined) throw cursor.unexpected()
