@@ -10,6 +10,7 @@ import type * as Sequence from "@etl-stream/core/Sequence"
 import type { TableId } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import * as Collation from "./Collation.ts"
 import { failure } from "./ErrorPolicy.ts"
 import { literal, qualified } from "./Identifier.ts"
 import type { SqlClient } from "./SqlClient.ts"
@@ -54,7 +55,7 @@ export const create = (database: string, schema: string): string =>
   `CREATE TABLE IF NOT EXISTS ${
     qualified(database, schema, "CHANNELS")
   } ("PIPELINE" VARCHAR, "SOURCE_TABLE" VARCHAR, ` +
-  `"EPOCH" NUMBER(38,0), "CHANNELS" NUMBER(38,0), "HELD" ${sequenceType}, "OWNER" VARCHAR)`
+  `"EPOCH" NUMBER(38,0), "CHANNELS" NUMBER(38,0), "HELD" ${sequenceType}, "OWNER" VARCHAR) ${Collation.none}`
 
 const text = (value: string | undefined): string => value === undefined ? "NULL" : literal(value)
 

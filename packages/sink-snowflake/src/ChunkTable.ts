@@ -8,6 +8,7 @@ import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import type { TableId } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import * as Collation from "./Collation.ts"
 import { failure } from "./ErrorPolicy.ts"
 import { literal, qualified } from "./Identifier.ts"
 import type { Session, SqlClient } from "./SqlClient.ts"
@@ -85,7 +86,7 @@ export interface ChunkTable {
 /** The SQL that creates the table in `schema`. */
 export const create = (database: string, schema: string): string =>
   `CREATE TABLE IF NOT EXISTS ${qualified(database, schema, "CHUNKS")} ("PIPELINE" VARCHAR, "SOURCE_TABLE" VARCHAR, ` +
-  `"COPY" VARCHAR, "CHUNK" NUMBER(38,0), "POSITION" NUMBER(20,0), "ROWS" NUMBER(38,0), "FILLED" VARCHAR)`
+  `"COPY" VARCHAR, "CHUNK" NUMBER(38,0), "POSITION" NUMBER(20,0), "ROWS" NUMBER(38,0), "FILLED" VARCHAR) ${Collation.none}`
 
 /** Columns that tables of earlier versions lack, all of them text. */
 export const addedColumns = ["FILLED"] as const

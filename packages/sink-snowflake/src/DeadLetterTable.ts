@@ -10,6 +10,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
+import * as Collation from "./Collation.ts"
 import { failure } from "./ErrorPolicy.ts"
 import { literal, qualified } from "./Identifier.ts"
 import type { SqlClient } from "./SqlClient.ts"
@@ -67,7 +68,7 @@ export const make = (sql: SqlClient, database: string, schema: string, limit: nu
         what: "Creating the table of dead letters",
         sql: `CREATE TABLE IF NOT EXISTS ${table} ("ID" VARCHAR(32), "PIPELINE" VARCHAR, "SOURCE_TABLE" VARCHAR, ` +
           `"SEQUENCE" ${sequenceType}, "COLUMN_NAME" VARCHAR, "REASON" VARCHAR, "WRITTEN_AT" TIMESTAMP_TZ(6), ` +
-          `"LETTER" VARCHAR(${maxTextLength}))`
+          `"LETTER" VARCHAR(${maxTextLength})) ${Collation.none}`
       }),
       () => {
         created = true

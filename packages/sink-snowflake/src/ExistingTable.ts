@@ -20,7 +20,9 @@ const Described = Schema.Struct({
 })
 
 export interface ExistingColumn {
+  /** Without a collation. */
   readonly type: string
+  readonly collation: string | undefined
   readonly nullable: boolean
   /** It has a value when none is given. */
   readonly filled: boolean
@@ -29,6 +31,12 @@ export interface ExistingColumn {
 export interface ExistingTable {
   readonly columns: ReadonlyMap<string, ExistingColumn>
   readonly primaryKey: ReadonlyArray<string>
+}
+
+/** Parts `VARCHAR(10) COLLATE 'en-ci'`. */
+const typed = (printed: string): Pick<ExistingColumn, "type" | "collation"> => {
+  const [, type, collation] = /^(.*?) COLLATE '(.*)'$/.exec(printed) ?? []
+  return type === undefined ? { type: printed, collation: undefined } : { type, collation }
 }
 
 /** The table, or undefined when there is none that the role may see. */
@@ -42,7 +50,7 @@ export const describe = (
       Effect.flatMap(({ rows }) => Effect.forEach(rows, (row) => Schema.decodeUnknownEffect(Described)(row))),
       Effect.map((columns): ExistingTable => ({
         columns: new Map(columns.map((column) => [column.name, {
-          type: column.type,
+          ...typed(column.type),
           nullable: column["null?"] !== "N",
           filled: column.default !== null && column.default !== ""
         }])),

@@ -5,6 +5,7 @@
  */
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import * as Effect from "effect/Effect"
+import * as Collation from "./Collation.ts"
 import { describe } from "./ExistingTable.ts"
 import * as HistoryStatement from "./HistoryStatement.ts"
 import { quote } from "./Identifier.ts"
@@ -21,7 +22,7 @@ export const begin = (sql: SqlClient, layout: TableLayout): Effect.Effect<void, 
   const columns = Layout.targetColumns({ ...copy, target }).map(({ name, type }) => `${quote(name)} ${type}`)
   return Effect.asVoid(sql.execute({
     what: `Creating ${Layout.sqlName(target)}`,
-    sql: `CREATE OR REPLACE TABLE ${Layout.sqlName(target)} (${columns.join(", ")})`,
+    sql: `CREATE OR REPLACE TABLE ${Layout.sqlName(target)} (${columns.join(", ")}) ${Collation.none}`,
     table: layout.id
   }))
 }

@@ -16,6 +16,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { randomUUID } from "node:crypto"
 import * as ChunkTable from "./ChunkTable.ts"
+import * as Collation from "./Collation.ts"
 import { failure } from "./ErrorPolicy.ts"
 import { literal, qualified } from "./Identifier.ts"
 import * as QuarantineMark from "./QuarantineMark.ts"
@@ -175,7 +176,7 @@ export const create = (database: string, schema: string): string =>
   `"PIPELINE" VARCHAR, "SOURCE_TABLE" VARCHAR, "TARGET" VARCHAR, "JOURNAL" VARCHAR, "COPYING" VARCHAR, ` +
   `"COPIED" VARCHAR, "MERGED" ${sequenceType}, ${
     addedColumns.map((column) => `"${column}" VARCHAR`).join(", ")
-  }, "UPDATED_AT" TIMESTAMP_TZ(6))`
+  }, "UPDATED_AT" TIMESTAMP_TZ(6)) ${Collation.none}`
 
 const columns = [
   "SOURCE_TABLE",

@@ -8,6 +8,7 @@ import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import * as Effect from "effect/Effect"
 import * as ChannelTable from "./ChannelTable.ts"
 import * as ChunkTable from "./ChunkTable.ts"
+import * as Collation from "./Collation.ts"
 import * as ColumnChange from "./ColumnChange.ts"
 import { failure } from "./ErrorPolicy.ts"
 import type { ExistingTable } from "./ExistingTable.ts"
@@ -69,6 +70,9 @@ export const ensureHome = Effect.fn("TableDdl.ensureHome")(function*(sql: SqlCli
     const [name, added] of [["TABLES", StateTable.addedColumns], ["CHUNKS", ChunkTable.addedColumns]] as const
   ) {
     const existing = yield* describe(sql, { database, schema, name }, name)
+    if (existing !== undefined) {
+      yield* Collation.refuse({ database, schema, name }, existing, ["PIPELINE", "SOURCE_TABLE"], undefined)
+    }
     for (const column of added) {
       if (existing?.columns.has(column) !== false) continue
       yield* sql.execute({
@@ -95,7 +99,7 @@ const create = Effect.fnUntraced(function*(
   return yield* sql.execute({
     what: `Creating ${sqlName}`,
     // Without IF NOT EXISTS: "doesn't exist" may also mean that the role may not see it, and then it must not be taken for created.
-    sql: `CREATE TABLE ${sqlName} (${[...wanted.map(definition), ...key].join(", ")})`,
+    sql: `CREATE TABLE ${sqlName} (${[...wanted.map(definition), ...key].join(", ")}) ${Collation.none}`,
     table
   }).pipe(
     Effect.as(undefined),
@@ -117,7 +121,9 @@ const alter = Effect.fnUntraced(function*(
   alterations: ReadonlyArray<string>
 ) {
   const sqlName = Layout.sqlName(name)
-  for (const alteration of alterations) {
+  // The table may be of a version that didn't say so when it was created.
+  const first = alterations.some((alteration) => alteration.startsWith("ADD COLUMN")) ? [`SET ${Collation.none}`] : []
+  for (const alteration of [...first, ...alterations]) {
     yield* sql.execute({
       what: `Altering ${sqlName}`,
       sql: `ALTER TABLE ${sqlName} ${alteration}`,
@@ -187,6 +193,10 @@ export const examine = Effect.fn("TableDdl.examine")(function*(
     changes,
     policies
   )
+  const renamed = (column: string) => decision.renamed.get(column) ?? column
+  if (target !== undefined) {
+    yield* Collation.refuse(layout.target, target, Collation.comparedInTarget(decision.layout).map(renamed), table)
+  }
   const metadata = target === undefined ? [] : missing(target, Layout.metadata(layout))
   const alterations = [...decision.alterations, ...metadata]
   const other = target === undefined ? undefined : otherKey(layout, target, decision, alterations)
@@ -208,6 +218,10 @@ export const examine = Effect.fn("TableDdl.examine")(function*(
     Layout.Metadata.op,
     []
   )
+  if (journal !== undefined) {
+    const keys = decision.layout.keys.map(({ name }) => name)
+    yield* Collation.refuse(layout.journal, journal, [...keys, ...keys.map(renamed)], table)
+  }
   const followed = journal === undefined
     ? undefined
     : yield* SchemaEvolution.followJournal(known, decision, journal)

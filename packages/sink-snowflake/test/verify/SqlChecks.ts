@@ -4,6 +4,7 @@
 import * as Arrow from "apache-arrow"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Collation from "../../src/Collation.ts"
 import { literal, quote } from "../../src/Identifier.ts"
 import { of as parquetFile, ParquetFile } from "../../src/ParquetFile.ts"
 import type { Check, Context } from "./Check.ts"
@@ -307,6 +308,29 @@ const insertsUnlessThere: Check = {
   })
 }
 
+const collations: Check = {
+  ids: ["A80"],
+  title: "tables may be created, and altered, to have no collation where the schema has one by default",
+  run: (context) => {
+    const schema = `${quote(context.database)}.${quote(`${context.schema}_COLLATED`)}`
+    const typesOf = (name: string) =>
+      Effect.map(
+        execute(context, `DESCRIBE TABLE ${schema}.${name}`),
+        ({ rows }) => rows.map((row) => String(row["type"]))
+      )
+    return Effect.gen(function*() {
+      yield* execute(context, `CREATE SCHEMA ${schema} DEFAULT_DDL_COLLATION = 'en-ci'`)
+      yield* execute(context, `CREATE TABLE ${schema}.BY_DEFAULT ("K" VARCHAR(9))`)
+      yield* execute(context, `CREATE TABLE ${schema}.EXACT ("K" VARCHAR(9)) ${Collation.none}`)
+      yield* execute(context, `ALTER TABLE ${schema}.EXACT ADD COLUMN "L" VARCHAR(9)`)
+      yield* execute(context, `ALTER TABLE ${schema}.BY_DEFAULT SET ${Collation.none}`)
+      yield* execute(context, `ALTER TABLE ${schema}.BY_DEFAULT ADD COLUMN "L" VARCHAR(9)`)
+      yield* same(yield* typesOf("EXACT"), ["VARCHAR(9)", "VARCHAR(9)"], "types where there is no default")
+      yield* same(yield* typesOf("BY_DEFAULT"), ["VARCHAR(9) COLLATE 'en-ci'", "VARCHAR(9)"], "types before and after")
+    }).pipe(Effect.ensuring(Effect.ignore(execute(context, `DROP SCHEMA IF EXISTS ${schema}`))))
+  }
+}
+
 export const checks: ReadonlyArray<Check> = [
   uploads,
   copies,
@@ -321,5 +345,6 @@ export const checks: ReadonlyArray<Check> = [
   numbers,
   views,
   statementParameters,
-  insertsUnlessThere
+  insertsUnlessThere,
+  collations
 ]
