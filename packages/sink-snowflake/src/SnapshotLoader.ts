@@ -30,9 +30,10 @@ import { literal, quote } from "./Identifier.ts"
 import type { Session, SqlClient } from "./SqlClient.ts"
 import type { Stage } from "./Stage.ts"
 import type { StagingMemory } from "./StagingMemory.ts"
-import type { Finished, StateTable, Unfinished } from "./StateTable.ts"
+import type { Finished, StateTable } from "./StateTable.ts"
 import type { TableLayout } from "./TableLayout.ts"
 import { Metadata, sqlName } from "./TableLayout.ts"
+import type { Unfinished } from "./TableState.ts"
 
 type Failed = ConnectorError.ConnectorError
 

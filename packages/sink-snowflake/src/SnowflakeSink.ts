@@ -6,348 +6,64 @@
  * run starts from what Snowflake holds.
  */
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
-import type * as Element from "@etl-stream/core/Element"
 import type { PluginContext } from "@etl-stream/core/Plugin"
-import * as Sequence from "@etl-stream/core/Sequence"
-import type { Sink, TableElement, TablePosition, TableWriter } from "@etl-stream/core/Sink"
-import type { TableId, TableSchema } from "@etl-stream/core/TableSchema"
+import type { Sink } from "@etl-stream/core/Sink"
+import type { TableSchema } from "@etl-stream/core/TableSchema"
 import { tableId } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
-import * as Latch from "effect/Latch"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { randomUUID } from "node:crypto"
-import * as ChannelGroup from "./ChannelGroup.ts"
 import * as ChannelTable from "./ChannelTable.ts"
 import { CommitWatcher } from "./CommitWatcher.ts"
 import { Compression } from "./Compression.ts"
 import type { Config } from "./Config.ts"
 import * as Credentials from "./Credentials.ts"
-import * as CurrentView from "./CurrentView.ts"
 import { DeadLetterWriter, storeOf } from "./DeadLetterWriter.ts"
-import { failure } from "./ErrorPolicy.ts"
-import * as HistoryCopy from "./HistoryCopy.ts"
-import * as HistoryWindow from "./HistoryWindow.ts"
 import * as Identifier from "./Identifier.ts"
-import { type CopySpan, Merger } from "./Merger.ts"
 import { MergeSchedule } from "./MergeSchedule.ts"
 import { MergeTask } from "./MergeTask.ts"
-import * as MirrorWindow from "./MirrorWindow.ts"
 import * as QuarantinedTable from "./QuarantinedTable.ts"
+import * as ReplicatedTable from "./ReplicatedTable.ts"
 import * as SdkStreamingClient from "./SdkStreamingClient.ts"
-import * as SkippedRows from "./SkippedRows.ts"
-import { SnapshotLoader } from "./SnapshotLoader.ts"
 import * as Sql from "./SqlClient.ts"
 import * as Stage from "./Stage.ts"
 import { StagingMemory } from "./StagingMemory.ts"
 import * as StateTable from "./StateTable.ts"
 import * as StreamingClient from "./StreamingClient.ts"
 import * as TableDdl from "./TableDdl.ts"
-import type { TableLayout } from "./TableLayout.ts"
 import * as Layout from "./TableLayout.ts"
-import * as TableOptions from "./TableOptions.ts"
-import * as TableShape from "./TableShape.ts"
 
 type Failed = ConnectorError.ConnectorError
 
 /** Channels that encode and send at a time: each needs some 30 MB for it, and one alone can be as fast as its channel. */
 const concurrentWriters = 6
 
-/** What the tables of a pipeline share. */
-interface Shared extends ChannelGroup.Shared {
-  readonly config: Config
-  readonly pipeline: string
-  readonly state: StateTable.StateTable
-  readonly staging: StagingMemory
-  readonly states: Map<TableId, StateTable.TableState>
-  readonly schedule: MergeSchedule
-  /** Merges that may run at a time. */
-  readonly merges: Semaphore.Semaphore
-}
-
-/** The later of two sequence texts, whose order is bytewise. */
-const later = (
-  a: Sequence.SequenceText | undefined,
-  b: Sequence.SequenceText | undefined
-): Sequence.SequenceText | undefined => a === undefined ? b : b === undefined || a >= b ? a : b
-
-const keyChanged = ({ id, mode, target }: TableLayout): Failed =>
-  failure(
-    "Unsupported",
-    `The key of ${id} has changed`,
-    mode === "history"
-      ? `Rename ${Layout.sqlName(target)} in Snowflake to keep its history: a new one begins then, with the new key.`
-      : "The target gets the new key with a new copy of the table (etl-stream resync). Another replica identity, or value of the option `keyless`, counts as another key.",
-    { table: id }
-  )
-
-const changedInCopy = (table: TableId): Failed =>
-  failure(
-    "Fenced",
-    `The columns of ${table} changed while it was being copied`,
-    "The next run compares the table with its unfinished copy, and copies it again when it must.",
-    { table }
-  )
-
-/** Whether nothing but the table's version or origin differs. */
-const sameColumns = (a: TableSchema, b: TableSchema): boolean =>
-  JSON.stringify([a.columns, a.identity]) === JSON.stringify([b.columns, b.identity])
-
 /** Tables that the pipeline copied or began to copy and that aren't among `tables`: their copies no longer count. */
-const begin = Effect.fn("SnowflakeSink.begin")(function*(shared: Shared, tables: ReadonlyArray<TableSchema>) {
-  const present = new Set(tables.map((table) => tableId(table.table)))
-  const unknown = Object.keys(shared.config.tables).filter((id) => !present.has(id))
-  if (unknown.length > 0) {
-    yield* Effect.logWarning("The sink's options name tables that the pipeline doesn't have").pipe(
-      Effect.annotateLogs({
-        tables: unknown,
-        hint: "Check the names in `tables`, as the source and transforms have them."
-      })
+const begin = Effect.fn("SnowflakeSink.begin")(
+  function*(shared: ReplicatedTable.Shared, tables: ReadonlyArray<TableSchema>) {
+    const present = new Set(tables.map((table) => tableId(table.table)))
+    const unknown = Object.keys(shared.config.tables).filter((id) => !present.has(id))
+    if (unknown.length > 0) {
+      yield* Effect.logWarning("The sink's options name tables that the pipeline doesn't have").pipe(
+        Effect.annotateLogs({
+          tables: unknown,
+          hint: "Check the names in `tables`, as the source and transforms have them."
+        })
+      )
+    }
+    for (const id of shared.states.keys()) if (!present.has(id)) shared.state.release(id)
+    const left = [...shared.states].filter(([id, { copied, copying, quarantined }]) =>
+      (copied !== undefined || copying !== undefined || quarantined !== undefined) && !present.has(id)
+    ).map(([id]) => id)
+    if (left.length === 0) return
+    yield* shared.state.abandon(left)
+    for (const id of left) shared.states.delete(id)
+    yield* Effect.logInfo("Tables left the pipeline; should they come back, they are copied again").pipe(
+      Effect.annotateLogs({ tables: left })
     )
   }
-  const left = [...shared.states].filter(([id, { copied, copying, quarantined }]) =>
-    (copied !== undefined || copying !== undefined || quarantined !== undefined) && !present.has(id)
-  ).map(([id]) => id)
-  if (left.length === 0) return
-  yield* shared.state.abandon(left)
-  for (const id of left) shared.states.delete(id)
-  yield* Effect.logInfo("Tables left the pipeline; should they come back, they are copied again").pipe(
-    Effect.annotateLogs({ tables: left })
-  )
-})
-
-/** Forgets what is known of a table that goes to another target than before: that may be one where it was still earlier, with rows of then. */
-const follow = Effect.fnUntraced(function*(shared: Shared, layout: TableLayout) {
-  const before = shared.states.get(layout.id)?.target
-  const target = Layout.sqlName(layout.target)
-  if (before === undefined || before === "" || before === target) return
-  yield* shared.state.move(layout)
-  shared.states.delete(layout.id)
-  yield* Effect.logWarning(`the table is copied again: it goes to ${target} now, and went to ${before}`).pipe(
-    Effect.annotateLogs({ table: layout.id })
-  )
-})
-
-/** Undefined for a copy of a version that didn't keep where it ended: all of its rows are of one snapshot. */
-const copiedOf = (known: StateTable.TableState | undefined): CopySpan | undefined =>
-  known?.copied === undefined || known.copiedTo === undefined
-    ? undefined
-    : { position: known.copied, copiedTo: known.copiedTo }
-
-/** What is held of a table, for the engine. Of an unfinished copy's changes the journal holds what its channel has committed. */
-const positionOf = (
-  known: StateTable.TableState | undefined,
-  unfinished: StateTable.Resumable | undefined,
-  committed: Sequence.SequenceText | undefined
-): TablePosition => {
-  const origin = known?.origin === undefined ? {} : { origin: known.origin }
-  const upTo = (merged: Sequence.SequenceText | undefined): Sequence.Sequence | undefined => {
-    const last = later(committed, merged)
-    return last === undefined ? undefined : Sequence.parse(last)
-  }
-  if (known?.copied !== undefined) {
-    const settled = known.settled === undefined ? {} : { settled: known.settled }
-    return { copied: known.copied, committed: upTo(known.merged), ...settled, ...origin }
-  }
-  if (unfinished === undefined) return { copied: undefined, committed: undefined }
-  const { chunks, plan, position } = unfinished
-  return {
-    copied: undefined,
-    committed: upTo(StateTable.mergedByCopy(position)),
-    copying: {
-      position,
-      plan,
-      origin: known?.origin,
-      chunks: new Map([...chunks].map(([number, chunk]) => [number, chunk.position])),
-      rows: [...chunks.values()].reduce((sum, { rows }) => sum + rows, 0)
-    }
-  }
-}
-
-const openTable = Effect.fn("SnowflakeSink.open")(function*(
-  shared: Shared,
-  table: TableSchema,
-  durable: (sequence: Sequence.Sequence) => Effect.Effect<void>,
-  failed: (error: Failed) => Effect.Effect<void>
-): Effect.fn.Return<TableWriter, Failed, Scope.Scope> {
-  const { config, pipeline, sql, state } = shared
-  const wanted = yield* Layout.make(config, pipeline, table)
-  yield* state.register(wanted)
-  /** Whatever is left of it is void, its channel too: a copy begins. */
-  const lifted = shared.states.get(wanted.id)?.quarantined !== undefined
-  yield* follow(shared, wanted)
-  const stored = shared.states.get(wanted.id)
-  const left = stored?.copying
-  const task = new MergeTask(sql, state, config, pipeline, shared.sets)
-  // Before anything is altered, so that no run of a task that doesn't know about it follows.
-  const begun = yield* task.begin(wanted, stored?.task)
-  const shape = yield* TableShape.settle(
-    shared,
-    wanted,
-    stored?.columns,
-    stored?.copied !== undefined || left !== undefined
-  )
-  let { columns, layout } = shape
-  yield* CurrentView.ensure(sql, layout, config, pipeline)
-  const known = TableShape.voided(stored, shape)
-  /** The copy that can go on; not with another key than it began with. */
-  const resumable = shape.otherKey === undefined ? known?.copying?.resumable : undefined
-  const unfinished = resumable !== undefined && (yield* HistoryCopy.holds(sql, layout)) ? resumable : undefined
-  const handed = begun.handed && known?.copied !== undefined && task.fits(layout, stored?.task)
-  const takenBack = begun.handed && !handed ? yield* task.takeBack(layout) : begun.merged
-  const merged = known?.copied === undefined ? undefined : takenBack ?? known.merged
-  if (config.journal.errorLogging) yield* SkippedRows.keep(sql, layout)
-  if (lifted) yield* state.expectClaim(layout.id)
-  const news = Latch.makeUnsafe(false)
-  const channels = new ChannelGroup.ChannelGroup(layout, shared, {
-    channels: TableOptions.of(config, layout.id).channels,
-    fresh: shape.journalCreated,
-    void: lifted,
-    outOfRange: config.outOfRange,
-    durable: (sequence) => Effect.andThen(news.open, durable(sequence)),
-    failed
-  })
-  yield* Effect.addFinalizer(() => Effect.sync(() => channels.close()))
-  const held = yield* channels.open()
-  // An earlier run ended for this; what was skipped is committed past, so going on would lose it.
-  const skipped = known?.copied !== undefined || unfinished !== undefined ? yield* channels.skipped : undefined
-  if (skipped !== undefined) return yield* skipped
-  const position = positionOf(known, unfinished, held)
-  channels.start(position.committed === undefined ? undefined : Sequence.format(position.committed))
-
-  /** While the target has another key than the source, its journal can't be merged and nothing but a copy may follow. */
-  let { otherKey } = shape
-  if (otherKey !== undefined && known?.copied !== undefined) {
-    yield* Effect.logWarning("the table's key has changed: it has to be copied again").pipe(
-      Effect.annotateLogs({ table: layout.id })
-    )
-  }
-  const mergeable = layout.mode !== "changelog" && otherKey === undefined
-  const merger = new Merger(
-    Sql.serving(sql, "merge"),
-    state,
-    config,
-    layout,
-    layout.mode === "history" ? HistoryWindow.apply : MirrorWindow.apply,
-    mergeable ? merged : undefined,
-    copiedOf(known),
-    task,
-    handed,
-    shared.merges
-  )
-  const loader = new SnapshotLoader(
-    Sql.serving(sql, "copy"),
-    state,
-    shared.stage,
-    config,
-    shared.staging,
-    yield* Effect.scope,
-    Layout.forCopy(layout),
-    left,
-    shared.letters
-  )
-  yield* Effect.addFinalizer(() => loader.abandon)
-  yield* shared.schedule.add(
-    { id: layout.id, merger, committed: () => channels.committed, news, failed },
-    () => merger.reset(layout, undefined)
-  )
-
-  /** Everything of the old shape is committed first; then the tables are altered and the channels, whose pipe depends on them, are opened anew. */
-  const reshape = Effect.fnUntraced(function*(next: TableSchema) {
-    const wanted = yield* Layout.make(config, pipeline, next)
-    if (sameColumns(next, layout.table)) return yield* state.keepOrigin(wanted)
-    if (loader.copying) return yield* changedInCopy(layout.id)
-    yield* channels.settled
-    yield* merger.takeBack
-    // With the old columns and key: one that is dropped now may still have values to merge.
-    yield* merger.merge(channels.committed, true)
-    const shape = yield* merger.lock.withPermits(1)(TableShape.settle(shared, wanted, columns, true))
-    if (shape.otherKey !== undefined || shape.layout.keyless !== layout.keyless) return yield* keyChanged(layout)
-    if (shape.void !== undefined) return yield* TableShape.copiedAgain(layout.id, shape.void)
-    const changed = shape.layout
-    columns = shape.columns
-    yield* CurrentView.ensure(sql, changed, config, pipeline)
-    layout = changed
-    yield* channels.reshape(changed)
-    merger.reshape(changed)
-    yield* state.keepOrigin(changed)
-  })
-
-  /** Whatever came before is void, in the journal too; its channels begin anew at the copy's position, which may be lower than its offset. */
-  const beginCopy = Effect.fnUntraced(function*(element: Element.SnapshotBegin) {
-    yield* channels.settled
-    // A runner that took over must not lose what it has copied.
-    yield* channels.reopen
-    yield* merger.takeBack
-    // A history keeps what there was before.
-    if (layout.mode === "history") yield* merger.merge(channels.committed, true)
-    yield* HistoryCopy.begin(sql, layout)
-    yield* merger.lock.withPermits(1)(Effect.suspend(() => {
-      merger.reset(layout, undefined)
-      return loader.begin(Layout.forCopy(layout), element)
-    }))
-    if (otherKey !== undefined) yield* TableShape.rekey(shared, layout, columns, otherKey)
-    otherKey = undefined
-    yield* channels.restart(StateTable.mergedByCopy(element.position))
-    // Not before: a run that resumes the copy goes on after the channel's offset.
-    yield* loader.keepPlan
-  })
-
-  const endCopy = Effect.fnUntraced(function*(element: Element.SnapshotEnd) {
-    const finished = yield* loader.end(element, (session) => HistoryCopy.complete(session, layout))
-    yield* HistoryCopy.drop(sql, layout)
-    merger.reset(
-      layout,
-      layout.mode !== "changelog" ? StateTable.mergedByFinished(layout, finished) : undefined,
-      finished
-    )
-  })
-
-  /** What is merged stays as it is, and nothing more is. */
-  const leave = Effect.fnUntraced(function*() {
-    yield* channels.settled
-    yield* merger.takeBack
-    // A runner that took over decides for itself.
-    yield* channels.reopen
-    yield* merger.lock.withPermits(1)(Effect.suspend(() => {
-      merger.reset(layout, undefined)
-      return state.forget(layout)
-    }))
-    yield* loader.discard
-    yield* HistoryCopy.drop(sql, layout)
-    if (task.serves(layout)) yield* task.drop(layout)
-  })
-
-  const write = (element: TableElement): Effect.Effect<void, Failed> => {
-    if (
-      otherKey !== undefined && element._tag !== "TableLeft" &&
-      (element._tag !== "SnapshotBegin" || layout.mode === "history")
-    ) {
-      return Effect.fail(keyChanged(layout))
-    }
-    switch (element._tag) {
-      case "Rows":
-        merger.written(element.batch.rows, Sequence.format(element.batch.last))
-        return channels.write(element.batch)
-      case "Truncate":
-        merger.written(1, Sequence.format(element.sequence))
-        return channels.truncate(element.sequence, element.commitTime)
-      case "Schema":
-        return reshape(element.table)
-      case "SnapshotBegin":
-        return element.resumed ? loader.resume(Layout.forCopy(layout), element) : beginCopy(element)
-      case "SnapshotRows":
-        return loader.write(element)
-      case "SnapshotChunk":
-        return loader.endChunk(element)
-      case "SnapshotEnd":
-        return endCopy(element)
-      case "TableLeft":
-        return leave()
-    }
-  }
-  return { position, write }
-})
+)
 
 /** Opens the connection and prepares the schema; the tables come with `open`. */
 export const make = Effect.fn("SnowflakeSink.make")(function*(
@@ -370,7 +86,7 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
   )
   const channelTable = ChannelTable.make(Sql.serving(sql, "state"), pipeline, database, schema)
   const store = storeOf(config, context, sql)
-  const shared: Shared = {
+  const shared: ReplicatedTable.Shared = {
     config,
     pipeline,
     sql,
@@ -396,27 +112,30 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
     },
     open: Effect.fnUntraced(function*(table, durable, failed) {
       const quarantined = shared.states.get(tableId(table.table))?.quarantined
-      if (quarantined === undefined) return yield* openTable(shared, table, durable, failed)
+      if (quarantined === undefined) return yield* ReplicatedTable.open(shared, table, durable, failed)
       const scope = yield* Effect.scope
       return QuarantinedTable.make(
         table,
         quarantined,
-        (now) => Scope.provide(openTable(shared, now, durable, failed), scope)
+        (now) => Scope.provide(ReplicatedTable.open(shared, now, durable, failed), scope)
       )
     }),
     quarantine: Effect.fnUntraced(function*(table, why) {
       const id = tableId(table.table)
       yield* state.quarantine(id, why)
-      const known = shared.states.get(id)
-      const byTask = config.merge.by === "task" || known?.task !== undefined
-      shared.states.set(id, StateTable.quarantined(known, why, byTask))
-      // It isn't in charge any more; suspended it doesn't wake a warehouse either.
-      if (byTask) {
-        yield* Layout.make(config, pipeline, table).pipe(
-          Effect.flatMap((layout) => new MergeTask(sql, state, config, pipeline, shared.sets).takeBack(layout)),
-          Effect.ignore
-        )
-      }
+      const known = yield* state.read(id)
+      if (known?.quarantined === undefined) return yield* StateTable.changedElsewhere({ id })
+      shared.states.set(id, known)
+      if (config.merge.by !== "task" && known.task === undefined) return
+      // It isn't in charge any more; suspended it doesn't wake a warehouse either. Not the one of another table, which has the same target.
+      yield* Layout.of(config, pipeline, table).pipe(
+        Effect.flatMap((layout) =>
+          state.owns(layout)
+            ? Effect.asVoid(new MergeTask(sql, state, config, pipeline, shared.sets).takeBack(layout))
+            : Effect.void
+        ),
+        Effect.ignore
+      )
     }),
     run: Effect.raceFirst(shared.watcher.run, shared.schedule.run),
     settle: shared.schedule.settle

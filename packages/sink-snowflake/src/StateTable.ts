@@ -9,11 +9,9 @@
  * changes no row and ends with `Fenced`. It is changed last in a transaction, because a change locks the table for others.
  */
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
-import type { Quarantine } from "@etl-stream/core/Quarantine"
 import * as Sequence from "@etl-stream/core/Sequence"
 import type { TableId } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
-import * as Schema from "effect/Schema"
 import { randomUUID } from "node:crypto"
 import * as ChunkTable from "./ChunkTable.ts"
 import * as Collation from "./Collation.ts"
@@ -23,22 +21,10 @@ import * as QuarantineMark from "./QuarantineMark.ts"
 import type { Session, SqlClient } from "./SqlClient.ts"
 import type { TableLayout } from "./TableLayout.ts"
 import { sequenceType, sqlName } from "./TableLayout.ts"
+import * as TableState from "./TableState.ts"
+import * as TargetClaim from "./TargetClaim.ts"
 
 type Failed = ConnectorError.ConnectorError
-
-/** A copy that can go on. */
-export interface Resumable {
-  readonly copy: string
-  readonly position: bigint
-  readonly plan: string
-  readonly chunks: ChunkTable.Chunks
-}
-
-/** A copy that isn't finished: the run that it is under way in, or was. */
-export interface Unfinished {
-  readonly run: string
-  readonly resumable: Resumable | undefined
-}
 
 /** What is kept of a finished copy. */
 export interface Finished {
@@ -46,46 +32,6 @@ export interface Finished {
   readonly copiedTo: bigint
   readonly settled: bigint
 }
-
-export interface TableState {
-  /** The target that all of this is about, as SQL; empty for a table that never had one. */
-  readonly target: string
-  /** Position of the finished copy. */
-  readonly copied: bigint | undefined
-  /** Position of the latest snapshot that it was read in; undefined when a version without resumable copies made it. */
-  readonly copiedTo: bigint | undefined
-  readonly settled: bigint | undefined
-  readonly copying: Unfinished | undefined
-  /** Sequence up to which the journal is merged; in mode changelog where the copy ends. */
-  readonly merged: Sequence.SequenceText | undefined
-  /** The source's text about the history that the copy belongs to. */
-  readonly origin: string | undefined
-  /** What the target was given as columns, see `KnownColumns`. */
-  readonly columns: string | undefined
-  /** The token of the task that merges the table; empty when there is one that is not in charge. */
-  readonly task: string | undefined
-  /** Why the table is in quarantine; undefined when it isn't. */
-  readonly quarantined: Quarantine | undefined
-}
-
-const Position = Schema.NullOr(Schema.String.check(Schema.isPattern(/^\d{1,20}$/)))
-const Row = Schema.Struct({
-  SOURCE_TABLE: Schema.String,
-  TARGET: Schema.String,
-  COPYING: Schema.NullOr(Schema.String),
-  COPY: Schema.NullOr(Schema.String),
-  COPY_POSITION: Position,
-  COPY_PLAN: Schema.NullOr(Schema.String),
-  COPIED: Position,
-  COPIED_TO: Position,
-  SETTLED: Position,
-  MERGED: Schema.NullOr(Schema.String),
-  ORIGIN: Schema.NullOr(Schema.String),
-  COLUMNS: Schema.NullOr(Schema.String),
-  TASK: Schema.NullOr(Schema.String),
-  ...QuarantineMark.fields
-})
-const OwnerRow = Schema.Struct({ PIPELINE: Schema.String, SOURCE_TABLE: Schema.String })
 
 const now = "CURRENT_TIMESTAMP()"
 
@@ -106,13 +52,15 @@ export interface StateRow {
   readonly condition: string
 }
 
-export interface StateTable extends QuarantineMark.QuarantineMarks {
+export interface StateTable
+  extends QuarantineMark.QuarantineMarks, Pick<TargetClaim.TargetClaims, "owns" | "register" | "release">
+{
   readonly rowOf: (layout: TableLayout) => StateRow
   readonly chunks: ChunkTable.ChunkTable
   /** The states of the pipeline's tables, by source table. */
-  readonly load: Effect.Effect<ReadonlyMap<TableId, TableState>, Failed>
-  /** Makes sure that the table has a row, and that no other table or pipeline has the same target. */
-  readonly register: (layout: TableLayout) => Effect.Effect<void, Failed>
+  readonly load: Effect.Effect<ReadonlyMap<TableId, TableState.TableState>, Failed>
+  /** The state of one table as it is now; undefined when it has none. */
+  readonly read: (table: TableId) => Effect.Effect<TableState.TableState | undefined, Failed>
   /** The table goes to another target than before: nothing is known of what that holds. */
   readonly move: (layout: TableLayout) => Effect.Effect<void, Failed>
   /** Forgets the copies of tables that left the pipeline: their changes aren't read any more. */
@@ -178,74 +126,10 @@ export const create = (database: string, schema: string): string =>
     addedColumns.map((column) => `"${column}" VARCHAR`).join(", ")
   }, "UPDATED_AT" TIMESTAMP_TZ(6)) ${Collation.none}`
 
-const columns = [
-  "SOURCE_TABLE",
-  "TARGET",
-  "COPYING",
-  "COPY",
-  "COPY_POSITION",
-  "COPY_PLAN",
-  "COPIED",
-  "COPIED_TO",
-  "SETTLED",
-  "MERGED",
-  "ORIGIN",
-  "COLUMNS",
-  "TASK",
-  ...QuarantineMark.columns
-]
-
 const noCopying = `"COPYING" = NULL, "COPY" = NULL, "COPY_POSITION" = NULL, "COPY_PLAN" = NULL`
 const noCopied = `"COPIED" = NULL, "COPIED_TO" = NULL, "SETTLED" = NULL, "MERGED" = NULL`
-
-const positionOf = (text: string | null): bigint | undefined => text === null ? undefined : BigInt(text)
-
-const none: ChunkTable.Chunks = new Map()
-
-const unfinished = (
-  row: typeof Row.Type,
-  chunks: ReadonlyMap<string, ChunkTable.Chunks>
-): Unfinished | undefined => {
-  const { COPY: copy, COPYING: run, COPY_PLAN: plan } = row
-  if (run === null) return undefined
-  const position = positionOf(row.COPY_POSITION)
-  return {
-    run,
-    resumable: copy === null || plan === null || position === undefined
-      ? undefined
-      : { copy, position, plan, chunks: chunks.get(copy) ?? none }
-  }
-}
-
-const decode = <A>(
-  schema: Schema.ConstraintDecoder<A>,
-  rows: ReadonlyArray<unknown>
-): Effect.Effect<ReadonlyArray<A>, Failed> =>
-  Effect.forEach(
-    rows,
-    (row) =>
-      Schema.decodeUnknownEffect(schema)(row).pipe(Effect.mapError(() =>
-        failure(
-          "Protocol",
-          "The state table TABLES in Snowflake has another form than expected",
-          "Check whether something else created or changed it."
-        )
-      ))
-  )
-
-/** What is known of a table once it is in quarantine. `task`: there may be one that merged it. */
-export const quarantined = (known: TableState | undefined, why: Quarantine, task: boolean): TableState => ({
-  target: known?.target ?? "",
-  copied: undefined,
-  copiedTo: undefined,
-  settled: undefined,
-  copying: undefined,
-  merged: undefined,
-  origin: known?.origin,
-  columns: known?.columns,
-  task: task ? "" : undefined,
-  quarantined: why
-})
+/** Nothing is known of the target. */
+const noKnowledge = `"COLUMNS" = NULL, "TASK" = NULL`
 
 export const changedElsewhere = ({ id }: Pick<TableLayout, "id">): Failed =>
   failure(
@@ -271,6 +155,25 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
     clearChunks: chunks.clear,
     changedElsewhere: (id) => changedElsewhere({ id })
   })
+  const claims = TargetClaim.make({
+    sql,
+    pipeline,
+    table,
+    runner,
+    rowOf,
+    forgets: noKnowledge
+  })
+  const states = Effect.fnUntraced(function*(only?: TableId) {
+    const { rows } = yield* sql.execute({
+      what: "Reading the state table",
+      sql: `SELECT ${TableState.columns.map((column) => `"${column}"`).join(", ")} FROM ${table} WHERE ${
+        only === undefined ? `"PIPELINE" = ${literal(pipeline)}` : rowOf({ id: only })
+      }`
+    })
+    const found = yield* TableState.decode(TableState.Row, rows)
+    const parts = found.some(({ COPY_PLAN }) => COPY_PLAN !== null) ? yield* chunks.load(only) : new Map()
+    return new Map(found.map((row) => [row.SOURCE_TABLE, TableState.parse(row, parts)]))
+  })
   const change = Effect.fnUntraced(function*(
     session: Session,
     layout: TableLayout,
@@ -292,64 +195,14 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
     chunks,
     rowOf: (layout) => ({ table, condition: rowOf(layout) }),
     ...marks,
-    load: Effect.gen(function*() {
-      const { rows } = yield* sql.execute({
-        what: "Reading the state table",
-        sql: `SELECT ${columns.map((column) => `"${column}"`).join(", ")} FROM ${table} WHERE "PIPELINE" = ${
-          literal(pipeline)
-        }`
-      })
-      const states = yield* decode(Row, rows)
-      const loaded = states.some(({ COPY_PLAN }) => COPY_PLAN !== null) ? yield* chunks.load() : new Map()
-      return new Map(states.map((row) => [row.SOURCE_TABLE, {
-        target: row.TARGET,
-        copied: positionOf(row.COPIED),
-        copiedTo: positionOf(row.COPIED_TO),
-        settled: positionOf(row.SETTLED),
-        copying: unfinished(row, loaded),
-        merged: row.MERGED ?? undefined,
-        origin: row.ORIGIN ?? undefined,
-        columns: row.COLUMNS ?? undefined,
-        task: row.TASK ?? undefined,
-        quarantined: QuarantineMark.parse(row)
-      }]))
-    }),
-    register: Effect.fnUntraced(function*(layout) {
-      const target = sqlName(layout.target)
-      yield* sql.execute({
-        what: `Registering ${layout.id}`,
-        sql: `MERGE INTO ${table} AS t USING (SELECT ${literal(pipeline)} AS "P", ${literal(layout.id)} AS "S") AS s ` +
-          `ON t."PIPELINE" = s."P" AND t."SOURCE_TABLE" = s."S" ` +
-          `WHEN MATCHED AND t."TARGET" = '' THEN UPDATE SET "TARGET" = ${literal(target)}, "JOURNAL" = ${
-            literal(sqlName(layout.journal))
-          } ` +
-          `WHEN NOT MATCHED THEN INSERT ("PIPELINE", "SOURCE_TABLE", "TARGET", "JOURNAL", "RUNNER", "UPDATED_AT") ` +
-          `VALUES (s."P", s."S", ${literal(target)}, ${literal(sqlName(layout.journal))}, ${literal(runner)}, ${now})`,
-        table: layout.id
-      })
-      const { rows } = yield* sql.execute({
-        what: `Looking for other owners of ${target}`,
-        sql: `SELECT "PIPELINE", "SOURCE_TABLE" FROM ${table} WHERE ("TARGET" = ${literal(target)} OR "JOURNAL" = ${
-          literal(sqlName(layout.journal))
-        }) AND NOT (${rowOf(layout)})`,
-        table: layout.id
-      })
-      const [other] = yield* decode(OwnerRow, rows)
-      if (other === undefined) return
-      // Rows that nothing was written for would refuse the corrected configuration, too.
-      yield* sql.execute({
-        what: `Forgetting ${layout.id}`,
-        sql: `DELETE FROM ${table} WHERE "PIPELINE" = ${literal(pipeline)} AND "TARGET" = ${literal(target)} ` +
-          `AND "COPYING" IS NULL AND "COPIED" IS NULL`,
-        table: layout.id
-      })
-      return yield* failure(
-        "Unsupported",
-        `${layout.id} and ${other.SOURCE_TABLE} of the pipeline ${other.PIPELINE} would both be written to ${target}`,
-        "Give one of them another schema or name; if the other pipeline is no more, delete its rows from the state table TABLES.",
-        { table: layout.id }
-      )
-    }),
+    register: claims.register,
+    owns: claims.owns,
+    release: claims.release,
+    load: Effect.tap(states(), (found) =>
+      Effect.sync(() => {
+        for (const [id, { journal, target }] of found) claims.known(id, target, journal)
+      })),
+    read: (id) => Effect.map(states(id), (found) => found.get(id)),
     move: (layout) =>
       sql.use((session) =>
         Effect.andThen(
@@ -357,7 +210,7 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
             session,
             layout,
             `"TARGET" = ${literal(sqlName(layout.target))}, "JOURNAL" = ${literal(sqlName(layout.journal))}, ` +
-              `${noCopying}, ${noCopied}, "COLUMNS" = NULL, "TASK" = NULL`,
+              `${noCopying}, ${noCopied}, ${noKnowledge}`,
             ""
           ),
           chunks.clear(session, layout)

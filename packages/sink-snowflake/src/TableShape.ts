@@ -11,10 +11,11 @@ import type { Config } from "./Config.ts"
 import { failure } from "./ErrorPolicy.ts"
 import * as KnownColumns from "./KnownColumns.ts"
 import type { SqlClient } from "./SqlClient.ts"
-import type { StateTable, TableState } from "./StateTable.ts"
+import type { StateTable } from "./StateTable.ts"
 import * as TableDdl from "./TableDdl.ts"
 import type { TableLayout } from "./TableLayout.ts"
 import * as TableOptions from "./TableOptions.ts"
+import type { TableState } from "./TableState.ts"
 
 type Failed = ConnectorError.ConnectorError
 

@@ -162,17 +162,21 @@ const pipeline = (local: Local.Local, name: string, tables: ReadonlyArray<TableS
       ended: Fiber.join(fiber)
     }
   })
-  /** Has a table copied again, and waits for it. */
-  const resync = Effect.fnUntraced(function*(of: TableSchema, elements: ReadonlyArray<Element>) {
+  /** Has a table copied again, and waits for what becomes of that. */
+  const resync = Effect.fnUntraced(function*(
+    of: TableSchema,
+    elements: ReadonlyArray<Element>,
+    outcome: ResyncRequest.State = "done"
+  ) {
     const id = tableId(of.table)
     again.set(id, elements)
     yield* ResyncRequest.ask(state, name, [id])
     yield* until(
       Effect.map(
         ResyncRequest.all(state, name),
-        (all) => all.some((request) => request.table === id && request.state === "done")
+        (all) => all.some((request) => request.table === id && request.state === outcome)
       ).pipe(Effect.orDie),
-      `${id} is copied again`
+      `the new copy of ${id} is ${outcome}`
     )
   })
   return { start, resync, state }
@@ -358,6 +362,46 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("A table in
       assert.deepStrictEqual(yield* rowsOf(local, "copied"), expected([1, 2, 3, 4]))
       assert.deepStrictEqual(yield* rowsOf(local, "shaped"), expected([1, 2, 3]))
       assert.deepStrictEqual(yield* rowsOf(local, "beside_both"), expected([1, 2, 3]))
+    }))
+
+  it.effect("would be written to another one's target: it alone is set aside, and it is copied once the other one has left", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const [owner, clashing, good] = [table("twins"), table("TWINS"), table("beside_twins")]
+      const all = pipeline(local, "twins", [owner, clashing, good])
+      // A task of the target would be the other one's.
+      yield* local.clearStatements
+      const run = yield* all.start({ merge: { by: "task", every: "10 seconds", taskWarehouse: "wh" } })
+      yield* run.phase(clashing, "quarantined")
+      assert.match(
+        run.view(clashing)?.quarantine?.message ?? "",
+        /^public\.TWINS and public\.twins of the pipeline twins would both be written to "RAW"\."SHOP"\."TWINS"$/
+      )
+      yield* run.emit(...copy(owner, 10n, [1]), ...copy(good, 10n, [1]), inserts(owner, 12n, [2]), mark(13))
+      yield* run.acknowledged(13n)
+      // Whose target it is isn't touched by a request, either.
+      yield* all.resync(clashing, copy(clashing, 15n, [9]), "refused")
+      yield* run.emit(inserts(owner, 20n, [3]), inserts(clashing, 20n, [9]), mark(21))
+      yield* run.acknowledged(21n)
+      assert.isTrue(Exit.isSuccess(yield* run.stop))
+      assert.deepStrictEqual((yield* local.statements).filter(({ sql }) => /TASK.*SUSPEND/.test(sql)), [])
+      assert.deepStrictEqual(yield* rowsOf(local, "twins"), expected([1, 2, 3]))
+      assert.deepStrictEqual(yield* marked(local, "twins"), ["public.TWINS - - - Unsupported"])
+      // The same again.
+      const second = yield* all.start()
+      yield* second.phase(good, "streaming")
+      yield* second.phase(owner, "streaming")
+      assert.strictEqual(second.view(clashing)?.phase, "quarantined")
+      assert.isTrue(Exit.isSuccess(yield* second.stop))
+      const alone = pipeline(local, "twins", [clashing, good])
+      const third = yield* alone.start()
+      yield* third.phase(good, "streaming")
+      yield* alone.resync(clashing, copy(clashing, 30n, [7, 8]))
+      yield* third.emit(inserts(clashing, 40n, [9]), mark(41))
+      yield* third.acknowledged(41n)
+      assert.isTrue(Exit.isSuccess(yield* third.stop))
+      assert.deepStrictEqual(yield* marked(local, "twins"), [])
+      assert.deepStrictEqual(yield* rowsOf(local, "twins"), expected([7, 8, 9]))
     }))
 
   it.effect("isn't in quarantine before that is written: the run ends without having passed it, and the next one finds it", () =>
