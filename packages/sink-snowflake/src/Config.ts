@@ -84,7 +84,8 @@ const Merge = Schema.Struct({
 
 const Journal = Schema.Struct({
   retention: Schema.DurationFromString.pipe(Schema.withDecodingDefaultKey(Effect.succeed("1 day"))).annotate({
-    description: "How long merged changes stay in the journal tables (`Infinity`: for ever)"
+    description:
+      "How long merged changes stay in the journal tables at least; they go after a later merge (`Infinity`: never)"
   }),
   errorLogging: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(false))).annotate({
     description:

@@ -11,6 +11,7 @@ import { Metadata, sqlName } from "./TableLayout.ts"
 const op = quote(Metadata.op)
 const sequence = quote(Metadata.sequence)
 const unsentColumn = quote(Metadata.unsent)
+const commitTime = quote(Metadata.commitTime)
 /** Operations that begin a row's life, and those that end it. */
 export const births = "('insert', 'read', 'key_new')"
 export const deaths = "('delete', 'key_old')"
@@ -65,8 +66,22 @@ export const renameUnsent = (layout: TableLayout, name: string, from: string): s
     `WHERE CONTAINS(${unsentColumn}, ${literal(`[${before}`)}) OR CONTAINS(${unsentColumn}, ${literal(`,${before}`)})`
 }
 
-/** Removes journal rows that are merged (at or before `merged`) and were committed before `before` (ISO 8601). */
-export const prune = (layout: TableLayout, merged: string, before: string): string =>
-  `DELETE FROM ${sqlName(layout.journal)} WHERE ${sequence} <= ${literal(merged)} AND ${quote(Metadata.commitTime)} < ${
-    literal(before)
-  }::TIMESTAMP_TZ`
+/** Journal rows that may go: merged, and committed before `before`, an SQL expression. */
+const past = (merged: string, before: string): string => `${sequence} <= ${bound(merged)} AND ${commitTime} < ${before}`
+
+/**
+ * What the next piece of rows that may go holds, the oldest of them: how many there are ("rows"), how many of these were committed before `overdue` ("overdue"), and
+ * the last one's sequence ("last"). A piece is no more than `most` rows.
+ */
+export const prunable = (layout: TableLayout, merged: string, before: string, overdue: string, most: number): string =>
+  `SELECT COUNT(*) AS "rows", COUNT(IFF(p.${commitTime} < ${overdue}, 1, NULL)) AS "overdue", MAX(p.${sequence}) AS "last" ` +
+  prunablePiece(layout, merged, before, most)
+
+/** The piece, as what a SELECT reads from (`p`). */
+export const prunablePiece = (layout: TableLayout, merged: string, before: string, most: number): string =>
+  `FROM (SELECT ${sequence}, ${commitTime} FROM ${sqlName(layout.journal)} WHERE ${past(merged, before)} ` +
+  `ORDER BY ${sequence} LIMIT ${most}) AS p`
+
+/** Removes the rows up to `last` that may go. */
+export const prune = (layout: TableLayout, last: string, before: string): string =>
+  `DELETE FROM ${sqlName(layout.journal)} WHERE ${past(last, before)}`

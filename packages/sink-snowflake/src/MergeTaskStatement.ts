@@ -11,6 +11,7 @@ import type { Config } from "./Config.ts"
 import * as HistoryStatement from "./HistoryStatement.ts"
 import * as Identifier from "./Identifier.ts"
 import { literal, quote } from "./Identifier.ts"
+import { pieceRows, slackMillis } from "./JournalPruner.ts"
 import * as JournalStatement from "./JournalStatement.ts"
 import type { Contents, Window } from "./JournalWindow.ts"
 import * as KeyChange from "./KeyChange.ts"
@@ -79,15 +80,26 @@ const noContents: Contents = {
   keys: []
 }
 
-/** Pruning rewrites what it touches: it waits until rows are this much older than they must be. */
-const prunedEvery = 3600
+/** As `JournalPruner` does: rows that may go wait until some are overdue, and go in pieces. */
+const prune = (layout: TableLayout, retention: number): ReadonlyArray<string> => {
+  const ago = (seconds: number): string => `DATEADD(second, -${seconds}, CURRENT_TIMESTAMP())`
+  const overdue = ago(retention + Math.min(retention, slackMillis / 1000))
+  return [
+    `changed_rows := ${pieceRows};`,
+    `WHILE (changed_rows >= ${pieceRows}) DO`,
+    `SELECT COUNT(*), COUNT(IFF(p.${commitTime} < ${overdue}, 1, NULL)), MAX(p.${sequence}) INTO :changed_rows, :unsent_rows, :up_to ` +
+    `${JournalStatement.prunablePiece(layout, ":last_seq", ago(retention), pieceRows)};`,
+    `IF (unsent_rows > 0) THEN ${
+      JournalStatement.prune(layout, ":up_to", ago(retention))
+    }; ELSE changed_rows := 0; END IF;`,
+    "END WHILE;"
+  ]
+}
 
 const block = (layout: TableLayout, state: StateRow, token: string, retention: number): string => {
   const journal = sqlName(layout.journal)
   const links = sqlName(KeyChange.links(layout))
   const truncates = `MIN(IFF(${op} = 'truncate', ${sequence}, NULL))`
-  const older = (seconds: number): string =>
-    `${sequence} <= :last_seq AND ${commitTime} < DATEADD(second, -${seconds}, CURRENT_TIMESTAMP())`
   const inCharge = `${state.condition} AND "TASK" = ${literal(token)} AND "COPIED" IS NOT NULL`
   return [
     "DECLARE",
@@ -119,12 +131,7 @@ const block = (layout: TableLayout, state: StateRow, token: string, retention: n
     "END WHILE;",
     `UPDATE ${state.table} SET "MERGED" = :last_seq, "UPDATED_AT" = CURRENT_TIMESTAMP() WHERE ${inCharge} AND "MERGED" = :begun;`,
     "IF (SQLROWCOUNT = 1) THEN COMMIT;",
-    ...(retention === Number.POSITIVE_INFINITY ? [] : [
-      `SELECT COUNT(*) INTO :changed_rows FROM ${journal} WHERE ${
-        older(retention + Math.min(retention, prunedEvery))
-      };`,
-      `IF (changed_rows > 0) THEN DELETE FROM ${journal} WHERE ${older(retention)}; END IF;`
-    ]),
+    ...(retention === Number.POSITIVE_INFINITY ? [] : prune(layout, retention)),
     "ELSE ROLLBACK; END IF;",
     "END IF;",
     "EXCEPTION WHEN OTHER THEN ROLLBACK; RAISE;",

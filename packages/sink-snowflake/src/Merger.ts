@@ -17,6 +17,7 @@ import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
 import type { Config } from "./Config.ts"
 import { failure } from "./ErrorPolicy.ts"
+import { JournalPruner } from "./JournalPruner.ts"
 import * as JournalStatement from "./JournalStatement.ts"
 import type { Contents, Window, WindowApplier } from "./JournalWindow.ts"
 import * as KeyRange from "./KeyRange.ts"
@@ -54,6 +55,7 @@ export class Merger {
   /** Held for each merge; the table's lock is always taken before. */
   private readonly merges: Semaphore.Semaphore
   private readonly everyMillis: number
+  private readonly pruner: JournalPruner
   private layout: TableLayout
   /** Excludes merges from copies and schema changes of the same table. */
   readonly lock = Semaphore.makeUnsafe(1)
@@ -74,8 +76,6 @@ export class Merger {
   private kept = false
   private nextLookMillis = 0
   private looked = 0
-  private nextPruneMillis = 0
-  private pruned: SequenceText | undefined
 
   constructor(
     sql: SqlClient,
@@ -91,6 +91,7 @@ export class Merger {
   ) {
     this.merges = merges
     this.everyMillis = Duration.toMillis(TableOptions.of(config, layout.id).merge.every)
+    this.pruner = new JournalPruner(sql, Duration.toMillis(config.journal.retention), this.everyMillis)
     this.task = task
     this.handed = handed
     this.sql = sql
@@ -232,7 +233,7 @@ export class Merger {
         })
       )
       yield* Effect.logDebug("merged").pipe(Effect.annotateLogs({ table, rows: contents.rows, position: window.upTo }))
-      yield* this.prune(window.upTo)
+      yield* this.pruner.after(layout, window.upTo, contents.rows)
     }).pipe(Effect.withSpan("Merger.merge", { attributes: { table: this.layout.id } }))
   }
 
@@ -291,29 +292,6 @@ export class Merger {
         altered: found.altered ?? undefined,
         keys: this.config.merge.keyRanges ? KeyRange.read(this.layout, rows[0] ?? {}) : []
       }
-    })
-  }
-
-  /** Removes merged journal rows past their retention; seldom, because it uses the warehouse as well. */
-  private prune(merged: SequenceText): Effect.Effect<void, Failed> {
-    return Effect.gen({ self: this }, function*() {
-      const now = yield* Clock.currentTimeMillis
-      if (now < this.nextPruneMillis || merged === this.pruned) return
-      const retention = Duration.toMillis(this.config.journal.retention)
-      if (retention === Number.POSITIVE_INFINITY) return
-      const first = this.nextPruneMillis === 0
-      this.nextPruneMillis = now + Math.max(this.everyMillis, Math.min(retention, 3_600_000))
-      // Right after a start nothing is known to be old enough, unless nothing is to be kept at all.
-      if (first && retention > 0) return
-      this.pruned = merged
-      const before = new Date(now - retention).toISOString()
-      const table = this.layout.id
-      yield* this.sql.execute({
-        what: `Pruning the journal of ${table}`,
-        purpose: "prune",
-        sql: JournalStatement.prune(this.layout, merged, before),
-        table
-      })
     })
   }
 

@@ -91,6 +91,8 @@ export const start = Effect.fnUntraced(function*(more: Partial<Options> = {}) {
       database: "RAW",
       schema: "SHOP",
       merge: { every: "100 millis" },
+      // Changes of tests were committed long ago.
+      journal: { retention: "Infinity" },
       ...extra
     })
   const sql = yield* SqlClient.make(config(), yield* Credentials.make(config().auth, directory), "test")

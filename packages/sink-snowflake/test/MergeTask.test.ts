@@ -176,6 +176,20 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("A task tha
       yield* task.takeBack(layout)
     }), 60_000)
 
+  it.effect("prunes what is merged and past its retention", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const { journal, layout, merged, task } = yield* handed(local, "task_pruned", "mirror", {
+        journal: { retention: "1 day" }
+      })
+      const steps = Model.keyedHistory(72, 10)
+      yield* journal(steps)
+      yield* merged(steps.at(-1))
+      yield* until(local.query(`SELECT * FROM ${Layout.sqlName(layout.journal)}`), (rows) => rows.length === 0)
+      assert.deepStrictEqual(yield* local.query(`SELECT * FROM ${Layout.sqlName(layout.journal)}`), [])
+      yield* task.takeBack(layout)
+    }), 60_000)
+
   it.effect("leaves a history with every version", () =>
     Effect.gen(function*() {
       const local = yield* Server

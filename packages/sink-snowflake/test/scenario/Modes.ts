@@ -88,7 +88,7 @@ const journalHolds = (ended: Ended) =>
     )
   })
 
-const retained = { journal: { retention: "30 days" } }
+const retained = { journal: { retention: "Infinity" } }
 
 const mirror: Mode = {
   name: "mirror",
