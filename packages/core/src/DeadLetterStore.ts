@@ -32,7 +32,8 @@ export interface DeadLetterStore {
 }
 
 /**
- * What became of a letter. `Written`: its value is in its row now; `Superseded`: a later change of the row has sent the column, so the value is of the past.
+ * What became of a letter. `Written`: its value is in its row now; `Superseded`: a later change of the row has sent the column, or the table was copied again,
+ * so the value is of the past.
  * These two are done. `Waiting`: the row isn't in its table yet. `Refused`: the value doesn't fit still. `Unclear`: it can't be told
  * whether the value is missing where it belongs.
  */

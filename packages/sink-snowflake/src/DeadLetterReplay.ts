@@ -4,6 +4,10 @@
  * A row of the target that still has the letter's sequence has seen no change since, so the value is what it lacks. Any other row has: then the value
  * is written nowhere. It is of the past when a later change has sent the column, which has left a value there, and the row has kept its key meanwhile, as
  * the journal tells; otherwise nobody knows. The condition is part of the UPDATE, so a merge can't come between the two.
+ *
+ * A complete copy reads every row anew, and makes letters of its own: those from before it are of the past. Only a changelog still has the rows of
+ * changes that came before, each with its own values. A history may have kept a version over the new copy because the values of both are missing, though they
+ * differ at the source: nothing is written to such versions.
  */
 import type * as ChangeBatch from "@etl-stream/core/ChangeBatch"
 import { metadataColumns, Operation } from "@etl-stream/core/ChangeBatch"
@@ -13,6 +17,7 @@ import type { Column, DeadLetter } from "@etl-stream/core/DeadLetter"
 import { decodeType } from "@etl-stream/core/DeadLetter"
 import type { DeadLetters, Replayed } from "@etl-stream/core/DeadLetterStore"
 import type { PluginContext } from "@etl-stream/core/Plugin"
+import * as Sequence from "@etl-stream/core/Sequence"
 import type { ColumnSchema, TableSchema } from "@etl-stream/core/TableSchema"
 import { parseTableId } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
@@ -125,7 +130,18 @@ export const replay = (
       }
     }
     const log = layout.mode === "changelog"
-    if (!log && (known.merged ?? "") < letter.sequence) {
+    const copied = letter.operation === "read"
+    if (letter.sequence < Sequence.format(Sequence.make(known.copied, 0n))) {
+      if (layout.mode === "history") {
+        return unclear(
+          `the table was copied again since: a version without the value may stand for a later one that was missed`,
+          "The new copy has letters of its own. Drop this one, or look up the value with `etl-stream dlq show`."
+        )
+      }
+      if (!log || copied) return { _tag: "Superseded" }
+    }
+    // What is copied is there when the copy is complete.
+    if (!log && !copied && (known.merged ?? "") < letter.sequence) {
       return {
         _tag: "Waiting",
         why: `the change isn't merged into ${sqlName(layout.target)} yet`,
