@@ -12,6 +12,10 @@ export const quote = (name: string): string => `"${name.replaceAll("\"", "\"\"")
 /** Several parts as one qualified name: `"DB"."SCHEMA"."TABLE"`. */
 export const qualified = (...parts: ReadonlyArray<string>): string => parts.map(quote).join(".")
 
+/** The parts of a name that `qualified` wrote. */
+export const parts = (name: string): ReadonlyArray<string> =>
+  [...name.matchAll(/"((?:[^"]|"")*)"/g)].map(([, part = ""]) => part.replaceAll("\"\"", "\""))
+
 /** `value` as an SQL string literal. Snowflake reads backslashes in literals as escapes. */
 export const literal = (value: string): string => `'${value.replaceAll("\\", "\\\\").replaceAll("'", "''")}'`
 

@@ -2,15 +2,17 @@
  * Hands the merging of a table over to a Snowflake task, and takes it back.
  *
  * The task is in charge while the state table's `TASK` holds its token. Taking it back there is what counts: a run of the task that is under way can't commit any more, and one that
- * did has moved `MERGED`. Suspending the task beside it saves its runs.
+ * did has moved `MERGED`. Suspending the task beside it saves its runs. A run that was taken over can neither hand over nor take back any more.
  */
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
+import { isRetryable } from "@etl-stream/core/ConnectorError"
 import type { SequenceText } from "@etl-stream/core/Sequence"
 import type { TableId } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
 import type { ChannelSet } from "./ChannelTable.ts"
 import { single } from "./ChannelTable.ts"
 import type { Config } from "./Config.ts"
+import * as Identifier from "./Identifier.ts"
 import { literal, qualified } from "./Identifier.ts"
 import * as MergeTaskStatement from "./MergeTaskStatement.ts"
 import type { SqlClient } from "./SqlClient.ts"
@@ -22,7 +24,7 @@ import * as TableOptions from "./TableOptions.ts"
 type Failed = ConnectorError.ConnectorError
 
 /** How the task is. */
-type Condition = "started" | "suspended" | "missing"
+type Condition = "started" | "suspended" | "missing" | "another than it should be"
 
 /** Who merges a table at a run's beginning, and how far it is when the runner does and the state table said otherwise before. */
 export interface Begun {
@@ -62,12 +64,16 @@ export class MergeTask {
     return MergeTaskStatement.make(layout, this.config, this.pipeline, this.state.rowOf(layout))
   }
 
-  private execute(layout: TableLayout, what: string, sql: string): Effect.Effect<void, Failed> {
+  private execute(layout: Pick<TableLayout, "id">, what: string, sql: string): Effect.Effect<void, Failed> {
     return Effect.asVoid(this.sql.execute({ what: `${what} of ${layout.id}`, sql, table: layout.id }))
   }
 
   /** Keeps which task is in charge; returns how many rows of the state table that changed. */
-  private keep(layout: TableLayout, token: string | undefined, only?: string): Effect.Effect<number, Failed> {
+  private keep(
+    layout: Pick<TableLayout, "id">,
+    token: string | undefined,
+    only?: string
+  ): Effect.Effect<number, Failed> {
     const { condition, table } = this.state.rowOf(layout)
     return Effect.map(
       this.sql.execute({
@@ -83,7 +89,7 @@ export class MergeTask {
     )
   }
 
-  /** How the task is, told without a warehouse. */
+  /** How the task is, told without a warehouse. A run that was taken over may have put its own in the place of the one that is in charge. */
   condition(layout: TableLayout): Effect.Effect<Condition, Failed> {
     const { database, name, schema } = MergeTaskStatement.task(layout)
     return Effect.map(
@@ -94,7 +100,9 @@ export class MergeTask {
       }),
       ({ rows }) => {
         const found = rows.find((row) => row["name"] === name)
-        return found === undefined ? "missing" : found["state"] === "started" ? "started" : "suspended"
+        if (found === undefined) return "missing"
+        if (found["comment"] !== MergeTaskStatement.comment(this.make(layout).token)) return "another than it should be"
+        return found["state"] === "started" ? "started" : "suspended"
       }
     )
   }
@@ -134,10 +142,17 @@ export class MergeTask {
   /** Puts the task in charge. Everything that its stream lacks is merged, up to `merged`. */
   handOver(layout: TableLayout, merged: SequenceText): Effect.Effect<void, Failed> {
     return Effect.gen({ self: this }, function*() {
+      // A run that was taken over must leave the other one's task alone.
+      yield* this.state.expectClaim(layout.id)
       const { create, token } = this.make(layout)
       yield* this.execute(layout, "Creating the task", create)
       yield* this.execute(layout, "Starting the task", `ALTER TASK ${sqlName(MergeTaskStatement.task(layout))} RESUME`)
-      const changed = yield* this.keep(layout, token, `"MERGED" = ${literal(merged)} AND "COPIED" IS NOT NULL`)
+      const { owned } = this.state.rowOf(layout)
+      const changed = yield* this.keep(
+        layout,
+        token,
+        `"MERGED" = ${literal(merged)} AND "COPIED" IS NOT NULL AND ${owned}`
+      )
       if (changed !== 1) return yield* changedElsewhere(layout)
       yield* Effect.logDebug("merges are a task's from here on").pipe(Effect.annotateLogs({ table: layout.id }))
     })
@@ -146,13 +161,13 @@ export class MergeTask {
   /** The task does nothing any more; returns how far the table is merged. */
   takeBack(layout: TableLayout): Effect.Effect<SequenceText | undefined, Failed> {
     return Effect.gen({ self: this }, function*() {
+      const { condition, owned, table } = this.state.rowOf(layout)
+      if ((yield* this.keep(layout, "", owned)) !== 1) return yield* changedElsewhere(layout)
       yield* this.execute(
         layout,
         "Suspending the task",
         `ALTER TASK IF EXISTS ${sqlName(MergeTaskStatement.task(layout))} SUSPEND`
       )
-      if ((yield* this.keep(layout, "")) !== 1) return yield* changedElsewhere(layout)
-      const { condition, table } = this.state.rowOf(layout)
       const { rows } = yield* this.sql.execute({
         what: `Looking how far ${layout.id} is merged`,
         sql: `SELECT "MERGED" FROM ${table} WHERE ${condition}`,
@@ -164,8 +179,27 @@ export class MergeTask {
     })
   }
 
+  /**
+   * Removes the task on `journal`, of a table whose layout isn't known any more: it left the pipeline, or went to another target, while no run was there to take it back. Left alone, it would run
+   * for nothing again and again as long as its stream has data. One that can't be removed is told of.
+   */
+  dropFormer(table: TableId, journal: string): Effect.Effect<void, Failed> {
+    return Effect.suspend(() => {
+      const [database, schema, name] = Identifier.parts(journal)
+      return database === undefined || schema === undefined || name === undefined
+        ? Effect.asVoid(this.keep({ id: table }, undefined))
+        : this.drop({ id: table, journal: { database, schema, name } })
+    }).pipe(Effect.catch((error) =>
+      isRetryable(error) || error.reason === "Fenced"
+        ? Effect.fail(error)
+        : Effect.logWarning(`the task that merged the table can't be dropped: ${error.message}`).pipe(
+          Effect.annotateLogs({ table, hint: error.hint })
+        )
+    ))
+  }
+
   /** Removes what there is of a task that isn't wanted any more. */
-  drop(layout: TableLayout): Effect.Effect<void, Failed> {
+  drop(layout: Pick<TableLayout, "id" | "journal">): Effect.Effect<void, Failed> {
     return Effect.gen({ self: this }, function*() {
       yield* this.execute(
         layout,

@@ -30,8 +30,10 @@ const unsent = quote(Metadata.unsent)
 /** Tables whose merge is one statement that can't fail for what the rows hold. */
 export const serves = (layout: TableLayout): boolean => layout.mode !== "changelog" && layout.keys.length > 0
 
-export const task = ({ journal }: TableLayout): ObjectName => ({ ...journal, name: `${journal.name}_MERGE` })
-export const stream = ({ journal }: TableLayout): ObjectName => ({ ...journal, name: `${journal.name}_STREAM` })
+type Journal = Pick<TableLayout, "journal">
+
+export const task = ({ journal }: Journal): ObjectName => ({ ...journal, name: `${journal.name}_MERGE` })
+export const stream = ({ journal }: Journal): ObjectName => ({ ...journal, name: `${journal.name}_STREAM` })
 
 /** A stream on the journal as it is now. */
 export const createStream = (layout: TableLayout): string =>
@@ -147,6 +149,9 @@ export interface Task {
   readonly create: string
 }
 
+/** A task's comment, which says which one it is. */
+export const comment = (token: string): string => `Merges the journal; made and kept by etl-stream (${token})`
+
 export const make = (layout: TableLayout, config: Config, pipeline: string, state: StateRow): Task => {
   const { taskWarehouse } = config.merge
   const { every } = TableOptions.of(config, layout.id).merge
@@ -158,10 +163,9 @@ export const make = (layout: TableLayout, config: Config, pipeline: string, stat
     "ALLOW_OVERLAPPING_EXECUTION = FALSE",
     `QUERY_TAG = ${literal(QueryTag.make(pipeline, layout.id, "merge"))}`,
     "TIMEZONE = 'UTC'",
-    "QUOTED_IDENTIFIERS_IGNORE_CASE = FALSE",
-    "COMMENT = 'Merges the journal; made and kept by etl-stream'",
-    `WHEN SYSTEM$STREAM_HAS_DATA(${literal(sqlName(stream(layout)))})`
+    "QUOTED_IDENTIFIERS_IGNORE_CASE = FALSE"
   ].join(" ")
+  const when = `WHEN SYSTEM$STREAM_HAS_DATA(${literal(sqlName(stream(layout)))})`
   const retention = seconds(config.journal.retention)
   const token = createHash("sha256").update(options).update(block(layout, state, "", retention)).digest("hex").slice(
     0,
@@ -169,7 +173,7 @@ export const make = (layout: TableLayout, config: Config, pipeline: string, stat
   )
   return {
     token,
-    create: `CREATE OR REPLACE TASK ${sqlName(task(layout))} ${options} ` +
+    create: `CREATE OR REPLACE TASK ${sqlName(task(layout))} ${options} COMMENT = ${literal(comment(token))} ${when} ` +
       `AS EXECUTE IMMEDIATE ${literal(block(layout, state, token, retention))}`
   }
 }

@@ -73,10 +73,12 @@ const sameColumns = (a: TableSchema, b: TableSchema): boolean =>
   JSON.stringify([a.columns, a.identity]) === JSON.stringify([b.columns, b.identity])
 
 /** Forgets what is known of a table that goes to another target than before: that may be one where it was still earlier, with rows of then. */
-const follow = Effect.fnUntraced(function*(shared: Shared, layout: TableLayout) {
-  const before = shared.states.get(layout.id)?.target
+const follow = Effect.fnUntraced(function*(shared: Shared, layout: TableLayout, task: MergeTask) {
+  const known = shared.states.get(layout.id)
+  const before = known?.target
   const target = Layout.sqlName(layout.target)
   if (before === undefined || before === "" || before === target) return
+  if (known?.task !== undefined) yield* task.dropFormer(layout.id, known.journal)
   yield* shared.state.move(layout)
   shared.states.delete(layout.id)
   yield* Effect.logWarning(`the table is copied again: it goes to ${target} now, and went to ${before}`).pipe(
@@ -96,10 +98,10 @@ export const open = Effect.fn("SnowflakeSink.open")(function*(
   yield* state.register(wanted)
   /** Whatever is left of it is void, its channel too: a copy begins. */
   const lifted = shared.states.get(wanted.id)?.quarantined !== undefined
-  yield* follow(shared, wanted)
+  const task = new MergeTask(sql, state, config, pipeline, shared.sets)
+  yield* follow(shared, wanted, task)
   const stored = shared.states.get(wanted.id)
   const left = stored?.copying
-  const task = new MergeTask(sql, state, config, pipeline, shared.sets)
   // Before anything is altered, so that no run of a task that doesn't know about it follows.
   const begun = yield* task.begin(wanted, stored?.task)
   const shape = yield* TableShape.settle(

@@ -53,6 +53,10 @@ const begin = Effect.fn("SnowflakeSink.begin")(
       )
     }
     for (const id of shared.states.keys()) if (!present.has(id)) shared.state.release(id)
+    const task = new MergeTask(shared.sql, shared.state, shared.config, shared.pipeline, shared.sets)
+    for (const [id, { journal, task: token }] of shared.states) {
+      if (token !== undefined && !present.has(id)) yield* task.dropFormer(id, journal)
+    }
     const left = [...shared.states].filter(([id, { copied, copying, quarantined }]) =>
       (copied !== undefined || copying !== undefined || quarantined !== undefined) && !present.has(id)
     ).map(([id]) => id)

@@ -50,12 +50,14 @@ export const mergedByFinished = ({ keys }: TableLayout, { copiedTo, position }: 
 export interface StateRow {
   readonly table: string
   readonly condition: string
+  /** Holds as long as no other run has taken the pipeline over. */
+  readonly owned: string
 }
 
 export interface StateTable
   extends QuarantineMark.QuarantineMarks, Pick<TargetClaim.TargetClaims, "owns" | "register" | "release">
 {
-  readonly rowOf: (layout: TableLayout) => StateRow
+  readonly rowOf: (layout: Pick<TableLayout, "id">) => StateRow
   readonly chunks: ChunkTable.ChunkTable
   /** The states of the pipeline's tables, by source table. */
   readonly load: Effect.Effect<ReadonlyMap<TableId, TableState.TableState>, Failed>
@@ -142,6 +144,7 @@ export const changedElsewhere = ({ id }: Pick<TableLayout, "id">): Failed =>
 export const make = (sql: SqlClient, pipeline: string, database: string, schema: string): StateTable => {
   const table = qualified(database, schema, "TABLES")
   const runner = randomUUID()
+  const owned = `"RUNNER" = ${literal(runner)}`
   const rowOf = ({ id }: Pick<TableLayout, "id">): string =>
     `"PIPELINE" = ${literal(pipeline)} AND "SOURCE_TABLE" = ${literal(id)}`
   const chunks = ChunkTable.make(sql, pipeline, database, schema)
@@ -193,7 +196,7 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
   })
   return {
     chunks,
-    rowOf: (layout) => ({ table, condition: rowOf(layout) }),
+    rowOf: (layout) => ({ table, condition: rowOf(layout), owned }),
     ...marks,
     register: claims.register,
     owns: claims.owns,
@@ -286,6 +289,12 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
         )
       ),
     advance: (session, layout, from, to) =>
-      change(session, layout, `"MERGED" = ${literal(to)}`, `"MERGED" = ${literal(from)} AND "COPIED" IS NOT NULL`)
+      // A run that was taken over may know older columns.
+      change(
+        session,
+        layout,
+        `"MERGED" = ${literal(to)}`,
+        `"MERGED" = ${literal(from)} AND "COPIED" IS NOT NULL AND ${owned}`
+      )
   }
 }

@@ -83,6 +83,7 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("A table th
       const steps = history(811, 20)
       const layout = yield* replay(local, Model.keyless, steps, 811, "hard", append)
       const state = StateTable.make(local.sql, "model811", "RAW", "ETL_STREAM")
+      yield* state.claim
       const stale = new Merger(local.sql, state, local.config(append), layout, MirrorWindow.apply, begin)
       const error = yield* Effect.flip(stale.merge(Sequence.format(steps.at(-1)?.sequence ?? Sequence.zero), true))
       assert.strictEqual(error.reason, "Fenced")

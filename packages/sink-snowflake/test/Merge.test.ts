@@ -106,9 +106,11 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("Merge", (i
       const local = yield* Server
       const layout = yield* replay(local, Model.keyed, Model.keyedHistory(401, 5), 401)
       const rows = yield* targetRows(local, layout)
+      const state = StateTable.make(local.sql, "model401", "RAW", "ETL_STREAM")
+      yield* state.claim
       const stale = new Merger(
         local.sql,
-        StateTable.make(local.sql, "model401", "RAW", "ETL_STREAM"),
+        state,
         local.config(),
         layout,
         MirrorWindow.apply,
@@ -138,6 +140,7 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("Merge", (i
       }
       const layout = yield* replay(local, table, [insert(1)], 701)
       const state = StateTable.make(local.sql, "model701", "RAW", "ETL_STREAM")
+      yield* state.claim
       const [merged, late, lost] = [1, 2, 3].map((ordinal) => Sequence.format(Sequence.make(80n, BigInt(ordinal))))
       let looks = 0
       /** The row becomes visible when it has been looked for twice. */

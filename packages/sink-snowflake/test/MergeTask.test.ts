@@ -270,6 +270,105 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("A task tha
       yield* task.takeBack(layout)
     }), 60_000)
 
+  it.effect(
+    "is left alone by a run that was taken over, and made again where that one came in between",
+    () =>
+      Effect.gen(function*() {
+        const local = yield* Server
+        const name = "task_fenced"
+        const older = yield* handed(local, name, "mirror")
+        const { journal, layout } = older
+        const steps = Model.keyedHistory(81, 20)
+        const end = (at: number) => Sequence.format(steps[at]?.sequence ?? Sequence.zero)
+        yield* journal(steps.slice(0, 10))
+        yield* older.merged(steps[9])
+
+        const config = local.config({ merge: { ...byTask.merge, every: "20 seconds" } })
+        const state = StateTable.make(local.sql, name, "RAW", "ETL_STREAM")
+        yield* state.claim
+        const task = new MergeTask(local.sql, state, config, name, new Map())
+        const merged = (yield* task.takeBack(layout)) ?? ""
+        assert.strictEqual(merged, end(9))
+        yield* task.prepare(layout)
+        yield* task.handOver(layout, merged)
+        const before = yield* stateOf(local, name)
+        for (const attempt of [older.task.handOver(layout, merged), older.task.takeBack(layout)]) {
+          assert.strictEqual((yield* Effect.flip(attempt)).reason, "Fenced")
+        }
+        yield* journal(steps.slice(10, 15))
+        yield* until(stateOf(local, name), ({ merged }) => merged === end(14))
+        assert.strictEqual(yield* task.condition(layout), "started")
+        assert.strictEqual((yield* stateOf(local, name)).task, before.task)
+
+        // The older run had looked who is in charge just before, and replaces the task now: neither does that one anything.
+        const own = MergeTaskStatement.make(layout, local.config(byTask), name, older.state.rowOf(layout))
+        yield* local.query(own.create)
+        yield* local.query(`ALTER TASK ${Layout.sqlName(MergeTaskStatement.task(layout))} RESUME`)
+        yield* journal(steps.slice(15))
+        yield* local.query(yield* bodyOf(local, layout))
+        const stale = new Merger(local.sql, older.state, config, layout, MirrorWindow.apply, end(14))
+        const error = yield* Effect.flip(stale.merge(end(19), true))
+        assert.strictEqual(error.reason, "Fenced")
+        assert.deepStrictEqual(yield* targetRows(local, layout), steps[14]?.rows)
+        assert.deepStrictEqual(yield* stateOf(local, name), { merged: end(14), task: before.task })
+
+        // The run that is in charge sees it, merges, and puts its own task back.
+        assert.strictEqual(yield* task.condition(layout), "another than it should be")
+        const merger = new Merger(local.sql, state, config, layout, MirrorWindow.apply, end(14), undefined, task, true)
+        merger.written(5, end(19))
+        for (let tick = 0; tick < 2; tick++) yield* merger.merge(end(19), false)
+        assert.deepStrictEqual(yield* targetRows(local, layout), steps[19]?.rows)
+        assert.deepStrictEqual(yield* stateOf(local, name), { merged: end(19), task: before.task })
+        assert.strictEqual(yield* task.condition(layout), "started")
+        yield* task.takeBack(layout)
+      }),
+    60_000
+  )
+
+  it.effect(
+    "goes with a table that left the pipeline, or went to another target, while no run was there",
+    () =>
+      Effect.gen(function*() {
+        const local = yield* Server
+        const tables = ["stays", "leaves", "moves"].map((name) =>
+          Batches.table(name, { id: { _tag: "Int64" } }, { _tag: "Key", columns: [0] })
+        )
+        const [stays, leaves, moves] = tables
+        if (stays === undefined || leaves === undefined || moves === undefined) return assert.fail()
+        const shown = (what: "TASKS" | "STREAMS") =>
+          Effect.map(
+            local.query(`SHOW ${what} IN SCHEMA RAW.ETL_STREAM`),
+            (rows) =>
+              rows.map((row) => String(row["name"])).filter((name) => /(STAYS|LEAVES|MOVES)__/.test(name)).toSorted()
+          )
+        const tokens = Effect.map(
+          local.query(`SELECT "TASK" FROM RAW.ETL_STREAM.TABLES WHERE "PIPELINE" = 'left' ORDER BY "SOURCE_TABLE"`),
+          (rows) => rows.map((row) => row["TASK"])
+        )
+        yield* Effect.scoped(Effect.gen(function*() {
+          const running = yield* Local.run(local, byTask, "left")
+          for (const table of tables) yield* Local.copy(yield* running.open(table), table, 10n, [])
+          yield* until(tokens, (found) => found.every((token) => typeof token === "string" && token !== ""))
+        }))
+        assert.strictEqual((yield* shown("TASKS")).length, 3)
+        yield* Effect.scoped(Effect.gen(function*() {
+          const running = yield* Local.run(local, { ...byTask, schema: "ELSEWHERE" }, "left")
+          yield* running.sink.begin([stays, moves], Local.conditions())
+          assert.deepStrictEqual(yield* shown("TASKS"), ["SHOP__MOVES__JOURNAL_MERGE", "SHOP__STAYS__JOURNAL_MERGE"])
+          assert.deepStrictEqual(yield* shown("STREAMS"), [
+            "SHOP__MOVES__JOURNAL_STREAM",
+            "SHOP__STAYS__JOURNAL_STREAM"
+          ])
+          yield* running.open(moves)
+          assert.deepStrictEqual(yield* shown("TASKS"), ["SHOP__STAYS__JOURNAL_MERGE"])
+          const [left, , kept] = yield* tokens
+          assert.isNull(left)
+          assert.isString(kept)
+        }))
+      }),
+    60_000
+  )
+
   it.effect("leaves the merging to the runner while a table's changes still come by several channels", () =>
     Effect.gen(function*() {
       const local = yield* Server
