@@ -15,6 +15,7 @@ import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
 import type * as Semaphore from "effect/Semaphore"
 import * as ChannelGroup from "./ChannelGroup.ts"
+import { single } from "./ChannelTable.ts"
 import type { Config } from "./Config.ts"
 import * as CurrentView from "./CurrentView.ts"
 import { failure } from "./ErrorPolicy.ts"
@@ -86,6 +87,22 @@ const follow = Effect.fnUntraced(function*(shared: Shared, layout: TableLayout, 
   )
 })
 
+/** Waits until what an earlier run has sent is committed; from then on that one can send no more. */
+const quiet = (shared: Shared, layout: TableLayout, failed: (error: Failed) => Effect.Effect<void>) =>
+  Effect.suspend(() => {
+    const { outOfRange } = shared.config
+    const channels = new ChannelGroup.ChannelGroup(layout, shared, {
+      // As many as there are.
+      channels: (shared.sets.get(layout.id) ?? single).channels,
+      fresh: false,
+      void: false,
+      outOfRange,
+      durable: () => Effect.void,
+      failed
+    })
+    return Effect.ensuring(Effect.asVoid(channels.open()), Effect.sync(() => channels.close()))
+  })
+
 /** Opens it, creating what is missing, and fences an older writer. */
 export const open = Effect.fn("SnowflakeSink.open")(function*(
   shared: Shared,
@@ -108,7 +125,8 @@ export const open = Effect.fn("SnowflakeSink.open")(function*(
     shared,
     wanted,
     stored?.columns,
-    stored?.copied !== undefined || left !== undefined
+    stored?.copied !== undefined || left !== undefined,
+    lifted ? Effect.void : quiet(shared, wanted, failed)
   )
   let { columns, layout } = shape
   yield* CurrentView.ensure(sql, layout, config, pipeline)

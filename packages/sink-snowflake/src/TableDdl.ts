@@ -233,6 +233,15 @@ export const examine = Effect.fn("TableDdl.examine")(function*(
   }
 })
 
+/** Whether columns that channels write to are altered in other ways than being added. */
+export const altersJournal = (
+  { decision: { alterations, layout }, journalAlterations, unsentNames }: Examined
+): boolean =>
+  unsentNames.size > 0 ||
+  [...journalAlterations, ...(layout.mode === "changelog" ? alterations : [])].some((alteration) =>
+    !alteration.startsWith("ADD COLUMN")
+  )
+
 const nothingRenamed: ReadonlyMap<string, string> = new Map()
 
 /** What is known of columns tells it until everything is done: a run that dies after a RENAME leaves the rest to the next one. */

@@ -36,12 +36,16 @@ export interface TableShape {
   readonly otherKey: TableDdl.OtherKey | undefined
 }
 
-/** Alters the tables so that they fit `wanted`. `columns`: what is known of them; `held`: whether the state table knows a copy, finished or not. */
+/**
+ * Alters the tables so that they fit `wanted`. `columns`: what is known of them; `held`: whether the state table knows a copy, finished or not; `quiet`: done before
+ * the columns that channels write to are altered, so that nothing is on its way to them under the names of before.
+ */
 export const settle = Effect.fn("TableShape.settle")(function*(
   { config, sql, state }: Context,
   wanted: TableLayout,
   columns: string | undefined,
-  held: boolean
+  held: boolean,
+  quiet: Effect.Effect<void, Failed> = Effect.void
 ): Effect.fn.Return<TableShape, Failed> {
   const policies = TableOptions.of(config, wanted.id).schemaEvolution
   const examined = yield* TableDdl.examine(sql, wanted, KnownColumns.parse(columns), policies)
@@ -55,6 +59,8 @@ export const settle = Effect.fn("TableShape.settle")(function*(
     yield* state.forget(layout)
     yield* Effect.logWarning(`the table is copied again: ${why}`).pipe(Effect.annotateLogs({ table: layout.id }))
   }
+  // Of a copy that is void nothing on its way counts.
+  if (why === undefined && held && TableDdl.altersJournal(examined)) yield* quiet
   yield* TableDdl.evolve(sql, examined)
   const now = KnownColumns.format(decision.known)
   // With another key most of it is still to be done.

@@ -10,7 +10,9 @@ import * as Sequence from "@etl-stream/core/Sequence"
 import type { TableSchema } from "@etl-stream/core/TableSchema"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
 import * as Batches from "./Batches.ts"
 import * as Local from "./Local.ts"
 
@@ -390,6 +392,53 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("SchemaEvol
           { ID: "3", A: null, OLD: "3.00" },
           { ID: "4", A: true, OLD: null }
         ])
+      }))
+  }
+
+  for (const mode of ["mirror", "changelog"] as const) {
+    it.effect(`renameColumn, before the sink starts again: changes that were accepted and not committed yet keep their values (${mode})`, () =>
+      Effect.gen(function*() {
+        const local = yield* Server
+        const name = `rename_in_flight_${mode}`
+        const first = before(name)
+        const next = shape(name, { "1 id": int, "2 a": decimal(10), "3 Note": text }, 2)
+        const of = { merge: { every: "1 hour" }, ...(mode === "changelog" ? { mode } : {}) }
+        yield* Effect.scoped(Effect.gen(function*() {
+          const running = yield* Local.run(local, of, name)
+          const opened = yield* running.open(first)
+          yield* populate(opened, first)
+          yield* local.fault("streaming", { kind: "holdCommits" })
+          yield* opened.rows(Batches.batch(first, [
+            change(Operation.Update, 25, 1, 3n, "3.50", Batches.unsent),
+            change(Operation.Insert, 25, 2, 4n, "4.00", "four")
+          ]))
+        }))
+        yield* local.clearStatements
+        // Used up by the first request that opens a channel.
+        yield* local.fault("streaming", { kind: "delay", endpoint: "open", millis: 1 })
+        yield* Effect.scoped(Effect.gen(function*() {
+          const running = yield* Local.run(local, of, name)
+          const opening = yield* Effect.forkChild(running.open(next))
+          yield* Effect.all([local.statements, local.faults]).pipe(
+            Effect.repeat({
+              schedule: Schedule.spaced("10 millis"),
+              until: ([statements, faults]) =>
+                statements.some(({ sql }) => sql.includes("RENAME COLUMN")) ||
+                !faults.some(({ kind }) => kind === "delay")
+            })
+          )
+          yield* local.clearFaults
+          const opened = yield* Fiber.join(opening)
+          assert.strictEqual(opened.writer.position.committed?.commit, 25n)
+          yield* opened.rows(Batches.batch(next, [change(Operation.Update, 30, 1, 3n, "3.75", Batches.unsent)]))
+          yield* opened.durable(at(30, 1))
+          yield* running.sink.settle
+        }))
+        const shown = mode === "changelog" ? `${target(name)}_CURRENT` : target(name)
+        assert.deepStrictEqual(
+          yield* local.query(`SELECT "ID", "A" || '' AS "A", "Note" AS "N" FROM ${shown} WHERE "ID" > 2 ORDER BY 1`),
+          [{ ID: "3", A: "3.75", N: "three" }, { ID: "4", A: "4.00", N: "four" }]
+        )
       }))
   }
 
