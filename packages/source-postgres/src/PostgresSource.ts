@@ -29,6 +29,7 @@ import * as SlotContinuity from "./SlotContinuity.ts"
 import type * as Snapshot from "./Snapshot.ts"
 import * as Sql from "./Sql.ts"
 import * as TableMembership from "./TableMembership.ts"
+import * as UnfitTables from "./UnfitTables.ts"
 
 /** Where the snapshot for missing copies comes from, `none` when there is nothing to copy. */
 type SnapshotOrigin = "new slot" | "temporary slot" | "none"
@@ -74,14 +75,15 @@ const followed = ({ schema }: Catalog.CatalogTable): ReadonlyArray<Element> =>
 const settlingOf = (
   catalog: Catalog.Catalog,
   copied: ReadonlyMap<TableId, Lsn.Lsn>,
-  { positions, quarantined }: SourceContext,
+  positions: SourceContext["positions"],
+  isSetAside: (table: TableId) => boolean,
   end: Lsn.Lsn
 ): ReadonlyMap<TableId, Settling> =>
   new Map(catalog.tables.map(({ schema }) => {
     const id = tableId(schema.table)
     const position = copied.get(id)
     const settled = positions.get(id)?.settled ?? 0n
-    const copying = position === undefined && quarantined(id) === undefined
+    const copying = position === undefined && !isSetAside(id)
     return [id, new Settling(copying, position !== undefined && settled > position ? end : 0n)]
   }))
 
@@ -118,12 +120,14 @@ const stream = (
       yield* Effect.logWarning(`table ${table} is copied again: ${why}`, { table })
     }
     const copied = new Map([...inventory.copied].filter(([id]) => !lost.has(id)))
+    const unfit = yield* UnfitTables.find(report.findings, catalog, context, (id) => copied.has(id))
+    const isSetAside = (id: TableId): boolean => unfit.has(id) || context.quarantined(id) !== undefined
     const publication = yield* Publication.read(connections, connections.settings.publication.name, server.version)
     const created = yield* Publication.ensure(connections, publication, catalog.tables, server.version, (id) =>
       copied.has(id))
     const copies = catalog.tables.flatMap((table): ReadonlyArray<Snapshot.Copy> => {
       const id = tableId(table.schema.table)
-      if (copied.has(id) || context.quarantined(id) !== undefined) {
+      if (copied.has(id) || isSetAside(id)) {
         return []
       }
       // An unfinished copy needs every change since it began.
@@ -136,7 +140,7 @@ const stream = (
       report,
       context,
       catalog,
-      settling: settlingOf(catalog, copied, context, end)
+      settling: settlingOf(catalog, copied, context.positions, isSetAside, end)
     })
     const begins = origin === "none"
       ? []
@@ -148,7 +152,7 @@ const stream = (
     // Nobody wants to know what is wrong with the changes of a table in quarantine.
     for (const { schema } of catalog.tables) {
       const id = tableId(schema.table)
-      if (context.quarantined(id) !== undefined) {
+      if (isSetAside(id)) {
         from.set(id, Lsn.highest)
       }
     }
@@ -177,7 +181,13 @@ const stream = (
         Stream.interruptWhen(membership.watch(replication))
       )
     }))
-    return Stream.fromIterable<Element>([...catalog.tables.flatMap(followed), ...begins]).pipe(Stream.concat(changes))
+    const failed = catalog.tables.flatMap(({ schema }): ReadonlyArray<Element> => {
+      const error = unfit.get(tableId(schema.table))
+      return error === undefined ? [] : [{ _tag: "TableFailed", table: schema, error }]
+    })
+    return Stream.fromIterable<Element>([...catalog.tables.flatMap(followed), ...failed, ...begins]).pipe(
+      Stream.concat(changes)
+    )
   }))
 
 /** The source for `settings`. Connects when it is used; connections close with the scope. */
@@ -197,7 +207,7 @@ export const make = (settings: Settings): Effect.Effect<Source, never, Scope.Sco
           })
         }
       }
-      const error = Preflight.errorOf(report.findings)
+      const error = UnfitTables.refusal(report.findings)
       if (error !== undefined) return yield* error
       latest = report
       return report

@@ -88,6 +88,6 @@ export const errorOf = (findings: ReadonlyArray<Finding>): ConnectorError | unde
     plugin: PostgresError.pluginName,
     message: some.map((finding) => finding.message).join("; ") + more,
     hint: [...new Set(some.map(hintOf))].join(" "),
-    ...(first.table === undefined || all.length > 1 ? {} : { table: first.table })
+    ...(first.table === undefined || all.some(({ table }) => table !== first.table) ? {} : { table: first.table })
   })
 }

@@ -80,16 +80,14 @@ const endOfLog = Effect.fnUntraced(function*(connections: Connections.Connection
   return Lsn.parse(row?.end ?? "") ?? 0n
 })
 
-/** Reads the catalog as the publication publishes it now. */
-const readCatalog = Effect.fnUntraced(function*({ connections, report: { server } }: Options) {
-  const { publication, tables } = connections.settings
-  return yield* Catalog.read(
-    connections,
-    tables,
-    yield* Publication.read(connections, publication.name, server.version),
-    server.version
-  )
+/** Reads the catalog as the publication publishes it now, and the publication. */
+const readSight = Effect.fnUntraced(function*({ connections, report: { server } }: Options) {
+  const publication = yield* Publication.read(connections, connections.settings.publication.name, server.version)
+  const catalog = yield* Catalog.read(connections, connections.settings.tables, publication, server.version)
+  return { catalog, publication } satisfies PublicationWatch.Sight
 })
+
+const readCatalog = (options: Options) => Effect.map(readSight(options), ({ catalog }) => catalog)
 
 const byId = (tables: ReadonlyArray<Catalog.CatalogTable>) =>
   tables.map((table) => [tableId(table.schema.table), table] as const)
@@ -194,6 +192,18 @@ export const make = Effect.fnUntraced(function*(
     return conditions.clear(unfitCondition, id)
   }
 
+  /** Why a table can't be replicated as it is; undefined when it can. */
+  const problemOf = (
+    catalog: Catalog.Catalog,
+    publication: Publication.PublicationState | undefined,
+    table: Catalog.CatalogTable
+  ): ConnectorError | undefined =>
+    Preflight.errorOf(evaluate(TableChecks.checks, {
+      ...report,
+      publication,
+      catalog: { ...catalog, tables: [table], unmatched: [], excluded: [] }
+    }))
+
   /** Tables that came and can be replicated; says why of those that can't. */
   const newcomers = Effect.fnUntraced(function*({ catalog, publication }: PublicationWatch.Sight) {
     const { manage, name } = connections.settings.publication
@@ -202,7 +212,7 @@ export const make = Effect.fnUntraced(function*(
     for (const id of unfit) if (!present.has(id)) yield* becomesFit(id)
     const fit: Array<Catalog.CatalogTable> = []
     for (const [id, table] of byId(catalog.tables)) {
-      if (known.has(table.oid) || unwanted.has(id) || isQuarantined(id)) continue
+      if (known.has(table.oid) || unwanted.has(id)) continue
       if (tables.has(id)) {
         return yield* PostgresError.make(
           "Fenced",
@@ -211,8 +221,7 @@ export const make = Effect.fnUntraced(function*(
           id
         )
       }
-      const facts = { ...report, publication, catalog: { ...catalog, tables: [table], unmatched: [], excluded: [] } }
-      const problem = Preflight.errorOf(evaluate(TableChecks.checks, facts))
+      const problem = problemOf(catalog, publication, table)
       const published = Publication.missing(publication, [table]).length === 0
       if (problem === undefined && (published || manage)) {
         fit.push(table)
@@ -266,8 +275,17 @@ export const make = Effect.fnUntraced(function*(
     while (isQuarantined(id) && settling.get(id)?.isCopying === true) yield* Effect.sleep(givenUpEvery)
     yield* joining.withPermits(1)(Effect.gen(function*() {
       const known = tables.get(id)
-      const catalog = yield* readCatalog(options)
+      const { catalog, publication } = yield* readSight(options)
       const table = catalog.tables.find(({ oid }) => oid === known?.oid)
+      const name = table === undefined ? undefined : tableId(table.schema.table)
+      if (name !== undefined && name !== id) {
+        return yield* PostgresError.make(
+          "Missing",
+          `table ${id} has another name now: ${name}`,
+          `The pipeline copies ${name} by itself when it belongs to its tables; ask for that one if need be.`,
+          id
+        )
+      }
       if (known === undefined || table === undefined) {
         return yield* PostgresError.make(
           "Missing",
@@ -278,6 +296,9 @@ export const make = Effect.fnUntraced(function*(
       }
       // It is being copied: that is what was asked for.
       if (settling.get(id)?.isCopying === true) return
+      // Once the copy has begun, what was held is void.
+      const problem = problemOf(catalog, publication, table)
+      if (problem !== undefined) return yield* problem
       yield* Effect.logInfo("a table is copied again because somebody asked for it", { table: id })
       // Whoever asks may stop waiting; a table whose beginning is out must get its copy.
       yield* Effect.flatMap(Effect.forkIn(join(replication, catalog, [table]), scope), Fiber.join)

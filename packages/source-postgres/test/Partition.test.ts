@@ -179,9 +179,10 @@ layer(Server.layer, { excludeTestServices: true })("Partition", (it) => {
       const write = yield* SourceRun.schema("leaves", setup)
       const tables = ["leaves.t_eu_*", "leaves.t_us"]
       yield* pg.query("CREATE PUBLICATION hiding FOR TABLE leaves.t WITH (publish_via_partition_root = true)")
-      const hidden = yield* Effect.flip(
-        SourceRun.start("leaves", new Mirror(), { tables, publication: { name: "hiding", manage: false } })
-      )
+      const hidden = yield* SourceRun.refused("leaves", new Mirror(), {
+        tables,
+        publication: { name: "hiding", manage: false }
+      })
       assert.strictEqual(hidden.reason, "Misconfigured")
       assert.match(
         hidden.message,
@@ -220,7 +221,7 @@ layer(Server.layer, { excludeTestServices: true })("Partition", (it) => {
         const mirror = new Mirror()
         yield* walk(name, mirror, options(name), steps.slice(0, 2), write, mirror.differences(pg))
         yield* write("ALTER TABLE t_eu_1 REPLICA IDENTITY NOTHING")
-        const error = yield* Effect.flip(SourceRun.start(name, mirror, options(name)))
+        const error = yield* SourceRun.refused(name, mirror, options(name))
         assert.strictEqual(error.reason, "Misconfigured")
         assert.match(error.message, /partition identities_\w+\.t_eu_1 has another replica identity than its table/)
       }
@@ -233,7 +234,7 @@ layer(Server.layer, { excludeTestServices: true })("Partition", (it) => {
         `CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (10);
          CREATE UNLOGGED TABLE t_2 PARTITION OF t FOR VALUES FROM (10) TO (20)`
       )
-      const error = yield* Effect.flip(SourceRun.start("unlogged", new Mirror()))
+      const error = yield* SourceRun.refused("unlogged", new Mirror())
       assert.strictEqual(error.reason, "Misconfigured")
       assert.include(error.message, "partition unlogged.t_2 is an unlogged table")
     }))
@@ -246,7 +247,7 @@ layer(Server.layer, { excludeTestServices: true })("Partition", (it) => {
       yield* pg.query("CREATE PUBLICATION layouts FOR TABLE layouts.t WITH (publish_via_partition_root = true)")
       const unmanaged = { tables: ["layouts.t"], publication: { manage: false } }
       if (!reliable) {
-        const error = yield* Effect.flip(SourceRun.start("layouts", new Mirror(), unmanaged))
+        const error = yield* SourceRun.refused("layouts", new Mirror(), unmanaged)
         assert.strictEqual(error.reason, "Misconfigured")
         assert.match(error.message, /partition layouts\.t_us has its columns .* in another order than table layouts\.t/)
         yield* write("ALTER PUBLICATION layouts SET (publish_via_partition_root = false)")

@@ -1,11 +1,14 @@
 import { assert, describe, it, layer } from "@effect/vitest"
+import * as Condition from "@etl-stream/core/Condition"
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import { exitCode, isRetryable } from "@etl-stream/core/ConnectorError"
+import * as Progress from "@etl-stream/core/Progress"
 import * as EmbeddedPostgres from "@etl-stream/testkit/EmbeddedPostgres"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as References from "effect/References"
 import * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
 import * as fs from "node:fs/promises"
 import * as net from "node:net"
 import * as path from "node:path"
@@ -17,11 +20,18 @@ import * as SourceRun from "./SourceRun.ts"
 
 const { Server } = SourceRun
 
-/** The error that the source's first check fails with. No secret may be in any part of it. */
+/** The error that a run without a sink's knowledge fails with at its beginning. No secret may be in any part of it. */
 const failure = (options: SourceRun.Options, name: string, secrets: ReadonlyArray<string>) =>
   Effect.gen(function*() {
     const source = yield* PostgresSource.make(SourceRun.settings({ slot: { wait: "100 millis" }, ...options }, name))
-    const error = yield* Effect.flip(source.tables)
+    const beginning = Stream.runDrain(source.stream({
+      positions: new Map(),
+      unwanted: new Set(),
+      quarantined: () => undefined,
+      acknowledged: () => 0n,
+      conditions: Condition.make(name, Progress.make(name))
+    }))
+    const error = yield* Effect.flip(Effect.andThen(source.tables, beginning))
     // A fresh look at everything that can be printed, stack and cause included.
     const text = `${JSON.stringify(error)} ${error.stack} ${String(error.cause)} ${error.message} ${error.hint}`
     for (const secret of secrets) assert.notInclude(text, secret)

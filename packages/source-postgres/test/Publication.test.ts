@@ -135,7 +135,7 @@ layer(Server.layer, { excludeTestServices: true })("Publication", (it) => {
           )
         }
         yield* write("CREATE PUBLICATION parts_lists FOR TABLE t_1 (id, v), t_2")
-        const error = yield* Effect.flip(SourceRun.start("parts_lists", new Mirror(), { ...options, tables }))
+        const error = yield* SourceRun.refused("parts_lists", new Mirror(), { ...options, tables })
         assert.strictEqual(error.reason, "Misconfigured")
         assert.match(
           error.message,
@@ -279,7 +279,7 @@ layer(Server.layer, { excludeTestServices: true })("Publication", (it) => {
         yield* run.stop
       }
       yield* pg.query("DROP PUBLICATION IF EXISTS dropped")
-      const error = yield* Effect.flip(SourceRun.start("dropped", mirror, options))
+      const error = yield* SourceRun.refused("dropped", mirror, options)
       assert.strictEqual(error.reason, "Missing")
       assert.include(error.message, "there is no publication dropped")
     }))

@@ -118,7 +118,7 @@ layer(Server.layer, { excludeTestServices: true })("ReplicaIdentity", (it) => {
       )
       const options = { tables: ["nothing.t"], publication: { manage: false } }
       const refusal = /table nothing\.t has REPLICA IDENTITY NOTHING, so updates and deletes can't be replicated/
-      const error = yield* Effect.flip(SourceRun.start("nothing_all", new Mirror(), options))
+      const error = yield* SourceRun.refused("nothing_all", new Mirror(), options)
       assert.strictEqual(error.reason, "Misconfigured")
       assert.match(error.message, refusal)
 
@@ -137,7 +137,7 @@ layer(Server.layer, { excludeTestServices: true })("ReplicaIdentity", (it) => {
       yield* write("UPDATE t SET v = 5; ALTER TABLE t REPLICA IDENTITY NOTHING; INSERT INTO t VALUES (4, 4)")
       assert.strictEqual((yield* later.failure).reason, "Fenced")
       yield* later.stop
-      assert.match((yield* Effect.flip(SourceRun.start("nothing_all", all, options))).message, refusal)
+      assert.match((yield* SourceRun.refused("nothing_all", all, options)).message, refusal)
     }))
 
   // Column lists came with PostgreSQL 15.

@@ -181,7 +181,7 @@ layer(Server.layer, { excludeTestServices: true })("Snapshot", (it) => {
         snapshot: { parallel: 3 }
       }
       const mirror = new Mirror()
-      const error = yield* Effect.flip(SourceRun.start("elsewhere", mirror, options))
+      const error = yield* SourceRun.refused("elsewhere", mirror, options)
       assert.strictEqual(error.reason, "Forbidden")
       assert.match(error.message, /role partial may not read partition elsewhere\.part_2,.*foreign partitions/)
       assert.include(error.hint, `GRANT SELECT ON "elsewhere"."part_2" TO "partial"`)

@@ -5,6 +5,8 @@ import * as Condition from "@etl-stream/core/Condition"
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import type { Element } from "@etl-stream/core/Element"
 import * as Progress from "@etl-stream/core/Progress"
+import * as Quarantine from "@etl-stream/core/Quarantine"
+import { tableId } from "@etl-stream/core/TableSchema"
 import * as EmbeddedPostgres from "@etl-stream/testkit/EmbeddedPostgres"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -93,13 +95,15 @@ export interface StartOptions extends Options {
   readonly progress?: Progress.Progress
   /** Tables that transforms leave out; default none. */
   readonly unwanted?: ReadonlySet<string>
+  /** Tables in quarantine: those that fail come here. By default such a table ends the run. */
+  readonly quarantined?: Map<string, Quarantine.Quarantine>
 }
 
 /** Starts a run of the pipeline `name` (by default of all tables of the schema `name`), whose elements go to `mirror`. */
 export const start = (
   name: string,
   mirror: Mirror,
-  { acknowledge, begin, each, progress, unwanted, ...options }: StartOptions = {}
+  { acknowledge, begin, each, progress, quarantined, unwanted, ...options }: StartOptions = {}
 ): Effect.Effect<Run, ConnectorError, Scope.Scope | Server> =>
   Effect.gen(function*() {
     const pg = yield* Server
@@ -117,7 +121,7 @@ export const start = (
       const context = {
         positions: mirror.positions,
         unwanted: unwanted ?? new Set<string>(),
-        quarantined: () => undefined,
+        quarantined: (table: string) => quarantined?.get(table),
         acknowledged: acknowledge ?? (() => mirror.acknowledged),
         conditions: Condition.make(name, seen)
       }
@@ -125,7 +129,14 @@ export const start = (
         Stream.runForEach((element) =>
           Effect.andThen(
             each?.(element) ?? Effect.void,
-            element._tag === "TableFailed" ? Effect.fail(element.error) : Effect.sync(() => mirror.apply(element))
+            element._tag !== "TableFailed"
+              ? Effect.sync(() => {
+                if (element._tag === "SnapshotBegin") quarantined?.delete(tableId(element.table.table))
+                mirror.apply(element)
+              })
+              : quarantined === undefined
+              ? Effect.fail(element.error)
+              : Effect.sync(() => quarantined.set(tableId(element.table.table), Quarantine.of(element.error, 0)))
           )
         ),
         Effect.scoped,
@@ -148,6 +159,17 @@ export const start = (
       stop: Effect.andThen(Fiber.interrupt(streaming), Scope.close(scope, Exit.void))
     }
   }).pipe(Effect.provideService(References.MinimumLogLevel, "None"))
+
+/** The error of a run that can't begin, whether that is found before or after the sink was asked. */
+export const refused = (
+  name: string,
+  mirror: Mirror,
+  options: StartOptions = {}
+): Effect.Effect<ConnectorError, never, Scope.Scope | Server> =>
+  Effect.matchEffect(start(name, mirror, options), {
+    onFailure: Effect.succeed,
+    onSuccess: ({ failure, stop }) => Effect.tap(failure, stop)
+  })
 
 /** Runs until everything that was written before has come, and stops. */
 export const catchUp = Effect.fnUntraced(function*(name: string, mirror: Mirror, options: StartOptions = {}) {
