@@ -37,7 +37,7 @@ const decodeLine = Schema.decodeUnknownOption(Line)
 const maxName = 180
 
 /** A name as part of a path: letters, digits, `-`, `_`, `.` but not first, everything else in hexadecimal; long ones end in a hash. */
-const fileName = (text: string): string => {
+export const fileName = (text: string): string => {
   const name = encodeURIComponent(text).replaceAll(/[!'()*]/g, "_").replace(/^\./, "%2E")
   return name.length <= maxName && !/[!'()*]/.test(text)
     ? name
@@ -110,24 +110,39 @@ const append = async (path: string, content: ReadonlyArray<object>): Promise<voi
   }
 }
 
-export const make = ({ directory, limit, plugin }: Options): DeadLetterStore => {
+/** The error of files that can't be read or written. */
+export const trouble = ({ directory, plugin }: Pick<Options, "directory" | "plugin">, cause: unknown): ConnectorError =>
+  new ConnectorError({
+    plugin,
+    reason: "Unreachable",
+    message: `The dead letters in ${directory} can't be read or written${
+      cause instanceof Error && "code" in cause ? ` (${String(cause.code)})` : ""
+    }`,
+    hint: "Give the directory room and the runner's user access to it; the pipeline then goes on by itself."
+  })
+
+/** The error of a table with more letters than are kept. */
+export const tooMany = ({ limit, plugin }: Pick<Options, "limit" | "plugin">, table: TableId): ConnectorError =>
+  new ConnectorError({
+    plugin,
+    reason: "Rejected",
+    message: `${table} has more than ${limit} values that can't be written, the most that are kept as dead letters`,
+    hint:
+      "Look at what they have in common (`etl-stream dlq ls`), give the column a type that holds them, and replay or drop them; or raise deadLetters.limit.",
+    table
+  })
+
+export const make = (options: Options): DeadLetterStore => {
+  const { directory, limit } = options
   const exclusive = Semaphore.makeUnsafe(1)
   /** Letters that count, per file, of files that this process wrote to. */
   const known = new Map<string, Set<string>>()
   const folder = (pipeline: string): string => join(directory, fileName(pipeline))
   const path = (pipeline: string, table: TableId): string => join(folder(pipeline), fileName(table) + extension)
 
-  const trouble = (cause: unknown): ConnectorError =>
-    new ConnectorError({
-      plugin,
-      reason: "Unreachable",
-      message: `The dead letters in ${directory} can't be read or written${
-        cause instanceof Error && "code" in cause ? ` (${String(cause.code)})` : ""
-      }`,
-      hint: "Give the directory room and the runner's user access to it; the pipeline then goes on by itself."
-    })
+  const failed = (cause: unknown): ConnectorError => trouble(options, cause)
   const file = <A>(body: () => Promise<A>): Effect.Effect<A, ConnectorError> =>
-    Effect.tryPromise({ try: body, catch: trouble })
+    Effect.tryPromise({ try: body, catch: failed })
 
   const paths = async ({ pipeline, table }: Selection): Promise<ReadonlyArray<string>> => {
     if (table !== undefined) return [path(pipeline, table)]
@@ -153,16 +168,7 @@ export const make = ({ directory, limit, plugin }: Options): DeadLetterStore => 
     const ids = yield* idsOf(at)
     const fresh = new Map(given.filter(({ id }) => !ids.has(id)).map((letter) => [letter.id, letter]))
     if (fresh.size === 0) return 0
-    if (ids.size + fresh.size > limit) {
-      return yield* new ConnectorError({
-        plugin,
-        reason: "Rejected",
-        message: `${table} has more than ${limit} values that can't be written, the most that are kept as dead letters`,
-        hint:
-          "Look at what they have in common (`etl-stream dlq ls`), give the column a type that holds them, and replay or drop them; or raise deadLetters.limit.",
-        table
-      })
-    }
+    if (ids.size + fresh.size > limit) return yield* tooMany(options, table)
     yield* file(() => append(at, [...fresh.values()].map((letter) => ({ letter }))))
     for (const id of fresh.keys()) ids.add(id)
     return fresh.size
@@ -179,7 +185,7 @@ export const make = ({ directory, limit, plugin }: Options): DeadLetterStore => 
     list: (selection) =>
       Stream.unwrap(Effect.map(file(() => paths(selection)), (all) =>
         Stream.fromArray([...all]).pipe(
-          Stream.flatMap((at) => Stream.fromAsyncIterable(letters(at), trouble)),
+          Stream.flatMap((at) => Stream.fromAsyncIterable(letters(at), failed)),
           Stream.filter(({ column }) => selection.column === undefined || column.name === selection.column)
         ))),
     get: (pipeline, id) =>

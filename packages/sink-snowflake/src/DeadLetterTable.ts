@@ -3,6 +3,7 @@
  */
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import { DeadLetter } from "@etl-stream/core/DeadLetter"
+import { tooMany } from "@etl-stream/core/DeadLetterFiles"
 import type { DeadLetterStore, Selection } from "@etl-stream/core/DeadLetterStore"
 import type { TableId } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
@@ -11,7 +12,7 @@ import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import * as Collation from "./Collation.ts"
-import { failure } from "./ErrorPolicy.ts"
+import { failure, plugin } from "./ErrorPolicy.ts"
 import { literal, qualified } from "./Identifier.ts"
 import type { SqlClient } from "./SqlClient.ts"
 import { sequenceType } from "./TableLayout.ts"
@@ -117,12 +118,7 @@ export const make = (sql: SqlClient, database: string, schema: string, limit: nu
       added += changed
       counts.set(id, before + added)
       if (before + added <= limit) continue
-      return yield* failure(
-        "Rejected",
-        `${id} has more than ${limit} values that can't be written, the most that are kept as dead letters`,
-        "Look at what they have in common (`etl-stream dlq ls`), give the column a type that holds them, and replay or drop them; or raise deadLetters.limit.",
-        { table: id }
-      )
+      return yield* tooMany({ limit, plugin }, id)
     }
     return added
   })

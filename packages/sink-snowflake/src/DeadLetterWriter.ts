@@ -8,7 +8,6 @@ import type { Conditions } from "@etl-stream/core/Condition"
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import type { Column, DeadLetter } from "@etl-stream/core/DeadLetter"
 import { encodeType, idOf } from "@etl-stream/core/DeadLetter"
-import * as DeadLetterFiles from "@etl-stream/core/DeadLetterFiles"
 import type { DeadLetterStore } from "@etl-stream/core/DeadLetterStore"
 import type { PluginContext } from "@etl-stream/core/Plugin"
 import * as Sequence from "@etl-stream/core/Sequence"
@@ -20,6 +19,7 @@ import * as Metric from "effect/Metric"
 import { resolve } from "node:path"
 import { ByteBuffer } from "./ByteBuffer.ts"
 import type { Config } from "./Config.ts"
+import * as DeadLetterDirectory from "./DeadLetterDirectory.ts"
 import * as DeadLetterTable from "./DeadLetterTable.ts"
 import { plugin } from "./ErrorPolicy.ts"
 import * as Identifier from "./Identifier.ts"
@@ -43,7 +43,7 @@ const pieceLength = 8 << 20
 export const storeOf = (config: Config, context: PluginContext, sql: SqlClient): DeadLetterStore | undefined => {
   const { deadLetters } = config
   if (deadLetters === undefined) return undefined
-  const { directory, limit } = deadLetters
+  const { directory, format, limit } = deadLetters
   return directory === undefined
     ? DeadLetterTable.make(
       sql,
@@ -51,7 +51,7 @@ export const storeOf = (config: Config, context: PluginContext, sql: SqlClient):
       Identifier.fromConfig(config.journalSchema),
       limit
     )
-    : DeadLetterFiles.make({ directory: resolve(context.directory, directory), limit, plugin })
+    : DeadLetterDirectory.make({ directory: resolve(context.directory, directory), limit, plugin }, format ?? "ndjson")
 }
 
 const columnOf = ({ name, source, type }: ColumnLayout): Column => ({

@@ -6,7 +6,7 @@
  * objects are freed as soon as they are used up. Pages are compressed with zstd; statistics and dictionaries are of no use to COPY.
  */
 import type * as Arrow from "apache-arrow"
-import { tableToIPC } from "apache-arrow"
+import { tableFromIPC, tableToIPC } from "apache-arrow"
 import * as Effect from "effect/Effect"
 import type * as Parquet from "parquet-wasm"
 import type { RecordBatch, WriterProperties } from "parquet-wasm"
@@ -128,6 +128,14 @@ export class ParquetFile {
     })
   }
 }
+
+/** What `take` makes of a small file's rows, plain objects of its columns. */
+export const read = <A>(content: Uint8Array, take: (rows: Iterable<unknown>) => A): Effect.Effect<A, unknown> =>
+  Effect.flatMap(load, (parquet) =>
+    Effect.try({
+      try: () => take(tableFromIPC(parquet.readParquet(content).intoIPCStream()).toArray().map((row) => row.toJSON())),
+      catch: (cause) => cause
+    }))
 
 /** A file of one table. */
 export const of = Effect.fnUntraced(function*(table: Arrow.Table) {

@@ -28,7 +28,11 @@ const shape = {
 } as const satisfies Record<string, LogicalType.LogicalType>
 const keyed = (name: string) => Batches.table(name, shape, { _tag: "Key", columns: [0] })
 
-const places = [["files", { directory: "letters" }], ["a table", { table: true }]] as const
+const places = [
+  ["files", { directory: "letters" }],
+  ["Parquet files", { directory: "letters", format: "parquet" }],
+  ["a table", { table: true }]
+] as const
 
 const options = (deadLetters: object, id: string, code = "VARCHAR(5)") => ({
   deadLetters,
