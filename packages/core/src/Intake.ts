@@ -45,10 +45,6 @@ export interface Options {
   readonly unlessStopped: (wait: Effect.Effect<void>) => Effect.Effect<boolean>
 }
 
-/** The last sequence that a snapshot at `position` covers: before every change that commits at `position`. */
-export const coveredBy = (position: bigint): Sequence.Sequence =>
-  position === 0n ? Sequence.zero : Sequence.make(position - 1n, 0xffffffffffffffffn)
-
 const protocol = (table: TableId, message: string): ConnectorError =>
   new ConnectorError({
     reason: "Protocol",
@@ -210,7 +206,7 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
       yield* Metric.update(route.metrics.snapshotEstimated, element.estimatedRows)
     }
     progress.phase = "snapshot"
-    const covered = coveredBy(position)
+    const covered = Sequence.before(position)
     // Of a copy that goes on the sink may be further already; of a new one whatever it holds is void.
     if (!element.resumed || route.upTo === undefined || Sequence.compare(route.upTo, covered) < 0) {
       route.upTo = covered

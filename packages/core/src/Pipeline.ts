@@ -30,6 +30,7 @@ import type { Progress } from "./Progress.ts"
 import type * as Quarantine from "./Quarantine.ts"
 import * as Resync from "./Resync.ts"
 import * as Route from "./Route.ts"
+import * as Sequence from "./Sequence.ts"
 import type { Sink, TableElement } from "./Sink.ts"
 import type { Source } from "./Source.ts"
 import type { StateStoreShape } from "./StateStore.ts"
@@ -129,7 +130,7 @@ const start = Effect.fnUntraced(function*(options: Options) {
         yield* Metric.update(metrics.writeDuration, seconds)
       } else if (element._tag === "SnapshotBegin") {
         // A copy that is lost later begins again in a new snapshot: no change before is needed for it.
-        acknowledgement.durable(route.table, Intake.coveredBy(element.position))
+        acknowledgement.durable(route.table, Sequence.before(element.position))
         acknowledgementMoved()
         yield* failures.lifted(route)
         if (!element.resumed) resync.begun(route.table)

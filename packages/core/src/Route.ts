@@ -14,7 +14,7 @@ import type { Conditions } from "./Condition.ts"
 import { ConnectorError } from "./ConnectorError.ts"
 import type { Progress, TableCounters } from "./Progress.ts"
 import * as Quarantine from "./Quarantine.ts"
-import type * as Sequence from "./Sequence.ts"
+import * as Sequence from "./Sequence.ts"
 import type { Sink, TablePosition, TableWriter } from "./Sink.ts"
 import type { TableId, TableSchema } from "./TableSchema.ts"
 import { tableId } from "./TableSchema.ts"
@@ -137,6 +137,12 @@ export const make = (options: Options): Routes => {
       options.durable()
     })
 
+  /** A watermark that was received says that everything before it was offered to the worker. */
+  const given = (route: Route, opening: Opening) => (): Sequence.Sequence | undefined => {
+    const position = acknowledgement.receivedWatermark()
+    return opening.closed || position === 0n || route.worker?.given() !== true ? undefined : Sequence.before(position)
+  }
+
   const failed = (route: Route, opening: Opening) => (error: ConnectorError): Effect.Effect<void> =>
     Effect.suspend(() => opening.closed ? Effect.void : options.failed(route, error))
 
@@ -187,7 +193,12 @@ export const make = (options: Options): Routes => {
       closed: false
     }
     route.opening = opening
-    const writer = yield* sink.open(target, durable(route, opening), failed(route, opening)).pipe(
+    const writer = yield* sink.open(
+      target,
+      durable(route, opening),
+      failed(route, opening),
+      given(route, opening)
+    ).pipe(
       Scope.provide(opening.sink),
       Telemetry.withTableSpan(Telemetry.Spans.open, pipeline, route.table)
     )

@@ -23,6 +23,9 @@ export const make = (commit: bigint, ordinal: bigint): Sequence => ({ commit, or
 /** Lower than every change. */
 export const zero: Sequence = make(0n, 0n)
 
+/** The last sequence before every change that commits at `position`. */
+export const before = (position: bigint): Sequence => position === 0n ? zero : make(position - 1n, 0xffffffffffffffffn)
+
 const hex16 = (value: bigint): string => value.toString(16).padStart(16, "0")
 
 export const format = (sequence: Sequence): SequenceText => `${hex16(sequence.commit)}/${hex16(sequence.ordinal)}`

@@ -87,11 +87,16 @@ export interface Sink {
    * Opens a table, creating what is missing, and fences an older writer. `durable` is to be called with the sequence of the
    * last change (rows or truncate) that can't be lost any more; calls may skip sequences but never go back. `failed` is to be called with an error of
    * background work for this table, whatever it is: the engine decides whether the run ends. A table in quarantine is left as it is.
+   *
+   * `given` tells up to where the table is complete: every change up to there was accepted by `write` in this run, or never will be given, because an earlier
+   * run reported it durable. Undefined while that isn't known: before the first watermark, and while changes wait to be written. It is cheap, and for sinks that can't
+   * tell by themselves whether anything before a change that they hold is missing.
    */
   readonly open: (
     table: TableSchema,
     durable: (sequence: Sequence) => Effect.Effect<void>,
-    failed: (error: ConnectorError) => Effect.Effect<void>
+    failed: (error: ConnectorError) => Effect.Effect<void>,
+    given: () => Sequence | undefined
   ) => Effect.Effect<TableWriter, ConnectorError, Scope.Scope>
   /**
    * Puts a table in quarantine and completes when that is durable: what the sink holds of it no longer counts, in later runs neither, and `open` gives it back

@@ -3,7 +3,7 @@
  *
  * The engine calls `tables` once, opens each at the sink, then runs `stream` once with what the sink holds. Tables may join
  * the stream later by their `SnapshotBegin`, and leave it by `TableLeft`. The source emits every change after the acknowledged position, in commit order, each with the same sequence every time it is read. It
- * may emit changes again that a sink holds already; it must never leave one out. Interrupting the stream stops the source.
+ * may emit changes again that a sink holds already; it must never leave one out. Where it goes on from it tells by a watermark, first or soon after, also when nothing has changed since. Interrupting the stream stops the source.
  */
 import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"

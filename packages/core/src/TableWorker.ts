@@ -22,6 +22,8 @@ export interface TableWorker {
   readonly flush: () => void
   /** Whether everything offered was accepted by the sink. */
   readonly idle: () => boolean
+  /** Whether every change offered was: nothing but a barrier may be under way. */
+  readonly given: () => boolean
 }
 
 export interface Options {
@@ -50,12 +52,12 @@ export const make = Effect.fnUntraced(function*(
     (bytes) => bytes < 0 ? account.release(-bytes) : account.grow(bytes)
   )
   const signal = Latch.makeUnsafe(false)
-  let writing = false
+  let writing: TableElement | undefined
   let written = 0
 
   const next = (): ArrowBatcher.Batched | undefined => {
     const batched = batcher.take()
-    writing = batched !== undefined
+    writing = batched?.element
     written = batched?.held ?? 0
     return batched
   }
@@ -64,7 +66,7 @@ export const make = Effect.fnUntraced(function*(
     const before = yield* Clock.currentTimeMillis
     yield* options.traced(element, writer.write(element))
     account.release(held)
-    writing = false
+    writing = undefined
     written = 0
     yield* options.accepted(element, ((yield* Clock.currentTimeMillis) - before) / 1000)
   })
@@ -92,7 +94,7 @@ export const make = Effect.fnUntraced(function*(
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
       const held = batcher.clear() + written
-      writing = false
+      writing = undefined
       written = 0
       account.release(held)
     })
@@ -110,6 +112,7 @@ export const make = Effect.fnUntraced(function*(
       batcher.flush()
       signal.openUnsafe()
     },
-    idle: () => batcher.length === 0 && !writing
+    idle: () => batcher.length === 0 && writing === undefined,
+    given: () => batcher.length === 0 && writing?._tag !== "Rows" && writing?._tag !== "Truncate"
   }
 })

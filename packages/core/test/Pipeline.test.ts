@@ -567,6 +567,54 @@ describe("Pipeline", () => {
       yield* Fiber.join(fiber)
     }))
 
+  it.live("tells the sink up to where a table is complete, but not while changes of it wait to be written", () =>
+    Effect.gen(function*() {
+      const goesOn = yield* Deferred.make<void>()
+      const release = yield* Deferred.make<void>()
+      const stop = yield* Deferred.make<void>()
+      const recording = recorder({ copied: 0n })
+      const told: Array<() => Sequence.Sequence | undefined> = []
+      let writing = false
+      const sink: Sink = {
+        ...recording.sink,
+        open: (table, durable, failed, given) => {
+          assert.isUndefined(given())
+          if (table.table.name === "a") told.push(given)
+          return Effect.map(recording.sink.open(table, durable, failed, given), (writer) => ({
+            ...writer,
+            write: (element) =>
+              Effect.gen(function*() {
+                writing = true
+                if (element._tag === "Rows") yield* Deferred.await(release)
+                yield* writer.write(element)
+              })
+          }))
+        }
+      }
+      const given = () => told[0]?.()
+      const source: Source = {
+        tables: Effect.succeed(tables),
+        stream: () =>
+          Stream.make(mark(5)).pipe(
+            Stream.concat(Stream.drain(Stream.fromEffect(Deferred.await(goesOn)))),
+            Stream.concat(Stream.fromIterable([rows(a, 10), mark(15)])),
+            Stream.concat(Stream.never)
+          )
+      }
+      const progress = Progress.make("shop")
+      const fiber = yield* run({ source, sink, progress, stop: Deferred.await(stop) }).pipe(Effect.forkChild)
+      yield* eventually(() => given() !== undefined)
+      assert.deepStrictEqual(given(), Sequence.before(5n))
+      yield* Deferred.succeed(goesOn, undefined)
+      yield* eventually(() => writing && progress.receivedPosition === 15n)
+      assert.isUndefined(given())
+      yield* Deferred.succeed(release, undefined)
+      yield* eventually(() => given() !== undefined)
+      assert.deepStrictEqual(given(), Sequence.before(15n))
+      yield* Deferred.succeed(stop, undefined)
+      yield* Fiber.join(fiber)
+    }))
+
   it.live("ends with the error of the source, the sink's write, its background or its opening", () =>
     Effect.gen(function*() {
       const { sink } = recorder({ copied: 0n })
@@ -626,9 +674,9 @@ describe("Pipeline", () => {
       const recording = recorder({ copied: 0n })
       const sink: Sink = {
         ...recording.sink,
-        open: (table, durable, failed) => {
+        open: (table, durable, failed, given) => {
           opened.push(table.table.name)
-          return recording.sink.open(table, durable, failed)
+          return recording.sink.open(table, durable, failed, given)
         }
       }
       const progress = Progress.make("shop")
@@ -699,10 +747,10 @@ describe("Pipeline", () => {
         ...recording.sink,
         begin: (begun) =>
           Effect.sync(() => calls.push(`begin ${begun.map(({ origin, table }) => `${table.name}:${origin}`).join()}`)),
-        open: (table, durable, failed) =>
+        open: (table, durable, failed, given) =>
           Effect.andThen(
             Effect.sync(() => calls.push(`open ${table.table.name}`)),
-            recording.sink.open(table, durable, failed)
+            recording.sink.open(table, durable, failed, given)
           )
       }
       const transform: Transform = {
@@ -784,8 +832,8 @@ describe("Pipeline", () => {
       const progress = Progress.make("shop")
       const sink: Sink = {
         ...recording.sink,
-        open: (table, durable, failed) =>
-          Effect.map(recording.sink.open(table, durable, failed), (writer) => ({
+        open: (table, durable, failed, given) =>
+          Effect.map(recording.sink.open(table, durable, failed, given), (writer) => ({
             ...writer,
             write: (element) =>
               Effect.andThen(

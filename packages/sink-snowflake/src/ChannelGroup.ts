@@ -1,11 +1,11 @@
 /**
  * The channels of one table: one, or several that its changes are spread over by their keys.
  *
- * Each channel knows what of it is committed; what is durable of the table is the lowest of them, where a channel with nothing in flight holds
- * everything that was written. After a run ended, each channel leaves out the rows up to its own offset, so that the journal gets every change exactly once.
+ * Each channel knows what of it is committed; what is durable of the table follows from all of them and from what the engine has given (see `ChannelOffsets`, which
+ * says what may be believed when). After a run ended, each channel leaves out the rows up to its own offset, so that the journal gets every change exactly once.
  *
- * Another number of channels is another set (see `ChannelTable`). The old set takes what is missing up to the highest of its offsets, in the old way; then it holds
- * everything up to there, and the new set goes on after that.
+ * Another number of channels is another set (see `ChannelTable`). The old set takes what is missing up to the last row that it has in the journal, in the old way; then it holds
+ * everything up to there, and the new set goes on after that. Channels of a new set are opened with that as their offset: one without an offset was forgotten.
  */
 import * as BatchSlice from "@etl-stream/core/BatchSlice"
 import type * as ChangeBatch from "@etl-stream/core/ChangeBatch"
@@ -16,6 +16,8 @@ import type { TableId } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
 import { Channel } from "./Channel.ts"
+import { ChannelOffsets, later } from "./ChannelOffsets.ts"
+import type { Committed } from "./ChannelOffsets.ts"
 import type { ChannelSet, ChannelTable } from "./ChannelTable.ts"
 import { single } from "./ChannelTable.ts"
 import { ChannelWriter } from "./ChannelWriter.ts"
@@ -58,6 +60,8 @@ export interface Options {
   readonly void: boolean
   readonly outOfRange: OutOfRange
   readonly durable: (sequence: Sequence.Sequence) => Effect.Effect<void>
+  /** Up to where the engine has given everything, or never will; undefined when that isn't known. */
+  readonly given: () => Sequence.Sequence | undefined
   /** Takes an error that is seen while the channels are watched. */
   readonly failed: (error: Failed) => Effect.Effect<void>
 }
@@ -65,22 +69,10 @@ export interface Options {
 interface Member {
   readonly channel: Channel
   writer: ChannelWriter
-  /** Up to here the channel holds all its rows. */
-  covered: Text | undefined
-  /** The last row that it was given. */
-  given: Text | undefined
 }
 
 /** Channels that are opened at a time. */
 const concurrently = 4
-
-const later = (a: Text | undefined, b: Text | undefined): Text | undefined =>
-  a === undefined ? b : b === undefined || a >= b ? a : b
-
-const inFlight = ({ channel, covered, given }: Member): boolean => {
-  const held = later(channel.committed, covered)
-  return given !== undefined && (held === undefined || given > held)
-}
 
 export class ChannelGroup {
   private layout: TableLayout
@@ -88,10 +80,7 @@ export class ChannelGroup {
   private readonly options: Options
   private set: ChannelSet
   private members: ReadonlyArray<Member> = []
-  /** Everything up to here was given to the channels. */
-  private written: Text | undefined
-  /** Everything up to here is committed, and was reported. */
-  private reported: Text | undefined
+  private readonly offsets = new ChannelOffsets()
   /** Where another set of channels takes over; undefined when none is to. */
   private handover: { readonly after: Text | undefined } | undefined
   /** Changes in the journal that were a forgotten channel's, or may have been. */
@@ -106,9 +95,11 @@ export class ChannelGroup {
     this.set = shared.sets.get(layout.id) ?? single
   }
 
-  /** Everything up to here is committed. */
-  get committed(): Text | undefined {
-    return this.reported
+  /** What is committed. */
+  get committed(): Committed | undefined {
+    const given = this.offsets.incomplete ? this.options.given() : undefined
+    if (given !== undefined) this.offsets.complete(Sequence.format(given))
+    return this.offsets.committed
   }
 
   /** The error for rows that Snowflake skipped since the channels were created; undefined when there are none. */
@@ -133,7 +124,7 @@ export class ChannelGroup {
       Effect.suspend(() => SkippedRows.reasons(Sql.serving(shared.sql, "state"), this.layout, name))
     )
     const writer = new ChannelWriter(channel, new NdjsonEncoder(this.layout, options.outOfRange), shared)
-    return { channel, writer, covered: undefined, given: undefined }
+    return { channel, writer }
   }
 
   private makeMembers({ channels, epoch }: ChannelSet): ReadonlyArray<Member> {
@@ -148,8 +139,11 @@ export class ChannelGroup {
     this.shared.sets.set(this.layout.id, set)
   }
 
-  /** Opens the channels, which fences an older writer; returns up to where the journal holds everything, as far as they tell. */
-  open(): Effect.Effect<Text | undefined, Failed> {
+  /**
+   * Opens the channels, which fences an older writer; returns up to where the journal holds everything, as far as they tell. What is up to `floor` is held or
+   * void whatever they tell.
+   */
+  open(floor: Text | undefined): Effect.Effect<Text | undefined, Failed> {
     return Effect.gen({ self: this }, function*() {
       const { channelTable, run } = this.shared
       const wanted = this.options.channels
@@ -164,53 +158,48 @@ export class ChannelGroup {
           discard: true
         })
       }
-      yield* this.openMembers(this.options.fresh || this.options.void)
+      yield* this.openMembers(this.options.fresh || this.options.void, later(this.set.held, floor))
       yield* channelTable.expect(this.layout, this.set)
-      const held = this.members.map(({ covered }) => covered)
       if (this.set.channels !== wanted) {
-        const highest = held.reduce(later, undefined)
-        this.handover = { after: highest }
+        const { last, level } = this.offsets
+        this.handover = { after: last }
         // One channel, or several that are equally far, have no rows to make up for. A count of skipped rows has to be seen to first: it goes with its channel.
-        if (held.every((text) => text === highest) && (yield* this.skipped) === undefined) {
-          yield* this.handOver(wanted, highest)
-        }
+        if (level && (yield* this.skipped) === undefined) yield* this.handOver(wanted, last)
       }
       this.watch()
-      return this.lowest
+      return this.offsets.lowest
     })
-  }
-
-  private get lowest(): Text | undefined {
-    const held = this.members.map(({ covered }) => covered)
-    return held.reduce(
-      (low, text) => low === undefined || text === undefined ? undefined : text < low ? text : low,
-      held[0]
-    )
   }
 
   /** Everything up to `sequence` is known to be held, by the channels or by other means; nothing was given to the channels yet. */
   start(sequence: Text | undefined): void {
-    this.written = sequence
-    this.reported = sequence
+    this.offsets.start(sequence)
   }
 
-  private openMembers(fresh: boolean): Effect.Effect<void, Failed> {
+  /** Opens the channels, which hold everything up to `held`; `fresh` when the journal has nothing of theirs after that. */
+  private openMembers(fresh: boolean, held: Text | undefined, offset?: Text): Effect.Effect<void, Failed> {
     return Effect.gen({ self: this }, function*() {
-      yield* Effect.forEach(this.members, ({ channel }) => channel.open(), { concurrency: concurrently, discard: true })
-      const { held } = this.set
-      const [only] = this.members
+      yield* Effect.forEach(this.members, ({ channel }) => channel.open(offset), {
+        concurrency: concurrently,
+        discard: true
+      })
+      let found: Text | undefined
+      let from = held
       if (!fresh && this.members.some(({ channel }) => channel.committed === undefined)) {
         // Snowflake forgets channels after 30 idle days; then the journal itself says how far they were.
         const { sql } = this.shared
         if (this.members.length > 1) {
           this.forgotten = yield* ForgottenChannels.changesAfter(sql, this.layout, held)
-          for (const text of this.forgotten) if (text > this.forgottenUpTo) this.forgottenUpTo = text
-        } else if (only !== undefined) {
-          const last = yield* ForgottenChannels.lastChange(sql, this.layout)
-          if (last !== undefined) yield* only.channel.open(last)
-        }
+          for (const text of this.forgotten) found = later(found, text)
+          this.forgottenUpTo = found ?? ""
+        } else from = later(yield* ForgottenChannels.lastChange(sql, this.layout), held)
       }
-      for (const member of this.members) member.covered = later(member.channel.committed, held)
+      // From here on each has an offset, so that it is known again. Not while rows are told apart one by one: an offset would say that none of them is its own.
+      if (from !== undefined && found === undefined) {
+        const unset = this.members.filter(({ channel }) => channel.committed === undefined)
+        yield* Effect.forEach(unset, ({ channel }) => channel.open(from), { concurrency: concurrently, discard: true })
+      }
+      this.offsets.begin(this.members.map(({ channel }) => channel), held, found)
     })
   }
 
@@ -235,7 +224,7 @@ export class ChannelGroup {
       this.handover = undefined
       this.forgotten = new Set()
       this.members = this.makeMembers(next)
-      yield* this.openMembers(true)
+      yield* this.openMembers(true, held, held)
       yield* channelTable.expect(this.layout, next)
       this.watch()
       // What is left of the old set is of no use, and does no harm.
@@ -263,14 +252,14 @@ export class ChannelGroup {
 
   private writePart(batch: ChangeBatch.ChangeBatch, from: number, to: number): Effect.Effect<void, Failed> {
     return Effect.gen({ self: this }, function*() {
-      const before = this.written
-      this.written = Sequence.format(sequenceAt(batch.records, to - 1))
+      const { offsets } = this
+      const upTo = Sequence.format(sequenceAt(batch.records, to - 1))
       const [only] = this.members
       if (this.members.length === 1 && only !== undefined && from === 0 && to === batch.rows) {
-        const first = Sequence.format(batch.first)
-        // The engine leaves out what is committed, so this is only ever so after a set of several channels.
-        if (only.covered === undefined || first > only.covered) {
-          this.give(only, before, this.written)
+        const held = offsets.held(0)
+        // The engine leaves out what is committed, so this is only ever not so after a set of several channels.
+        if (held === undefined || Sequence.format(batch.first) > held) {
+          offsets.give(upTo, [[0, upTo]])
           return yield* this.writeTo(only, batch)
         }
       }
@@ -280,16 +269,16 @@ export class ChannelGroup {
         const route = routes[row] as number // in range
         if (route !== RowRouter.nowhere) last[route] = row
       }
-      const given = this.members.flatMap((member, index) => {
-        const row = last[index] ?? -1
-        if (row < 0) return []
-        this.give(member, before, Sequence.format(sequenceAt(batch.records, row)))
-        return [{ member, selection: { routes, channel: index } }]
-      })
-      yield* Effect.forEach(given, ({ member, selection }) => this.writeTo(member, batch, selection), {
-        concurrency: "unbounded",
-        discard: true
-      })
+      const given = [...last.entries()].filter(([, row]) => row >= 0)
+      offsets.give(upTo, given.map(([index, row]) => [index, Sequence.format(sequenceAt(batch.records, row))]))
+      yield* Effect.forEach(
+        given,
+        ([index]) => {
+          const member = this.members[index]
+          return member === undefined ? Effect.void : this.writeTo(member, batch, { routes, channel: index })
+        },
+        { concurrency: "unbounded", discard: true }
+      )
       yield* this.report
     })
   }
@@ -299,8 +288,8 @@ export class ChannelGroup {
     const routes = RowRouter.route(this.layout, batch, this.members.length)
     routes.fill(RowRouter.nowhere, 0, from)
     routes.fill(RowRouter.nowhere, to)
-    for (const [index, member] of this.members.entries()) {
-      const held = later(member.channel.committed, member.covered)
+    for (const index of this.members.keys()) {
+      const held = this.offsets.held(index)
       const sequence = held === undefined ? undefined : Sequence.parse(held)
       const cut = sequence === undefined ? from : Math.min(to, BatchSlice.rowsUpTo(batch, sequence))
       for (let row = from; row < cut; row++) if (routes[row] === index) routes[row] = RowRouter.nowhere
@@ -312,12 +301,6 @@ export class ChannelGroup {
       }
     }
     return routes
-  }
-
-  /** The channel has rows to write, the last of them `given`; all before `before` that were its own are committed unless it was in flight. */
-  private give(member: Member, before: Text | undefined, given: Text): void {
-    if (!inFlight(member)) member.covered = later(member.covered, before)
-    member.given = given
   }
 
   private writeTo(
@@ -357,13 +340,10 @@ export class ChannelGroup {
       }
       const [first] = this.members
       if (first === undefined) return
-      const before = this.written
-      this.written = text
-      const held = later(first.channel.committed, first.covered)
-      if ((held === undefined || text > held) && !this.forgotten.has(text)) {
-        this.give(first, before, text)
-        yield* first.writer.truncate(sequence, commitTime)
-      }
+      const held = this.offsets.held(0)
+      const isNew = (held === undefined || text > held) && !this.forgotten.has(text)
+      this.offsets.give(text, isNew ? [[0, text]] : [])
+      if (isNew) yield* first.writer.truncate(sequence, commitTime)
       yield* this.report
     })
   }
@@ -371,19 +351,9 @@ export class ChannelGroup {
   /** Reports what is newly durable. */
   private get report(): Effect.Effect<void> {
     return this.reporting.withPermits(1)(Effect.suspend(() => {
-      let low = this.written
-      for (const member of this.members) {
-        if (!inFlight(member)) continue
-        const held = later(member.channel.committed, member.covered)
-        if (held === undefined) return Effect.void
-        if (low === undefined || held < low) low = held
-      }
-      const sequence = low === undefined ? undefined : Sequence.parse(low)
-      if (sequence === undefined || low === undefined || (this.reported !== undefined && low <= this.reported)) {
-        return Effect.void
-      }
-      this.reported = low
-      return this.options.durable(sequence)
+      const upTo = this.offsets.report()
+      const sequence = upTo === undefined ? undefined : Sequence.parse(upTo)
+      return sequence === undefined ? Effect.void : this.options.durable(sequence)
     }))
   }
 
@@ -426,13 +396,9 @@ export class ChannelGroup {
       if (this.set.owner === this.shared.run) {
         yield* this.reopen
         yield* this.handOver(this.options.channels, from)
-      } else if (only !== undefined) {
-        yield* only.channel.restart(from)
-        only.covered = from
-        only.given = undefined
-      }
+      } else if (only !== undefined) yield* only.channel.restart(from)
       this.forgotten = new Set()
-      this.start(from)
+      this.offsets.restart(from)
     })
   }
 }

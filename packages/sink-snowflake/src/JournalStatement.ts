@@ -19,8 +19,13 @@ export const deaths = "('delete', 'key_old')"
 export const within = (window: Window): string =>
   `${sequence} > ${bound(window.after)} AND ${sequence} <= ${bound(window.upTo)}`
 
-/** One row that says what the window holds (columns as in `Contents`). */
-export const inspect = (layout: TableLayout, window: Window, keyRanges: boolean): string =>
+/** One row that says what the window holds (columns as in `Contents`), and as `shown` how many of the `rows`, which may lie after it, the journal has. */
+export const inspect = (
+  layout: TableLayout,
+  window: Window,
+  keyRanges: boolean,
+  rows: ReadonlyArray<string>
+): string =>
   `SELECT ${["COUNT(*) AS \"rows\"", ...(keyRanges ? KeyRange.selected(layout) : [])].join(", ")}, ` +
   `MAX(${sequence}) AS "last", ` +
   `MAX(IFF(${op} <> 'key_old', ${sequence}, NULL)) AS "upTo", ` +
@@ -30,6 +35,11 @@ export const inspect = (layout: TableLayout, window: Window, keyRanges: boolean)
   `COUNT(IFF(${op} = 'key_new' AND ${unsentColumn} IS NOT NULL, 1, NULL)) AS "moved", ` +
   `COUNT(IFF(${op} IN ${deaths}, 1, NULL)) AS "removes", ` +
   `MIN(IFF(${op} NOT IN ${births} AND ${op} <> 'truncate', ${sequence}, NULL)) AS "altered" ` +
+  (rows.length === 0 ?
+    "" :
+    `, (SELECT COUNT(DISTINCT ${sequence}) FROM ${sqlName(layout.journal)} WHERE ${sequence} IN (${
+      rows.map(literal).join(", ")
+    })) AS "shown" `) +
   `FROM ${sqlName(layout.journal)} WHERE ${within(window)}`
 
 /** The different sets of unsent columns in the window. */

@@ -6,12 +6,12 @@
  * don't keep the warehouse awake. Each table has a fiber, which sleeps or waits for a commit; it issues nothing by itself.
  */
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
-import type { SequenceText } from "@etl-stream/core/Sequence"
 import type { TableId } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
 import * as FiberMap from "effect/FiberMap"
 import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
+import type { Committed } from "./ChannelOffsets.ts"
 import type { Config } from "./Config.ts"
 import type { Merger } from "./Merger.ts"
 import * as TableOptions from "./TableOptions.ts"
@@ -22,7 +22,7 @@ interface Entry {
   readonly id: TableId
   readonly merger: Merger
   /** Up to where the table's changes are committed. */
-  readonly committed: () => SequenceText | undefined
+  readonly committed: () => Committed | undefined
   /** Takes an error of a merge, which is the table's own affair. */
   readonly failed: (error: Failed) => Effect.Effect<void>
   /** Open when something was committed since the last merge began. */
@@ -91,7 +91,10 @@ export class MergeSchedule {
 
   /** Tells whether anything was merged, or was to be and failed: that isn't tried again before `every` has passed. */
   private merge({ committed, failed, merger }: Entry, eager: boolean): Effect.Effect<boolean> {
-    return Effect.suspend(() => merger.merge(committed(), eager)).pipe(
+    return Effect.suspend(() => {
+      const found = committed()
+      return merger.merge(found?.upTo, eager, found?.rows)
+    }).pipe(
       Effect.catch((error) => Effect.as(failed(error), true))
     )
   }
@@ -118,7 +121,7 @@ export class MergeSchedule {
       for (;;) {
         yield* news.await
         news.closeUnsafe()
-        if (merger.holdsFew(committed(), this.config.merge.immediateRows)) return
+        if (merger.holdsFew(committed()?.upTo, this.config.merge.immediateRows)) return
       }
     })
   }

@@ -38,8 +38,14 @@ const Inspected = Schema.Struct({
   partial: Schema.FiniteFromString,
   moved: Schema.FiniteFromString,
   removes: Schema.FiniteFromString,
-  altered: Schema.NullOr(Schema.String)
+  altered: Schema.NullOr(Schema.String),
+  shown: Schema.optionalKey(Schema.FiniteFromString)
 })
+
+interface Inspection extends Contents {
+  /** How many of the rows that were asked for show. */
+  readonly shown: number
+}
 
 export type CopySpan = Pick<Finished, "position" | "copiedTo">
 
@@ -135,14 +141,21 @@ export class Merger {
       committed >= this.lastWritten && this.waiting <= most
   }
 
-  /** Merges what is committed up to `committed`, when no task does; tells whether anything was. `eager`: however little it is. */
-  merge(committed: SequenceText | undefined, eager: boolean): Effect.Effect<boolean, Failed> {
+  /**
+   * Merges what is committed up to `committed`, when no task does; tells whether anything was. `eager`: however little it is. `rows`: others that are committed, and
+   * have to show before anything is merged.
+   */
+  merge(
+    committed: SequenceText | undefined,
+    eager: boolean,
+    rows: ReadonlyArray<SequenceText> = []
+  ): Effect.Effect<boolean, Failed> {
     return this.lock.withPermits(1)(Effect.gen({ self: this }, function*() {
       if (this.handed) yield* this.look
       const { merged } = this
       if (this.handed || merged === undefined) return false
       if (committed === undefined || committed <= merged) this.settle(0, merged)
-      else if (eager || (yield* this.due)) yield* this.merges.withPermits(1)(this.window(merged, committed))
+      else if (eager || (yield* this.due)) yield* this.merges.withPermits(1)(this.window(merged, committed, rows))
       const moved = this.merged !== merged
       if (!eager) yield* this.handOver
       return moved
@@ -210,11 +223,15 @@ export class Merger {
     })
   }
 
-  private window(merged: SequenceText, committed: SequenceText): Effect.Effect<void, Failed> {
+  private window(
+    merged: SequenceText,
+    committed: SequenceText,
+    rows: ReadonlyArray<SequenceText>
+  ): Effect.Effect<void, Failed> {
     return Effect.gen({ self: this }, function*() {
       const { layout } = this
       const table = layout.id
-      const contents = yield* this.visible({ after: merged, upTo: committed, amidCopy: undefined })
+      const contents = yield* this.visible({ after: merged, upTo: committed, amidCopy: undefined }, rows)
       // The first half of a change of key alone: the other half comes.
       if (contents.upTo === undefined) return
       const window: Window = { after: merged, upTo: contents.upTo, amidCopy: this.amidCopy(merged) }
@@ -256,13 +273,16 @@ export class Merger {
 
   /**
    * What the window holds. Its end was committed, so it is the sequence of a row: while Snowflake doesn't show that row yet, it is
-   * looked for again. It must not be passed over, nor must rows around it.
+   * looked for again. It must not be passed over, nor must rows around it: a channel's rows show in their order, so those of several channels show when
+   * each one's last does, wherever it lies after what is merged.
    */
-  private visible(window: Window): Effect.Effect<Contents, Failed> {
-    return this.inspect(window).pipe(
-      Effect.repeat({ schedule: visibility, until: ({ last }) => last === window.upTo }),
+  private visible(window: Window, committed: ReadonlyArray<SequenceText>): Effect.Effect<Contents, Failed> {
+    const others = committed.filter((row) => row > window.after && row !== window.upTo)
+    const isWhole = ({ last, shown }: Inspection): boolean => last === window.upTo && shown === others.length
+    return this.inspect(window, others).pipe(
+      Effect.repeat({ schedule: visibility, until: isWhole }),
       Effect.flatMap((contents) =>
-        contents.last === window.upTo ? Effect.succeed(contents) : Effect.fail(failure(
+        isWhole(contents) ? Effect.succeed(contents) : Effect.fail(failure(
           "Unreachable",
           `The journal of ${this.layout.id} doesn't show rows that Snowflake reported as committed`,
           "The pipeline looks again. If it happens again and again, rows were removed from the journal by something else: have the table copied again (etl-stream resync).",
@@ -272,12 +292,12 @@ export class Merger {
     )
   }
 
-  private inspect(window: Window): Effect.Effect<Contents, Failed> {
+  private inspect(window: Window, others: ReadonlyArray<SequenceText>): Effect.Effect<Inspection, Failed> {
     return Effect.gen({ self: this }, function*() {
       const table = this.layout.id
       const { rows } = yield* this.sql.execute({
         what: `Looking for changes of ${table}`,
-        sql: JournalStatement.inspect(this.layout, window, this.config.merge.keyRanges),
+        sql: JournalStatement.inspect(this.layout, window, this.config.merge.keyRanges, others),
         table
       })
       const found = yield* this.decode(Inspected, rows[0])
@@ -290,6 +310,7 @@ export class Merger {
         moved: found.moved > 0,
         removes: found.removes,
         altered: found.altered ?? undefined,
+        shown: found.shown ?? 0,
         keys: this.config.merge.keyRanges ? KeyRange.read(this.layout, rows[0] ?? {}) : []
       }
     })

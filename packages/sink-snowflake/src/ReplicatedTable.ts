@@ -98,9 +98,11 @@ const quiet = (shared: Shared, layout: TableLayout, failed: (error: Failed) => E
       void: false,
       outOfRange,
       durable: () => Effect.void,
+      given: () => undefined,
       failed
     })
-    return Effect.ensuring(Effect.asVoid(channels.open()), Effect.sync(() => channels.close()))
+    const merged = shared.states.get(layout.id)?.merged
+    return Effect.ensuring(Effect.asVoid(channels.open(merged)), Effect.sync(() => channels.close()))
   })
 
 /** Opens it, creating what is missing, and fences an older writer. */
@@ -108,7 +110,8 @@ export const open = Effect.fn("SnowflakeSink.open")(function*(
   shared: Shared,
   table: TableSchema,
   durable: (sequence: Sequence.Sequence) => Effect.Effect<void>,
-  failed: (error: Failed) => Effect.Effect<void>
+  failed: (error: Failed) => Effect.Effect<void>,
+  given: () => Sequence.Sequence | undefined
 ): Effect.fn.Return<TableWriter, Failed, Scope.Scope> {
   const { config, pipeline, sql, state } = shared
   const wanted = yield* Layout.make(config, pipeline, table)
@@ -146,10 +149,13 @@ export const open = Effect.fn("SnowflakeSink.open")(function*(
     void: lifted,
     outOfRange: config.outOfRange,
     durable: (sequence) => Effect.andThen(news.open, durable(sequence)),
+    given,
     failed
   })
   yield* Effect.addFinalizer(() => Effect.sync(() => channels.close()))
-  const held = yield* channels.open()
+  const held = yield* channels.open(
+    merged ?? (unfinished === undefined ? undefined : StateTable.mergedByCopy(unfinished.position))
+  )
   // An earlier run ended for this; what was skipped is committed past, so going on would lose it.
   const skipped = known?.copied !== undefined || unfinished !== undefined ? yield* channels.skipped : undefined
   if (skipped !== undefined) return yield* skipped
@@ -193,6 +199,11 @@ export const open = Effect.fn("SnowflakeSink.open")(function*(
     () => merger.reset(layout, undefined)
   )
 
+  const mergeCommitted = Effect.suspend(() => {
+    const { committed } = channels
+    return merger.merge(committed?.upTo, true, committed?.rows)
+  })
+
   /** Everything of the old shape is committed first; then the tables are altered and the channels, whose pipe depends on them, are opened anew. */
   const reshape = Effect.fnUntraced(function*(next: TableSchema) {
     const wanted = yield* Layout.make(config, pipeline, next)
@@ -201,7 +212,7 @@ export const open = Effect.fn("SnowflakeSink.open")(function*(
     yield* channels.settled
     yield* merger.takeBack
     // With the old columns and key: one that is dropped now may still have values to merge.
-    yield* merger.merge(channels.committed, true)
+    yield* mergeCommitted
     const shape = yield* merger.lock.withPermits(1)(TableShape.settle(shared, wanted, columns, true))
     if (shape.otherKey !== undefined || shape.layout.keyless !== layout.keyless) return yield* keyChanged(layout)
     if (shape.void !== undefined) return yield* TableShape.copiedAgain(layout.id, shape.void)
@@ -221,7 +232,7 @@ export const open = Effect.fn("SnowflakeSink.open")(function*(
     yield* channels.reopen
     yield* merger.takeBack
     // A history keeps what there was before.
-    if (layout.mode === "history") yield* merger.merge(channels.committed, true)
+    if (layout.mode === "history") yield* mergeCommitted
     yield* HistoryCopy.begin(sql, layout)
     yield* merger.lock.withPermits(1)(Effect.suspend(() => {
       merger.reset(layout, undefined)

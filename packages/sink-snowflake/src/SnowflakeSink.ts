@@ -114,14 +114,14 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
       if (shared.letters !== undefined) shared.letters.conditions = conditions
       return begin(shared, tables)
     },
-    open: Effect.fnUntraced(function*(table, durable, failed) {
+    open: Effect.fnUntraced(function*(table, durable, failed, given) {
       const quarantined = shared.states.get(tableId(table.table))?.quarantined
-      if (quarantined === undefined) return yield* ReplicatedTable.open(shared, table, durable, failed)
+      if (quarantined === undefined) return yield* ReplicatedTable.open(shared, table, durable, failed, given)
       const scope = yield* Effect.scope
       return QuarantinedTable.make(
         table,
         quarantined,
-        (now) => Scope.provide(ReplicatedTable.open(shared, now, durable, failed), scope)
+        (now) => Scope.provide(ReplicatedTable.open(shared, now, durable, failed, given), scope)
       )
     }),
     quarantine: Effect.fnUntraced(function*(table, why) {

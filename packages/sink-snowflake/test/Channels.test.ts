@@ -120,7 +120,12 @@ const replay = Effect.fnUntraced(
           withChannels(table, channels, { merge: { every: next(2) === 0 ? "20 millis" : "1 hour" } }),
           pipeline
         )
-        const opened = yield* running.open(table)
+        /** How many changes are given, or aren't given any more; undefined before the source says where it begins and while some are being written. */
+        let given: number | undefined
+        const opened = yield* running.open(table, () => {
+          const last = changes[(given ?? 0) - 1]
+          return last === undefined ? undefined : sequenceOf(last)
+        })
         if (run === 0) yield* Local.copy(opened, table, 10n, [])
         const position = opened.writer.position.committed
         // Never more is claimed than the journal holds, and nothing that was confirmed is missing.
@@ -138,12 +143,15 @@ const replay = Effect.fnUntraced(
         }
         const crash = ending ? changes.length : from + next(40)
         const writing = Effect.gen(function*() {
+          given = from
           for (let at = from; at < changes.length && at < crash;) {
             const to = Math.min(crash, changes.length, at + 1 + next(20))
             const part = changes.slice(at, to).filter((change) =>
               position === undefined || Sequence.compare(sequenceOf(change), position) > 0
             )
+            given = undefined
             yield* writeAll(opened, table, part)
+            given = to
             at = to
             if (next(3) === 0) yield* Effect.sleep(next(150))
           }
@@ -329,11 +337,11 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("Channels",
       }
     }))
 
-  it.effect("go on where the journal is when Snowflake has forgotten some or all of them", () =>
+  it.effect("go on where the journal is when Snowflake has forgotten some or all of them, also when their number changes", () =>
     Effect.gen(function*() {
       const local = yield* Server
-      for (const forgotten of [[0], [0, 1, 2]]) {
-        const name = `forgotten${forgotten.length}`
+      for (const [forgotten, after] of [[[0], 3], [[0, 1, 2], 3], [[0], 2], [[0, 1, 2], 2]] as const) {
+        const name = `forgotten${forgotten.length}${after}`
         yield* Effect.scoped(Effect.gen(function*() {
           const { table } = yield* open(local, name, 3)
           yield* table.rows(inserts(name, 0, 40))
@@ -350,7 +358,7 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("Channels",
               `_${String(set?.["EPOCH"])}_${index}`
             )
         )
-        const { running, table } = yield* open(local, name, 3, true)
+        const { running, table } = yield* open(local, name, after, true)
         // Everything comes again: the source was told nothing.
         const held = table.writer.position.committed
         yield* table.rows(inserts(name, held?.commit === 20n ? Number(held.ordinal) + 1 : 0, 60))

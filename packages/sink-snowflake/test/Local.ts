@@ -138,7 +138,11 @@ export interface Opened {
 
 export interface Running {
   readonly sink: Sink
-  readonly open: (table: TableSchema) => Effect.Effect<Opened, unknown, Scope.Scope>
+  /** `given`: up to where the engine says that the table is complete. */
+  readonly open: (
+    table: TableSchema,
+    given?: () => Sequence.Sequence | undefined
+  ) => Effect.Effect<Opened, unknown, Scope.Scope>
   /** How `run` failed, when it does. */
   readonly failure: Deferred.Deferred<never, unknown>
 }
@@ -148,30 +152,41 @@ export const run = Effect.fnUntraced(function*(local: Local, more: object = {}, 
   const sink = yield* SnowflakeSink.make(local.config(more), { pipeline, directory: local.directory })
   const failure = yield* Deferred.make<never, unknown>()
   yield* Effect.forkScoped(sink.run.pipe(Effect.catch((error) => Deferred.fail(failure, error))))
-  const open = Effect.fnUntraced(function*(table: TableSchema) {
-    const reported: Array<Sequence.Sequence> = []
-    const waiting: Array<{ readonly sequence: Sequence.Sequence; readonly done: Deferred.Deferred<void> }> = []
-    const writer = yield* sink.open(table, (sequence) =>
-      Effect.gen(function*() {
-        reported.push(sequence)
-        for (const entry of waiting) {
-          if (Sequence.compare(sequence, entry.sequence) >= 0) yield* Deferred.succeed(entry.done, undefined)
-        }
-      }), (error) => Effect.asVoid(Deferred.fail(failure, error)))
-    const opened: Opened = {
-      writer,
-      reported,
-      rows: (batch) => writer.write({ _tag: "Rows", batch } satisfies Element.Rows),
-      durable: Effect.fnUntraced(function*(sequence) {
-        const last = reported.at(-1)
-        if (last !== undefined && Sequence.compare(last, sequence) >= 0) return
-        const done = yield* Deferred.make<void>()
-        waiting.push({ sequence, done })
-        yield* Effect.raceFirst(Deferred.await(done), Effect.orDie(Deferred.await(failure)))
-      })
+  const open = Effect.fnUntraced(
+    function*(table: TableSchema, given: () => Sequence.Sequence | undefined = () => undefined) {
+      const reported: Array<Sequence.Sequence> = []
+      const waiting: Array<{ readonly sequence: Sequence.Sequence; readonly done: Deferred.Deferred<void> }> = []
+      const writer = yield* sink.open(
+        table,
+        (sequence) =>
+          Effect.gen(function*() {
+            reported.push(sequence)
+            for (const entry of waiting) {
+              if (Sequence.compare(sequence, entry.sequence) >= 0) {
+                yield* Deferred.succeed(entry.done, undefined)
+              }
+            }
+          }),
+        (error) => Effect.asVoid(Deferred.fail(failure, error)),
+        given
+      )
+      const opened: Opened = {
+        writer,
+        reported,
+        rows: (batch) => writer.write({ _tag: "Rows", batch } satisfies Element.Rows),
+        durable: Effect.fnUntraced(function*(sequence) {
+          const last = reported.at(-1)
+          if (last !== undefined && Sequence.compare(last, sequence) >= 0) {
+            return
+          }
+          const done = yield* Deferred.make<void>()
+          waiting.push({ sequence, done })
+          yield* Effect.raceFirst(Deferred.await(done), Effect.orDie(Deferred.await(failure)))
+        })
+      }
+      return opened
     }
-    return opened
-  })
+  )
   const running: Running = { sink, open, failure }
   return running
 })

@@ -198,6 +198,8 @@ export class TableLog {
     const { history, random } = this
     const now = this.read
     const to = Math.max(now, Math.ceil(history.length * run.upTo / 100))
+    // Where it goes on from: everything before was acknowledged.
+    if (this.confirmed > 0n) yield { _tag: "Watermark", position: this.confirmed, commitTime: undefined }
     let version = this.versionBefore(now)
     const id = tableId(this.schema(version).table)
     const held = context.positions.get(id)

@@ -48,7 +48,8 @@ const run = (context: Context, name: string, more: Partial<Config>, rows: Readon
     const writer = yield* sink.open(
       of,
       (sequence) => Sequence.compare(sequence, last) >= 0 ? Deferred.succeed(durable, undefined) : Effect.void,
-      (error) => Deferred.fail(failure, error)
+      (error) => Deferred.fail(failure, error),
+      () => undefined
     )
     if (writer.position.copied === undefined) {
       const begin = {
