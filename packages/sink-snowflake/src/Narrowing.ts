@@ -1,11 +1,11 @@
 /**
  * Whether a value fits a column whose type may be narrower than the source's: from the value's bytes, without making anything of them.
  */
+import * as DecimalDigits from "./DecimalDigits.ts"
 import type { Narrowing } from "./TypeMapping.ts"
 import { maxTextLength } from "./TypeMapping.ts"
 
 const minus = 0x2d
-const point = 0x2e
 const zero = 0x30
 
 /** Decimal digits that a double keeps whatever they are, and the powers of ten where it has all of its bits. */
@@ -47,29 +47,8 @@ export const integer = (narrowing: Narrowing, bytes: Uint8Array, start: number, 
 
 /** Whether a decimal number (`-12.50`, no exponent) fits. Zeros before and after its digits count for nothing. */
 export const decimal = (narrowing: Narrowing, bytes: Uint8Array, start: number, end: number): boolean => {
-  let at = bytes[start] === minus ? start + 1 : start
-  while (at < end && bytes[at] === zero) at++
-  let integers = 0
-  let fraction = 0
-  let scale = 0
-  /** Digits from the first to the last that isn't zero. */
-  let significant = 0
-  let seen = 0
-  let afterPoint = false
-  for (; at < end; at++) {
-    const byte = bytes[at] as number // in range
-    if (byte === point) {
-      afterPoint = true
-      continue
-    }
-    if (afterPoint) fraction++
-    else integers++
-    if (seen > 0 || byte !== zero) seen++
-    if (byte !== zero) {
-      significant = seen
-      if (afterPoint) scale = fraction
-    }
-  }
+  DecimalDigits.scan(bytes, start, end)
+  const { integers, scale, significant } = DecimalDigits.last
   switch (narrowing._tag) {
     case "Digits":
       return integers <= narrowing.integer && scale <= narrowing.scale

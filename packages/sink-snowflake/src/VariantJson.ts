@@ -5,11 +5,11 @@
  * `jsonb` have numbers of any size. PostgreSQL's `json` also takes the escape of half a surrogate pair, which is no text. Both are found in one
  * pass over the bytes, which are taken for JSON: what isn't, is kept as a string by whoever parses it.
  */
+import * as DecimalDigits from "./DecimalDigits.ts"
 
 const quote = 0x22
 const backslash = 0x5c
 const minus = 0x2d
-const point = 0x2e
 const zero = 0x30
 
 /** Digits that a NUMBER holds, and how many of them after the point. */
@@ -18,8 +18,6 @@ const maxScale = 37
 /** Decimal digits that survive the way through a double, in the range in which it has all its bits. */
 const doubleDigits = 15
 const doubleExponent = 300
-
-const isDigit = (byte: number | undefined): boolean => byte !== undefined && byte >= zero && byte <= 0x39
 
 /** Whether the escape of a surrogate (D800 to DFFF) stands at `at`: `low` for the second half of a pair, otherwise the first. */
 const isSurrogate = (bytes: Uint8Array, at: number, end: number, low: boolean): boolean => {
@@ -32,45 +30,21 @@ const isSurrogate = (bytes: Uint8Array, at: number, end: number, low: boolean): 
 
 /** Where the number that begins at `start` ends; negative (the end's complement) when a VARIANT would round it. */
 const number = (bytes: Uint8Array, start: number, end: number): number => {
-  let at = bytes[start] === minus ? start + 1 : start
-  /** Digits from the first that isn't zero on; those of them that are zeros at the end; digits after the point, without zeros at the end. */
-  let digits = 0
-  let zeros = 0
-  let scale = 0
-  let fraction = 0
-  let integer = 0
-  let afterPoint = false
-  for (; at < end; at++) {
-    const byte = bytes[at] as number // in range
-    if (byte === point) {
-      afterPoint = true
-      continue
-    }
-    if (!isDigit(byte)) break
-    if (afterPoint) fraction++
-    if (digits > 0 || byte !== zero) {
-      digits++
-      if (!afterPoint) integer++
-    }
-    if (byte !== zero) {
-      zeros = 0
-      if (afterPoint) scale = fraction
-    } else if (digits > 0) zeros++
-  }
-  const significant = digits - zeros
+  let at = DecimalDigits.scan(bytes, start, end)
+  const { integers, scale, significant } = DecimalDigits.last
   if (((bytes[at] ?? 0) | 0x20) !== 0x65 || at >= end) {
-    return integer + scale <= maxDigits && scale <= maxScale ? at : ~at
+    return integers + scale <= maxDigits && scale <= maxScale ? at : ~at
   }
   at++
   const negative = bytes[at] === minus
   if (negative || bytes[at] === 0x2b) at++
   let exponent = 0
-  for (; at < end && isDigit(bytes[at]); at++) {
+  for (; at < end && DecimalDigits.isDigit(bytes[at]); at++) {
     exponent = Math.min(exponent * 10 + ((bytes[at] as number) - zero), 1e6) // in range
   }
   if (significant === 0) return at
   // The power of ten of the first digit that isn't zero: of the integer part, or else after the point.
-  const magnitude = (integer > 0 ? integer : significant - scale) + (negative ? -exponent : exponent)
+  const magnitude = (integers > 0 ? integers : significant - scale) + (negative ? -exponent : exponent)
   return significant <= doubleDigits && Math.abs(magnitude) <= doubleExponent ? at : ~at
 }
 
@@ -88,7 +62,7 @@ export const isInexact = (bytes: Uint8Array, start: number, end: number): boolea
         else at += 2
       }
       at++
-    } else if (isDigit(byte) || byte === minus) {
+    } else if (DecimalDigits.isDigit(byte) || byte === minus) {
       at = number(bytes, at, end)
       if (at < 0) return true
     } else at++
