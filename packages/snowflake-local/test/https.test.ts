@@ -3,7 +3,6 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { createPublicKey, createSign } from "node:crypto"
 import { writeFile } from "node:fs/promises"
 import type { OutgoingHttpHeaders } from "node:http"
 import { request as plainRequest } from "node:http"
@@ -12,7 +11,6 @@ import { join } from "node:path"
 import { getCACertificates, setDefaultCACertificates } from "node:tls"
 import snowflake from "snowflake-sdk"
 import { selfSigned } from "../../source-postgres/test/Certificate.ts"
-import { fingerprint } from "../src/Accounts.ts"
 import * as Command from "./driver/Command.ts"
 import * as Driver from "./driver/Driver.ts"
 
@@ -20,21 +18,6 @@ const identity = selfSigned("localhost")
 // What NODE_EXTRA_CA_CERTS does for a process that is started with it.
 setDefaultCACertificates([...getCACertificates("default"), identity.certificate])
 snowflake.configure({ disableOCSPChecks: true })
-
-const jwt = (): string => {
-  const subject = `${Driver.account}.ETL`
-  const now = Math.floor(Date.now() / 1000)
-  const claims = {
-    iss: `${subject}.${fingerprint(createPublicKey(Driver.publicKey))}`,
-    sub: subject,
-    iat: now,
-    exp: now + 60
-  }
-  const text = [{ alg: "RS256", typ: "JWT" }, claims].map((part) =>
-    Buffer.from(JSON.stringify(part)).toString("base64url")
-  ).join(".")
-  return `${text}.${createSign("RSA-SHA256").update(text).sign(Driver.privateKey).toString("base64url")}`
-}
 
 /** GET with headers that fetch would not let through. */
 const get = (url: string, headers: OutgoingHttpHeaders) =>
@@ -54,7 +37,7 @@ const get = (url: string, headers: OutgoingHttpHeaders) =>
     request.end()
   })
 
-const bearer = () => ({ authorization: `Bearer ${jwt()}` })
+const bearer = () => ({ authorization: `Bearer ${Driver.jwt()}` })
 
 describe("a server with a certificate", () => {
   it.live(

@@ -3,8 +3,6 @@
  */
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { createPublicKey, createSign } from "node:crypto"
-import { fingerprint } from "../src/Accounts.ts"
 import * as Driver from "./driver/Driver.ts"
 import { Local } from "./driver/Driver.ts"
 
@@ -18,21 +16,6 @@ const codes = (client: Driver.Client, ...statements: ReadonlyArray<string>) =>
       Effect.match(client.run(sql), { onSuccess: () => "", onFailure: (error) => `${error.code} ${error.sqlState}` })
   )
 
-const jwt = (): string => {
-  const subject = `${Driver.account}.ETL`
-  const now = Math.floor(Date.now() / 1000)
-  const claims = {
-    iss: `${subject}.${fingerprint(createPublicKey(Driver.publicKey))}`,
-    sub: subject,
-    iat: now,
-    exp: now + 60
-  }
-  const text = [{ alg: "RS256", typ: "JWT" }, claims].map((part) =>
-    Buffer.from(JSON.stringify(part)).toString("base64url")
-  ).join(".")
-  return `${text}.${createSign("RSA-SHA256").update(text).sign(Driver.privateKey).toString("base64url")}`
-}
-
 /** Opens a channel of T as a role; HTTP status and code. */
 const openChannel = (url: string, role: string) =>
   Effect.promise(async () => {
@@ -43,7 +26,7 @@ const openChannel = (url: string, role: string) =>
       body: new URLSearchParams({
         grant_type: "urn:ietf:params:oauth:grant-type:jwt-bearer",
         scope: `session:role:${role}`,
-        assertion: jwt()
+        assertion: Driver.jwt()
       })
     })
     const token = await exchanged.text()

@@ -1,16 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as fc from "fast-check"
 import { spawnServer, startServer, until, withDataDir } from "./streaming/Client.ts"
+import { events, ids, numbered } from "./streaming/Events.ts"
 
 type Server = Awaited<ReturnType<typeof spawnServer>>
 
-const events = {
-  name: "EVENTS",
-  columns: [{ name: "ID", type: "NUMBER", notNull: true }, { name: "NAME", type: "VARCHAR" }]
-} as const
-const all = `SELECT "ID" FROM "DB.PUBLIC"."EVENTS" ORDER BY "ID"`
-const numbered = (from: number, to: number) =>
-  Array.from({ length: to - from + 1 }, (_, index) => ({ id: from + index, name: `n${from + index}` }))
 const upTo = (last: number) => Array.from({ length: last }, (_, index) => [String(index + 1)])
 
 describe("a killed server", () => {
@@ -31,7 +25,7 @@ describe("a killed server", () => {
 
       const second = await spawnServer(dataDir)
       try {
-        assert.deepStrictEqual(await second.client.sql(all), upTo(100))
+        assert.deepStrictEqual(await second.client.sql(ids), upTo(100))
         const status = await second.client.status("EVENTS", "c")
         assert.deepStrictEqual(status, {
           ...before,
@@ -48,7 +42,7 @@ describe("a killed server", () => {
           single: "300"
         })
         await second.client.committed("EVENTS", "c", "300")
-        assert.deepStrictEqual(await second.client.sql(all), upTo(300))
+        assert.deepStrictEqual(await second.client.sql(ids), upTo(300))
       } finally {
         await second.kill()
       }
@@ -74,7 +68,7 @@ describe("a killed server", () => {
         )
         assert.strictEqual(next.status, 200)
         await second.client.committed("EVENTS", "c", "20")
-        assert.deepStrictEqual(await second.client.sql(all), upTo(20))
+        assert.deepStrictEqual(await second.client.sql(ids), upTo(20))
       } finally {
         await second.kill()
       }
@@ -89,7 +83,7 @@ describe("a killed server", () => {
       await first.close()
       const second = await startServer(dataDir)
       const status = await second.client.status("EVENTS", "c")
-      const rows = await second.client.sql(all)
+      const rows = await second.client.sql(ids)
       await second.close()
       assert.deepStrictEqual([status.channel_status_code, status.last_committed_offset_token], ["SUCCESS", "10"])
       assert.deepStrictEqual(rows, upTo(10))
@@ -210,7 +204,7 @@ describe("a client that resumes after the committed offset", () => {
                   // Nothing commits between the start and this look: rows and offset must agree exactly.
                   const status = await server.client.status("EVENTS", "c")
                   assert.deepStrictEqual(
-                    await server.client.sql(all),
+                    await server.client.sql(ids),
                     upTo(Number(status.last_committed_offset_token ?? "0"))
                   )
                   if (status.channel_status_code !== "SUCCESS") await reopen()
@@ -219,7 +213,7 @@ describe("a client that resumes after the committed offset", () => {
               await append(1)
               if (sent === highest) await append(1)
               await commit()
-              assert.deepStrictEqual(await server.client.sql(all), upTo(sent))
+              assert.deepStrictEqual(await server.client.sql(ids), upTo(sent))
               const status = await server.client.status("EVENTS", "c")
               assert.deepStrictEqual([status.rows_inserted, status.rows_error_count], [sent, 0])
             } finally {

@@ -3,15 +3,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { keyPairJwt, withServer } from "./streaming/Client.ts"
-
-const events = {
-  name: "EVENTS",
-  columns: [{ name: "ID", type: "NUMBER", notNull: true }, { name: "NAME", type: "VARCHAR", args: [10] }]
-} as const
-
-const ids = `SELECT "ID" FROM "DB.PUBLIC"."EVENTS" ORDER BY "ID"`
-const numbered = (from: number, to: number) =>
-  Array.from({ length: to - from + 1 }, (_, index) => ({ id: from + index, name: `n${from + index}` }))
+import { events, ids, numbered } from "./streaming/Events.ts"
 
 describe("a fault", () => {
   it("answers with the status and body that a test asks for, in every shape, as often as asked", () =>

@@ -5,11 +5,12 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import { generateKeyPairSync } from "node:crypto"
+import { createPublicKey, createSign, generateKeyPairSync } from "node:crypto"
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { Connection, ConnectionOptions, RowStatement, SnowflakeError } from "snowflake-sdk"
+import { fingerprint } from "../../src/Accounts.ts"
 import type { Options } from "../../src/Configuration.ts"
 import type { Address } from "../../src/Server.ts"
 import { serve } from "../../src/Server.ts"
@@ -58,6 +59,22 @@ export const folder = Effect.acquireRelease(
 )
 
 export const account = "MYORG-LOCAL"
+
+/** What the user ETL proves its key pair with. */
+export const jwt = (): string => {
+  const subject = `${account}.ETL`
+  const now = Math.floor(Date.now() / 1000)
+  const claims = {
+    iss: `${subject}.${fingerprint(createPublicKey(publicKey))}`,
+    sub: subject,
+    iat: now,
+    exp: now + 60
+  }
+  const text = [{ alg: "RS256", typ: "JWT" }, claims].map((part) =>
+    Buffer.from(JSON.stringify(part)).toString("base64url")
+  ).join(".")
+  return `${text}.${createSign("RSA-SHA256").update(text).sign(privateKey).toString("base64url")}`
+}
 
 export interface ServerAddress extends Address {
   readonly dataDir: string
