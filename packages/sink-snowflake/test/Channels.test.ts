@@ -10,6 +10,7 @@ import type { TableSchema } from "@etl-stream/core/TableSchema"
 import { tableId } from "@etl-stream/core/TableSchema"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import { randomBytes } from "node:crypto"
 import { literal } from "../src/Identifier.ts"
@@ -264,6 +265,40 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("Channels",
       yield* table.durable(at(89))
       yield* running.sink.settle
       yield* exactly(local, "slow", 90)
+    }))
+
+  it.effect("are merged only once the last row of each of them shows", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const name = "unseen"
+      const { running, table } = yield* open(local, name, 3)
+      const layout = yield* Layout.make(local.config(), name, named(name))
+      const [set] = yield* assigned(local, name)
+      const batch = inserts(name, 0, 60)
+      const routes = RowRouter.route(layout, batch, 3)
+      // Not the channel of the last row: the window's end shows.
+      const late = routes[59] === 0 ? 1 : 0
+      yield* local.fault("streaming", {
+        kind: "lateRows",
+        channel: `ETL_STREAM_${Layout.plainName(name)}_${String(set?.["EPOCH"])}_${late}`
+      })
+      yield* table.rows(batch)
+      yield* table.durable(at(59))
+      yield* local.clearStatements
+      const merging = yield* running.sink.settle.pipe(Effect.forkChild)
+      const looks = Effect.map(local.statements, (statements) =>
+        statements.filter(({ sql }) => sql.includes(`AS "shown"`)))
+      // It looks again and again, and merges nothing meanwhile.
+      const again = Effect.repeat(looks, {
+        until: (found) =>
+          found.length > 2
+      })
+      const waits = yield* Effect.raceFirst(Effect.as(again, true), Effect.as(Fiber.await(merging), false))
+      assert.isTrue(waits, "it waits for the rows")
+      assert.deepStrictEqual(yield* targetRows(local, layout), [])
+      yield* local.clearFaults
+      yield* Fiber.join(merging)
+      yield* exactly(local, name, 60)
     }))
 
   it.effect("leave a table to the runner that took over, whatever its number of channels", () =>

@@ -158,6 +158,23 @@ describe("a fault", () => {
       assert.isAtLeast(performance.now() - started, 400)
     }))
 
+  it("reports rows as committed before they show, for the channel that it names", () =>
+    withServer({}, async (client) => {
+      await client.table(events)
+      await client.fault({ kind: "lateRows", channel: "late" })
+      for (const [index, channel] of ["late", "prompt"].entries()) {
+        const opened = (await client.open("EVENTS", channel)).body.next_continuation_token
+        await client.append("EVENTS", channel, opened, numbered(index + 1, index + 1), { single: "1" })
+        await client.committed("EVENTS", channel, "1")
+      }
+      assert.deepStrictEqual(await client.sql(ids), [["2"]])
+      assert.strictEqual((await client.open("EVENTS", "late", { fail_on_uncommitted_rows: true })).status, 409)
+      await client.clearFaults()
+      while ((await client.sql(ids)).length < 2) await new Promise((resolve) => setTimeout(resolve, 5))
+      assert.deepStrictEqual(await client.sql(ids), [["1"], ["2"]])
+      assert.strictEqual((await client.status("EVENTS", "late")).rows_inserted, 1)
+    }))
+
   it("forgets a channel and its offset token, as after thirty idle days", () =>
     withServer({}, async (client) => {
       await client.table(events)

@@ -6,7 +6,7 @@
  *
  * Channels: `rejectRowSilently` skips the first row of an append and only counts it; `invalidateChannel` makes the channel unusable until it is opened again;
  * `loseUncommitted` makes an open find nothing uncommitted, whatever was acknowledged, as after a failure of the service. Until they are removed, `holdCommits` keeps what
- * is buffered uncommitted and `slowCommits` commits it later.
+ * is buffered uncommitted, `slowCommits` commits it later, and `lateRows` reports it as committed while its rows don't show yet.
  */
 import * as Schema from "effect/Schema"
 import { FaultRules, Turns } from "../FaultRules.ts"
@@ -26,13 +26,14 @@ export const Fault = Schema.Struct({
     "invalidateChannel",
     "loseUncommitted",
     "holdCommits",
-    "slowCommits"
+    "slowCommits",
+    "lateRows"
   ]),
-  /** Absent: every endpoint. `holdCommits` and `slowCommits` have none. */
+  /** Absent: every endpoint. `holdCommits`, `slowCommits` and `lateRows` have none. */
   endpoint: Schema.optionalKey(Endpoint),
   /** Absent: every channel. A status request names several, so of all kinds only `invalidateChannel` heeds this there. */
   channel: Schema.optionalKey(Schema.String),
-  /** `holdCommits` and `slowCommits` last until they are removed. */
+  /** `holdCommits`, `slowCommits` and `lateRows` last until they are removed. */
   ...Turns,
   /** For `status`: the HTTP status; default 503. For `invalidateChannel` see `code`. */
   status: Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 200, maximum: 599 }))),
@@ -74,7 +75,12 @@ export class Faults {
 
   /** Whether a channel's commits are held back. */
   holds(channel: string): boolean {
-    return this.standing("holdCommits", channel) !== undefined
+    return this.standing("holdCommits", channel) !== undefined || this.hides(channel)
+  }
+
+  /** Whether a channel reports as committed what doesn't show yet. */
+  hides(channel: string): boolean {
+    return this.standing("lateRows", channel) !== undefined
   }
 
   /** How much later a channel's commits come. */

@@ -230,6 +230,19 @@ const make = Effect.fnUntraced(function*(settings: Settings) {
     )
   })
 
+  /** What a status tells of a channel: with `lateRows` what it has accepted is committed. */
+  const reported = ({ record, segments }: ChannelCommits.OpenChannel): Channel.ChannelRecord => {
+    if (!faults.hides(record.channel)) return record
+    const appends = segments.flatMap((segment) => segment.appends)
+    const accepted = segments.reduce((rows, segment) => rows + segment.rows, 0)
+    return {
+      ...record,
+      offsetToken: appends.findLast(({ offsetToken }) => offsetToken !== null)?.offsetToken ?? record.offsetToken,
+      rowsParsed: record.rowsParsed + accepted,
+      rowsInserted: record.rowsInserted + accepted
+    }
+  }
+
   const removeRecord = (id: number): Effect.Effect<void, StreamingError.StreamingError> =>
     storage.write((connection) => ChannelStore.remove(connection, id)).pipe(
       Effect.mapError(() => StreamingError.internal("The channel could not be removed. Retry."))
@@ -362,7 +375,7 @@ const make = Effect.fnUntraced(function*(settings: Settings) {
           const channel = channels.get(Channel.keyOf(pipe, name))
           return channel === undefined || channel.record.clientSequencer === 0
             ? []
-            : [{ ...channel.record, statusCode: statusCode(channel.record) }]
+            : [{ ...reported(channel), statusCode: statusCode(channel.record) }]
         })
       ),
     invalidate: (pipe, name, code) =>
