@@ -9,6 +9,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { DeadLetterConfig } from "./DeadLetterConfig.ts"
+import * as Identifier from "./Identifier.ts"
 import * as SchemaPolicies from "./SchemaPolicies.ts"
 import * as TypeOverride from "./TypeOverride.ts"
 
@@ -135,6 +136,28 @@ const Deletes = Schema.Literals(["hard", "soft"])
 
 const Keyless = Schema.Literals(["identity", "append"])
 
+/** A name for one of our columns. Those that begin with _ETL_ are taken, but for its own. */
+const metadataName = (own: string, description: string) =>
+  Schema.NonEmptyString.check(
+    Schema.isMaxLength(255),
+    Schema.makeFilter((text) => {
+      const name = Identifier.fromConfig(text)
+      return name === own || !name.toUpperCase().startsWith("_ETL_")
+        ? undefined
+        : `must not begin with _ETL_, which other columns do (but for ${own})`
+    })
+  ).pipe(Schema.withDecodingDefaultKey(Effect.succeed(own))).annotate({ description })
+
+const MetadataNames = Schema.Struct({
+  deleted: metadataName("_ETL_DELETED", "Of mirrors with soft deletes: whether the row was deleted at the source"),
+  syncedAt: metadataName("_ETL_SYNCED_AT", "Of mirrors: when the row was last written"),
+  validFrom: metadataName("_ETL_VALID_FROM", "Of histories: when the version began"),
+  validTo: metadataName("_ETL_VALID_TO", "Of histories: when the version ended")
+}).check(Schema.makeFilter((names) => {
+  const folded = Object.values(names).map((text) => Identifier.fromConfig(text).toUpperCase())
+  return new Set(folded).size === folded.length ? undefined : "the names must differ, in more than case"
+}))
+
 const Column = Schema.Struct({
   type: Schema.optionalKey(
     Schema.String.check(
@@ -208,6 +231,10 @@ export const Config = Schema.Struct({
   keyless: Keyless.pipe(Schema.withDecodingDefaultKey(Effect.succeed("identity" as const))).annotate({
     description:
       "How mode mirror keeps tables without a key whose replica identity is FULL. identity: updates and deletes take away as many equal rows as they did at the source, found by a hash over the whole row; append: rows are only added, without hash or comparison, and an update or delete stops the table"
+  }),
+  metadata: MetadataNames.pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))).annotate({
+    description:
+      "Names of columns that tables get beside their own, read as SQL reads identifiers (`_deleted` is `_DELETED`). When one is changed, the columns are renamed at the next start"
   }),
   tables: Schema.Record(TableKey, Table).pipe(
     Schema.withDecodingDefaultKey(Effect.succeed(noTables))

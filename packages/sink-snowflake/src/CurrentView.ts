@@ -12,6 +12,8 @@ import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import { isRetryable } from "@etl-stream/core/ConnectorError"
 import * as Effect from "effect/Effect"
 import { createHash } from "node:crypto"
+import * as ColumnList from "./ColumnList.ts"
+import { keyList } from "./ColumnList.ts"
 import type { Config } from "./Config.ts"
 import { failure } from "./ErrorPolicy.ts"
 import * as Identifier from "./Identifier.ts"
@@ -53,8 +55,8 @@ export const nameOf = (layout: TableLayout, suffix: string): ObjectName | undefi
 export const query = (layout: TableLayout, pipeline: string, home: string): string => {
   const { columns, keys } = layout
   const from = sqlName(layout.target)
-  const keyNames = keys.map(({ name }) => quote(name))
-  const key = (alias: string): string => keyNames.map((name) => `${alias}.${name}`).join(", ")
+  const keyNames = ColumnList.names(keys)
+  const key = (alias: string): string => keyList(layout, alias)
   // The end of the last copy: what came before is in it, or was gone by then.
   const copied = `SELECT MAX("MERGED") FROM ${qualified(layout.target.database, home, "TABLES")} ` +
     `WHERE "PIPELINE" = ${literal(pipeline)} AND "SOURCE_TABLE" = ${literal(layout.id)}`
@@ -95,9 +97,7 @@ export const query = (layout: TableLayout, pipeline: string, home: string): stri
       keyNames.map((name, index) => `IFF(r.${root} IS NULL, l.${name}, r.${rootKey(index)}) AS ${rootKey(index)}`)
         .join(", ")
     } FROM ${lives} AS l LEFT JOIN ${rows} AS r ON r.${life} = l.${life}) ` +
-    `SELECT ${
-      [...columns.map(({ name }) => quote(name)), sequence, commitTime].map((name) => `f.${name}`).join(", ")
-    } ` +
+    `SELECT ${[...ColumnList.names(columns, "f"), `f.${sequence}`, `f.${commitTime}`].join(", ")} ` +
     `FROM (SELECT ${[`o.${op}`, `o.${sequence}`, `o.${commitTime}`, ...last].join(", ")} FROM ${owned} AS o ` +
     `QUALIFY ROW_NUMBER() OVER (PARTITION BY ${key("o")} ORDER BY o.${sequence} DESC, ${
       readFirst("o")

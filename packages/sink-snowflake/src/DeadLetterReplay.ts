@@ -190,7 +190,7 @@ export const replay = (
     const sequence = quote(Metadata.sequence)
     const binds = [...keys, value ?? ""]
     const operation = log ? [`t.${quote(Metadata.op)} = ${literal(letter.operation)}`] : []
-    const syncedAt = layout.mode === "mirror" ? `, ${quote(Metadata.syncedAt)} = CURRENT_TIMESTAMP()` : ""
+    const syncedAt = layout.mode === "mirror" ? `, ${quote(layout.names.syncedAt)} = CURRENT_TIMESTAMP()` : ""
     /** Whether versions that came later hold no value either. */
     const inherited = Effect.fnUntraced(function*() {
       const { rows } = yield* sql.execute({

@@ -11,21 +11,20 @@
  *
  * Windows hold no truncates here: they are cut there, and `truncate` closes what is open.
  */
+import * as ColumnList from "./ColumnList.ts"
+import { keyList, sameKey } from "./ColumnList.ts"
 import { literal, quote } from "./Identifier.ts"
 import * as JournalStatement from "./JournalStatement.ts"
 import type { Window } from "./JournalWindow.ts"
 import { bound } from "./JournalWindow.ts"
 import * as KeyChange from "./KeyChange.ts"
 import type { ColumnLayout, TableLayout } from "./TableLayout.ts"
-import { Metadata, sqlName } from "./TableLayout.ts"
+import { Metadata, quotedNames, sqlName } from "./TableLayout.ts"
 
 const op = quote(Metadata.op)
 const sequence = quote(Metadata.sequence)
 const commitTime = quote(Metadata.commitTime)
 const unsentColumn = quote(Metadata.unsent)
-const validFrom = quote(Metadata.validFrom)
-const validTo = quote(Metadata.validTo)
-const syncedAt = quote(Metadata.syncedAt)
 const past = quote("_ETL_PAST")
 const at = quote("_ETL_AT")
 const until = quote("_ETL_UNTIL")
@@ -43,13 +42,8 @@ const upToHere = "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
 /** How sequences of copied rows end. */
 const copiedEnd = `/${"0".repeat(16)}`
 
-const keyList = (layout: TableLayout, alias: string): string =>
-  layout.keys.map(({ name }) => `${alias}.${quote(name)}`).join(", ")
-
-const sameKey = (layout: TableLayout, a: string, b: string): string =>
-  layout.keys.map(({ name }) => `${a}.${quote(name)} = ${b}.${quote(name)}`).join(" AND ")
-
-const open = (layout: TableLayout): string => `(SELECT * FROM ${sqlName(layout.target)} WHERE ${validTo} IS NULL)`
+const open = (layout: TableLayout): string =>
+  `(SELECT * FROM ${sqlName(layout.target)} WHERE ${quotedNames(layout).validTo} IS NULL)`
 
 /** Each row once as what closes a version and once as what opens one. */
 const both = `(SELECT TRUE AS ${closes} UNION ALL SELECT FALSE AS ${closes})`
@@ -81,9 +75,10 @@ const times = (layout: TableLayout, window: Window): ReadonlyArray<string> => {
 }
 
 const inserted = (layout: TableLayout): string => {
-  const names = layout.columns.map(({ name }) => quote(name))
+  const names = ColumnList.names(layout.columns)
+  const { validFrom, validTo } = quotedNames(layout)
   return `(${[...names, validFrom, validTo, sequence].join(", ")}) ` +
-    `VALUES (${[...names.map((name) => `s.${name}`), `s.${at}`, `s.${until}`, `s.${sequence}`].join(", ")})`
+    `VALUES (${[...ColumnList.names(layout.columns, "s"), `s.${at}`, `s.${until}`, `s.${sequence}`].join(", ")})`
 }
 
 /**
@@ -97,6 +92,7 @@ export const merge = (
   changesOfKey: boolean
 ): string => {
   const { columns, keys } = layout
+  const { validFrom, validTo } = quotedNames(layout)
   const partial = columns.filter((column) => !column.isKey && unsentColumns.has(column.name))
   const moved = changesOfKey && partial.length > 0
   const position = new Map(partial.map((column, index) => [column, index]))
@@ -105,7 +101,7 @@ export const merge = (
     sequence,
     commitTime,
     unsentColumn,
-    ...columns.map(({ name }) => quote(name))
+    ...ColumnList.names(columns)
   ])
   const source = moved ? KeyChange.withRows(layout, raw) : raw
   // What values belong to: the key, or the row, which is the root of a chain of lives.
@@ -196,6 +192,7 @@ export const truncates = (layout: TableLayout, window: Window): string =>
 export const truncate = (layout: TableLayout, window: Window, truncated: string): ReadonlyArray<string> => {
   const target = sqlName(layout.target)
   const of = bound(truncated)
+  const { validFrom, validTo } = quotedNames(layout)
   const hit = `${validTo} IS NULL AND ${sequence} <= ${of}`
   const time = `(SELECT MAX(${commitTime}) FROM ${sqlName(layout.journal)} WHERE ${sequence} = ${of})`
   return [
@@ -210,14 +207,15 @@ export const truncate = (layout: TableLayout, window: Window, truncated: string)
  */
 export const compare = (layout: TableLayout, copy: TableLayout): string => {
   const loaded = sqlName(copy.target)
-  const names = layout.columns.map(({ name }) => quote(name))
+  const names = ColumnList.names(layout.columns)
+  const { validFrom, validTo } = quotedNames(layout)
   // VARIANT values are compared by their text.
   const form = (column: ColumnLayout, alias: string): string =>
     column.target === "VARIANT" ? `TO_JSON(${alias}.${quote(column.name)})` : `${alias}.${quote(column.name)}`
   const differs = layout.columns.filter(({ isKey }) => !isKey)
     .map((column) => `${form(column, "c")} IS DISTINCT FROM ${form(column, "o")}`)
   const now = "CURRENT_TIMESTAMP()::TIMESTAMP_TZ(6)"
-  const time = `SELECT LEAST(COALESCE((SELECT MIN(${syncedAt}) FROM ${loaded}), ${now}), ` +
+  const time = `SELECT LEAST(COALESCE((SELECT MIN(${quotedNames(copy).syncedAt}) FROM ${loaded}), ${now}), ` +
     `COALESCE((SELECT MIN(${commitTime}) FROM ${sqlName(layout.journal)}), ${now})) AS ${at}`
   const selected = [
     `k.${closes}`,

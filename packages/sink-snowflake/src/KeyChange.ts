@@ -9,11 +9,12 @@
  * A row of the target supersedes the changes of its key below its own sequence: they are *past*. Past changes neither touch the row nor lend
  * it values, and lives are cut where they end. The row of another key may still take its values from them, through a change of key.
  */
+import { keyList, names } from "./ColumnList.ts"
 import { quote } from "./Identifier.ts"
 import * as JournalStatement from "./JournalStatement.ts"
 import type { Contents, Window } from "./JournalWindow.ts"
 import type { ObjectName, TableLayout } from "./TableLayout.ts"
-import { Metadata, sqlName } from "./TableLayout.ts"
+import { Metadata, quotedNames, sqlName } from "./TableLayout.ts"
 
 const { births } = JournalStatement
 const op = quote(Metadata.op)
@@ -30,10 +31,10 @@ export const past = quote("_ETL_PAST")
 export const links = (layout: TableLayout): ObjectName => ({ ...layout.journal, name: `${layout.journal.name}_LINKS` })
 
 /** The rows that the target has of the table as it is now. */
-const held = ({ mode, target }: TableLayout): string =>
-  mode === "history"
-    ? `(SELECT * FROM ${sqlName(target)} WHERE ${quote(Metadata.validTo)} IS NULL)`
-    : sqlName(target)
+const held = (layout: TableLayout): string =>
+  layout.mode === "history"
+    ? `(SELECT * FROM ${sqlName(layout.target)} WHERE ${quotedNames(layout).validTo} IS NULL)`
+    : sqlName(layout.target)
 
 /** Changes of a table with a key, each with whether a row of the target supersedes it. */
 export const keyedChanges = (layout: TableLayout, window: Window, columns: ReadonlyArray<string>): string => {
@@ -44,10 +45,6 @@ export const keyedChanges = (layout: TableLayout, window: Window, columns: Reado
   return `SELECT w.*, COALESCE(w.${sequence} < h.${sequence}, FALSE) AS ${past} FROM (${all}) AS w ` +
     `LEFT JOIN ${held(layout)} AS h ON ${same.join(" AND ")}`
 }
-
-/** The key's columns. */
-export const keyList = (layout: TableLayout, alias: string): string =>
-  layout.keys.map(({ name }) => `${alias}.${quote(name)}`).join(", ")
 
 /**
  * The life that a change belongs to, named by the sequence of its birth, or, when that was before the window, by that of the
@@ -62,7 +59,7 @@ const life = (layout: TableLayout): string => {
 /** Statements that fill the table of links. The table must exist in the session; run `resolveLinks` until it changes nothing. */
 export const fillLinks = (layout: TableLayout, window: Window, contents: Contents): ReadonlyArray<string> => {
   const table = sqlName(links(layout))
-  const columns = [op, sequence, unsentColumn, ...layout.keys.map(({ name }) => quote(name))]
+  const columns = [op, sequence, unsentColumn, ...names(layout.keys)]
   // A change of key is two neighbours: the old key's last row, then the new key's first.
   const previous = (expression: string): string => `LAG(${expression}) OVER (ORDER BY l.${sequence})`
   return [

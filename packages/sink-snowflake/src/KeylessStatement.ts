@@ -5,19 +5,18 @@
  * difference, so those numbered highest do. Where rows are deleted softly all copies that a window brings are added, and as many as it takes away are marked.
  * Tables whose rows are only ever inserted (and those that are told to be kept so) need no row keys.
  */
+import * as ColumnList from "./ColumnList.ts"
 import { quote } from "./Identifier.ts"
 import { births, changes, effective, within } from "./JournalStatement.ts"
 import type { Contents, Window } from "./JournalWindow.ts"
 import { live } from "./MergeStatement.ts"
 import type { TableLayout } from "./TableLayout.ts"
-import { Metadata, sqlName } from "./TableLayout.ts"
+import { Metadata, quotedNames, sqlName } from "./TableLayout.ts"
 
 const op = quote(Metadata.op)
 const sequence = quote(Metadata.sequence)
 const rowKey = quote(Metadata.rowKey)
 const copy = quote(Metadata.copy)
-const syncedAt = quote(Metadata.syncedAt)
-const deleted = quote(Metadata.deleted)
 const now = "CURRENT_TIMESTAMP()"
 const net = quote("_ETL_NET")
 const rank = quote("_ETL_RANK")
@@ -42,10 +41,11 @@ const removedCopies = (layout: TableLayout, window: Window, contents: Contents):
 /** For tables without a key: removes the copies that the window takes away, those numbered highest first. */
 export const removeCopies = (layout: TableLayout, window: Window, contents: Contents): string => {
   const target = sqlName(layout.target)
+  const { deleted, syncedAt } = quotedNames(layout)
   const goes = `(SELECT r."KEY", r."COPY", r."LAST" FROM (` +
     `SELECT h.${rowKey} AS "KEY", h.${copy} AS "COPY", n."LAST", n.${net}, ROW_NUMBER() OVER (PARTITION BY h.${rowKey} ORDER BY h.${copy} DESC) AS ${rank} ` +
     `FROM ${target} AS h JOIN (${removedCopies(layout, window, contents)}) AS n ON h.${rowKey} = n."KEY"${
-      layout.softDelete ? ` WHERE ${live("h.")}` : ""
+      layout.softDelete ? ` WHERE ${live(layout, "h.")}` : ""
     }) AS r WHERE r.${rank} <= r.${net}) AS d WHERE ${rowKey} = d."KEY" AND ${copy} = d."COPY"`
   return layout.softDelete
     ? `UPDATE ${target} SET ${deleted} = TRUE, ${sequence} = d."LAST", ${syncedAt} = ${now} FROM ${goes}`
@@ -60,12 +60,12 @@ export const addCopies = (layout: TableLayout, window: Window, contents: Content
     op,
     sequence,
     rowKey,
-    ...columns.map(({ name }) => quote(name))
+    ...ColumnList.names(columns)
   ])
   const added = `SELECT j.*, SUM(${sign("j")}) OVER (PARTITION BY j.${rowKey}) AS ${net}, ` +
     `ROW_NUMBER() OVER (PARTITION BY j.${rowKey}, ${sign("j")} ORDER BY j.${sequence}) AS ${rank} FROM (${source}) AS j`
   return `INSERT INTO ${target} (${
-    [...columns.map(({ name }) => quote(name)), sequence, syncedAt, rowKey, copy].join(", ")
+    [...ColumnList.names(columns), sequence, quotedNames(layout).syncedAt, rowKey, copy].join(", ")
   }) SELECT ${
     [
       ...columns.map((column) => column.fromJournal(`a.${quote(column.name)}`)),
@@ -81,7 +81,7 @@ export const addCopies = (layout: TableLayout, window: Window, contents: Content
 /** For tables whose rows are only ever inserted: each new row once. */
 export const append = (layout: TableLayout, window: Window, contents: Contents): string =>
   `INSERT INTO ${sqlName(layout.target)} (${
-    [...layout.columns.map(({ name }) => quote(name)), sequence, syncedAt].join(", ")
+    [...ColumnList.names(layout.columns), sequence, quotedNames(layout).syncedAt].join(", ")
   }) SELECT ${
     [...layout.columns.map((column) => column.fromJournal(`j.${quote(column.name)}`)), `j.${sequence}`, now].join(", ")
   } FROM ${sqlName(layout.journal)} AS j WHERE ${within(effective(window, contents))} AND j.${op} IN ${births}`

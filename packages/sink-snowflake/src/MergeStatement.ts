@@ -6,20 +6,20 @@
  * makes older ones irrelevant by itself, being the later one. Only changes of key that leave columns unsent need more (`KeyChange`): then values are taken per
  * row instead of per key.
  */
+import * as ColumnList from "./ColumnList.ts"
+import { keyList, sameKey } from "./ColumnList.ts"
 import { quote } from "./Identifier.ts"
 import { deaths, effective, sent } from "./JournalStatement.ts"
 import type { Contents, Window } from "./JournalWindow.ts"
 import { bound } from "./JournalWindow.ts"
-import { keyedChanges, keyList, past, rowOf, withRows } from "./KeyChange.ts"
+import { keyedChanges, past, rowOf, withRows } from "./KeyChange.ts"
 import * as KeyRange from "./KeyRange.ts"
 import type { TableLayout } from "./TableLayout.ts"
-import { Metadata, sqlName } from "./TableLayout.ts"
+import { Metadata, quotedNames, sqlName } from "./TableLayout.ts"
 
 const op = quote(Metadata.op)
 const sequence = quote(Metadata.sequence)
 const unsentColumn = quote(Metadata.unsent)
-const syncedAt = quote(Metadata.syncedAt)
-const deleted = quote(Metadata.deleted)
 const now = "CURRENT_TIMESTAMP()"
 // Names beginning with _ETL_ are ours alone (see TableLayout), so these meet no column of the table.
 const value = (index: number): string => quote(`_ETL_VALUE_${index}`)
@@ -42,6 +42,7 @@ export const merge = (
   unsentColumns: ReadonlySet<string>
 ): string => {
   const { columns, keys, softDelete } = layout
+  const { deleted, syncedAt } = quotedNames(layout)
   // A delete sends no values, and those of a row that stays are wanted.
   const kept = softDelete && contents.removes > 0
   const partial = columns.filter((column) => !column.isKey && (kept || unsentColumns.has(column.name)))
@@ -50,7 +51,7 @@ export const merge = (
     op,
     sequence,
     unsentColumn,
-    ...columns.map(({ name }) => quote(name))
+    ...ColumnList.names(columns)
   ])
   const moved = contents.moved && partial.length > 0
   // What values belong to: the key, or the row, which is the root of a chain of lives.
@@ -69,7 +70,7 @@ export const merge = (
   const selected = [
     `c.${op}`,
     `c.${sequence}`,
-    ...columns.filter((column) => !position.has(column)).map(({ name }) => `c.${quote(name)}`),
+    ...ColumnList.names(columns.filter((column) => !position.has(column)), "c"),
     ...partial.flatMap((column, index) => [
       // The first row of those with one mark is the one that sent the value.
       `FIRST_VALUE(c.${quote(column.name)}) OVER (PARTITION BY ${owner("c")}, c.${sentAt(index)} ` +
@@ -125,7 +126,7 @@ export const merge = (
       index === undefined || moved ? `s.${name}` : `IFF(s.${sentAt(index)} IS NOT NULL, s.${name}, t.${name})`
     }`
   })
-  const names = columns.map(({ name }) => quote(name))
+  const names = ColumnList.names(columns)
   const gone = `s.${op} IN ${deaths}`
   const flag = softDelete ? [deleted] : []
   const updated = [
@@ -134,14 +135,10 @@ export const merge = (
     `${sequence} = s.${sequence}`,
     `${syncedAt} = ${now}`
   ]
-  const inserted = [...names.map((name) => `s.${name}`), ...flag.map(() => gone), `s.${sequence}`, now]
+  const inserted = [...ColumnList.names(columns, "s"), ...flag.map(() => gone), `s.${sequence}`, now]
   return [
     `MERGE INTO ${sqlName(layout.target)} AS t USING (${using}) AS s`,
-    `ON ${
-      [...keys.map(({ name }) => `t.${quote(name)} = s.${quote(name)}`), ...KeyRange.within("t", contents.keys)].join(
-        " AND "
-      )
-    }`,
+    `ON ${[sameKey(layout, "t", "s"), ...KeyRange.within("t", contents.keys)].join(" AND ")}`,
     ...(softDelete ? [] : [`WHEN MATCHED AND ${gone} THEN DELETE`]),
     `WHEN MATCHED THEN UPDATE SET ${updated.join(", ")}`,
     // A row that came and went within the window is there afterwards as it would be if the window had been two.
@@ -151,14 +148,16 @@ export const merge = (
 }
 
 /** Of a target with soft deletes: its rows that are there at the source. */
-export const live = (alias: string): string => `NOT COALESCE(${alias}${deleted}, FALSE)`
+export const live = (layout: TableLayout, alias: string): string =>
+  `NOT COALESCE(${alias}${quotedNames(layout).deleted}, FALSE)`
 
 /** Empties the target of what was there at `truncated`; DELETE, because TRUNCATE would end the transaction. */
 export const empty = (layout: TableLayout, window: Window, truncated: string): string => {
   const target = sqlName(layout.target)
+  const { deleted, syncedAt } = quotedNames(layout)
   const older = window.amidCopy ? [`${sequence} <= ${bound(truncated)}`] : []
   return layout.softDelete
     ? `UPDATE ${target} SET ${deleted} = TRUE, ${sequence} = ${bound(truncated)}, ${syncedAt} = ${now} ` +
-      `WHERE ${[live(""), ...older].join(" AND ")}`
+      `WHERE ${[live(layout, ""), ...older].join(" AND ")}`
     : [`DELETE FROM ${target}`, ...older].join(" WHERE ")
 }

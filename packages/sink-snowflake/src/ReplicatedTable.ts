@@ -25,6 +25,7 @@ import * as HistoryWindow from "./HistoryWindow.ts"
 import { Merger } from "./Merger.ts"
 import type { MergeSchedule } from "./MergeSchedule.ts"
 import { MergeTask } from "./MergeTask.ts"
+import * as MetadataColumns from "./MetadataColumns.ts"
 import * as MirrorWindow from "./MirrorWindow.ts"
 import * as SkippedRows from "./SkippedRows.ts"
 import { SnapshotLoader } from "./SnapshotLoader.ts"
@@ -124,6 +125,7 @@ export const open = Effect.fn("SnowflakeSink.open")(function*(
   const left = stored?.copying
   // Before anything is altered, so that no run of a task that doesn't know about it follows.
   const begun = yield* task.begin(wanted, stored?.task)
+  yield* MetadataColumns.settle(sql, state, wanted, stored?.metadata)
   const shape = yield* TableShape.settle(
     shared,
     wanted,

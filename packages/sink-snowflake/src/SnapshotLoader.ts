@@ -273,7 +273,7 @@ export class SnapshotLoader {
       const constants = mirror
         ? [
           { name: Metadata.sequence, expression: literal(Sequence.format(Sequence.make(position, 0n))) },
-          { name: Metadata.syncedAt, expression: `${literal(syncedAt)}::TIMESTAMP_TZ(6)` }
+          { name: layout.names.syncedAt, expression: `${literal(syncedAt)}::TIMESTAMP_TZ(6)` }
         ]
         : []
       const loaded = yield* this.stage.copy(

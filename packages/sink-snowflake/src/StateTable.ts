@@ -71,6 +71,8 @@ export interface StateTable
   readonly keepOrigin: (layout: TableLayout) => Effect.Effect<void, Failed>
   /** Keeps what the target has as columns, see `KnownColumns`. */
   readonly keepColumns: (layout: TableLayout, columns: string) => Effect.Effect<void, Failed>
+  /** Keeps what its metadata columns are called, see `MetadataColumns`. */
+  readonly keepMetadata: (layout: TableLayout, names: string) => Effect.Effect<void, Failed>
   /** Forgets an earlier copy: the table has to be copied again. */
   readonly forget: (layout: TableLayout) => Effect.Effect<void, Failed>
   /** Begins a copy under a new identity, which is its first run's too; it can't be resumed before `keepPlan`. */
@@ -115,6 +117,7 @@ export const addedColumns = [
   "COPY_POSITION",
   "COPY_PLAN",
   "COLUMNS",
+  "METADATA",
   "TASK",
   "RUNNER",
   ...QuarantineMark.columns
@@ -131,7 +134,7 @@ export const create = (database: string, schema: string): string =>
 const noCopying = `"COPYING" = NULL, "COPY" = NULL, "COPY_POSITION" = NULL, "COPY_PLAN" = NULL`
 const noCopied = `"COPIED" = NULL, "COPIED_TO" = NULL, "SETTLED" = NULL, "MERGED" = NULL`
 /** Nothing is known of the target. */
-const noKnowledge = `"COLUMNS" = NULL, "TASK" = NULL`
+const noKnowledge = `"COLUMNS" = NULL, "METADATA" = NULL, "TASK" = NULL`
 
 export const changedElsewhere = ({ id }: Pick<TableLayout, "id">): Failed =>
   failure(
@@ -233,6 +236,7 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
         ? Effect.void
         : sql.use((session) => change(session, layout, `"ORIGIN" = ${originOf(layout)}`, "")),
     keepColumns: (layout, columns) => sql.use((session) => change(session, layout, `"COLUMNS" = ?`, "", [columns])),
+    keepMetadata: (layout, names) => sql.use((session) => change(session, layout, `"METADATA" = ?`, "", [names])),
     forget: (layout) =>
       sql.use((session) =>
         Effect.andThen(

@@ -156,8 +156,13 @@ const find = Effect.fnUntraced(function*(
 })
 
 /** The mode that a target of ours was made for: rows of one mode mean nothing in another. */
-const modeOf = ({ columns }: ExistingTable): TableLayout["mode"] =>
-  columns.has(Layout.Metadata.validFrom) ? "history" : columns.has(Layout.Metadata.op) ? "changelog" : "mirror"
+export const modeOf = ({ columns, primaryKey }: ExistingTable): TableLayout["mode"] =>
+  // Whatever its columns are called, a history's key is of versions.
+  columns.has(Layout.Metadata.validFrom) || primaryKey.includes(Layout.Metadata.sequence)
+    ? "history"
+    : columns.has(Layout.Metadata.op)
+    ? "changelog"
+    : "mirror"
 
 /** Looks at target and journal, creates what is missing, and decides what is to be altered. */
 export const examine = Effect.fn("TableDdl.examine")(function*(

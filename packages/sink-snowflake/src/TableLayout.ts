@@ -32,6 +32,17 @@ export const Metadata = {
   copy: "_ETL_COPY"
 } as const
 
+/** Metadata columns of targets whose names can be chosen. */
+export type NamedColumn = keyof Config["metadata"]
+export type MetadataNames = Readonly<Record<NamedColumn, string>>
+
+const ownNames: MetadataNames = {
+  deleted: Metadata.deleted,
+  syncedAt: Metadata.syncedAt,
+  validFrom: Metadata.validFrom,
+  validTo: Metadata.validTo
+}
+
 export interface ColumnLayout extends TypeMapping {
   /** Index in the table's schema. */
   readonly index: number
@@ -63,7 +74,9 @@ export interface TableLayout {
   readonly journal: ObjectName
   readonly columns: ReadonlyArray<ColumnLayout>
   readonly keys: ReadonlyArray<ColumnLayout>
-  /** Whether rows that are deleted at the source stay in a mirror, marked by `_ETL_DELETED`. */
+  /** What the target's columns of `Metadata` whose names can be chosen are called. */
+  readonly names: MetadataNames
+  /** Whether rows that are deleted at the source stay in a mirror, marked in the column `deleted`. */
   readonly softDelete: boolean
   /** Whether rows are told apart by `_ETL_ROW_KEY` and `_ETL_COPY`. A mirror with neither these nor a key is only appended to. */
   readonly keyless: boolean
@@ -72,6 +85,24 @@ export interface TableLayout {
 
 /** The name as SQL. */
 export const sqlName = (name: ObjectName): string => Identifier.qualified(name.database, name.schema, name.name)
+
+/** The chosen names as SQL. */
+export const quotedNames = ({ names }: Pick<TableLayout, "names">): MetadataNames => ({
+  deleted: Identifier.quote(names.deleted),
+  syncedAt: Identifier.quote(names.syncedAt),
+  validFrom: Identifier.quote(names.validFrom),
+  validTo: Identifier.quote(names.validTo)
+})
+
+/** Those of them that the target has. */
+export const namedColumns = (
+  { mode, softDelete }: Pick<TableLayout, "mode" | "softDelete">
+): ReadonlyArray<NamedColumn> =>
+  mode === "changelog"
+    ? []
+    : mode === "history"
+    ? ["validFrom", "validTo"]
+    : ["syncedAt", ...(softDelete ? ["deleted" as const] : [])]
 
 const shortHash = (text: string): string => createHash("sha256").update(text).digest("hex").slice(0, 8).toUpperCase()
 
@@ -169,6 +200,23 @@ export const of = (
     }
     seen.set(name.toUpperCase(), sourceName)
   }
+  const names: MetadataNames = {
+    deleted: Identifier.fromConfig(config.metadata.deleted),
+    syncedAt: Identifier.fromConfig(config.metadata.syncedAt),
+    validFrom: Identifier.fromConfig(config.metadata.validFrom),
+    validTo: Identifier.fromConfig(config.metadata.validTo)
+  }
+  const softDelete = mode === "mirror" && deletes === "soft"
+  for (const named of namedColumns({ mode, softDelete })) {
+    const other = seen.get(names[named].toUpperCase())
+    if (other === undefined) continue
+    return unsupported(
+      `The column ${JSON.stringify(other)} of ${id} has the name ${
+        names[named]
+      } in Snowflake, which metadata.${named} gives to another column`,
+      `Give metadata.${named} another name, leave the column out, or rename it by a transform.`
+    )
+  }
   if (mode === "history" && table.identity._tag !== "Key") {
     return unsupported(
       `${id} has no key, so that the versions of its rows can't be told apart`,
@@ -195,7 +243,8 @@ export const of = (
     },
     columns,
     keys: keyIndexes.flatMap((index) => columns[index] ?? []),
-    softDelete: mode === "mirror" && deletes === "soft",
+    names,
+    softDelete,
     keyless: mode === "mirror" && table.identity._tag === "Full" && keyless === "identity",
     channel: `ETL_STREAM_${plainName(pipeline)}`
   }
@@ -218,9 +267,9 @@ export const journalMetadata = (layout: TableLayout): ReadonlyArray<ColumnType> 
 /** Metadata columns of a mirrored target. */
 const mirrorMetadata = (layout: TableLayout): ReadonlyArray<ColumnType> => [
   { name: Metadata.sequence, type: sequenceType },
-  { name: Metadata.syncedAt, type: timeType },
+  { name: layout.names.syncedAt, type: timeType },
   // With a default: rows that are copied, or were there before, are none that were deleted.
-  ...(layout.softDelete ? [{ name: Metadata.deleted, type: "BOOLEAN DEFAULT FALSE" }] : []),
+  ...(layout.softDelete ? [{ name: layout.names.deleted, type: "BOOLEAN DEFAULT FALSE" }] : []),
   ...(layout.keyless
     ? [{ name: Metadata.rowKey, type: rowKeyType }, { name: Metadata.copy, type: "NUMBER(38,0)" }]
     : [])
@@ -235,8 +284,8 @@ export const metadata = (layout: TableLayout): ReadonlyArray<ColumnType> => {
       return journalMetadata(layout)
     case "history":
       return [
-        { name: Metadata.validFrom, type: timeType },
-        { name: Metadata.validTo, type: timeType },
+        { name: layout.names.validFrom, type: timeType },
+        { name: layout.names.validTo, type: timeType },
         { name: Metadata.sequence, type: sequenceType }
       ]
   }
@@ -251,7 +300,7 @@ export const primaryKey = ({ keys, mode }: TableLayout): ReadonlyArray<string> =
 /** Where a copy is loaded: a history's into a table of its own, a mirror for the time of the copy, to be compared with what is known of the rows. */
 export const forCopy = (layout: TableLayout): TableLayout =>
   layout.mode === "history"
-    ? { ...layout, mode: "mirror", target: { ...layout.journal, name: `${layout.journal.name}_COPY` } }
+    ? { ...layout, mode: "mirror", names: ownNames, target: { ...layout.journal, name: `${layout.journal.name}_COPY` } }
     : layout
 
 /** Type of a column where the channel writes. */

@@ -43,6 +43,8 @@ export interface TableState {
   readonly origin: string | undefined
   /** What the target was given as columns, see `KnownColumns`. */
   readonly columns: string | undefined
+  /** What its metadata columns are called, see `MetadataColumns`. */
+  readonly metadata: string | undefined
   /** The token of the task that merges the table; empty when there is one that is not in charge. */
   readonly task: string | undefined
   /** Why the table is in quarantine; undefined when it isn't. */
@@ -64,6 +66,7 @@ export const Row = Schema.Struct({
   MERGED: Schema.NullOr(Schema.String),
   ORIGIN: Schema.NullOr(Schema.String),
   COLUMNS: Schema.NullOr(Schema.String),
+  METADATA: Schema.NullOr(Schema.String),
   TASK: Schema.NullOr(Schema.String),
   ...QuarantineMark.fields
 })
@@ -83,6 +86,7 @@ export const columns = [
   "MERGED",
   "ORIGIN",
   "COLUMNS",
+  "METADATA",
   "TASK",
   ...QuarantineMark.columns
 ]
@@ -134,6 +138,7 @@ export const parse = (row: typeof Row.Type, chunks: ReadonlyMap<string, ChunkTab
   merged: row.MERGED ?? undefined,
   origin: row.ORIGIN ?? undefined,
   columns: row.COLUMNS ?? undefined,
+  metadata: row.METADATA ?? undefined,
   task: row.TASK ?? undefined,
   quarantined: QuarantineMark.parse(row)
 })

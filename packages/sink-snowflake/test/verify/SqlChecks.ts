@@ -203,22 +203,28 @@ const evolution: Check = {
     yield* create(
       context,
       "EVOLVED",
-      `"ID" NUMBER(38,0), "N" NUMBER(5,2) NOT NULL, "T" VARCHAR(3), "D" VARCHAR, PRIMARY KEY ("ID")`
+      `"ID" NUMBER(38,0), "N" NUMBER(5,2) NOT NULL, "T" VARCHAR(3), "D" VARCHAR, "F" BOOLEAN DEFAULT FALSE, PRIMARY KEY ("ID")`
     )
-    yield* execute(context, `INSERT INTO ${name} VALUES (1, 123.45, 'abc', 'd')`)
+    yield* execute(context, `INSERT INTO ${name} VALUES (1, 123.45, 'abc', 'd', TRUE)`)
     for (
       const change of [
         `RENAME COLUMN "ID" TO "KEY"`,
+        `RENAME COLUMN "F" TO "FLAG"`,
         `ALTER COLUMN "N" SET DATA TYPE NUMBER(12,2)`,
         `ALTER COLUMN "T" SET DATA TYPE VARCHAR(30)`,
         `ALTER COLUMN "N" DROP NOT NULL`,
         `DROP COLUMN "D"`
       ]
     ) yield* execute(context, `ALTER TABLE ${name} ${change}`)
-    const { rows } = yield* execute(context, `SELECT * FROM ${name}`)
-    yield* same(rows, [{ KEY: "1", N: "123.45", T: "abc" }], "the row")
+    yield* execute(context, `INSERT INTO ${name} ("KEY", "N") VALUES (2, 0)`)
+    const { rows } = yield* execute(context, `SELECT * FROM ${name} ORDER BY "KEY"`)
+    yield* same(
+      rows,
+      [{ KEY: "1", N: "123.45", T: "abc", FLAG: true }, { KEY: "2", N: "0.00", T: null, FLAG: false }],
+      "the rows"
+    )
     const { rows: columns } = yield* execute(context, `DESCRIBE TABLE ${name}`)
-    yield* same(columns.map((row) => row["primary key"]), ["Y", "N", "N"], "the key")
+    yield* same(columns.map((row) => row["primary key"]), ["Y", "N", "N", "N"], "the key")
   })
 }
 
