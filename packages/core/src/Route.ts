@@ -125,6 +125,13 @@ export const make = (options: Options): Routes => {
 
   const begin = Effect.fnUntraced(function*(schemas: ReadonlyArray<TableSchema>) {
     for (const schema of schemas) planned.set(schema, yield* transformed(schema))
+    // Conditions outlive runs, and nobody else clears that of a table which isn't there any more.
+    const present = new Set(schemas.map(({ table }) => tableId(table)))
+    for (const { name, table } of progress.conditions.values()) {
+      if (name === Quarantine.condition && table !== undefined && !present.has(table)) {
+        yield* conditions.clear(name, table)
+      }
+    }
     yield* sink.begin([...planned.values()].filter((target) => target !== undefined), conditions)
   })
 

@@ -343,6 +343,26 @@ describe("a table that can't go on", () => {
       assert.deepStrictEqual(sink.breaches, [])
     }))
 
+  it.live("is no longer said to be set aside when the next run is without it", () =>
+    Effect.gen(function*() {
+      const progress = Progress.make("shop")
+      const sink = new PrefixSink()
+      refuses(sink, idB)
+      refuses(sink, idC)
+      const said = () => progress.snapshot(0).conditions.map(({ name, table }) => `${name} ${table}`)
+      const all = landscape({ sink })
+      const first = yield* all.start({ progress })
+      yield* first.emit(...copy(a, 5n), ...copy(b, 5n), ...copy(tables[2], 5n), mark(6))
+      yield* eventually(() => first.progress.acknowledgedPosition === 6n)
+      assert.deepStrictEqual(said().sort(), [`table-quarantined ${idB}`, `table-quarantined ${idC}`])
+      yield* first.stop
+      const fewer = landscape({ sink, tables: [a, tables[2]] })
+      const second = yield* fewer.start({ progress })
+      yield* eventually(() => second.context() !== undefined)
+      assert.deepStrictEqual(said(), [`table-quarantined ${idC}`])
+      yield* second.stop
+    }))
+
   it.live("whose cause isn't mended is set aside again by a resync, which is refused with the reason", () =>
     Effect.gen(function*() {
       const { again, answered, sink, start, state } = landscape()

@@ -102,7 +102,7 @@ export const make = (
               binds: why
             })
             if (changed === 1) return
-            // One that couldn't be opened may have no row, and then no target either: `register` gives it one.
+            // One that couldn't be opened may have no row, and then no target either: `register` gives it one. Whose the pipeline is the others say then.
             const inserted = yield* session.execute({
               what: `Putting ${id} in quarantine`,
               sql:
@@ -110,7 +110,9 @@ export const make = (
                 `"QUARANTINE_REASON", "QUARANTINE_MESSAGE", "QUARANTINE_HINT", "UPDATED_AT") SELECT ${
                   literal(pipeline)
                 }, ${literal(id)}, '', '', ${literal(runner)}, ?, ?, ?, ?, ${now} ` +
-                `WHERE NOT EXISTS (SELECT 1 FROM ${table} WHERE ${rowOf(id)})`,
+                `WHERE NOT EXISTS (SELECT 1 FROM ${table} WHERE ${rowOf(id)} OR "PIPELINE" = ${
+                  literal(pipeline)
+                } AND "RUNNER" <> ${literal(runner)})`,
               binds: why
             })
             if (inserted.changed !== 1) return yield* changedElsewhere(id)

@@ -20,7 +20,9 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
+import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
+import type { Config } from "../src/Config.ts"
 import * as SnowflakeSink from "../src/SnowflakeSink.ts"
 import * as Batches from "./Batches.ts"
 import * as Local from "./Local.ts"
@@ -404,6 +406,38 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("A table in
       assert.deepStrictEqual(yield* rowsOf(local, "twins"), expected([7, 8, 9]))
     }))
 
+  it.effect("is one of two that would move to the same target, each from another one; the other moves alone", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const identity = { _tag: "Key", columns: [0] } as const
+      const tables = ["left", "right"].map((schema) =>
+        Batches.table("crowd", { id: { _tag: "Int64" } }, identity, schema)
+      )
+      const { schema, ...apart } = local.config()
+      const opened = (config: Config) =>
+        Effect.gen(function*() {
+          const sink = yield* SnowflakeSink.make(config, { pipeline: "crowd", directory: local.directory })
+          yield* sink.begin(tables, Local.conditions())
+          return yield* Effect.forEach(
+            tables,
+            (of) => Effect.result(sink.open(of, () => Effect.void, () => Effect.void, () => undefined)),
+            { concurrency: "unbounded" }
+          )
+        })
+      const before = yield* Effect.scoped(opened(apart))
+      assert.deepStrictEqual(before.map(Result.isSuccess), [true, true])
+      const after = yield* Effect.scoped(opened({ ...apart, schema: schema ?? "SHOP" }))
+      const errors = after.flatMap((one) => Result.isFailure(one) ? [one.failure] : [])
+      assert.deepStrictEqual(errors.map(({ reason, table }) => [reason, table]), [["Unsupported", "right.crowd"]])
+      const targets = yield* local.query(
+        `SELECT "SOURCE_TABLE", "TARGET" FROM RAW.ETL_STREAM.TABLES WHERE "PIPELINE" = 'crowd' ORDER BY 1`
+      )
+      assert.deepStrictEqual(targets.map((row) => Object.values(row)), [
+        ["left.crowd", `"RAW"."SHOP"."CROWD"`],
+        ["right.crowd", `"RAW"."RIGHT"."CROWD"`]
+      ])
+    }))
+
   it.effect("isn't in quarantine before that is written: the run ends without having passed it, and the next one finds it", () =>
     Effect.gen(function*() {
       const local = yield* Server
@@ -452,8 +486,10 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("A table in
       const why = { reason: "Rejected", message: "it isn't mine", hint: "None.", since: 1_700_000_000_000 } as const
       const quarantine = (running: Local.Running, of: TableSchema) =>
         running.sink.quarantine?.(of, why) ?? Effect.die("none")
-      const refused = (yield* Effect.flip(quarantine(old, owned))) as ConnectorError // the sink's only error type
-      assert.strictEqual(refused.reason, "Fenced")
+      for (const  of of[owned, table("not_registered")]) {
+        const refused = (yield* Effect.flip(quarantine(old, of))) as ConnectorError // the sink's only error type
+        assert.strictEqual(refused.reason, "Fenced")
+      }
       assert.strictEqual((yield* current.open(owned)).writer.position.copied, 10n)
       // Never registered.
       const unknown = table("never_seen")
