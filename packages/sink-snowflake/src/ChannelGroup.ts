@@ -83,9 +83,7 @@ export class ChannelGroup {
   private readonly offsets = new ChannelOffsets()
   /** Where another set of channels takes over; undefined when none is to. */
   private handover: { readonly after: Text | undefined } | undefined
-  /** Changes in the journal that were a forgotten channel's, or may have been. */
-  private forgotten: ReadonlySet<Text> = new Set()
-  private forgottenUpTo: Text = ""
+  private forgotten = new ForgottenChannels.ForgottenChanges()
   private readonly reporting = Semaphore.makeUnsafe(1)
 
   constructor(layout: TableLayout, shared: Shared, options: Options) {
@@ -190,8 +188,7 @@ export class ChannelGroup {
         const { sql } = this.shared
         if (this.members.length > 1) {
           this.forgotten = yield* ForgottenChannels.changesAfter(sql, this.layout, held)
-          for (const text of this.forgotten) found = later(found, text)
-          this.forgottenUpTo = found ?? ""
+          found = this.forgotten.last
         } else from = later(yield* ForgottenChannels.lastChange(sql, this.layout), held)
       }
       // From here on each has an offset, so that it is known again. Not while rows are told apart one by one: an offset would say that none of them is its own.
@@ -222,7 +219,7 @@ export class ChannelGroup {
       const old = this.members
       this.keep(next)
       this.handover = undefined
-      this.forgotten = new Set()
+      this.forgotten = new ForgottenChannels.ForgottenChanges()
       this.members = this.makeMembers(next)
       yield* this.openMembers(true, held, held)
       yield* channelTable.expect(this.layout, next)
@@ -294,8 +291,7 @@ export class ChannelGroup {
       const cut = sequence === undefined ? from : Math.min(to, BatchSlice.rowsUpTo(batch, sequence))
       for (let row = from; row < cut; row++) if (routes[row] === index) routes[row] = RowRouter.nowhere
     }
-    if (Sequence.format(sequenceAt(batch.records, from)) > this.forgottenUpTo) this.forgotten = new Set()
-    if (this.forgotten.size > 0) {
+    if (!this.forgotten.passed(Sequence.format(sequenceAt(batch.records, from)))) {
       for (let row = from; row < to; row++) {
         if (this.forgotten.has(Sequence.format(sequenceAt(batch.records, row)))) routes[row] = RowRouter.nowhere
       }
@@ -397,7 +393,7 @@ export class ChannelGroup {
         yield* this.reopen
         yield* this.handOver(this.options.channels, from)
       } else if (only !== undefined) yield* only.channel.restart(from)
-      this.forgotten = new Set()
+      this.forgotten = new ForgottenChannels.ForgottenChanges()
       this.offsets.restart(from)
     })
   }

@@ -34,12 +34,37 @@ export const lastChange = Effect.fnUntraced(
   }
 )
 
+/** Changes in the journal that were a forgotten channel's, or may have been. */
+export class ForgottenChanges {
+  private changes: ReadonlySet<Sequence.SequenceText>
+  /** The last of them. */
+  readonly last: Sequence.SequenceText | undefined
+
+  constructor(changes: ReadonlySet<Sequence.SequenceText> = new Set()) {
+    this.changes = changes
+    let last = ""
+    for (const text of changes) if (text > last) last = text
+    this.last = last === "" ? undefined : last
+  }
+
+  /** Changes come in order: past the last of them none is looked for, nor kept, any more. */
+  passed(sequence: Sequence.SequenceText): boolean {
+    if (this.last !== undefined && sequence <= this.last) return false
+    this.changes = new Set()
+    return true
+  }
+
+  has(sequence: Sequence.SequenceText): boolean {
+    return this.changes.has(sequence)
+  }
+}
+
 /** The changes after `held` that the journal has. */
 export const changesAfter = Effect.fnUntraced(function*(
   sql: SqlClient,
   layout: TableLayout,
   held: Sequence.SequenceText | undefined
-): Effect.fn.Return<ReadonlySet<Sequence.SequenceText>, Failed> {
+): Effect.fn.Return<ForgottenChanges, Failed> {
   const { rows } = yield* sql.execute({
     what: `Looking for changes in the journal of ${layout.id}`,
     sql: `SELECT DISTINCT ${sequence} AS "sequence" FROM ${sqlName(layout.journal)} WHERE ${isChange}${
@@ -55,5 +80,7 @@ export const changesAfter = Effect.fnUntraced(function*(
       { table: layout.id }
     )
   }
-  return new Set(rows.flatMap((row) => typeof row["sequence"] === "string" ? [row["sequence"]] : []))
+  return new ForgottenChanges(
+    new Set(rows.flatMap((row) => typeof row["sequence"] === "string" ? [row["sequence"]] : []))
+  )
 })
