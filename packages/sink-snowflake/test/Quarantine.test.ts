@@ -438,6 +438,38 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("A table in
       ])
     }))
 
+  it.effect("is known with the columns that it had then: one that was renamed before, and again meanwhile, is renamed by the new copy of the same run", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      /** The name of the column that the source knows as its second. */
+      const named = (column: string, version: number): TableSchema => {
+        const of = Batches.table(
+          "reshaped",
+          { id: { _tag: "Int64" }, [column]: { _tag: "Text", maxLength: undefined } },
+          { _tag: "Key", columns: [0] },
+          "public",
+          version
+        )
+        return { ...of, columns: of.columns.map((found, index) => ({ ...found, id: `16400.${index + 1}` })) }
+      }
+      const running = yield* Local.run(local, {}, "reshaped")
+      const [first, second, third] = [named("note", 1), named("memo", 2), named("remark", 3)]
+      yield* running.sink.begin([first], Local.conditions())
+      yield* Effect.scoped(Effect.gen(function*() {
+        const opened = yield* running.open(first)
+        yield* Local.copy(opened, first, 10n, [])
+        yield* opened.writer.write({ _tag: "Schema", table: second, sequence: Sequence.make(20n, 0n) })
+      }))
+      const why = { reason: "Rejected", message: "it can't go on", hint: "None.", since: 0 } as const
+      yield* running.sink.quarantine?.(second, why) ?? Effect.die("none")
+      yield* Local.copy(yield* running.open(third), third, 30n, [])
+      const columns = yield* local.query("DESCRIBE TABLE RAW.SHOP.RESHAPED")
+      assert.deepStrictEqual(
+        columns.map(({ name }) => String(name)).filter((name) => !name.startsWith("_")),
+        ["ID", "REMARK"]
+      )
+    }))
+
   it.effect("isn't in quarantine before that is written: the run ends without having passed it, and the next one finds it", () =>
     Effect.gen(function*() {
       const local = yield* Server
