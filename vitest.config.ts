@@ -1,4 +1,5 @@
 import { defineConfig, type TestProjectInlineConfiguration } from "vitest/config"
+import { BaseSequencer, type TestSpecification } from "vitest/node"
 
 const all = ["packages/*/test/**/*.test.ts", "apps/*/test/**/*.test.ts", "test/**/*.test.ts"]
 
@@ -8,6 +9,15 @@ const source = [
   "packages/testkit/test/EmbeddedPostgres.test.ts",
   "test/{PostgresCrash,RandomFaults,Types}.test.ts"
 ]
+
+/** Files that take minutes go first, so that none of them runs alone in the end. */
+class LongFilesFirst extends BaseSequencer {
+  override async sort(files: Array<TestSpecification>): Promise<Array<TestSpecification>> {
+    const sorted = await super.sort(files)
+    const takesMinutes = ({ moduleId }: TestSpecification): boolean => moduleId.endsWith("Matrix.test.ts")
+    return [...sorted.filter(takesMinutes), ...sorted.filter((file) => !takesMinutes(file))]
+  }
+}
 
 const onPostgres = (
   version: string,
@@ -38,6 +48,7 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 120_000,
+    sequence: { sequencer: LongFilesFirst },
     env: { ETL_STREAM_POSTGRES_PACKAGES: new URL("test/postgres-versions", import.meta.url).pathname },
     projects: [
       ...(sourceOnly ? [] : [onPostgres(main, all, 0)]),

@@ -4,4 +4,4 @@
 import { matrix } from "./scenario/Matrix.ts"
 import { modes } from "./scenario/Modes.ts"
 
-matrix([modes.changelog])
+matrix(modes.changelog)

@@ -1,7 +1,7 @@
 /**
- * The scenario matrix for mirrors, with hard and soft deletes. What it does is in `scenario/Matrix.ts`.
+ * The scenario matrix for mirrors with hard deletes. What it does is in `scenario/Matrix.ts`.
  */
 import { matrix } from "./scenario/Matrix.ts"
 import { modes } from "./scenario/Modes.ts"
 
-matrix([modes.mirror, modes.softDelete])
+matrix(modes.mirror)

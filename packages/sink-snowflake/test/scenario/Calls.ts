@@ -1,25 +1,35 @@
 /**
- * The calls that a sink makes to Snowflake, told apart by what they are for, and what may go wrong with each.
+ * The matrix: the calls that a sink makes to Snowflake, and what may go wrong with each. Every cell of it is struck by `npm test`.
  *
- * Statements aren't listed here: they are taken from the server's log as they come, so that the matrix has a row for each that the sink begins to use.
+ * The cells are written down, none is found by watching, so that one that is never reached is seen. What isn't a cell:
+ *
+ * - `expireToken` for the streaming endpoints `hostname` and `token`: these are called without a token that could expire;
+ * - `invalidateChannel` for `drop`: a channel is dropped whatever its state is;
+ * - sessions that expire or end at a login or an upload: there is no session yet, or the request goes to the stage and not to a session.
  */
+import type { Scenario } from "./Scenario.ts"
+import type { ModeName, Statement } from "./Statements.ts"
+import * as Statements from "./Statements.ts"
 
 /** One kind of request: an endpoint, or a statement for one purpose. */
 export interface Call {
-  readonly label: string
+  readonly name: string
   readonly server: "streaming" | "driver"
   readonly endpoint: string
-  /** For statements: a regular expression that their text matches. */
-  readonly match?: string
+  readonly modes: ReadonlyArray<ModeName>
+  readonly statement?: Statement
 }
 
 /** Something that goes wrong with a call: a fault of the server, as it is asked for. */
 export interface Mishap {
   readonly name: string
   readonly fault: Readonly<Record<string, unknown>>
+  /** The scenarios that it may strike; absent: all. */
+  readonly suits?: (scenario: Scenario) => boolean
 }
 
 export interface Cell {
+  readonly name: string
   readonly call: Call
   readonly mishap: Mishap
 }
@@ -60,12 +70,21 @@ export const losesUncommitted = "finds that Snowflake lost what it had accepted"
 const streaming: ReadonlyArray<readonly [endpoint: string, mishaps: ReadonlyArray<Mishap>]> = [
   ["hostname", streamingMishaps],
   ["token", streamingMishaps],
-  ["open", [...scopedMishaps, invalidated, { name: losesUncommitted, fault: { kind: "loseUncommitted" } }]],
+  ["open", [...scopedMishaps, invalidated, {
+    name: losesUncommitted,
+    fault: { kind: "loseUncommitted" },
+    suits: ({ runs }) => runs.length > 0
+  }]],
   ["append", [
     ...scopedMishaps,
     invalidated,
     { name: "is throttled", fault: { kind: "status", status: 429, body: { code: "ReceiverSaturated" } } },
-    { name: "is refused as too large", fault: { kind: "status", status: 413 } },
+    {
+      name: "is refused as too large",
+      fault: { kind: "status", status: 413 },
+      // Nothing is smaller than a truncate: Snowflake would never refuse one as too large, and one that is ends the table.
+      suits: ({ commands }) => commands.every(({ name }) => name !== "truncate")
+    },
     {
       name: "has a stale continuation token",
       fault: { kind: "status", status: 400, body: { code: "STALE_CONTINUATION_TOKEN_SEQUENCER" } }
@@ -76,57 +95,34 @@ const streaming: ReadonlyArray<readonly [endpoint: string, mishaps: ReadonlyArra
 ]
 
 const endpoint = (server: Call["server"], name: string): Call => ({
-  label: `${server} ${name}`,
+  name: `${server} ${name}`,
   server,
-  endpoint: name
+  endpoint: name,
+  modes: Statements.modeNames
 })
 
-/** Cells of calls that every sink makes and that are no statements. */
-export const endpointCells: ReadonlyArray<Cell> = [
-  ...streaming.flatMap(([name, mishaps]) => mishaps.map((mishap) => ({ call: endpoint("streaming", name), mishap }))),
-  ...driverMishaps.map((mishap) => ({ call: endpoint("driver", "login"), mishap })),
-  ...driverMishaps.map((mishap) => ({ call: endpoint("driver", "upload"), mishap }))
-]
+const cell = (call: Call, mishap: Mishap): Cell => ({ name: `${call.name} ${mishap.name}`, call, mishap })
 
-export const cellName = ({ call, mishap }: Cell): string => `${call.label} ${mishap.name}`
+const statementCalls = Statements.statements.map((statement): Call => ({
+  name: statement.name,
+  server: "driver",
+  endpoint: "query",
+  modes: statement.modes,
+  statement
+}))
 
-// ---- statements
+const statementCells = (call: Call): ReadonlyArray<Cell> => statementMishaps.map((mishap) => cell(call, mishap))
 
-/** Every table of the scenarios is named like this. */
-export const tableName = (serial: number): string => `seq_${serial}`
-const name = String.raw`SEQ_\d+\w*`
+/** All cells, by their names. */
+export const cells: ReadonlyMap<string, Cell> = new Map(
+  [
+    ...streaming.flatMap(([name, mishaps]) => mishaps.map((mishap) => cell(endpoint("streaming", name), mishap))),
+    ...driverMishaps.map((mishap) => cell(endpoint("driver", "login"), mishap)),
+    ...driverMishaps.map((mishap) => cell(endpoint("driver", "upload"), mishap)),
+    ...statementCalls.flatMap(statementCells)
+  ].map((each): readonly [string, Cell] => [each.name, each])
+)
 
-const escaped = (text: string): string => text.replaceAll(/[\\^$.*+?()[\]{}|]/g, "\\$&")
-
-const verbs =
-  /^(CREATE (?:OR REPLACE )?(?:TEMPORARY )?\w+|DELETE FROM|INSERT INTO|UPDATE|MERGE INTO|COPY INTO|SELECT|DESCRIBE \w+|ALTER \w+|DROP \w+|SHOW \w+|\w+)/i
-
-/** What a statement is for: its verb, the object without the table's own name, and what it sets, selects or alters. */
-export const statementCall = (sql: string): Call => {
-  const verb = verbs.exec(sql)?.[1]?.toUpperCase() ?? ""
-  const object = /"RAW"\."\w+"(?:\."[^"]+")?/.exec(sql)?.[0] ?? ""
-  const part = verb === "UPDATE"
-    ? /SET "\w+" = (?:[^,]*, "\w+" = )?/.exec(sql)?.[0]
-    : verb === "SELECT"
-    ? /^SELECT .{0,24}/.exec(sql)?.[0]
-    : verb.startsWith("ALTER T")
-    ? /(?:ADD|DROP|ALTER|RENAME) .{0,12}/.exec(sql.slice(sql.indexOf(object) + object.length))?.[0]
-    : undefined
-  const pieces = verb === "SELECT" ? [part ?? "", object] : [verb, object, part ?? ""]
-  // Values and names of one scenario stand for those of any.
-  const general = (text: string): ReadonlyArray<string> => [
-    text.replaceAll(/'[^']*'?/g, "'…'").replaceAll(new RegExp(name, "gi"), "…"),
-    escaped(text).replaceAll(/'[^']*'?/g, "'[^']*'?").replaceAll(new RegExp(name, "gi"), name)
-  ]
-  const [labels, patterns] = [0, 1].map((side) =>
-    pieces.filter((piece) => piece !== "").map((piece) => general(piece)[side])
-  )
-  return {
-    label: labels?.join(" ") ?? verb,
-    server: "driver",
-    endpoint: "query",
-    match: `^${patterns?.join(".*?") ?? verb}`
-  }
-}
-
-export const statementCells = (call: Call): ReadonlyArray<Cell> => statementMishaps.map((mishap) => ({ call, mishap }))
+/** The cells that are struck in `mode`: those of calls that several modes make are divided among them. */
+export const cellsOf = (mode: ModeName): ReadonlyArray<Cell> =>
+  [...cells.values()].filter(({ call }, index) => call.modes[index % call.modes.length] === mode)

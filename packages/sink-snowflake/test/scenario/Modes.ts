@@ -15,6 +15,7 @@ import type { Local } from "../Local.ts"
 import { print } from "../MirrorModel.ts"
 import type { Change, Transaction, Values } from "./History.ts"
 import * as History from "./History.ts"
+import type { ModeName } from "./Statements.ts"
 import type { TableLog } from "./TableLog.ts"
 
 /** What there is to compare when a scenario has ended. */
@@ -27,7 +28,7 @@ export interface Ended {
 }
 
 export interface Mode {
-  readonly name: string
+  readonly name: ModeName
   /** Options of the sink, all or those of the table. */
   readonly options: object
   /** Whether it takes tables without a key. */
@@ -73,17 +74,22 @@ const holds = (ended: Ended, from: string, values: (values: Values) => Values) =
 const targetHolds = (ended: Ended, condition = "") =>
   holds(ended, `${sqlName(ended.layout.target)}${condition}`, (values) => padded(ended.layout, values))
 
-/** The journal holds each change since the copy, and each once. */
+/**
+ * The journal holds each change since the copy, and each once. Without a key everything before the one snapshot is part of the copy: such changes may be left out when they weren't
+ * durable before it was complete.
+ */
 const journalHolds = (ended: Ended) =>
   Effect.gen(function*() {
     const { layout, local, log } = ended
-    const { position } = yield* copied(ended)
+    const { position, to } = yield* copied(ended)
     const rows = yield* local.query(
       `SELECT "_ETL_SEQ" FROM ${sqlName(layout.journal)} WHERE "_ETL_OP" <> 'read' ORDER BY "_ETL_SEQ"`
     )
+    const held = rows.map((row) => String(row["_ETL_SEQ"]))
+    const needed = new Set(log.changesFrom(layout.keys.length === 0 ? to : position))
     assert.deepStrictEqual(
-      rows.map((row) => String(row["_ETL_SEQ"])),
-      [...log.changesFrom(position)].sort(),
+      held,
+      [...log.changesFrom(position)].filter((sequence) => needed.has(sequence) || held.includes(sequence)).sort(),
       "the journal holds each sequence exactly once"
     )
   })
@@ -99,7 +105,7 @@ const mirror: Mode = {
 
 /** Rows that were removed after everything was copied stay as they were last; others that stay are gone at the source, too. */
 const softDelete: Mode = {
-  name: "mirror with soft deletes",
+  name: "softDelete",
   options: { mode: "mirror", deletes: "soft", ...retained },
   keyless: false,
   verify: (ended) =>
@@ -174,7 +180,12 @@ const versions: Mode = {
           const next = ordered[index + 1]
           if (next === undefined) return
           assert.isTrue(version.sequence < next.sequence, "no version is there twice")
-          assert.isTrue(version.to !== undefined && version.to <= next.from, "versions don't overlap")
+          // A copy's rows begin by the clock, which is far behind the transactions' times.
+          const copiedLater = next.sequence.endsWith(`/${"0".repeat(16)}`)
+          assert.isTrue(
+            version.to !== undefined && (copiedLater || version.to <= next.from),
+            `versions don't overlap: ${ordered.map(printVersion).join("; ")}`
+          )
         })
       }
       const expected: Array<Version> = []
@@ -271,4 +282,6 @@ const changelog: Mode = {
     })
 }
 
-export const modes = { mirror, softDelete, changelog, history: versions } as const
+export const modes = { mirror, softDelete, changelog, history: versions } as const satisfies Readonly<
+  Record<ModeName, Mode>
+>

@@ -13,6 +13,7 @@ import type { Source, SourceContext } from "@etl-stream/core/Source"
 import type { TableSchema } from "@etl-stream/core/TableSchema"
 import { tableId } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as Batches from "../Batches.ts"
 import type { Random } from "../MirrorModel.ts"
@@ -36,6 +37,8 @@ export interface Run {
   readonly resync: boolean
   /** A changed shape ends the run, and the next one begins with it; or else it comes as an element. */
   readonly fences: boolean
+  /** When its source fails, the next run begins before this one knows of it. */
+  readonly overtaken: boolean
 }
 
 /** A wait until everything so far is durable, or a failure, between elements. */
@@ -66,6 +69,8 @@ export class TableLog {
   private settled = 0n
   private copy: Copy | undefined
   private lastWatermark = 0n
+  /** The run that reads; one that was overtaken confirms nothing any more. */
+  private reader: object | undefined
   /** Rows of changes as they were emitted, by their sequence: a change may be completed in one run and not in another. */
   readonly emitted = new Map<Sequence.SequenceText, Array<Change>>()
   /** Positions of the chunks of each copy that was begun, by the copy's. */
@@ -292,7 +297,10 @@ export class TableLog {
     this.confirmed = this.acknowledgements[Math.max(0, known - 1 - this.random(3))] ?? 0n
   }
 
-  source(run: Run): Source {
+  /** `copying` says whether there is a copy that another run could go on with; `overtaken` is waited for before the source fails. */
+  source(run: Run, copying: Effect.Effect<boolean>, overtaken: Effect.Effect<void> | undefined): Source {
+    const reader = {}
+    this.reader = reader
     let left = run.end === "drains" ? Number.POSITIVE_INFINITY : run.end.breaksAfter
     this.lastWatermark = 0n
     return {
@@ -300,6 +308,7 @@ export class TableLog {
       stream: (context) => {
         const confirm = Effect.sync(() => {
           const position = context.acknowledged()
+          if (this.reader !== reader) return
           if (position <= (this.acknowledgements.at(-1) ?? 0n)) return
           this.acknowledgements.push(position)
           this.confirmed = position
@@ -309,6 +318,14 @@ export class TableLog {
           // Background merges get their turn.
           yield* Effect.sleep(5)
         })
+        /** For a while, because a copy whose begin is still under way is none yet. */
+        const begun = copying.pipe(
+          Effect.repeat({
+            until: (begun) => begun,
+            schedule: Schedule.spaced("10 millis").pipe(Schedule.upTo({ times: 30 }))
+          }),
+          Effect.when(Effect.sync(() => this.copy !== undefined))
+        )
         return Stream.unwrap(Effect.gen({ self: this }, function*() {
           // Feedback is a fiber of its own, however slow the sink is.
           yield* Effect.forkScoped(Effect.forever(Effect.andThen(confirm, Effect.sleep(2))))
@@ -316,11 +333,15 @@ export class TableLog {
             Stream.mapEffect((item): Effect.Effect<Element | undefined, ConnectorError> => {
               if (left-- <= 0) {
                 const breaks = Effect.fail(broken("the source broke off"))
-                return run.end !== "drains" && run.end.lingers ? Effect.andThen(pause, breaks) : breaks
+                if (overtaken !== undefined) return Effect.andThen(overtaken, breaks)
+                return run.end !== "drains" && run.end.lingers
+                  ? Effect.andThen(Effect.andThen(pause, begun), breaks)
+                  : breaks
               }
               if (item._tag === "Watermark") this.lastWatermark = item.position
               if (item._tag === "Pause") return Effect.as(pause, undefined)
-              return item._tag === "Break" ? Effect.fail(broken(item.message)) : Effect.succeed(item)
+              if (item._tag !== "Break") return Effect.succeed(item)
+              return Effect.andThen(overtaken ?? Effect.void, Effect.fail(broken(item.message)))
             }),
             Stream.filter((item) => item !== undefined)
           )

@@ -81,7 +81,10 @@ export const setParameter = (session: Session.Session, name: string, value: stri
     if (name === "TIMEZONE") {
       yield* Effect.tryPromise({
         try: () => session.connection.run(`SET TimeZone = ${Literal.string(value)}`),
-        catch: () => SnowflakeError.invalidOption(`invalid value ['${value}'] for parameter 'TIMEZONE'`)
+        catch: (cause) =>
+          cause instanceof Error && /unknown timezone/i.test(cause.message)
+            ? SnowflakeError.invalidOption(`invalid value ['${value}'] for parameter 'TIMEZONE'`)
+            : Statement.duckdbFailure(cause)
       })
     }
     session.parameters.set(name, value)
