@@ -239,6 +239,13 @@ const connect = (
             (code) => {
               if (ErrorPolicy.sql(code, undefined).reason === "Unreachable") session.lost = code
             }
+          ).pipe(
+            // It may get to Snowflake later still: after a ROLLBACK it would be done on its own, so the session is closed and not used any more.
+            Effect.onInterrupt(() =>
+              Effect.sync(() => {
+                session.lost ??= "interrupted"
+              })
+            )
           ),
           statement.file !== undefined
             ? limits.upload
