@@ -220,7 +220,12 @@ export const play = Effect.fnUntraced(function*(
       Fiber.join(older),
       Effect.as(Deferred.await(stalls), Exit.fail(overtaken))
     )
-    return { exit: ended, end: Effect.andThen(Deferred.succeed(goes, undefined), Fiber.join(older)) }
+    // What it has begun comes to its end, too late.
+    const late = Effect.raceFirst(Effect.asVoid(Fiber.join(older)), Effect.sleep(slowMillis))
+    return {
+      exit: ended,
+      end: late.pipe(Effect.andThen(Deferred.succeed(goes, undefined)), Effect.andThen(Fiber.join(older)))
+    }
   })
   let older: Effect.Effect<Exit.Exit<void, ConnectorError>> | undefined
   const lastRun = lastRunOf(scenario)

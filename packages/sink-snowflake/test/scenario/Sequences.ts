@@ -107,13 +107,15 @@ class Plan {
     ) => cell.name)
   }
 
-  /** Learns which statements the runs of a sequence made. */
+  /** Learns which statements the runs of a sequence made; fails for one that isn't listed. */
   learn(seed: number, runs: ReadonlyArray<ReadonlyArray<string>>): void {
     const calls = new Map<string, Array<number>>()
+    const overtaken = scenarioOf(seed).runs.some((run) => run.overtaken)
     for (const [run, texts] of runs.entries()) {
       for (const text of texts) {
         const statement = Statements.find(text)
         if (statement?.modes.includes(this.mode.name) !== true) {
+          if (overtaken) continue
           throw new Error(
             `The matrix doesn't know this statement in the mode ${this.mode.name}; write it down in scenario/Statements.ts: ${
               text.slice(0, 200)
