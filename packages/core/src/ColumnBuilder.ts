@@ -2,12 +2,14 @@
  * Growable Arrow columns for decoders: values go straight into the buffers that the finished column will share.
  *
  * One builder per column, appended to row by row without an object, string or BigInt per value; `finish` hands the buffers
- * over and starts empty. Buffers grow by doubling and start at the size of the previous batch, so a steady stream allocates
- * once per batch.
+ * over and starts empty. Buffers grow by doubling, and are made for the first row of a batch in about the size of the batches before, so a steady stream
+ * allocates once per batch. A batch that leaves most of its buffers empty is copied out of them, and they are kept for the next one.
  */
 import * as Arrow from "apache-arrow"
 
 const initialRows = 64
+/** Bytes of a column's values that are expected again. */
+const largestKept = 4 << 20
 
 /** Copying a few bytes by a loop is faster than a call of `set` (measured: break-even near 32 bytes). */
 const copy = (target: Uint8Array, at: number, source: Uint8Array, start: number, end: number): void => {
@@ -15,46 +17,65 @@ const copy = (target: Uint8Array, at: number, source: Uint8Array, start: number,
    } else target.set(source.subarray(start, end), at)
 }
 
+/** Whether so much of a buffer is unused that its contents are copied out instead of handed over. */
+const isSparse = (used: number, capacity: number): boolean => used * 4 < capacity
+
 /** Length and validity, common to all builders. */
 abstract class Validity {
   length = 0
   nulls = 0
-  protected capacity = initialRows
-  private bitmap = new Uint8Array(initialRows >> 3)
+  /** Rows that there is room for. */
+  protected capacity = 0
+  /** Rows to make room for at first. */
+  private expected = initialRows
+  private bitmap: Uint8Array = new Uint8Array(0)
 
   protected abstract grow(rows: number): void
 
   /** Makes room for one more row and marks it valid. */
   protected begin(): number {
     const row = this.length
-    if (row === this.capacity) this.double()
+    if (row === this.capacity) this.enlarge()
     this.bitmap[row >> 3] = (this.bitmap[row >> 3] as number) | (1 << (row & 7)) // in range
     this.length = row + 1
     return row
   }
 
   appendNull(): void {
-    if (this.length === this.capacity) this.double()
+    if (this.length === this.capacity) this.enlarge()
     this.length++
     this.nulls++
   }
 
-  private double(): void {
-    this.capacity *= 2
+  private enlarge(): void {
+    this.capacity = this.capacity === 0 ? this.expected : this.capacity * 2
     const larger = new Uint8Array(this.capacity >> 3)
     larger.set(this.bitmap)
     this.bitmap = larger
     this.grow(this.capacity)
   }
 
-  /** The validity buffer, undefined when nothing is null. */
+  /** Whether the batch's values are to be copied out of the buffers. */
+  protected get sparse(): boolean {
+    return isSparse(this.length, this.capacity)
+  }
+
+  /** The validity buffer, undefined when nothing is null. Comes last: the builder is empty then, and unless it was sparse it has no room. */
   protected takeValidity(): { readonly length: number; readonly nullCount: number; readonly nullBitmap?: Uint8Array } {
-    const taken = { length: this.length, nullCount: this.nulls }
-    const nullBitmap = this.bitmap
-    this.bitmap = new Uint8Array(this.capacity >> 3)
+    const { bitmap, length, nulls, sparse } = this
+    const taken = { length, nullCount: nulls }
+    const used = (length + 7) >> 3
+    // Made before the buffer is cleared for the next batch.
+    const nullBitmap = nulls === 0 ? undefined : sparse ? bitmap.slice(0, used) : bitmap
+    if (sparse) bitmap.fill(0, 0, used)
+    else {
+      this.bitmap = new Uint8Array(0)
+      this.capacity = 0
+      this.expected = Math.max(initialRows, (length + 63) & ~63, (this.expected >> 7) << 6)
+    }
     this.length = 0
     this.nulls = 0
-    return taken.nullCount === 0 ? taken : { ...taken, nullBitmap }
+    return nullBitmap === undefined ? taken : { ...taken, nullBitmap }
   }
 }
 
@@ -70,7 +91,7 @@ export class NumberColumn<A extends Numbers> extends Validity {
     super()
     this.type = type
     this.allocate = allocate
-    this.values = allocate(initialRows)
+    this.values = allocate(0)
   }
 
   append(value: number): void {
@@ -89,8 +110,11 @@ export class NumberColumn<A extends Numbers> extends Validity {
   }
 
   finish(): Arrow.Data {
-    const data = this.values.subarray(0, this.length)
-    this.values = this.allocate(this.capacity)
+    const { length, sparse, values } = this
+    const data = sparse ? values.slice(0, length) : values.subarray(0, length)
+    // Nulls leave what is there.
+    if (sparse) values.fill(0, 0, length)
+    else this.values = this.allocate(0)
     // makeData's overloads are per Arrow type; the constructor's caller pairs type and array.
     return Arrow.makeData({ type: this.type as Arrow.Float64, data: data as Float64Array, ...this.takeValidity() })
   }
@@ -98,7 +122,7 @@ export class NumberColumn<A extends Numbers> extends Validity {
 
 /** 64-bit integers, written as two halves so that no BigInt is made: bigint, sequences, times and timestamps. */
 export class Int64Column extends Validity {
-  private halves = new Int32Array(initialRows * 2)
+  private halves = new Int32Array(0)
   private readonly type: Arrow.DataType
 
   constructor(type: Arrow.DataType) {
@@ -129,10 +153,12 @@ export class Int64Column extends Validity {
   }
 
   finish(): Arrow.Data {
-    const { buffer } = this.halves
+    const { halves, length, sparse } = this
+    const { buffer } = sparse ? halves.slice(0, length * 2) : halves
     const unsigned = Arrow.DataType.isInt(this.type) && !this.type.isSigned
-    const data = unsigned ? new BigUint64Array(buffer, 0, this.length) : new BigInt64Array(buffer, 0, this.length)
-    this.halves = new Int32Array(this.capacity * 2)
+    const data = unsigned ? new BigUint64Array(buffer, 0, length) : new BigInt64Array(buffer, 0, length)
+    if (sparse) halves.fill(0, 0, length * 2)
+    else this.halves = new Int32Array(0)
     // As in NumberColumn: the constructor's caller chose a 64-bit type.
     return Arrow.makeData({ type: this.type as Arrow.Int64, data: data as BigInt64Array, ...this.takeValidity() })
   }
@@ -140,7 +166,7 @@ export class Int64Column extends Validity {
 
 /** Booleans, one bit each. */
 export class BoolColumn extends Validity {
-  private bits = new Uint8Array(initialRows >> 3)
+  private bits: Uint8Array = new Uint8Array(0)
 
   append(value: boolean): void {
     const row = this.begin()
@@ -158,17 +184,22 @@ export class BoolColumn extends Validity {
   }
 
   finish(): Arrow.Data {
-    const data = this.bits
-    this.bits = new Uint8Array(this.capacity >> 3)
+    const { bits, sparse } = this
+    const used = (this.length + 7) >> 3
+    const data = sparse ? bits.slice(0, used) : bits
+    if (sparse) bits.fill(0, 0, used)
+    else this.bits = new Uint8Array(0)
     return Arrow.makeData({ type: new Arrow.Bool(), data, ...this.takeValidity() })
   }
 }
 
 /** Text (UTF-8) or bytes of any length. */
 export class BytesColumn extends Validity {
-  private offsets = new Int32Array(initialRows + 1)
-  private data = new Uint8Array(initialRows * 16)
+  private offsets = new Int32Array(1)
+  private data: Uint8Array = new Uint8Array(0)
   private used = 0
+  /** Bytes to make room for at first. */
+  private expectedBytes = initialRows * 16
   private readonly type: Arrow.Utf8 | Arrow.Binary
 
   constructor(type: Arrow.Utf8 | Arrow.Binary) {
@@ -191,7 +222,7 @@ export class BytesColumn extends Validity {
     const needed = this.used + length
     if (needed > this.data.length) {
       if (needed > 0x7fffffff) throw new RangeError("A column of one batch can't hold more than 2 GiB")
-      const larger = new Uint8Array(Math.min(0x7fffffff, Math.max(needed, this.data.length * 2)))
+      const larger = new Uint8Array(Math.min(0x7fffffff, Math.max(needed, this.data.length * 2, this.expectedBytes)))
       larger.set(this.data.subarray(0, this.used))
       this.data = larger
     }
@@ -225,11 +256,15 @@ export class BytesColumn extends Validity {
   }
 
   finish(): Arrow.Data {
-    const valueOffsets = this.offsets.subarray(0, this.length + 1)
-    const data = this.data.subarray(0, this.used)
-    this.offsets = new Int32Array(this.capacity + 1)
+    const { length, sparse, used } = this
+    const valueOffsets = sparse ? this.offsets.slice(0, length + 1) : this.offsets.subarray(0, length + 1)
+    // The first offset is always 0, and those of nulls are written.
+    if (!sparse) this.offsets = new Int32Array(1)
+    const few = isSparse(used, this.data.length)
+    const data = few ? this.data.slice(0, used) : this.data.subarray(0, used)
+    if (!few || this.data.length > largestKept) this.data = new Uint8Array(0)
     // One huge value must not make every later batch as large.
-    this.data = new Uint8Array(Math.min(Math.max(this.used, initialRows * 16), 1 << 20))
+    this.expectedBytes = Math.min(largestKept, Math.max(initialRows * 16, used, this.expectedBytes >> 1))
     this.used = 0
     const validity = this.takeValidity()
     return this.type.typeId === Arrow.Type.Binary

@@ -21,9 +21,15 @@ jsonEscapes[0x5c] = 0x5c
 const minus = 0x2d
 const zero = 0x30
 
+/** Bytes that are escaped at a time. */
+const escapedPiece = 4096
+
 export class ByteBuffer {
   bytes: Uint8Array
   length = 0
+  /** The last date that was written, and its text. */
+  private day = Number.NaN
+  private readonly dayText = new Uint8Array(10)
 
   constructor(capacity: number) {
     this.bytes = new Uint8Array(capacity)
@@ -78,13 +84,21 @@ export class ByteBuffer {
   /** Exactly `width` decimal digits of a non-negative integer below 2^53. */
   digits(value: number, width: number): void {
     this.reserve(width)
+    const { bytes, length } = this
     let rest = value
-    for (let at = this.length + width - 1; at >= this.length; at--) {
+    let at = length + width - 1
+    for (; at >= length && rest > 0x7fffffff; at--) {
       const next = Math.floor(rest / 10)
-      this.bytes[at] = zero + (rest - next * 10)
+      bytes[at] = zero + (rest - next * 10)
       rest = next
     }
-    this.length += width
+    // Integers of 31 bits are divided much faster than doubles.
+    for (let small = rest | 0; at >= length; at--) {
+      const next = (small / 10) | 0
+      bytes[at] = zero + (small - next * 10)
+      small = next
+    }
+    this.length = length + width
   }
 
   /** A non-negative integer below 2^53 in decimal. */
@@ -130,8 +144,25 @@ export class ByteBuffer {
     this.length = length + 16
   }
 
+  /** Writes once more what was written from `start` on, `count` bytes of it. */
+  repeat(start: number, count: number): void {
+    this.reserve(count)
+    this.bytes.copyWithin(this.length, start, start + count)
+    this.length += count
+  }
+
   /** `YYYY-MM-DD` of days since 1970-01-01 (years 1 to 9999). */
   date(days: number): void {
+    // Neighbours are mostly of one day.
+    if (days !== this.day) {
+      const start = this.length
+      this.civil(days)
+      this.dayText.set(this.bytes.subarray(start, this.length))
+      this.day = days
+    } else this.raw(this.dayText)
+  }
+
+  private civil(days: number): void {
     // Civil date from days, by eras of 400 years that begin in March (Howard Hinnant's algorithm).
     const shifted = days + 719_468
     const era = Math.floor(shifted / 146_097)
@@ -199,25 +230,36 @@ export class ByteBuffer {
 
   /** UTF-8 text as the inside of a JSON string: everything but the quotes around it. */
   jsonText(source: Uint8Array, start: number, end: number): void {
-    let clean = start
+    let from = start
+    while (from < end && jsonEscapes[source[from] as number] === 0) from++ // in range
+    this.raw(source, start, from)
+    if (from === end) return
+    // Where there is one character to escape there are more, as in JSON: byte by byte from there on. In pieces, since each may become six times as long.
+    for (; from < end; from += escapedPiece) this.escaped(source, from, Math.min(end, from + escapedPiece))
+  }
+
+  private escaped(source: Uint8Array, start: number, end: number): void {
+    this.reserve((end - start) * 6)
+    const { bytes } = this
+    let at = this.length
     for (let from = start; from < end; from++) {
-      const escape = jsonEscapes[source[from] as number] as number // in range
-      if (escape === 0) continue
-      if (from > clean) this.raw(source, clean, from)
-      clean = from + 1
-      this.reserve(6)
-      this.bytes[this.length++] = 0x5c
-      if (escape > 1) this.bytes[this.length++] = escape
+      const value = source[from] as number // in range
+      const escape = jsonEscapes[value] as number // of every byte
+      if (escape === 0) {
+        bytes[at++] = value
+        continue
+      }
+      bytes[at++] = 0x5c
+      if (escape > 1) bytes[at++] = escape
       else {
-        const value = source[from] as number // in range
-        this.bytes[this.length++] = 0x75
-        this.bytes[this.length++] = zero
-        this.bytes[this.length++] = zero
-        this.bytes[this.length++] = hexDigits[value >> 4] as number // four bits
-        this.bytes[this.length++] = hexDigits[value & 15] as number // four bits
+        bytes[at++] = 0x75
+        bytes[at++] = zero
+        bytes[at++] = zero
+        bytes[at++] = hexDigits[value >> 4] as number // four bits
+        bytes[at++] = hexDigits[value & 15] as number // four bits
       }
     }
-    if (end > clean) this.raw(source, clean, end)
+    this.length = at
   }
 
   /** A finite double as a JSON number, the shortest that reads back as the same value. */

@@ -11,6 +11,9 @@ import type { StreamingFailure } from "./StreamingTransport.ts"
 
 export type Encoding = "zstd" | "gzip" | "identity"
 
+/** Each piece of this size costs a turn of the event loop; Node's own is 16 KiB. */
+const chunkSize = 256 << 10
+
 const compressed = (bytes: Uint8Array, encoding: Encoding): Effect.Effect<Uint8Array> =>
   Effect.callback((resume) => {
     // The bytes themselves are overwritten by the next rows.
@@ -18,8 +21,9 @@ const compressed = (bytes: Uint8Array, encoding: Encoding): Effect.Effect<Uint8A
     const done = (error: Error | null, result: Buffer) =>
       resume(error === null ? Effect.succeed(result) : Effect.die(error))
     // Of both the fastest level: a request is small enough at any, and the rate is limited by its uncompressed size.
-    if (encoding === "zstd") Zlib.zstdCompress(bytes, { params: { [Zlib.constants.ZSTD_c_compressionLevel]: 1 } }, done)
-    else Zlib.gzip(bytes, { level: 1 }, done)
+    if (encoding === "zstd") {
+      Zlib.zstdCompress(bytes, { chunkSize, params: { [Zlib.constants.ZSTD_c_compressionLevel]: 1 } }, done)
+    } else Zlib.gzip(bytes, { chunkSize, level: 1 }, done)
   })
 
 export class Compression {

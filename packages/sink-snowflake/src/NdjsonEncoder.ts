@@ -111,20 +111,38 @@ export class NdjsonEncoder {
     const routes = selection?.routes
     const channel = selection?.channel
     let taken = 0
+    let head = 0
+    let headLength = 0
+    let time = 0
+    let timeLength = 0
     let first = from
     let last = from
     for (let row = from; row < rows; row++) {
       if (routes !== undefined && routes[row] !== channel) continue
       const mark = out.length
       const refusals = refused?.length ?? 0
-      out.raw(this.heads[ops[row] as number] as Uint8Array) // operations and heads are one list
-      out.hex64(commits[row * 2 + 1] as number, commits[row * 2] as number) // in range
-      out.byte(0x2f)
+      // Of one transaction and operation everything but the ordinal is what it was in the row before.
+      const alike = taken > 0 && ops[row] === ops[last] && commits[row * 2] === commits[last * 2] &&
+        commits[row * 2 + 1] === commits[last * 2 + 1]
+      if (alike) out.repeat(head, headLength)
+      else {
+        head = mark
+        out.raw(this.heads[ops[row] as number] as Uint8Array) // operations and heads are one list
+        out.hex64(commits[row * 2 + 1] as number, commits[row * 2] as number) // in range
+        out.byte(0x2f)
+        headLength = out.length - head
+      }
       out.hex64(ordinals[row * 2 + 1] as number, ordinals[row * 2] as number) // in range
-      out.raw(this.time)
-      out.timestamp(times[row * 2 + 1] as number, times[row * 2] as number) // in range
-      out.byte(0x5a)
-      out.byte(0x22)
+      if (alike && times[row * 2] === times[last * 2] && times[row * 2 + 1] === times[last * 2 + 1]) {
+        out.repeat(time, timeLength)
+      } else {
+        time = out.length
+        out.raw(this.time)
+        out.timestamp(times[row * 2 + 1] as number, times[row * 2] as number) // in range
+        out.byte(0x5a)
+        out.byte(0x22)
+        timeLength = out.length - time
+      }
       if (!ValueWriter.isNull(masks, row)) {
         out.raw(this.unsent)
         UnsentMask.write(out, this.unsentNames, masks, row)

@@ -127,7 +127,10 @@ describe("ByteBuffer", () => {
       "\u2028\u2029",
       "😀🏳️‍🌈",
       "\\u0041",
-      "a".repeat(100) + "\"" + "b".repeat(100)
+      "a".repeat(100) + "\"" + "b".repeat(100),
+      // Longer than what is escaped at a time, with a character of several bytes across the end of a piece.
+      "\"" + "ü\n".repeat(5000),
+      "\u0001".repeat(4096)
     ]
     fc.assert(
       fc.property(fc.oneof(fc.string({ unit: "binary" }), fc.string({ unit: "grapheme" })), (value) => {
