@@ -1,0 +1,80 @@
+/**
+ * Clients measured in turn, round by round, so that whatever else the machine does meets them alike; figures are medians of the ratios within each round.
+ */
+import * as Effect from "effect/Effect"
+import type { ClientError, Measurement } from "./Measurement.ts"
+import * as Result from "./Result.ts"
+import type { Server } from "./Server.ts"
+
+/** A client, and the processor time of the server while it ran. */
+export interface Run extends Measurement {
+  readonly serverCpuSeconds: number
+}
+
+export interface Contender<E = ClientError> {
+  readonly name: string
+  readonly run: Effect.Effect<Measurement, E>
+}
+
+const settle = 0.05
+
+/** `rounds` rounds of all contenders, in turns that go forth and back. */
+export const run = Effect.fnUntraced(function*<E>(
+  server: Server,
+  contenders: ReadonlyArray<Contender<E>>,
+  rounds: number,
+  report: (line: string) => void
+): Effect.fn.Return<ReadonlyMap<string, ReadonlyArray<Run>>, E> {
+  const runs = new Map<string, Array<Run>>(contenders.map(({ name }) => [name, []]))
+  for (let round = 0; round < rounds; round++) {
+    for (const { name, run } of round % 2 === 0 ? contenders : contenders.toReversed()) {
+      const before = server.cpuSeconds()
+      const measured = yield* run
+      // The server reaps a session's process a little after its client's end.
+      yield* Effect.sleep(`${settle} seconds`)
+      const serverCpuSeconds = server.cpuSeconds() - before
+      runs.get(name)?.push({ ...measured, serverCpuSeconds })
+      report(
+        `  ${name}: ${measured.seconds.toFixed(2)} s, client ${measured.cpuSeconds.toFixed(2)} s CPU, ` +
+          `server ${serverCpuSeconds.toFixed(2)} s CPU${
+            measured.peakRssMB > 0 ? `, ${measured.peakRssMB.toFixed(0)} MB` : ""
+          }`
+      )
+    }
+  }
+  return runs
+})
+
+/** The medians of one contender beside those of another. */
+export const compared = (
+  runs: ReadonlyMap<string, ReadonlyArray<Run>>,
+  rows: number,
+  name: string,
+  reference: string
+): Omit<Result.Case, "bar" | "holds" | "case"> => {
+  const ours = runs.get(name) ?? []
+  const theirs = runs.get(reference) ?? []
+  const ratios = (value: (run: Run) => number) =>
+    Result.median(ours.flatMap((run, index) => {
+      const other = theirs[index]
+      return other === undefined ? [] : [value(run) / value(other)]
+    }))
+  const seconds = Result.median(ours.map((run) => run.seconds))
+  const peak = Math.max(...ours.map((run) => run.peakRssMB))
+  return {
+    rows,
+    rowsPerSecond: Math.round(rows / seconds),
+    reference,
+    ratio: Result.round(ratios((run) => 1 / run.seconds)),
+    cpuRatio: Result.round(ratios((run) => run.cpuSeconds)),
+    peakRssMB: peak > 0 ? Math.round(peak) : null,
+    figures: {
+      seconds: Result.round(seconds),
+      cpuSeconds: Result.round(Result.median(ours.map((run) => run.cpuSeconds))),
+      serverCpuSeconds: Result.round(Result.median(ours.map((run) => run.serverCpuSeconds))),
+      referenceSeconds: Result.round(Result.median(theirs.map((run) => run.seconds))),
+      referenceCpuSeconds: Result.round(Result.median(theirs.map((run) => run.cpuSeconds))),
+      referenceServerCpuSeconds: Result.round(Result.median(theirs.map((run) => run.serverCpuSeconds)))
+    }
+  }
+}
