@@ -94,4 +94,33 @@ describe("concurrent sessions", () => {
       }),
     60_000
   )
+
+  it.live(
+    "a query that is cancelled at any moment, or whose session ends, leaves the server as it was",
+    () =>
+      Effect.gen(function*() {
+        const { url } = yield* Driver.server()
+        const other = yield* Driver.connect(url)
+        yield* other.script(
+          "create table numbers (n int)",
+          "insert into numbers select seq4() from table(generator(rowcount => 6000))"
+        )
+        for (let round = 0; round < 40; round++) {
+          yield* Effect.scoped(Effect.gen(function*() {
+            const client = yield* Driver.connect(url)
+            yield* Effect.callback<void>((resume) => {
+              const running = client.connection.execute({
+                sqlText: "select count(*) as n from numbers a, numbers b where a.n * 7919 + b.n < 5",
+                complete: () => resume(Effect.void)
+              })
+              // An even round's session ends with the query under way.
+              if (round % 2 === 0) setTimeout(() => resume(Effect.void), round / 2)
+              else setTimeout(() => running.cancel(() => undefined), round / 2)
+            })
+          }))
+        }
+        assert.deepStrictEqual(yield* other.rows("select count(*) as n from numbers"), [{ N: "6000" }])
+      }),
+    60_000
+  )
 })

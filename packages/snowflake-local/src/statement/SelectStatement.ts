@@ -23,12 +23,29 @@ const refined = (findings: Environment.Findings, name: string, type: SnowflakeTy
   return agreed && ResultRows.fits(first.type, type) ? first.type : type
 }
 
+/** A prepared statement, with the end of what DuckDB does with it. */
+interface Prepared {
+  readonly statement: DuckDBPreparedStatement
+  running: Promise<unknown>
+}
+
 /** Prepares translated SQL for `use`. */
-const prepared = <A>(context: StatementContext, sql: string, use: (statement: DuckDBPreparedStatement) => Run<A>) =>
+const prepared = <A>(context: StatementContext, sql: string, use: (prepared: Prepared) => Run<A>): Run<A> =>
   Effect.acquireUseRelease(
-    Effect.tryPromise({ try: () => context.session.connection.prepare(sql), catch: Statement.duckdbFailure }),
+    Effect.tryPromise({
+      try: async (): Promise<Prepared> => ({
+        statement: await context.session.connection.prepare(sql),
+        running: Promise.resolve()
+      }),
+      catch: Statement.duckdbFailure
+    }),
     use,
-    (statement) => Effect.sync(() => statement.destroySync())
+    ({ running, statement }) =>
+      Effect.sync(() => {
+        // Whoever is interrupted doesn't wait for DuckDB, which goes on in a thread of its own and must not lose the statement meanwhile.
+        const destroy = (): void => statement.destroySync()
+        void running.then(destroy, destroy)
+      })
   )
 
 const columnsOf = (
@@ -44,7 +61,7 @@ const columnsOf = (
 
 /** The result columns of translated SQL, without running it. */
 export const describe = (context: StatementContext, sql: string): Run<ReadonlyArray<ResultRows.ResultColumn>> =>
-  prepared(context, sql, (statement) => columnsOf(context, statement))
+  prepared(context, sql, ({ statement }) => columnsOf(context, statement))
 
 export const execute = (context: StatementContext, describeOnly: boolean): Run<Outcome> =>
   Effect.gen(function*() {
@@ -52,9 +69,9 @@ export const execute = (context: StatementContext, describeOnly: boolean): Run<O
       Query.write(context.tokens, Statement.environment(context), new Set(), true)
     )
     // What was prepared to see the columns is what runs: planning takes longer than most queries.
-    return yield* prepared(context, sql, (statement) =>
+    return yield* prepared(context, sql, (plan) =>
       Effect.gen(function*() {
-        const columns = yield* columnsOf(context, statement)
+        const columns = yield* columnsOf(context, plan.statement)
         if (describeOnly) {
           return { kind: "SELECT", typeId: Statement.typeIds.select, result: ResultRows.ofRows(columns, []) }
         }
@@ -62,11 +79,14 @@ export const execute = (context: StatementContext, describeOnly: boolean): Run<O
         const result = yield* Session.reading(
           context.session,
           Effect.tryPromise({
-            try: async () =>
-              await ResultRows.read(await statement.stream(), columns, {
+            try: async () => {
+              const streaming = plan.statement.stream()
+              plan.running = streaming
+              return await ResultRows.read(await streaming, columns, {
                 folder: context.services.resultsFolder,
                 name: context.queryId
-              }),
+              })
+            },
             catch: Statement.duckdbFailure
           })
         )
