@@ -15,6 +15,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { mkdir } from "node:fs/promises"
 import { join } from "node:path"
+import * as ConnectionUse from "./ConnectionUse.ts"
 import * as Macros from "./sql/Macros.ts"
 
 /**
@@ -49,7 +50,11 @@ export const rows = (
   values?: ReadonlyArray<string | number | null>
 ): Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, StorageError> =>
   Effect.tryPromise({
-    try: () => connection.runAndReadAll(sql, given(values)).then((reader) => reader.getRowsJS()),
+    try: () =>
+      ConnectionUse.use(
+        connection,
+        () => connection.runAndReadAll(sql, given(values)).then((reader) => reader.getRowsJS())
+      ),
     catch: StorageError.from
   })
 
@@ -59,7 +64,10 @@ export const run = (
   sql: string,
   values?: ReadonlyArray<string | number | null>
 ): Effect.Effect<void, StorageError> =>
-  Effect.tryPromise({ try: () => connection.run(sql, given(values)), catch: StorageError.from }).pipe(Effect.asVoid)
+  Effect.tryPromise({
+    try: () => ConnectionUse.use(connection, () => connection.run(sql, given(values))),
+    catch: StorageError.from
+  }).pipe(Effect.asVoid)
 
 /** So many connections wait for the next write at most. */
 const keptConnections = 8
@@ -103,16 +111,14 @@ export class Storage extends Context.Service<Storage, {
         )
 
         const opened = Effect.tryPromise({ try: () => instance.connect(), catch: StorageError.from })
-        const connect = Effect.acquireRelease(opened, (connection) => Effect.sync(() => connection.closeSync()))
+        const connect = Effect.acquireRelease(opened, ConnectionUse.close)
         // For every connection that doesn't set its own.
         yield* Effect.scoped(Effect.flatMap(connect, (connection) => run(connection, "SET GLOBAL TimeZone = 'UTC'")))
 
         /** Connections of transactions that ended well, for the next ones. */
         const idle: Array<DuckDBConnection> = []
         yield* Effect.addFinalizer(() =>
-          Effect.sync(() => {
-            for (const connection of idle.splice(0)) connection.closeSync()
-          })
+          Effect.suspend(() => Effect.forEach(idle.splice(0), ConnectionUse.close, { discard: true }))
         )
         const borrow = Effect.acquireRelease(
           Effect.suspend(() => {
@@ -120,9 +126,10 @@ export class Storage extends Context.Service<Storage, {
             return connection === undefined ? opened : Effect.succeed(connection)
           }),
           (connection, exit) =>
-            Effect.sync(() => {
-              if (exit._tag === "Success" && idle.length < keptConnections) idle.push(connection)
-              else connection.closeSync()
+            Effect.suspend(() => {
+              if (exit._tag !== "Success" || idle.length >= keptConnections) return ConnectionUse.close(connection)
+              idle.push(connection)
+              return Effect.void
             })
         )
 

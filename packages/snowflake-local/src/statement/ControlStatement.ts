@@ -2,6 +2,7 @@
  * Statements about the session itself: USE, ALTER SESSION, SET, and transactions.
  */
 import * as Effect from "effect/Effect"
+import * as ConnectionUse from "../ConnectionUse.ts"
 import * as ResultRows from "../ResultRows.ts"
 import * as Session from "../Session.ts"
 import * as SnowflakeError from "../SnowflakeError.ts"
@@ -80,7 +81,11 @@ export const setParameter = (session: Session.Session, name: string, value: stri
     yield* Statement.parse(() => checkParameter(name, value))
     if (name === "TIMEZONE") {
       yield* Effect.tryPromise({
-        try: () => session.connection.run(`SET TimeZone = ${Literal.string(value)}`),
+        try: () =>
+          ConnectionUse.use(
+            session.connection,
+            () => session.connection.run(`SET TimeZone = ${Literal.string(value)}`)
+          ),
         catch: (cause) =>
           cause instanceof Error && /unknown timezone/i.test(cause.message)
             ? SnowflakeError.invalidOption(`invalid value ['${value}'] for parameter 'TIMEZONE'`)

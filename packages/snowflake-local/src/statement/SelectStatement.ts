@@ -32,13 +32,10 @@ interface Prepared {
 /** Prepares translated SQL for `use`. */
 const prepared = <A>(context: StatementContext, sql: string, use: (prepared: Prepared) => Run<A>): Run<A> =>
   Effect.acquireUseRelease(
-    Effect.tryPromise({
-      try: async (): Promise<Prepared> => ({
-        statement: await context.session.connection.prepare(sql),
-        running: Promise.resolve()
-      }),
-      catch: Statement.duckdbFailure
-    }),
+    Statement.duckdb(context, async (connection): Promise<Prepared> => ({
+      statement: await connection.prepare(sql),
+      running: Promise.resolve()
+    })),
     use,
     ({ running, statement }) =>
       Effect.sync(() => {
@@ -78,16 +75,15 @@ export const execute = (context: StatementContext, describeOnly: boolean): Run<O
         if (context.findings.readsRows) yield* Statement.requireWarehouse(context)
         const result = yield* Session.reading(
           context.session,
-          Effect.tryPromise({
-            try: async () => {
-              const streaming = plan.statement.stream()
-              plan.running = streaming
-              return await ResultRows.read(await streaming, columns, {
+          Statement.duckdb(context, () => {
+            const read = async () =>
+              await ResultRows.read(await plan.statement.stream(), columns, {
                 folder: context.services.resultsFolder,
                 name: context.queryId
               })
-            },
-            catch: Statement.duckdbFailure
+            const running = read()
+            plan.running = running
+            return running
           })
         )
         return { kind: "SELECT", typeId: Statement.typeIds.select, result }

@@ -2,10 +2,11 @@
  * What every kind of statement needs: the session, the server's services, names resolved by the session's database and schema, and the ways to run DuckDB
  * SQL with Snowflake's errors.
  */
-import type { DuckDBResult, DuckDBType } from "@duckdb/node-api"
+import type { DuckDBConnection, DuckDBResult, DuckDBType } from "@duckdb/node-api"
 import * as Effect from "effect/Effect"
 import type { Accounts } from "../Accounts.ts"
 import type { Catalog, Stage, Table, View } from "../Catalog.ts"
+import * as ConnectionUse from "../ConnectionUse.ts"
 import * as DuckdbError from "../DuckdbError.ts"
 import type { Grants } from "../Grants.ts"
 import type { ResultSet } from "../ResultRows.ts"
@@ -277,23 +278,28 @@ export const rows = (context: StatementContext, sql: string): Run<ReadonlyArray<
 export const duckdbFailure = (cause: unknown): SnowflakeError.SnowflakeError =>
   DuckdbError.from(Storage.StorageError.from(cause))
 
-const duckdb = <A>(body: () => Promise<A>): Run<A> => Effect.tryPromise({ try: body, catch: duckdbFailure })
+/** Uses the session's connection. */
+export const duckdb = <A>(
+  { session: { connection } }: StatementContext,
+  body: (connection: DuckDBConnection) => Promise<A>
+): Run<A> =>
+  Effect.tryPromise({ try: () => ConnectionUse.use(connection, () => body(connection)), catch: duckdbFailure })
 
 /** Runs SQL that changes rows; how many. */
 export const changed = (context: StatementContext, sql: string): Run<number> =>
-  duckdb(async () => (await context.session.connection.run(sql)).rowsChanged)
+  duckdb(context, async (connection) => (await connection.run(sql)).rowsChanged)
 
 /** Runs SQL and reads its rows as they come. */
 export const streamed = <A>(
   context: StatementContext,
   sql: string,
   read: (result: DuckDBResult) => Promise<A>
-): Run<A> => duckdb(async () => await read(await context.session.connection.stream(sql)))
+): Run<A> => duckdb(context, async (connection) => await read(await connection.stream(sql)))
 
 /** The types of a query's columns, without running it. */
 export const typesOf = (context: StatementContext, sql: string): Run<ReadonlyArray<DuckDBType>> =>
-  duckdb(async () => {
-    const statement = await context.session.connection.prepare(sql)
+  duckdb(context, async (connection) => {
+    const statement = await connection.prepare(sql)
     try {
       return Array.from({ length: statement.columnCount }, (_, index) => statement.columnType(index))
     } finally {
