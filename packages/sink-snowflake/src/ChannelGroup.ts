@@ -26,7 +26,6 @@ import type { CommitWatcher } from "./CommitWatcher.ts"
 import type { OutOfRange } from "./Config.ts"
 import * as ForgottenChannels from "./ForgottenChannels.ts"
 import * as LargeRow from "./LargeRow.ts"
-import { NdjsonEncoder } from "./NdjsonEncoder.ts"
 import * as RowRouter from "./RowRouter.ts"
 import * as SkippedRows from "./SkippedRows.ts"
 import type { SqlClient } from "./SqlClient.ts"
@@ -121,7 +120,7 @@ export class ChannelGroup {
       Effect.suspend(() => this.report),
       Effect.suspend(() => SkippedRows.reasons(Sql.serving(shared.sql, "state"), this.layout, name))
     )
-    const writer = new ChannelWriter(channel, new NdjsonEncoder(this.layout, options.outOfRange), shared)
+    const writer = new ChannelWriter(channel, options.outOfRange, shared)
     return { channel, writer }
   }
 
@@ -376,11 +375,7 @@ export class ChannelGroup {
         discard: true
       })
       for (const member of this.members) {
-        member.writer = new ChannelWriter(
-          member.channel,
-          new NdjsonEncoder(layout, this.options.outOfRange),
-          this.shared
-        )
+        member.writer = new ChannelWriter(member.channel, this.options.outOfRange, this.shared)
       }
     })
   }

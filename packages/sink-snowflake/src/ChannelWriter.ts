@@ -11,25 +11,27 @@ import * as Sequence from "@etl-stream/core/Sequence"
 import * as Effect from "effect/Effect"
 import type * as Semaphore from "effect/Semaphore"
 import { BatchSize, maxRequestBytes } from "./BatchSize.ts"
+import type { Encoding } from "./BodyCoding.ts"
 import type { Channel } from "./Channel.ts"
-import type { Compression, Encoding } from "./Compression.ts"
+import type { Compression } from "./Compression.ts"
+import type { OutOfRange } from "./Config.ts"
 import type { DeadLetterWriter } from "./DeadLetterWriter.ts"
+import type { EncodingPool, Options, Rows } from "./EncodingPool.ts"
 import * as ErrorPolicy from "./ErrorPolicy.ts"
-import type { NdjsonEncoder, Selection } from "./NdjsonEncoder.ts"
+import type { Selection } from "./NdjsonEncoder.ts"
+import { NdjsonEncoder } from "./NdjsonEncoder.ts"
 import * as StreamingErrors from "./StreamingErrors.ts"
 import type { StreamingFailure } from "./StreamingTransport.ts"
 import type { TableLayout } from "./TableLayout.ts"
 import * as TableOptions from "./TableOptions.ts"
-import type { Refusal } from "./ValueWriter.ts"
 import { Unwritable } from "./ValueWriter.ts"
 
 type Failed = ConnectorError.ConnectorError
 
-const maxRowBytes = 15_000_000
-
 /** What the channels of a sink share. */
 export interface Shared {
   readonly compression: Compression
+  readonly encoding: EncodingPool
   /** Bounds how many channels encode and send at a time, and with that the memory for it. */
   readonly writers: Semaphore.Semaphore
   /** Where refused values go; undefined: they are errors. */
@@ -57,15 +59,14 @@ type Outcome = "taken" | "tooLarge" | "otherCoding" | StreamingFailure
 export class ChannelWriter {
   private readonly channel: Channel
   private readonly encoder: NdjsonEncoder
+  private readonly options: Options
   private readonly shared: Shared
   private readonly size = new BatchSize()
-  /** Refused values of the chunk that is being prepared. */
-  private readonly refused: Array<Refusal> | undefined
 
-  constructor(channel: Channel, encoder: NdjsonEncoder, shared: Shared) {
-    this.refused = shared.letters === undefined ? undefined : []
+  constructor(channel: Channel, outOfRange: OutOfRange, shared: Shared) {
     this.channel = channel
-    this.encoder = encoder
+    this.encoder = new NdjsonEncoder(channel.layout, outOfRange)
+    this.options = { layout: channel.layout, outOfRange, noting: shared.letters !== undefined }
     this.shared = shared
   }
 
@@ -79,25 +80,27 @@ export class ChannelWriter {
     from: number,
     selection?: Selection
   ): Effect.Effect<TooLarge | undefined, Failed> {
-    return this.shared.writers.withPermits(1)(Effect.gen({ self: this }, function*() {
-      let next = yield* this.prepare(batch, from, selection)
+    const { encoding, writers } = this.shared
+    return writers.withPermits(1)(Effect.scoped(Effect.gen({ self: this }, function*() {
+      const rows = yield* encoding.ndjson(this.encoder, this.options, batch, selection)
+      let next = yield* this.prepare(batch, rows, from)
       while (next !== undefined) {
         if ("row" in next) return next
         const chunk: Compressed = next
         const first = Sequence.format(sequenceAt(batch.records, chunk.first))
         const [outcome, following] = yield* Effect.all([
           this.send(chunk, first, Sequence.format(sequenceAt(batch.records, chunk.last))),
-          this.prepare(batch, chunk.last + 1, selection)
+          this.prepare(batch, rows, chunk.last + 1)
         ], { concurrency: 2 })
         if (outcome === "taken") next = following
-        else if (outcome === "otherCoding") next = yield* this.prepare(batch, chunk.first, selection)
+        else if (outcome === "otherCoding") next = yield* this.prepare(batch, rows, chunk.first)
         else if (chunk.rows > 1) {
-          next = yield* this.prepare(batch, chunk.first, selection, Math.ceil(chunk.rawBytes / 2))
+          next = yield* this.prepare(batch, rows, chunk.first, Math.ceil(chunk.rawBytes / 2))
         } else if (outcome === "tooLarge") return { _tag: "TooLarge", row: chunk.first } as const
         else return yield* this.refusedRow(outcome, first)
       }
       return undefined
-    })).pipe(Effect.ensuring(Effect.sync(() => this.encoder.release())))
+    })))
   }
 
   /** Appends the mark that all rows were removed. */
@@ -125,35 +128,28 @@ export class ChannelWriter {
   /** Encodes and compresses the rows from `from` on that fit into a request, and into `atMost` bytes before compression. */
   private prepare(
     batch: ChangeBatch.ChangeBatch,
+    rows: Rows,
     from: number,
-    selection: Selection | undefined,
     atMost = Number.POSITIVE_INFINITY
   ): Effect.Effect<Compressed | TooLarge | undefined, Failed> {
     return Effect.gen({ self: this }, function*() {
       if (from >= batch.rows) return undefined
+      const { compression, letters } = this.shared
       let limit = Math.min(this.size.rawBytes, atMost)
       for (;;) {
-        const target = limit
-        const chunk = yield* Effect.try({
-          try: () => {
-            if (this.refused !== undefined) this.refused.length = 0
-            return this.encoder.encode(batch, from, target, this.refused, selection)
-          },
-          catch: (cause) => this.unwritable(cause)
-        })
-        const { first, last, rows } = chunk
-        if (rows === 0) return undefined
-        const single = rows === 1
-        if (single && chunk.bytes.length > maxRowBytes) return { _tag: "TooLarge", row: first } as const
-        const rawBytes = chunk.bytes.length
-        const { body, encoding } = yield* this.shared.compression.compress(chunk.bytes)
-        if (body.length <= (single ? maxRequestBytes : this.size.requestBytes)) {
+        const { encoding } = compression
+        const chunk = yield* Effect.mapError(
+          rows.next({ from, limit, encoding }),
+          (error) => error instanceof Unwritable ? unwritable(this.layout, error) : error
+        )
+        if (chunk === undefined) return undefined
+        const { body, first, last, rawBytes } = chunk
+        const single = chunk.rows === 1
+        if (body !== undefined && body.length <= (single ? maxRequestBytes : this.size.requestBytes)) {
           // Before the rows that lack these values can become durable.
-          if (this.refused !== undefined) {
-            yield* this.shared.letters?.keep(this.layout, batch, this.refused) ?? Effect.void
-          }
+          yield* letters?.keep(this.layout, batch, chunk.refused) ?? Effect.void
           this.size.compressed(rawBytes, body.length)
-          return { body, encoding, rawBytes, rows, first, last }
+          return { body, encoding, rawBytes, rows: chunk.rows, first, last }
         }
         if (single) return { _tag: "TooLarge", row: first } as const
         limit = Math.floor(Math.min(rawBytes, limit) / 2)
@@ -168,11 +164,6 @@ export class ChannelWriter {
       error.hint,
       { table: this.layout.id }
     )
-  }
-
-  private unwritable(cause: unknown): Failed {
-    if (!(cause instanceof Unwritable)) throw cause
-    return unwritable(this.layout, cause)
   }
 
   /** Sends a request. When it isn't taken, nothing of it is. */

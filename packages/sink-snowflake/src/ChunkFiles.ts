@@ -13,6 +13,7 @@ import { unwritable } from "./ChannelWriter.ts"
 import type { Config, OutOfRange } from "./Config.ts"
 import type { CopyProgress, OpenChunk, StagedFile } from "./CopyProgress.ts"
 import type { DeadLetterWriter } from "./DeadLetterWriter.ts"
+import { refusedValues } from "./NdjsonRows.ts"
 import * as ParquetEncoder from "./ParquetEncoder.ts"
 import { ParquetFile, rowGroupBytes } from "./ParquetFile.ts"
 import type { Stage } from "./Stage.ts"
@@ -77,7 +78,7 @@ export class ChunkFiles {
         Effect.mapError((error) => unwritable(layout, error))
       )
       // Before the rows that lack these values can become durable.
-      yield* this.letters?.keep(layout, piece, refused ?? []) ?? Effect.void
+      yield* this.letters?.keep(layout, piece, refusedValues(layout.columns, refused ?? [])) ?? Effect.void
       const file = chunk.file ?? (yield* ParquetFile.make(this.groupBytes))
       chunk.file = file
       const before = file.bytes

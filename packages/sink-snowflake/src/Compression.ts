@@ -6,29 +6,15 @@
  */
 import * as Effect from "effect/Effect"
 import * as Zlib from "node:zlib"
+import type { Encoding } from "./BodyCoding.ts"
+import * as BodyCoding from "./BodyCoding.ts"
 import type { Config } from "./Config.ts"
 import type { StreamingFailure } from "./StreamingTransport.ts"
 
-export type Encoding = "zstd" | "gzip" | "identity"
-
-/** Each piece of this size costs a turn of the event loop; Node's own is 16 KiB. */
-const chunkSize = 256 << 10
-
-const compressed = (bytes: Uint8Array, encoding: Encoding): Effect.Effect<Uint8Array> =>
-  Effect.callback((resume) => {
-    // The bytes themselves are overwritten by the next rows.
-    if (encoding === "identity") return resume(Effect.succeed(Buffer.from(bytes)))
-    const done = (error: Error | null, result: Buffer) =>
-      resume(error === null ? Effect.succeed(result) : Effect.die(error))
-    // Of both the fastest level: a request is small enough at any, and the rate is limited by its uncompressed size.
-    if (encoding === "zstd") {
-      Zlib.zstdCompress(bytes, { chunkSize, params: { [Zlib.constants.ZSTD_c_compressionLevel]: 1 } }, done)
-    } else Zlib.gzip(bytes, { chunkSize, level: 1 }, done)
-  })
-
 export class Compression {
   private readonly free: boolean
-  private encoding: Encoding
+  /** The coding of the moment. */
+  encoding: Encoding
   /** Whether a request of this coding was taken. */
   private proven = false
 
@@ -42,11 +28,11 @@ export class Compression {
       : "zstd"
   }
 
-  /** Compresses, with the coding of the moment. */
+  /** Compresses bytes, which must not change meanwhile. */
   compress(bytes: Uint8Array): Effect.Effect<{ readonly body: Uint8Array; readonly encoding: Encoding }> {
     return Effect.suspend(() => {
       const { encoding } = this
-      return Effect.map(compressed(bytes, encoding), (body) => ({ body, encoding }))
+      return Effect.map(Effect.promise(() => BodyCoding.compress(bytes, encoding)), (body) => ({ body, encoding }))
     })
   }
 

@@ -24,11 +24,12 @@ import * as DeadLetterTable from "./DeadLetterTable.ts"
 import { plugin } from "./ErrorPolicy.ts"
 import * as Identifier from "./Identifier.ts"
 import { operations } from "./NdjsonEncoder.ts"
+import type { RefusedValue } from "./NdjsonRows.ts"
 import * as RowKey from "./RowKey.ts"
 import * as SourceText from "./SourceText.ts"
 import type { SqlClient } from "./SqlClient.ts"
-import type { ColumnLayout, TableLayout } from "./TableLayout.ts"
-import type { Refusal } from "./ValueWriter.ts"
+import type { TableLayout } from "./TableLayout.ts"
+import type { ColumnValues } from "./ValueLayout.ts"
 import { halvesOf, isNull } from "./ValueWriter.ts"
 
 type Failed = ConnectorError.ConnectorError
@@ -54,7 +55,7 @@ export const storeOf = (config: Config, context: PluginContext, sql: SqlClient):
     : DeadLetterDirectory.make({ directory: resolve(context.directory, directory), limit, plugin }, format ?? "ndjson")
 }
 
-const columnOf = ({ name, source, type }: ColumnLayout): Column => ({
+const columnOf = ({ name, source, type }: ColumnValues): Column => ({
   name: source,
   target: name,
   type: encodeType(type)
@@ -77,13 +78,14 @@ const letterOf = (layout: TableLayout, pipeline: string, { records }: ChangeBatc
     write()
     return Buffer.from(scratch.view()).toString()
   }
-  const isUnsent = ({ index }: ColumnLayout, row: number): boolean => {
+  const isUnsent = ({ index }: ColumnValues, row: number): boolean => {
     if (isNull(masks, row)) return false
     const bits = masks.values as Uint8Array // a binary column
     const start = masks.valueOffsets[row] as number // in range
     return ((bits[start + (index >> 3)] as number) & (1 << (index & 7))) !== 0 // the mask covers every column
   }
-  return ({ column, row, why }: Refusal): DeadLetter => {
+  return ({ column: place, row, why }: RefusedValue): DeadLetter => {
+    const column = layout.columns[place] as ColumnValues // values are refused of the layout's columns
     const values: Array<readonly [string, string | null]> = []
     const unsent: Array<string> = []
     for (const { column, data, write } of columns) {
@@ -137,7 +139,7 @@ export class DeadLetterWriter {
   keep(
     layout: TableLayout,
     batch: ChangeBatch.ChangeBatch,
-    refused: ReadonlyArray<Refusal>
+    refused: ReadonlyArray<RefusedValue>
   ): Effect.Effect<void, Failed> {
     if (refused.length === 0) return Effect.void
     return Effect.gen({ self: this }, function*() {

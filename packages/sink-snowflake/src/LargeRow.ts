@@ -17,6 +17,7 @@ import type { OutOfRange } from "./Config.ts"
 import type { DeadLetterWriter } from "./DeadLetterWriter.ts"
 import { failure } from "./ErrorPolicy.ts"
 import { literal, quote } from "./Identifier.ts"
+import { refusedValues } from "./NdjsonRows.ts"
 import * as ParquetEncoder from "./ParquetEncoder.ts"
 import * as ParquetFile from "./ParquetFile.ts"
 import type { SqlClient } from "./SqlClient.ts"
@@ -44,7 +45,7 @@ export const write = Effect.fn("LargeRow.write")(function*(
   const table = yield* ParquetEncoder.encode(layout, single, "journal", policy, 0, refused).pipe(
     Effect.mapError((error) => unwritable(layout, error))
   )
-  yield* letters?.keep(layout, single, refused ?? []) ?? Effect.void
+  yield* letters?.keep(layout, single, refusedValues(layout.columns, refused ?? [])) ?? Effect.void
   const content = yield* ParquetFile.of(table)
   yield* stage.upload(layout, folder, "row.parquet", content)
   const counting = {

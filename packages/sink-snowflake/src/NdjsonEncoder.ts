@@ -10,9 +10,9 @@ import type * as Arrow from "apache-arrow"
 import { ByteBuffer } from "./ByteBuffer.ts"
 import type { OutOfRange } from "./Config.ts"
 import * as RowKey from "./RowKey.ts"
-import type { ColumnLayout, TableLayout } from "./TableLayout.ts"
 import { Metadata } from "./TableLayout.ts"
 import * as UnsentMask from "./UnsentMask.ts"
+import type { ColumnValues, TableValues } from "./ValueLayout.ts"
 import * as ValueWriter from "./ValueWriter.ts"
 
 /** Names of operations in the journal, by `ChangeBatch.Operation`. */
@@ -35,14 +35,14 @@ export interface Selection {
 const bytesOf = (text: string): Uint8Array => Buffer.from(text)
 
 interface ColumnWriter {
-  readonly layout: ColumnLayout
+  readonly layout: ColumnValues
   readonly prefix: Uint8Array
   readonly data: Arrow.Data
   readonly write: ValueWriter.ValueWriter
 }
 
 export class NdjsonEncoder {
-  private readonly layout: TableLayout
+  private readonly layout: TableValues
   private readonly policy: OutOfRange
   private readonly out = new ByteBuffer(64 << 10)
   private readonly heads = operations.map((name) => bytesOf(`{"${Metadata.op}":"${name}","${Metadata.sequence}":"`))
@@ -52,11 +52,15 @@ export class NdjsonEncoder {
   private readonly prefixes: ReadonlyArray<Uint8Array>
   private readonly unsentNames: UnsentMask.Names
 
-  constructor(layout: TableLayout, policy: OutOfRange) {
+  constructor(layout: TableValues, policy: OutOfRange) {
     this.layout = layout
     this.policy = policy
     this.prefixes = layout.columns.map(({ name }) => bytesOf(`,${JSON.stringify(name)}:`))
     this.unsentNames = UnsentMask.names(layout, true)
+  }
+
+  get columns(): ReadonlyArray<ColumnValues> {
+    return this.layout.columns
   }
 
   /** Lets go of the buffer: there is one encoder per table, and most tables are quiet. */

@@ -10,7 +10,7 @@ import type { LogicalType } from "@etl-stream/core/LogicalType"
 import type * as Arrow from "apache-arrow"
 import { hash } from "node:crypto"
 import { ByteBuffer } from "./ByteBuffer.ts"
-import type { TableLayout } from "./TableLayout.ts"
+import type { TableValues } from "./ValueLayout.ts"
 import * as ValueWriter from "./ValueWriter.ts"
 
 const scratch = new ByteBuffer(1024)
@@ -45,7 +45,7 @@ const writeBytes = (data: Arrow.Data, row: number, type: LogicalType["_tag"], ou
 }
 
 /** A function from row to row key (64 hexadecimal digits) for `records`. */
-export const make = (layout: TableLayout, records: Arrow.RecordBatch): (row: number) => string => {
+export const make = (layout: TableValues, records: Arrow.RecordBatch): (row: number) => string => {
   const columns = layout.columns.map((column) => ({
     prefix: Buffer.from(column.name),
     type: column.type._tag,

@@ -20,6 +20,7 @@ import { Compression } from "./Compression.ts"
 import type { Config } from "./Config.ts"
 import * as Credentials from "./Credentials.ts"
 import { DeadLetterWriter, storeOf } from "./DeadLetterWriter.ts"
+import { EncodingPool } from "./EncodingPool.ts"
 import * as Identifier from "./Identifier.ts"
 import { MergeSchedule } from "./MergeSchedule.ts"
 import { MergeTask } from "./MergeTask.ts"
@@ -101,6 +102,7 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
     watcher: new CommitWatcher(streaming),
     writers: Semaphore.makeUnsafe(concurrentWriters),
     compression: new Compression(kind === "sdk" ? "none" : config.streaming.compression),
+    encoding: yield* EncodingPool.shared,
     channelTable,
     sets: new Map(yield* channelTable.load),
     run: randomUUID(),

@@ -6,7 +6,7 @@
  */
 import type * as Arrow from "apache-arrow"
 import type { ByteBuffer } from "./ByteBuffer.ts"
-import type { TableLayout } from "./TableLayout.ts"
+import type { TableValues } from "./ValueLayout.ts"
 
 /** A table's columns with their names as they are to be written. */
 export interface Names {
@@ -15,7 +15,7 @@ export interface Names {
 }
 
 /** Names as in JSON; with `escaped` as in JSON inside a JSON string. */
-export const names = (layout: TableLayout, escaped: boolean): Names => ({
+export const names = (layout: TableValues, escaped: boolean): Names => ({
   indexes: layout.columns.map(({ index }) => index),
   texts: layout.columns.map(({ name }) => {
     const json = JSON.stringify(name)

@@ -12,7 +12,7 @@ import { ByteBuffer } from "./ByteBuffer.ts"
 import type { OutOfRange } from "./Config.ts"
 import * as Narrowing from "./Narrowing.ts"
 import * as SourceText from "./SourceText.ts"
-import type { ColumnLayout, TableLayout } from "./TableLayout.ts"
+import type { ColumnValues, TableValues } from "./ValueLayout.ts"
 import * as VariantJson from "./VariantJson.ts"
 
 /** A value that can't be written, and with it its row. `column` is its name in Snowflake. */
@@ -27,7 +27,7 @@ export class Unwritable extends Error {
 /** A value that was left out of its row because the target's type can't hold it. */
 export interface Refusal {
   readonly row: number
-  readonly column: ColumnLayout
+  readonly column: ColumnValues
   /** Without the value, as the end of a sentence that begins with the column's name. */
   readonly why: string
 }
@@ -40,7 +40,7 @@ export interface Policy {
 }
 
 /** Whether a row's values are used: only a changelog keeps those of rows that leave. */
-export const mattering = ({ mode }: TableLayout, operations: Uint8Array) => (row: number): boolean =>
+export const mattering = ({ mode }: TableValues, operations: Uint8Array) => (row: number): boolean =>
   mode === "changelog" || (operations[row] !== Operation.Delete && operations[row] !== Operation.KeyChangeOld)
 
 /** Notes refusals in `into`; without it they are thrown. `matters` says whether a row's values are used at all. */
@@ -91,7 +91,7 @@ const empty = (buffer: ByteBuffer): void => {
 }
 
 export const make = (
-  column: ColumnLayout,
+  column: ColumnValues,
   data: Arrow.Data,
   out: ByteBuffer,
   policy: Policy,
