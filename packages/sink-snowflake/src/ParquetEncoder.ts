@@ -6,17 +6,18 @@
  * COPY's SELECT as a VARIANT.
  */
 import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
-import * as Sequence from "@etl-stream/core/Sequence"
 import * as Arrow from "apache-arrow"
 import * as Effect from "effect/Effect"
 import { ByteBuffer } from "./ByteBuffer.ts"
 import type { OutOfRange } from "./Config.ts"
 import { operations } from "./NdjsonEncoder.ts"
 import * as RowKey from "./RowKey.ts"
-import type { ColumnLayout, ColumnType, TableLayout } from "./TableLayout.ts"
+import type { ColumnType, TableLayout } from "./TableLayout.ts"
 import * as Layout from "./TableLayout.ts"
 import * as UnsentMask from "./UnsentMask.ts"
+import type { ColumnValues, TableValues } from "./ValueLayout.ts"
 import * as ValueWriter from "./ValueWriter.ts"
+import * as VariantJson from "./VariantJson.ts"
 
 /** What a file is for: rows of the target itself, or of the journal. */
 export type Purpose = "target" | "journal"
@@ -46,26 +47,56 @@ const textColumn = (rows: number, out: ByteBuffer, write: (row: number) => boole
   })
 }
 
+/** Float32 as well: a double holds each of its values exactly. */
 const doubles = (data: Arrow.Data, rows: number): Arrow.Data => {
+  if (data.values instanceof Float64Array) return data
   const nullBitmap = new Uint8Array((rows + 7) >> 3)
   let nullCount = 0
   for (let row = 0; row < rows; row++) {
     if (ValueWriter.isNull(data, row)) nullCount++
     else nullBitmap[row >> 3] = (nullBitmap[row >> 3] as number) | (1 << (row & 7)) // in range
   }
-  // Float32 as well: a double holds each of its values exactly.
   return Arrow.makeData({
     type: new Arrow.Float64(),
     length: rows,
     nullCount,
     nullBitmap,
-    data: Float64Array.from(data.values)
+    data: new Float64Array(data.values as Float32Array) // the other carrier of floats
   })
+}
+
+/** Int64 values that count from `first` on. */
+const numbers = (first: number, rows: number): Arrow.Data => {
+  const data = new BigInt64Array(rows)
+  const halves = new Uint32Array(data.buffer)
+  for (let row = 0; row < rows; row++) {
+    halves[row * 2] = first + row // its lower 32 bits
+    halves[row * 2 + 1] = Math.floor((first + row) / 0x100000000)
+  }
+  return Arrow.makeData({ type: new Arrow.Int64(), length: rows, nullCount: 0, data })
+}
+
+/** Whether every value of a column that holds text already is what its writer would write, so that its buffers can go as they are. */
+const isWritten = ({ form, maxLength }: ColumnValues, data: Arrow.Data, rows: number, raw: boolean): boolean => {
+  if (form !== "text" && form !== "number" && form !== "json") return false
+  const offsets = data.valueOffsets
+  const bytes = data.values as Uint8Array // text
+  for (let row = 0; row < rows; row++) {
+    const start = offsets[row] as number // in range
+    const end = offsets[row + 1] as number // in range
+    // No text has more characters than bytes.
+    if (end - start > maxLength) return false
+    if (start === end) continue
+    // NaN, Infinity, -Infinity.
+    if (form === "number" && ((bytes[start] as number) >= 0x49 || bytes[start + 1] === 0x49)) return false // not empty
+    if (form === "json" && (raw || VariantJson.isInexact(bytes, start, end))) return false
+  }
+  return true
 }
 
 /** Values that don't fit: as `NdjsonEncoder.encode`. */
 const tableOf = (
-  layout: TableLayout,
+  layout: TableValues,
   batch: ChangeBatch.ChangeBatch,
   purpose: Purpose,
   outOfRange: OutOfRange,
@@ -91,12 +122,24 @@ const tableOf = (
     const times = ValueWriter.halvesOf(ChangeBatch.child(records, ChangeBatch.MetadataColumns.commitTime))
     const masks = ChangeBatch.child(records, ChangeBatch.MetadataColumns.unsent)
     const names = UnsentMask.names(layout, false)
-    const ascii = (text: (row: number) => string) => (row: number): boolean => {
-      out.ascii(text(row))
-      return true
-    }
-    add("m0", textColumn(rows, out, ascii((row) => operations[ops[row] as number] as string))) // one name per operation
-    add("m1", textColumn(rows, out, ascii((row) => Sequence.format(ChangeBatch.sequenceAt(records, row)))))
+    const commits = ValueWriter.halvesOf(ChangeBatch.child(records, ChangeBatch.MetadataColumns.commit))
+    const ordinals = ValueWriter.halvesOf(ChangeBatch.child(records, ChangeBatch.MetadataColumns.ordinal))
+    add(
+      "m0",
+      textColumn(rows, out, (row) => {
+        out.ascii(operations[ops[row] as number] as string) // one name per operation
+        return true
+      })
+    )
+    add(
+      "m1",
+      textColumn(rows, out, (row) => {
+        out.hex64(commits[row * 2 + 1] as number, commits[row * 2] as number) // in range
+        out.byte(0x2f)
+        out.hex64(ordinals[row * 2 + 1] as number, ordinals[row * 2] as number) // in range
+        return true
+      })
+    )
     add(
       "m2",
       textColumn(rows, out, (row) => {
@@ -116,16 +159,7 @@ const tableOf = (
     if (rowKey !== undefined) add("m4", textColumn(rows, out, writeRowKey))
   } else if (rowKey !== undefined) {
     add("m4", textColumn(rows, out, writeRowKey))
-    const copies = Float64Array.from({ length: rows }, (_, row) => firstCopy + row)
-    add(
-      "m5",
-      Arrow.makeData({
-        type: new Arrow.Int64(),
-        length: rows,
-        nullCount: 0,
-        data: BigInt64Array.from(copies, (copy) => BigInt(copy))
-      })
-    )
+    add("m5", numbers(firstCopy, rows))
   }
   layout.columns.forEach((column, position) => {
     const data = ChangeBatch.child(records, ChangeBatch.metadataColumns + column.index)
@@ -137,12 +171,12 @@ const tableOf = (
 }
 
 const carrier = (
-  column: ColumnLayout,
+  column: ColumnValues,
   data: Arrow.Data,
   rows: number,
   out: ByteBuffer,
   policy: ValueWriter.Policy,
-  mode: TableLayout["mode"]
+  mode: TableValues["mode"]
 ): Arrow.Data => {
   switch (column.narrowing === undefined ? column.form : undefined) {
     case "int16":
@@ -154,6 +188,7 @@ const carrier = (
     default: {
       // JSON in a changelog is the same whether it is streamed or copied.
       const json = mode === "changelog" && column.form === "json" ? "raw" : undefined
+      if (column.narrowing === undefined && isWritten(column, data, rows, json === "raw")) return data
       const write = ValueWriter.make(column, data, out, policy, json)
       return textColumn(rows, out, (row) => !ValueWriter.isNull(data, row) && write(row))
     }
@@ -165,7 +200,7 @@ const carrier = (
  * don't fit their columns are noted in `refused`; without it, it fails with `ValueWriter.Unwritable`.
  */
 export const encode = (
-  layout: TableLayout,
+  layout: TableValues,
   batch: ChangeBatch.ChangeBatch,
   purpose: Purpose,
   outOfRange: OutOfRange,
@@ -181,7 +216,7 @@ export const encode = (
   })
 
 /** How many rows of an encoded table have a value, for each of the layout's columns. */
-export const filled = (layout: TableLayout, table: Arrow.Table): ReadonlyArray<number> =>
+export const filled = (layout: TableValues, table: Arrow.Table): ReadonlyArray<number> =>
   layout.columns.map((_, position) => table.numRows - (table.getChild(`c${position}`)?.nullCount ?? 0))
 
 /** Columns that a file of `purpose` fills and the expressions that read them in `COPY … SELECT … FROM @stage`. */

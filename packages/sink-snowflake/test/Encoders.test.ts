@@ -18,6 +18,7 @@ import * as ParquetFile from "../src/ParquetFile.ts"
 import * as TableLayout from "../src/TableLayout.ts"
 import { Unwritable } from "../src/ValueWriter.ts"
 import * as Batches from "./Batches.ts"
+import { batchOf, keyed, values } from "./EncodedRows.ts"
 
 const config = (more: object = {}): Config =>
   Schema.decodeUnknownSync(Config)({
@@ -508,6 +509,41 @@ describe("TableLayout", () => {
 })
 
 describe("ParquetEncoder", () => {
+  it("writes every value of a journal as it is streamed, whether its buffers go as they are or not", () => {
+    const layout = layoutOf(keyed)
+    const names = layout.columns.flatMap(({ form, name }, position) =>
+      ["boolean", "float", "int16", "int64"].includes(form) ? [] : [[`c${position}`, name] as const]
+    )
+    const columns = [["m0", "_ETL_OP"], ["m1", "_ETL_SEQ"], ["m2", "_ETL_COMMIT_TIME"], ["m3", "_ETL_UNSENT"], ...names]
+    fc.assert(
+      fc.property(fc.array(values, { minLength: 1, maxLength: 20 }), (rows) => {
+        const batch = batchOf(keyed, rows)
+        const streamed = decode(new NdjsonEncoder(layout, "null").encode(batch, 0, 1 << 20, []).bytes)
+        const table = Effect.runSync(ParquetEncoder.encode(layout, batch, "journal", "null", 0, []))
+        for (const [column = "", name = ""] of columns) {
+          assert.deepStrictEqual(
+            rows.map((_, row) => table.getChild(column)?.get(row)),
+            streamed.map((row) => row[name] ?? null)
+          )
+        }
+      }),
+      { numRuns: 200 }
+    )
+  })
+
+  it("numbers the rows of a keyless copy beyond 32 bits", () => {
+    const table = Batches.table("t", { name: { _tag: "Text", maxLength: undefined } }, { _tag: "Full" })
+    const batch = Batches.batch(
+      table,
+      ["a", "b", "c"].map((name) => ({ op: ChangeBatch.Operation.Read, sequence, values: [name] }))
+    )
+    const written = Effect.runSync(ParquetEncoder.encode(layoutOf(table), batch, "target", "fail", 2 ** 32 - 1))
+    assert.deepStrictEqual(
+      Array.from(written.getChild("m5") ?? []),
+      [4_294_967_295n, 4_294_967_296n, 4_294_967_297n]
+    )
+  })
+
   it.live("writes JSON of a changelog as it is streamed", () =>
     Effect.gen(function*() {
       const parquet = yield* Effect.promise(() => import("parquet-wasm"))
