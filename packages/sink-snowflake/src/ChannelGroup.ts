@@ -304,7 +304,7 @@ export class ChannelGroup {
     selection?: { readonly routes: Uint8Array; readonly channel: number }
   ): Effect.Effect<void, Failed> {
     return Effect.gen({ self: this }, function*() {
-      const { letters, sql, stage } = this.shared
+      const { encoding, letters, sql, stage } = this.shared
       let from = 0
       while (from < batch.rows) {
         const tooLarge = yield* member.writer.write(batch, from, selection)
@@ -316,7 +316,8 @@ export class ChannelGroup {
           batch,
           tooLarge.row,
           this.options.outOfRange,
-          letters
+          letters,
+          encoding
         )
         yield* this.report
         from = tooLarge.row + 1

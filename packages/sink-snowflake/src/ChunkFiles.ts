@@ -7,19 +7,20 @@
 import type * as ChangeBatch from "@etl-stream/core/ChangeBatch"
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import { unwritable } from "./ChannelWriter.ts"
 import type { Config, OutOfRange } from "./Config.ts"
-import type { CopyProgress, OpenChunk, StagedFile } from "./CopyProgress.ts"
+import type { CopyProgress, GrowingFile, OpenChunk, StagedFile } from "./CopyProgress.ts"
 import type { DeadLetterWriter } from "./DeadLetterWriter.ts"
-import { refusedValues } from "./NdjsonRows.ts"
-import * as ParquetEncoder from "./ParquetEncoder.ts"
-import { ParquetFile, rowGroupBytes } from "./ParquetFile.ts"
+import type { EncodingPool } from "./EncodingPool.ts"
+import type * as ParquetEncoder from "./ParquetEncoder.ts"
+import { rowGroupBytes } from "./ParquetFile.ts"
 import type { Stage } from "./Stage.ts"
 import type { StagingMemory } from "./StagingMemory.ts"
 import type { TableLayout } from "./TableLayout.ts"
-import type { Refusal } from "./ValueWriter.ts"
+import { Unwritable } from "./ValueWriter.ts"
 
 type Failed = ConnectorError.ConnectorError
 
@@ -47,15 +48,18 @@ export class ChunkFiles {
   /** Where uploads run. */
   private readonly scope: Scope.Scope
   private readonly letters: DeadLetterWriter | undefined
+  private readonly encoding: EncodingPool
 
   constructor(
     stage: Stage,
     config: Config,
     memory: StagingMemory,
     scope: Scope.Scope,
-    letters: DeadLetterWriter | undefined
+    letters: DeadLetterWriter | undefined,
+    encoding: EncodingPool
   ) {
     this.stage = stage
+    this.encoding = encoding
     this.policy = config.outOfRange
     this.fileBytes = config.copy.fileBytes
     this.groupBytes = Math.min(rowGroupBytes, Math.ceil(config.copy.fileBytes / 4), Math.ceil(config.copy.memory / 16))
@@ -73,42 +77,53 @@ export class ChunkFiles {
   ): Effect.Effect<boolean, Failed> {
     return Effect.gen({ self: this }, function*() {
       const purpose = layout.mode === "mirror" ? "target" : "journal"
-      const refused: Array<Refusal> | undefined = this.letters === undefined ? undefined : []
-      const table = yield* ParquetEncoder.encode(layout, piece, purpose, this.policy, copy.staged + 1, refused).pipe(
-        Effect.mapError((error) => unwritable(layout, error))
+      const file = chunk.file ?? (yield* this.begin(layout, purpose))
+      chunk.file = file
+      const { bytes, filled, refused } = yield* file.rows.append(piece, copy.staged + 1).pipe(
+        Effect.mapError((error) => error instanceof Unwritable ? unwritable(layout, error) : error)
       )
       // Before the rows that lack these values can become durable.
-      yield* this.letters?.keep(layout, piece, refusedValues(layout.columns, refused ?? [])) ?? Effect.void
-      const file = chunk.file ?? (yield* ParquetFile.make(this.groupBytes))
-      chunk.file = file
-      const before = file.bytes
-      yield* file.append(table)
-      this.memory.grew(file.bytes - before)
+      yield* this.letters?.keep(layout, piece, refused) ?? Effect.void
+      this.memory.grew(bytes - file.bytes)
+      file.bytes = bytes
       copy.staged += piece.rows
+      file.count += piece.rows
       chunk.rows += piece.rows
-      chunk.filled = ParquetEncoder.filled(layout, table).map((values, index) => values + (chunk.filled[index] ?? 0))
+      chunk.filled = filled.map((values, index) => values + (chunk.filled[index] ?? 0))
       if (file.bytes < this.fileBytes && !this.memory.full) return false
       yield* this.seal(layout, copy, chunk)
       return true
     })
   }
 
+  private begin(layout: TableLayout, purpose: ParquetEncoder.Purpose): Effect.Effect<GrowingFile> {
+    return Effect.gen({ self: this }, function*() {
+      const scope = yield* Scope.make()
+      const { groupBytes, letters, policy: outOfRange } = this
+      const options = { layout, purpose, outOfRange, noting: letters !== undefined, groupBytes }
+      return { rows: yield* Scope.provide(this.encoding.parquet(options), scope), scope, bytes: 0, count: 0 }
+    })
+  }
+
   /** Ends the chunk's file and starts its upload, once there is room for it. */
-  seal(layout: TableLayout, copy: CopyProgress, chunk: OpenChunk): Effect.Effect<void> {
+  seal(layout: TableLayout, copy: CopyProgress, chunk: OpenChunk): Effect.Effect<void, Failed> {
     return Effect.gen({ self: this }, function*() {
       const { file, number, position, uploads } = chunk
       if (file === undefined) return
       const { folder } = copy.identity
       chunk.file = undefined
       this.memory.grew(-file.bytes)
-      const content = yield* file.close
+      const content = yield* Effect.ensuring(file.rows.finish, Scope.close(file.scope, Exit.void))
       const name = `chunk-${number}-${String(chunk.sealed++).padStart(6, "0")}.parquet`
-      const upload = Effect.as(this.stage.upload(layout, folder, name, content), {
-        name,
-        position,
-        rows: file.rows,
-        bytes: content.length
-      })
+      const upload = Effect.as(
+        this.stage.upload(layout, folder, name, Buffer.from(content.buffer, content.byteOffset, content.byteLength)),
+        {
+          name,
+          position,
+          rows: file.count,
+          bytes: content.length
+        }
+      )
       uploads.push(yield* this.memory.start(this.scope, content.length, upload))
     })
   }
@@ -129,7 +144,7 @@ export class ChunkFiles {
             chunk.file = undefined
             if (file !== undefined) {
               this.memory.grew(-file.bytes)
-              yield* file.abandon
+              yield* Scope.close(file.scope, Exit.void)
             }
             yield* Fiber.interruptAll(uploads)
           }),

@@ -4,8 +4,9 @@
  */
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import type * as Fiber from "effect/Fiber"
+import type * as Scope from "effect/Scope"
 import type { Chunk, Chunks } from "./ChunkTable.ts"
-import type { ParquetFile } from "./ParquetFile.ts"
+import type { File } from "./EncodingPool.ts"
 
 /** A COPY is run for about this much: Snowflake loads the files of one statement in parallel. */
 const copyBytes = 256 << 20
@@ -21,12 +22,22 @@ export interface StagedFile {
   readonly bytes: number
 }
 
+/** A file that rows are appended to. */
+export interface GrowingFile {
+  readonly rows: File
+  /** Ends with the file. */
+  readonly scope: Scope.Closeable
+  /** Its bytes and rows so far. */
+  bytes: number
+  count: number
+}
+
 /** A chunk whose rows are coming. */
 export interface OpenChunk {
   readonly number: number
   readonly position: bigint
   /** The file that its rows go to at the moment. */
-  file: ParquetFile | undefined
+  file: GrowingFile | undefined
   /** Its files so far, each while it is uploaded or after. */
   readonly uploads: Array<Fiber.Fiber<StagedFile, ConnectorError.ConnectorError>>
   /** How many files it has had. */

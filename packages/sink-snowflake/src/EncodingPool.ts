@@ -4,8 +4,9 @@
  * All sinks of a process share one pool, which has as many workers as there are processors besides the main thread's; with one processor there are none, and
  * everything is encoded where it is asked for, as small batches always are. Workers start when there is work for them.
  *
- * A batch is packed once into memory that the workers share, and given to one of them as a session, which is asked for one chunk at a time: the order is the caller's,
- * and what is under way is bounded by how many ask. A worker that dies fails its sessions; the next ones get a new one.
+ * A batch that is streamed is packed once into memory that the workers share, and given to one of them as a session, which is asked for one chunk at a time: the order is the caller's,
+ * and what is under way is bounded by how many ask. A file of a copy is a session, too, to which batches are appended; it gathers in its worker and leaves it when it is complete.
+ * A worker that dies fails its sessions; the next ones get a new one.
  */
 import type { ChangeBatch } from "@etl-stream/core/ChangeBatch"
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
@@ -23,6 +24,7 @@ import type { NdjsonEncoder, Selection } from "./NdjsonEncoder.ts"
 import type { Chunk } from "./NdjsonRows.ts"
 import { NdjsonRows } from "./NdjsonRows.ts"
 import * as PackedBatch from "./PackedBatch.ts"
+import * as Parquet from "./ParquetRows.ts"
 import { SharedBuffers } from "./SharedBuffers.ts"
 import type { TableValues } from "./ValueLayout.ts"
 import * as ValueLayout from "./ValueLayout.ts"
@@ -38,6 +40,8 @@ const smallBytes = 256 << 10
 const callsPerWorker = 3
 /** A worker's heap holds no rows. */
 const heapMegabytes = 256
+/** A worker that holds more than this for Parquet's writer ends with its last file: WebAssembly's memory never shrinks. */
+const heldBytes = 64 << 20
 /** Shared memory that is kept for the next batches. */
 const keptBytes = 32 << 20
 
@@ -57,6 +61,12 @@ export interface Rows {
   readonly next: (given: Calls["Chunk"]["given"]) => Effect.Effect<Chunk | undefined, Unwritable | Failed>
 }
 
+/** A Parquet file as rows come, one call at a time; see `ParquetRows`. */
+export interface File {
+  readonly append: (batch: ChangeBatch, firstCopy: number) => Effect.Effect<Parquet.Appended, Unwritable | Failed>
+  readonly finish: Effect.Effect<Uint8Array, Failed>
+}
+
 const ended = (cause: unknown): Failed =>
   failure(
     "Unreachable",
@@ -73,6 +83,8 @@ class Thread {
   private lastCall = 0
   /** Sessions that it has. */
   sessions = 0
+  /** Memory that it holds and can't give back. */
+  held = 0
   private error: Failed | undefined
 
   constructor(onEnd: (thread: Thread) => void) {
@@ -211,6 +223,38 @@ export class EncodingPool {
     })
   }
 
+  /** A Parquet file that rows are appended to; it is given up with the scope unless it was ended. */
+  parquet(options: Parquet.Options): Effect.Effect<File, never, Scope.Scope> {
+    if (this.size <= 0) {
+      return Effect.map(
+        Effect.acquireRelease(
+          Effect.sync(() => new Parquet.ParquetRows(options)),
+          (rows) => Effect.promise(() => rows.release())
+        ),
+        (rows) => ({
+          append: (batch, firstCopy) => settled(() => rows.append(batch, firstCopy)),
+          finish: Effect.promise(() => rows.finish())
+        })
+      )
+    }
+    return Effect.map(
+      this.open({ _tag: "Parquet", options: { ...options, layout: ValueLayout.of(options.layout) } }),
+      (session): File => ({
+        append: (batch, firstCopy) =>
+          Effect.suspend(() => {
+            const packed = PackedBatch.pack(batch, (bytes) => this.buffers.take(bytes))
+            return session("Append", { batch: packed, firstCopy }).pipe(
+              // After an interruption the worker may still read it.
+              Effect.onExit((exit) =>
+                Exit.hasInterrupts(exit) ? Effect.void : Effect.sync(() => this.buffers.give(packed.memory))
+              )
+            )
+          }),
+        finish: Effect.catchIf(session("Finish", undefined), (error) => error instanceof Unwritable, Effect.die)
+      })
+    )
+  }
+
   /** Opens a session at the worker that has the fewest. */
   private open(work: Work) {
     return Effect.acquireRelease(
@@ -223,8 +267,13 @@ export class EncodingPool {
       }),
       // Once this is answered, the worker reads nothing of the batch any more; one that has ended doesn't either.
       ({ session, thread }) =>
-        Effect.ignore(thread.call(session, { _tag: "Close", given: undefined })).pipe(
-          Effect.andThen(Effect.sync(() => thread.letGo()))
+        thread.call(session, { _tag: "Close", given: undefined }).pipe(
+          Effect.tap((held) => Effect.sync(() => thread.held = Math.max(thread.held, Number(held)))),
+          Effect.ignore,
+          Effect.andThen(Effect.suspend(() => {
+            thread.letGo()
+            return thread.sessions === 0 && thread.held > heldBytes ? this.retire(thread) : Effect.void
+          }))
         )
     ).pipe(Effect.map(({ session, thread }) =>
     <Name extends keyof Calls>(
@@ -245,11 +294,19 @@ export class EncodingPool {
     let least: Thread | undefined
     for (const thread of this.threads) if (thread.sessions < (least?.sessions ?? Infinity)) least = thread
     if (least !== undefined && (least.sessions === 0 || this.threads.length >= this.size)) return least
-    const started = new Thread((ended) => {
-      this.threads = this.threads.filter((thread) => thread !== ended)
-    })
+    const started = new Thread((ended) => this.forget(ended))
     this.threads = [...this.threads, started]
     return started
+  }
+
+  private forget(ended: Thread): void {
+    this.threads = this.threads.filter((thread) => thread !== ended)
+  }
+
+  /** Ends a thread that has no sessions. */
+  private retire(thread: Thread): Effect.Effect<void> {
+    this.forget(thread)
+    return thread.terminate
   }
 
   private pack(batch: ChangeBatch): PackedBatch.PackedBatch {

@@ -1,7 +1,7 @@
 /**
  * What the pool and its workers tell each other.
  *
- * A session is the work on one batch; it stays with the worker that it was opened at, and has one call at a time. `Open` isn't answered: what is wrong with it, the first call
+ * A session is the work on one batch that is streamed, or on one file; it stays with the worker that it was opened at, and has one call at a time. `Open` isn't answered: what is wrong with it, the first call
  * says.
  */
 import type { Encoding } from "./BodyCoding.ts"
@@ -9,6 +9,7 @@ import type { OutOfRange } from "./Config.ts"
 import type { Selection } from "./NdjsonEncoder.ts"
 import type { Chunk } from "./NdjsonRows.ts"
 import type { PackedBatch } from "./PackedBatch.ts"
+import type { Appended, Options as ParquetOptions } from "./ParquetRows.ts"
 import type { TableValues } from "./ValueLayout.ts"
 
 /** The work of a session. */
@@ -21,7 +22,11 @@ export interface Ndjson {
   readonly selection: Selection | undefined
   readonly batch: PackedBatch
 }
-export type Work = Ndjson
+export interface Parquet {
+  readonly _tag: "Parquet"
+  readonly options: ParquetOptions
+}
+export type Work = Ndjson | Parquet
 
 /** Calls, and what answers them. */
 export interface Calls {
@@ -29,8 +34,13 @@ export interface Calls {
     readonly given: { readonly from: number; readonly limit: number; readonly encoding: Encoding }
     readonly answer: Chunk | undefined
   }
-  /** Ends the session: the worker reads nothing of it any more. */
-  readonly Close: { readonly given: undefined; readonly answer: undefined }
+  readonly Append: {
+    readonly given: { readonly batch: PackedBatch; readonly firstCopy: number }
+    readonly answer: Appended
+  }
+  readonly Finish: { readonly given: undefined; readonly answer: Uint8Array }
+  /** Ends the session: the worker reads nothing of it any more. It answers how much memory it holds that it can't give back. */
+  readonly Close: { readonly given: undefined; readonly answer: number }
 }
 export type Call = {
   readonly [Name in keyof Calls]: { readonly _tag: Name; readonly given: Calls[Name]["given"] }

@@ -2,7 +2,7 @@
  * The thread of a worker of `EncodingPool`: it answers the calls of its sessions, as `EncodingProtocol` has them.
  */
 import { parentPort } from "node:worker_threads"
-import type { Answer, Call, Calls, Request, Work } from "./EncodingProtocol.ts"
+import type { Answer, Call, Calls, Ndjson, Parquet, Request } from "./EncodingProtocol.ts"
 import { NdjsonEncoder } from "./NdjsonEncoder.ts"
 import { NdjsonRows } from "./NdjsonRows.ts"
 import * as PackedBatch from "./PackedBatch.ts"
@@ -13,25 +13,47 @@ if (port === null) throw new Error("EncodingWorker runs as a worker thread only"
 
 type Result = Promise<Calls[keyof Calls]["answer"]>
 
+type Session = (call: Call) => Result
+
+const foreign = ({ _tag }: Call): never => {
+  throw new Error(`The session takes no ${_tag}`)
+}
+
 /** Makes the work when it is first called, so that what is wrong with it is said to somebody. */
-const sessionOf = (work: Work): (call: Call) => Result => {
+const ndjson = ({ batch, layout, noting, outOfRange, selection }: Ndjson): Session => {
   let rows: NdjsonRows | undefined
   return async (call) => {
     if (call._tag === "Close") {
       rows?.release()
-      return undefined
+      return 0
     }
-    rows ??= new NdjsonRows(
-      new NdjsonEncoder(work.layout, work.outOfRange),
-      PackedBatch.unpack(work.batch),
-      work.noting,
-      work.selection
-    )
+    if (call._tag !== "Chunk") return foreign(call)
+    rows ??= new NdjsonRows(new NdjsonEncoder(layout, outOfRange), PackedBatch.unpack(batch), noting, selection)
     return rows.next(call.given.from, call.given.limit, call.given.encoding)
   }
 }
 
-const sessions = new Map<number, (call: Call) => Result>()
+/** Only copies need the writer and what comes with it. */
+const parquet = ({ options }: Parquet): Session => {
+  const made = import("./ParquetRows.ts").then(({ ParquetRows }) => new ParquetRows(options))
+  // The first call sees it.
+  made.catch(() => {})
+  return async (call) => {
+    const rows = await made
+    switch (call._tag) {
+      case "Append":
+        return rows.append(PackedBatch.unpack(call.given.batch), call.given.firstCopy)
+      case "Finish":
+        return rows.finish()
+      case "Close":
+        return rows.release()
+      default:
+        return foreign(call)
+    }
+  }
+}
+
+const sessions = new Map<number, Session>()
 
 /** A body that has its memory to itself, so that it can leave this thread without a copy. */
 const movable = (body: Uint8Array): Uint8Array<ArrayBuffer> =>
@@ -40,7 +62,12 @@ const movable = (body: Uint8Array): Uint8Array<ArrayBuffer> =>
     : new Uint8Array(body)
 
 const reply = (answer: Answer): void => {
-  if (answer._tag !== "Done" || answer.answer?.body === undefined) return port.postMessage(answer, [])
+  if (answer._tag !== "Done" || typeof answer.answer !== "object") return port.postMessage(answer, [])
+  if (answer.answer instanceof Uint8Array) {
+    const content = movable(answer.answer)
+    return port.postMessage({ ...answer, answer: content }, [content.buffer])
+  }
+  if (!("body" in answer.answer) || answer.answer.body === undefined) return port.postMessage(answer, [])
   const body = movable(answer.answer.body)
   port.postMessage({ ...answer, answer: { ...answer.answer, body } }, [body.buffer])
 }
@@ -48,7 +75,7 @@ const reply = (answer: Answer): void => {
 port.on("message", (request: Request) => {
   const { session } = request
   if (request._tag === "Open") {
-    sessions.set(session, sessionOf(request.work))
+    sessions.set(session, request.work._tag === "Ndjson" ? ndjson(request.work) : parquet(request.work))
     return
   }
   const { call, id } = request

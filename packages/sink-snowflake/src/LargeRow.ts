@@ -15,15 +15,14 @@ import type { Channel } from "./Channel.ts"
 import { unwritable } from "./ChannelWriter.ts"
 import type { OutOfRange } from "./Config.ts"
 import type { DeadLetterWriter } from "./DeadLetterWriter.ts"
+import type { EncodingPool } from "./EncodingPool.ts"
 import { failure } from "./ErrorPolicy.ts"
 import { literal, quote } from "./Identifier.ts"
-import { refusedValues } from "./NdjsonRows.ts"
-import * as ParquetEncoder from "./ParquetEncoder.ts"
-import * as ParquetFile from "./ParquetFile.ts"
+import { rowGroupBytes } from "./ParquetFile.ts"
 import type { SqlClient } from "./SqlClient.ts"
 import type { Stage } from "./Stage.ts"
 import { Metadata, sqlName } from "./TableLayout.ts"
-import type { Refusal } from "./ValueWriter.ts"
+import { Unwritable } from "./ValueWriter.ts"
 
 /** Brings row `row` of `batch` into the journal; it is committed on return. */
 export const write = Effect.fn("LargeRow.write")(function*(
@@ -33,7 +32,8 @@ export const write = Effect.fn("LargeRow.write")(function*(
   batch: ChangeBatch.ChangeBatch,
   row: number,
   policy: OutOfRange,
-  letters: DeadLetterWriter | undefined
+  letters: DeadLetterWriter | undefined,
+  encoding: EncodingPool
 ): Effect.fn.Return<Sequence.Sequence, ConnectorError.ConnectorError> {
   const { layout } = channel
   const sequence = sequenceAt(batch.records, row)
@@ -41,13 +41,26 @@ export const write = Effect.fn("LargeRow.write")(function*(
   yield* channel.settled
   const folder = stage.folder(layout, text.replace("/", "_"))
   const single = { ...batch, records: batch.records.slice(row, row + 1), rows: 1, first: sequence, last: sequence }
-  const refused: Array<Refusal> | undefined = letters === undefined ? undefined : []
-  const table = yield* ParquetEncoder.encode(layout, single, "journal", policy, 0, refused).pipe(
-    Effect.mapError((error) => unwritable(layout, error))
+  const content = yield* Effect.scoped(Effect.gen(function*() {
+    const file = yield* encoding.parquet({
+      layout,
+      purpose: "journal",
+      outOfRange: policy,
+      noting: letters !== undefined,
+      groupBytes: rowGroupBytes
+    })
+    const { refused } = yield* file.append(single, 0).pipe(
+      Effect.mapError((error) => error instanceof Unwritable ? unwritable(layout, error) : error)
+    )
+    yield* letters?.keep(layout, single, refused) ?? Effect.void
+    return yield* file.finish
+  }))
+  yield* stage.upload(
+    layout,
+    folder,
+    "row.parquet",
+    Buffer.from(content.buffer, content.byteOffset, content.byteLength)
   )
-  yield* letters?.keep(layout, single, refusedValues(layout.columns, refused ?? [])) ?? Effect.void
-  const content = yield* ParquetFile.of(table)
-  yield* stage.upload(layout, folder, "row.parquet", content)
   const counting = {
     what: `Looking for a large row of ${layout.id}`,
     sql: `SELECT COUNT(*) AS "rows" FROM ${sqlName(layout.journal)} WHERE ${quote(Metadata.sequence)} = ${

@@ -94,8 +94,11 @@ const isWritten = ({ form, maxLength }: ColumnValues, data: Arrow.Data, rows: nu
   return true
 }
 
-/** Values that don't fit: as `NdjsonEncoder.encode`. */
-const tableOf = (
+/**
+ * The rows of `batch` as an Arrow table in the file's layout. `firstCopy` numbers rows of a keyless target: each row of a copy needs its own. Values that
+ * don't fit: as `NdjsonEncoder.encode`.
+ */
+export const tableOf = (
   layout: TableValues,
   batch: ChangeBatch.ChangeBatch,
   purpose: Purpose,
@@ -195,10 +198,7 @@ const carrier = (
   }
 }
 
-/**
- * The rows of `batch` as an Arrow table in the file's layout. `firstCopy` numbers rows of a keyless target: each row of a copy needs its own. Values that
- * don't fit their columns are noted in `refused`; without it, it fails with `ValueWriter.Unwritable`.
- */
+/** As `tableOf`. */
 export const encode = (
   layout: TableValues,
   batch: ChangeBatch.ChangeBatch,

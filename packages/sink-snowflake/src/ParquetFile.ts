@@ -2,8 +2,13 @@
  * A Parquet file that grows: Arrow tables of one schema go in, compressed bytes gather, and at the end it is one file.
  *
  * Snowflake loads files of 100 to 250 MB (compressed) best; what goes in at a time is much less, so each table becomes row groups of the file
- * and leaves the writer at once. parquet-wasm is loaded at first use; its memory never shrinks, so it is given little at a time, and its
- * objects are freed as soon as they are used up. Pages are compressed with zstd; statistics and dictionaries are of no use to COPY.
+ * and leaves the writer at once. parquet-wasm is loaded at first use; its memory never shrinks, so it is given little at a time, its
+ * objects are freed as soon as they are used up, and copies are written in workers that end when it has grown (see `EncodingPool`). Statistics and
+ * dictionaries are of no use to COPY, and cost more than the writing.
+ *
+ * Pages are compressed with zstd: on orders of 250 bytes (numbers, text, JSON, UUID) a row takes 1.1 microseconds of processor and 38 bytes, with snappy
+ * 0.5 microseconds and 79 bytes, uncompressed 0.6 and 249; on short rows with much repetition 0.10 and 5, 0.07 and 12, 0.14 and 100. What is saved on
+ * the way to the stage is worth more than the processor time, which a copy has to spare in its workers.
  */
 import type * as Arrow from "apache-arrow"
 import { tableFromIPC, tableToIPC } from "apache-arrow"
@@ -87,11 +92,12 @@ export class ParquetFile {
     return Promise.race([asks, this.writing])
   }
 
-  /** Writes a table of the same schema as those before. A failure of the writer is a defect. */
+  /** Writes a table of the same schema as those before, which is read at once. A failure of the writer is a defect. */
   append(table: Arrow.Table): Effect.Effect<void> {
     return Effect.promise(async () => {
+      const stream = tableToIPC(table, "stream")
       await this.ready
-      const given = this.parquet.Table.fromIPCStream(tableToIPC(table, "stream"))
+      const given = this.parquet.Table.fromIPCStream(stream)
       try {
         for (const batch of given.recordBatches()) {
           await this.ready
@@ -128,6 +134,9 @@ export class ParquetFile {
     })
   }
 }
+
+/** Bytes that the writer of all files holds. */
+export const memory: Effect.Effect<number> = Effect.map(load, (parquet) => parquet.wasmMemory().buffer.byteLength)
 
 /** What `take` makes of a small file's rows, plain objects of its columns. */
 export const read = <A>(content: Uint8Array, take: (rows: Iterable<unknown>) => A): Effect.Effect<A, unknown> =>

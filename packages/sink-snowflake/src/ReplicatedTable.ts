@@ -193,7 +193,8 @@ export const open = Effect.fn("SnowflakeSink.open")(function*(
     yield* Effect.scope,
     Layout.forCopy(layout),
     left,
-    shared.letters
+    shared.letters,
+    shared.encoding
   )
   yield* Effect.addFinalizer(() => loader.abandon)
   yield* shared.schedule.add(

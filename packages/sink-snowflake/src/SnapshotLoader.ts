@@ -25,6 +25,7 @@ import type { Config } from "./Config.ts"
 import type { Identity, OpenChunk, StagedFile } from "./CopyProgress.ts"
 import { copyFiles, CopyProgress } from "./CopyProgress.ts"
 import type { DeadLetterWriter } from "./DeadLetterWriter.ts"
+import type { EncodingPool } from "./EncodingPool.ts"
 import { failure } from "./ErrorPolicy.ts"
 import { literal, quote } from "./Identifier.ts"
 import type { Session, SqlClient } from "./SqlClient.ts"
@@ -59,12 +60,13 @@ export class SnapshotLoader {
     scope: Scope.Scope,
     layout: TableLayout,
     left: Unfinished | undefined,
-    letters: DeadLetterWriter | undefined
+    letters: DeadLetterWriter | undefined,
+    encoding: EncodingPool
   ) {
     this.sql = sql
     this.state = state
     this.stage = stage
-    this.files = new ChunkFiles.ChunkFiles(stage, config, memory, scope, letters)
+    this.files = new ChunkFiles.ChunkFiles(stage, config, memory, scope, letters, encoding)
     this.everyMillis = Duration.toMillis(config.copy.every)
     this.layout = layout
     this.left = left

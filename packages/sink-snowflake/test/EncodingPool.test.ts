@@ -3,6 +3,8 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
+import * as ConnectorError from "@etl-stream/core/ConnectorError"
+import * as Arrow from "apache-arrow"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -16,7 +18,9 @@ import { EncodingPool } from "../src/EncodingPool.ts"
 import type { Answer, Request } from "../src/EncodingProtocol.ts"
 import { NdjsonEncoder } from "../src/NdjsonEncoder.ts"
 import * as PackedBatch from "../src/PackedBatch.ts"
+import type { Options } from "../src/ParquetRows.ts"
 import type { Refusal } from "../src/ValueWriter.ts"
+import { Unwritable } from "../src/ValueWriter.ts"
 import { batchOf, chunks, keyed, keyless, large, layoutOf, many, values } from "./EncodedRows.ts"
 
 /** A batch as it is written without a worker. */
@@ -25,6 +29,27 @@ const written = (batch: ChangeBatch.ChangeBatch) => {
   const { bytes } = new NdjsonEncoder(layoutOf(keyed), "null").encode(batch, 0, 1 << 20, refused)
   return { text: Buffer.from(bytes).toString(), refused: refused.map(({ row, why }) => ({ row, why })) }
 }
+
+/** A file of pieces with what was said of them, or the value that can't be written. */
+const file = (pool: EncodingPool, options: Options, pieces: ReadonlyArray<ChangeBatch.ChangeBatch>) =>
+  Effect.gen(function*() {
+    const rows = yield* pool.parquet(options)
+    const said = []
+    let copies = 1
+    for (const piece of pieces) {
+      const { filled, refused } = yield* rows.append(piece, copies)
+      said.push({ filled, refused })
+      copies += piece.rows
+    }
+    return { said, content: Array.from(yield* rows.finish) }
+  }).pipe(
+    Effect.scoped,
+    Effect.catch((error) =>
+      error instanceof Unwritable
+        ? Effect.succeed({ said: [error.column, error.message], content: [] })
+        : Effect.die(error)
+    )
+  )
 
 /** Workers that are started while `body` runs, in order. */
 const watching = <A, E, R>(body: (started: ReadonlyArray<Worker>) => Effect.Effect<A, E, R>) =>
@@ -176,6 +201,109 @@ describe("EncodingPool", () => {
       yield* Scope.close(scope, Exit.void)
       assert.isTrue(Exit.isFailure(yield* Fiber.await(job)))
     }))
+
+  it.live("writes the same files in a worker as without, of slices and refused values, too", () =>
+    Effect.gen(function*() {
+      const workers = yield* EncodingPool.make(2)
+      const inline = yield* EncodingPool.make(0)
+      yield* Effect.promise(() =>
+        fc.assert(
+          fc.asyncProperty(
+            fc.constantFrom(keyed, keyless),
+            fc.array(values, { minLength: 1, maxLength: 30 }),
+            fc.constantFrom("target" as const, "journal" as const),
+            fc.constantFrom("fail" as const, "null" as const, "clamp" as const),
+            fc.boolean(),
+            fc.nat(30),
+            async (table, rows, purpose, outOfRange, noting, cut) => {
+              const batch = batchOf(table, rows)
+              const parts = [[0, Math.min(cut, rows.length)], [Math.min(cut, rows.length), rows.length]] as const
+              const pieces = parts.flatMap(([from, to]) =>
+                from === to ? [] : [ChangeBatch.make(table, batch.records.slice(from, to))]
+              )
+              const layout = layoutOf(table)
+              const options = { layout, purpose, outOfRange, noting, groupBytes: 1 << 20 }
+              assert.deepStrictEqual(
+                await Effect.runPromise(file(workers, options, pieces)),
+                await Effect.runPromise(file(inline, options, pieces))
+              )
+            }
+          ),
+          { numRuns: 60 }
+        )
+      )
+    }).pipe(Effect.scoped))
+
+  it.live("puts all rows of a file's pieces into it, in their order", () =>
+    Effect.gen(function*() {
+      const parquet = yield* Effect.promise(() => import("parquet-wasm"))
+      const pool = yield* EncodingPool.make(1)
+      const batch = many(5000)
+      const pieces = [0, 7, 1000, 1003, 4999].map((from, index, cuts) =>
+        ChangeBatch.make(keyed, batch.records.slice(from, cuts[index + 1] ?? 5000))
+      )
+      const layout = layoutOf(keyed)
+      const found = yield* file(
+        pool,
+        { layout, purpose: "target", outOfRange: "fail", noting: false, groupBytes: 1 << 14 },
+        pieces
+      )
+      const table = Arrow.tableFromIPC(parquet.readParquet(new Uint8Array(found.content)).intoIPCStream())
+      const name = layout.columns.findIndex(({ source }) => source === "name")
+      assert.deepStrictEqual(
+        Array.from(table.getChild(`c${name}`) ?? []),
+        Array.from({ length: 5000 }, (_, row) => `row ${row}`)
+      )
+    }).pipe(Effect.scoped))
+
+  it.live("ends a worker whose memory has grown with its last file, and gives up files that are left", () =>
+    watching((started) =>
+      Effect.gen(function*() {
+        const pool = yield* EncodingPool.make(1)
+        const batch = batchOf(
+          keyed,
+          Array.from({ length: 30_000 }, (_, id) => [BigInt(id), true, 0.5, 1, 1, "1.50", `${id}`.padEnd(1500)])
+        )
+        const options = {
+          layout: layoutOf(keyed),
+          purpose: "journal",
+          outOfRange: "fail",
+          noting: false,
+          groupBytes: 64 << 20
+        } as const
+        const left = yield* Scope.make()
+        const file = yield* Scope.provide(pool.parquet(options), left)
+        for (let piece = 0; piece < 2; piece++) yield* file.append(batch, 0)
+        const another = yield* Effect.scoped(Effect.flatMap(pool.parquet(options), (other) => other.append(batch, 0)))
+        assert.lengthOf(another.filled, options.layout.columns.length)
+        assert.lengthOf(started, 1)
+        assert.notStrictEqual(started[0]?.threadId, -1)
+        yield* Scope.close(left, Exit.void)
+        assert.strictEqual(started[0]?.threadId, -1)
+        yield* chunks(pool, { batch: large(batch) })
+        assert.lengthOf(started, 2)
+      }).pipe(Effect.scoped)
+    ))
+
+  it.live("fails the next piece of a file when its worker has died", () =>
+    watching((started) =>
+      Effect.gen(function*() {
+        const pool = yield* EncodingPool.make(1)
+        const batch = many(1000)
+        const file = yield* pool.parquet({
+          layout: layoutOf(keyed),
+          purpose: "journal",
+          outOfRange: "fail",
+          noting: false,
+          groupBytes: 1 << 20
+        })
+        yield* file.append(batch, 0)
+        yield* Effect.promise(async () => started[0]?.terminate())
+        const error = yield* Effect.flip(file.append(batch, 0))
+        assert.strictEqual(error instanceof ConnectorError.ConnectorError && error.reason, "Unreachable")
+        assert.strictEqual((yield* Effect.flip(file.finish)).reason, "Unreachable")
+      }).pipe(Effect.scoped)
+    ))
 
   it.live("is one for all sinks of a process", () =>
     Effect.gen(function*() {
