@@ -6,14 +6,17 @@ import type { Element } from "@etl-stream/core/Element"
 import * as Progress from "@etl-stream/core/Progress"
 import { tableId } from "@etl-stream/core/TableSchema"
 import * as SinkConfig from "@etl-stream/sink-snowflake/Config"
-import * as ParquetEncoder from "@etl-stream/sink-snowflake/ParquetEncoder"
-import { ParquetFile } from "@etl-stream/sink-snowflake/ParquetFile"
+import type { File } from "@etl-stream/sink-snowflake/EncodingPool"
+import { EncodingPool } from "@etl-stream/sink-snowflake/EncodingPool"
+import { rowGroupBytes } from "@etl-stream/sink-snowflake/ParquetFile"
 import * as TableLayout from "@etl-stream/sink-snowflake/TableLayout"
 import * as Config from "@etl-stream/source-postgres/Config"
 import * as PostgresSource from "@etl-stream/source-postgres/PostgresSource"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as References from "effect/References"
 import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Outcome from "./Outcome.ts"
 import * as Slot from "./Slot.ts"
@@ -30,9 +33,9 @@ let rows = 0
 let bytes = 0
 let ended = 0
 const layouts = new Map<string, TableLayout.TableLayout>()
-const files = new Map<string, ParquetFile>()
+const files = new Map<string, { readonly file: File; readonly scope: Scope.Closeable }>()
 
-const each = (element: Element): Effect.Effect<void> => {
+const each = (pool: EncodingPool, element: Element): Effect.Effect<void> => {
   if (element._tag === "SnapshotEnd") return Effect.sync(() => void ended++)
   if (element._tag === "SnapshotRows") {
     rows += element.batch.rows
@@ -41,18 +44,29 @@ const each = (element: Element): Effect.Effect<void> => {
     if (to === "arrow" || layout === undefined) return Effect.void
     const key = `${id} ${element.chunk}`
     return Effect.gen(function*() {
-      const table = yield* Effect.orDie(ParquetEncoder.encode(layout, element.batch, "target", "null"))
-      const file = files.get(key) ?? (yield* ParquetFile.make())
-      files.set(key, file)
-      yield* file.append(table)
+      let growing = files.get(key)
+      if (growing === undefined) {
+        const scope = yield* Scope.make()
+        const options = {
+          layout,
+          purpose: "target",
+          outOfRange: "null",
+          noting: false,
+          groupBytes: rowGroupBytes
+        } as const
+        growing = { file: yield* Scope.provide(pool.parquet(options), scope), scope }
+        files.set(key, growing)
+      }
+      yield* Effect.orDie(growing.file.append(element.batch, 1))
     })
   }
   if (element._tag === "SnapshotChunk") {
     const key = `${tableId(element.table.table)} ${element.chunk}`
-    const file = files.get(key)
+    const growing = files.get(key)
     files.delete(key)
-    return file === undefined ? Effect.void : Effect.map(file.close, (closed) => {
-      bytes += closed.length
+    return growing === undefined ? Effect.void : Effect.gen(function*() {
+      bytes += (yield* Effect.orDie(growing.file.finish)).length
+      yield* Scope.close(growing.scope, Exit.void)
     })
   }
   return Effect.void
@@ -74,6 +88,7 @@ const streamSeconds = await Effect.runPromise(
       database: "RAW"
     })
     for (const table of schemas) layouts.set(tableId(table.table), yield* TableLayout.of(config, name, table))
+    const pool = yield* EncodingPool.shared
     const started = performance.now()
     yield* source.stream({
       positions: new Map(),
@@ -81,7 +96,10 @@ const streamSeconds = await Effect.runPromise(
       quarantined: () => undefined,
       acknowledged: () => 0n,
       conditions: Condition.make(name, Progress.make(name))
-    }).pipe(Stream.tap(each), Stream.runForEachWhile(() => Effect.succeed(ended < schemas.length)))
+    }).pipe(
+      Stream.tap((element) => each(pool, element)),
+      Stream.runForEachWhile(() => Effect.succeed(ended < schemas.length))
+    )
     return (performance.now() - started) / 1000
   }).pipe(Effect.scoped, Effect.provideService(References.MinimumLogLevel, "Error"))
 )

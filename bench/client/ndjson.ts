@@ -4,12 +4,13 @@
 import type { ChangeBatch } from "@etl-stream/core/ChangeBatch"
 import { tableId } from "@etl-stream/core/TableSchema"
 import { BatchSize } from "@etl-stream/sink-snowflake/BatchSize"
-import { Compression } from "@etl-stream/sink-snowflake/Compression"
 import { Config } from "@etl-stream/sink-snowflake/Config"
+import { EncodingPool } from "@etl-stream/sink-snowflake/EncodingPool"
 import { NdjsonEncoder } from "@etl-stream/sink-snowflake/NdjsonEncoder"
 import * as TableLayout from "@etl-stream/sink-snowflake/TableLayout"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import * as Semaphore from "effect/Semaphore"
 import * as Outcome from "./Outcome.ts"
 import * as Slot from "./Slot.ts"
 
@@ -21,34 +22,46 @@ const config = Schema.decodeUnknownSync(Config)({
   database: "RAW",
   mode: "mirror"
 })
-const compression = new Compression("auto")
-const encoders = new Map<string, { readonly encoder: NdjsonEncoder; readonly size: BatchSize }>()
+const outOfRange = "null"
+const tables = new Map<string, { readonly layout: TableLayout.TableLayout; readonly encoder: NdjsonEncoder }>()
 let rows = 0
 let bytes = 0
-let compressing: Promise<unknown> = Promise.resolve()
 
-const encode = async (batch: ChangeBatch): Promise<void> => {
-  const to = encoders.get(tableId(batch.table.table))
-  if (to === undefined) return
+/** All chunks of a batch, each of about a request's size. */
+const encode = Effect.fnUntraced(function*(pool: EncodingPool, batch: ChangeBatch) {
+  const table = tables.get(tableId(batch.table.table))
+  if (table === undefined) return
+  const { encoder, layout } = table
+  const { next } = yield* pool.ndjson(encoder, { layout, outOfRange, noting: false }, batch)
+  const { rawBytes: limit } = new BatchSize()
   for (let from = 0; from < batch.rows;) {
-    await compressing
-    const chunk = to.encoder.encode(batch, from, to.size.rawBytes)
-    bytes += chunk.bytes.length
-    compressing = Effect.runPromise(compression.compress(chunk.bytes.slice()))
+    const chunk = yield* next({ from, limit, encoding: "zstd" })
+    if (chunk === undefined) return
+    bytes += chunk.rawBytes
     from = chunk.last + 1
   }
   rows += batch.rows
-}
+}, Effect.scoped)
 
-const figures = await Effect.runPromise(Slot.read(
-  Slot.options(Slot.Options),
-  (tables) =>
-    Effect.forEach(tables, (table) =>
-      Effect.map(TableLayout.of(config, "bench", table), (layout) => {
-        encoders.set(tableId(table.table), { encoder: new NdjsonEncoder(layout, "null"), size: new BatchSize() })
-      }), { discard: true }),
-  (element) => element._tag === "Rows" ? Effect.promise(() => encode(element.batch)) : Effect.void
-))
-await compressing
+const figures = await Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+  const pool = yield* EncodingPool.shared
+  // One batch is encoded while the one before is compressed and the next one is read.
+  const busy = Semaphore.makeUnsafe(2)
+  const figures = yield* Slot.read(
+    Slot.options(Slot.Options),
+    (schemas) =>
+      Effect.forEach(schemas, (table) =>
+        Effect.map(TableLayout.of(config, "bench", table), (layout) => {
+          tables.set(tableId(table.table), { layout, encoder: new NdjsonEncoder(layout, outOfRange) })
+        }), { discard: true }),
+    (element) =>
+      element._tag !== "Rows" ? Effect.void : Effect.andThen(
+        busy.take(1),
+        Effect.asVoid(Effect.forkChild(Effect.ensuring(Effect.orDie(encode(pool, element.batch)), busy.release(1))))
+      )
+  )
+  yield* busy.take(2)
+  return figures
+})))
 Outcome.print(rows, { ...figures, bytes })
 process.exit(0)
