@@ -10,7 +10,9 @@ import * as DecimalDigits from "./DecimalDigits.ts"
 const quote = 0x22
 const backslash = 0x5c
 const minus = 0x2d
+const point = 0x2e
 const zero = 0x30
+const nine = 0x39
 
 /** Digits that a NUMBER holds, and how many of them after the point. */
 const maxDigits = 38
@@ -30,7 +32,16 @@ const isSurrogate = (bytes: Uint8Array, at: number, end: number, low: boolean): 
 
 /** Where the number that begins at `start` ends; negative (the end's complement) when a VARIANT would round it. */
 const number = (bytes: Uint8Array, start: number, end: number): number => {
-  let at = DecimalDigits.scan(bytes, start, end)
+  const first = bytes[start] === minus ? start + 1 : start
+  let at = first
+  while (at < end) {
+    const byte = bytes[at] as number // in range
+    if ((byte < zero || byte > nine) && byte !== point) break
+    at++
+  }
+  // Almost all: too short to be looked at closer.
+  if (at - first <= maxDigits && (at === end || ((bytes[at] as number) | 0x20) !== 0x65)) return at // in range
+  at = DecimalDigits.scan(bytes, start, end)
   const { integers, scale, significant } = DecimalDigits.last
   if (((bytes[at] ?? 0) | 0x20) !== 0x65 || at >= end) {
     return integers + scale <= maxDigits && scale <= maxScale ? at : ~at
@@ -55,14 +66,16 @@ export const isInexact = (bytes: Uint8Array, start: number, end: number): boolea
     const byte = bytes[at] as number // in range
     if (byte === quote) {
       at++
-      while (at < end && bytes[at] !== quote) {
-        if (bytes[at] !== backslash) at++
+      while (at < end) {
+        const inside = bytes[at] as number // in range
+        if (inside === quote) break
+        if (inside !== backslash) at++
         else if (isSurrogate(bytes, at, end, false) && isSurrogate(bytes, at + 6, end, true)) at += 12
         else if (isSurrogate(bytes, at, end, false) || isSurrogate(bytes, at, end, true)) return true
         else at += 2
       }
       at++
-    } else if (DecimalDigits.isDigit(byte) || byte === minus) {
+    } else if ((byte >= zero && byte <= nine) || byte === minus) {
       at = number(bytes, at, end)
       if (at < 0) return true
     } else at++
