@@ -10,9 +10,9 @@ import type * as Arrow from "apache-arrow"
 import { ByteBuffer } from "./ByteBuffer.ts"
 import type { OutOfRange } from "./Config.ts"
 import * as RowKey from "./RowKey.ts"
-import { Metadata } from "./TableLayout.ts"
 import * as UnsentMask from "./UnsentMask.ts"
 import type { ColumnValues, TableValues } from "./ValueLayout.ts"
+import { Metadata } from "./ValueLayout.ts"
 import * as ValueWriter from "./ValueWriter.ts"
 
 /** Names of operations in the journal, by `ChangeBatch.Operation`. */

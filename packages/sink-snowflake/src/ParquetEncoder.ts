@@ -12,8 +12,6 @@ import { ByteBuffer } from "./ByteBuffer.ts"
 import type { OutOfRange } from "./Config.ts"
 import { operations } from "./NdjsonEncoder.ts"
 import * as RowKey from "./RowKey.ts"
-import type { ColumnType, TableLayout } from "./TableLayout.ts"
-import * as Layout from "./TableLayout.ts"
 import * as UnsentMask from "./UnsentMask.ts"
 import type { ColumnValues, TableValues } from "./ValueLayout.ts"
 import * as ValueWriter from "./ValueWriter.ts"
@@ -218,27 +216,3 @@ export const encode = (
 /** How many rows of an encoded table have a value, for each of the layout's columns. */
 export const filled = (layout: TableValues, table: Arrow.Table): ReadonlyArray<number> =>
   layout.columns.map((_, position) => table.numRows - (table.getChild(`c${position}`)?.nullCount ?? 0))
-
-/** Columns that a file of `purpose` fills and the expressions that read them in `COPY … SELECT … FROM @stage`. */
-export const copyColumns = (
-  layout: TableLayout,
-  purpose: Purpose
-): ReadonlyArray<{ readonly name: string; readonly expression: string }> => {
-  const metadata: ReadonlyArray<ColumnType & { readonly field: string }> = purpose === "journal"
-    ? Layout.journalMetadata(layout).map((column, index) => ({ ...column, field: `m${index}` }))
-    : layout.keyless
-    ? [{ name: Layout.Metadata.rowKey, type: "VARCHAR", field: "m4" }, {
-      name: Layout.Metadata.copy,
-      type: "NUMBER(38,0)",
-      field: "m5"
-    }]
-    : []
-  const raw = purpose === "journal" && layout.mode !== "changelog"
-  return [
-    ...metadata.map(({ field, name, type }) => ({ name, expression: `$1:${field}::${type}` })),
-    ...layout.columns.map((column, position) => ({
-      name: column.name,
-      expression: column.fromFile(`$1:c${position}`, raw)
-    }))
-  ]
-}

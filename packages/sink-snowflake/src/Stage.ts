@@ -7,9 +7,10 @@
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
+import * as CopyColumns from "./CopyColumns.ts"
 import * as Identifier from "./Identifier.ts"
 import { literal, qualified, quote } from "./Identifier.ts"
-import * as ParquetEncoder from "./ParquetEncoder.ts"
+import type { Purpose } from "./ParquetEncoder.ts"
 import type { Session, SqlClient } from "./SqlClient.ts"
 import * as TableDdl from "./TableDdl.ts"
 import type { TableLayout } from "./TableLayout.ts"
@@ -34,7 +35,7 @@ export interface Stage {
   readonly copy: (
     session: Session,
     layout: TableLayout,
-    purpose: ParquetEncoder.Purpose,
+    purpose: Purpose,
     folder: string,
     files: ReadonlyArray<string>,
     constants: ReadonlyArray<{ readonly name: string; readonly expression: string }>
@@ -71,7 +72,7 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
       ),
     copy: (session, layout, purpose, folder, files, constants) => {
       // The two options are what the vectorised scanner has anyway: both scanners read the same.
-      const columns = [...ParquetEncoder.copyColumns(layout, purpose), ...constants]
+      const columns = [...CopyColumns.of(layout, purpose), ...constants]
       const copied = session.execute({
         what: `Copying rows of ${layout.id}`,
         sql: `COPY INTO ${sqlName(purpose === "target" ? layout.target : layout.journal)} ` +

@@ -17,20 +17,9 @@ import * as TableOptions from "./TableOptions.ts"
 import type { TypeMapping } from "./TypeMapping.ts"
 import * as Type from "./TypeMapping.ts"
 import * as TypeOverride from "./TypeOverride.ts"
+import { Metadata } from "./ValueLayout.ts"
 
-/** Metadata columns. `rowKey` and `copy` exist for `keyless` layouts only, `syncedAt` in mirrored targets only, `deleted` in those with soft deletes. */
-export const Metadata = {
-  op: "_ETL_OP",
-  sequence: "_ETL_SEQ",
-  commitTime: "_ETL_COMMIT_TIME",
-  unsent: "_ETL_UNSENT",
-  syncedAt: "_ETL_SYNCED_AT",
-  deleted: "_ETL_DELETED",
-  validFrom: "_ETL_VALID_FROM",
-  validTo: "_ETL_VALID_TO",
-  rowKey: "_ETL_ROW_KEY",
-  copy: "_ETL_COPY"
-} as const
+export { Metadata }
 
 /** Metadata columns of targets whose names can be chosen. */
 export type NamedColumn = keyof Config["metadata"]
