@@ -2,6 +2,7 @@
  * The thread of a worker of `EncodingPool`: it answers the calls of its sessions, as `EncodingProtocol` has them.
  */
 import { parentPort } from "node:worker_threads"
+import { ByteBuffer } from "./ByteBuffer.ts"
 import type { Answer, Call, Calls, Ndjson, Parquet, Request } from "./EncodingProtocol.ts"
 import { NdjsonEncoder } from "./NdjsonEncoder.ts"
 import { NdjsonRows } from "./NdjsonRows.ts"
@@ -19,16 +20,22 @@ const foreign = ({ _tag }: Call): never => {
   throw new Error(`The session takes no ${_tag}`)
 }
 
+/** Buffers that no session has, grown to what a request takes. */
+const buffers: Array<ByteBuffer> = []
+const keptBuffers = 3
+const keptBytes = 16 << 20
+
 /** Makes the work when it is first called, so that what is wrong with it is said to somebody. */
 const ndjson = ({ batch, layout, noting, outOfRange, selection }: Ndjson): Session => {
+  const out = buffers.pop() ?? new ByteBuffer(64 << 10)
   let rows: NdjsonRows | undefined
   return async (call) => {
     if (call._tag === "Close") {
-      rows?.release()
+      if (buffers.length < keptBuffers && out.bytes.length <= keptBytes) buffers.push(out)
       return 0
     }
     if (call._tag !== "Chunk") return foreign(call)
-    rows ??= new NdjsonRows(new NdjsonEncoder(layout, outOfRange), PackedBatch.unpack(batch), noting, selection)
+    rows ??= new NdjsonRows(new NdjsonEncoder(layout, outOfRange, out), PackedBatch.unpack(batch), noting, selection)
     return rows.next(call.given.from, call.given.limit, call.given.encoding)
   }
 }

@@ -44,7 +44,7 @@ interface ColumnWriter {
 export class NdjsonEncoder {
   private readonly layout: TableValues
   private readonly policy: OutOfRange
-  private readonly out = new ByteBuffer(64 << 10)
+  private readonly out: ByteBuffer
   private readonly heads = operations.map((name) => bytesOf(`{"${Metadata.op}":"${name}","${Metadata.sequence}":"`))
   private readonly time = bytesOf(`","${Metadata.commitTime}":"`)
   private readonly unsent = bytesOf(`,"${Metadata.unsent}":"`)
@@ -52,7 +52,9 @@ export class NdjsonEncoder {
   private readonly prefixes: ReadonlyArray<Uint8Array>
   private readonly unsentNames: UnsentMask.Names
 
-  constructor(layout: TableValues, policy: OutOfRange) {
+  /** `out` is used by this encoder alone until it has no more to encode. */
+  constructor(layout: TableValues, policy: OutOfRange, out = new ByteBuffer(64 << 10)) {
+    this.out = out
     this.layout = layout
     this.policy = policy
     this.prefixes = layout.columns.map(({ name }) => bytesOf(`,${JSON.stringify(name)}:`))
