@@ -58,7 +58,7 @@ export class ParquetFile {
         this.wanted()
       }
     }, { highWaterMark: 0 })
-    // `start` runs within the constructor.
+    // Two casts because TypeScript takes `input` for undefined still: it can't know that `start` has run within the constructor above.
     this.input = input as unknown as ReadableStreamDefaultController<RecordBatch>
     // Settles when the first table has come.
     this.writing = parquet.transformParquetStream(batches, properties(parquet, groupBytes)).then((written) =>

@@ -28,6 +28,7 @@ export const matrix = (mode: Mode): void => {
   describe(`Scenarios in the mode ${mode.name}`, () => {
     if (replayed !== undefined) {
       const replay = Replay.parse(replayed)
+      // A sequence belongs to one mode: nothing is left out of what was asked for when the other modes' files have nothing to play.
       it.live.runIf(replay.mode === mode.name)("pass again", () => Sequences.replay(mode, replay, times), 1_200_000)
       return
     }
