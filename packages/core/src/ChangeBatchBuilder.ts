@@ -23,6 +23,14 @@ export class ChangeBatchBuilder {
   private readonly mask: Uint8Array
   private masked = false
   private open = false
+  /** What the rows of one transaction have in common, and how many of them lack it so far. */
+  private commitHigh = 0
+  private commitLow = 0
+  private timeHigh = 0
+  private timeLow = 0
+  private uncommitted = 0
+  /** Rows since the last one that had a value which wasn't sent. */
+  private complete = 0
 
   constructor(table: TableSchema) {
     this.table = table
@@ -54,9 +62,26 @@ export class ChangeBatchBuilder {
     this.endRow()
     this.open = true
     this.op.append(op)
-    this.commit.append(commitHigh, commitLow)
     this.ordinal.appendNumber(ordinal)
-    this.commitTime.append(timeHigh, timeLow)
+    if (
+      commitLow !== this.commitLow || commitHigh !== this.commitHigh || timeLow !== this.timeLow ||
+      timeHigh !== this.timeHigh
+    ) {
+      this.endTransaction()
+      this.commitHigh = commitHigh
+      this.commitLow = commitLow
+      this.timeHigh = timeHigh
+      this.timeLow = timeLow
+    }
+    this.uncommitted++
+  }
+
+  private endTransaction(): void {
+    const rows = this.uncommitted
+    if (rows === 0) return
+    this.uncommitted = 0
+    this.commit.appendRun(this.commitHigh, this.commitLow, rows)
+    this.commitTime.appendRun(this.timeHigh, this.timeLow, rows)
   }
 
   /** The current row's value of column `index` was not sent: null there, and its bit set in `_unsent`. */
@@ -69,16 +94,27 @@ export class ChangeBatchBuilder {
   private endRow(): void {
     if (!this.open) return
     this.open = false
-    if (this.masked) {
-      this.unsent.append(this.mask, 0, this.mask.length)
-      this.mask.fill(0)
-      this.masked = false
-    } else this.unsent.appendNull()
+    if (!this.masked) {
+      this.complete++
+      return
+    }
+    this.endComplete()
+    this.unsent.append(this.mask, 0, this.mask.length)
+    this.mask.fill(0)
+    this.masked = false
+  }
+
+  private endComplete(): void {
+    if (this.complete === 0) return
+    this.unsent.appendNulls(this.complete)
+    this.complete = 0
   }
 
   /** The rows so far as a batch; there must be at least one, and every column must have a value for each. */
   finish(): ChangeBatch.ChangeBatch {
     this.endRow()
+    this.endTransaction()
+    this.endComplete()
     const length = this.rows
     this.columns.forEach((column, index) => {
       // Arrow would fill up a short column with nulls.

@@ -11,10 +11,45 @@ const initialRows = 64
 /** Bytes of a column's values that are expected again. */
 const largestKept = 4 << 20
 
-/** Copying a few bytes by a loop is faster than a call of `set` (measured: break-even near 32 bytes). */
-const copy = (target: Uint8Array, at: number, source: Uint8Array, start: number, end: number): void => {
-  if (end - start < 32) { for (let from = start, to = at; from < end; from++, to++) target[to] = source[from] as number // in range
-   } else target.set(source.subarray(start, end), at)
+/** A call of `set`, which needs a `subarray`, is faster from about so many bytes on. */
+const longCopy = 192
+
+const viewOf = ({ buffer, byteLength, byteOffset }: Uint8Array): DataView =>
+  new DataView(buffer, byteOffset, byteLength)
+
+/** The array that was copied from last: values of a batch come from few. */
+let lastSource: Uint8Array = new Uint8Array(0)
+let lastView = viewOf(lastSource)
+
+/**
+ * Copies `source[start, end)` to `at`; `view` is the target's. Four bytes at a time, of which the last four may have been copied before: a value of 41 bytes
+ * takes 15 ns, 70 by `set` or a loop; one of 5 bytes 15 and 19 (measured).
+ */
+const copy = (
+  target: Uint8Array,
+  view: DataView,
+  at: number,
+  source: Uint8Array,
+  start: number,
+  end: number
+): void => {
+  const last = end - 4
+  if (last < start) {
+    for (let from = start, to = at; from < end; from++, to++) target[to] = source[from] as number // in range
+    return
+  }
+  if (end - start >= longCopy) {
+    target.set(source.subarray(start, end), at)
+    return
+  }
+  if (source !== lastSource) {
+    lastSource = source
+    lastView = viewOf(source)
+  }
+  const from = lastView
+  let to = at
+  for (let next = start; next < last; next += 4, to += 4) view.setInt32(to, from.getInt32(next))
+  view.setInt32(at + last - start, from.getInt32(last))
 }
 
 /** Whether so much of a buffer is unused that its contents are copied out instead of handed over. */
@@ -28,7 +63,8 @@ abstract class Validity {
   protected capacity = 0
   /** Rows to make room for at first. */
   private expected = initialRows
-  private bitmap: Uint8Array = new Uint8Array(0)
+  /** Kept from a batch's first null on: most columns of most batches have none. */
+  private bitmap: Uint8Array | undefined
 
   protected abstract grow(rows: number): void
 
@@ -36,22 +72,47 @@ abstract class Validity {
   protected begin(): number {
     const row = this.length
     if (row === this.capacity) this.enlarge()
-    this.bitmap[row >> 3] = (this.bitmap[row >> 3] as number) | (1 << (row & 7)) // in range
+    if (this.bitmap !== undefined) this.bitmap[row >> 3] = (this.bitmap[row >> 3] as number) | (1 << (row & 7)) // in range
     this.length = row + 1
     return row
   }
 
   appendNull(): void {
-    if (this.length === this.capacity) this.enlarge()
-    this.length++
-    this.nulls++
+    this.beginNulls(1)
+  }
+
+  /** Makes room for as many more rows and marks them valid. */
+  protected beginRun(rows: number): number {
+    const first = this.length
+    while (first + rows > this.capacity) this.enlarge()
+    this.length = first + rows
+    const { bitmap } = this
+    if (bitmap !== undefined) {
+      for (let row = first; row < this.length; row++) {
+        bitmap[row >> 3] = (bitmap[row >> 3] as number) | (1 << (row & 7)) // in range
+      }
+    }
+    return first
+  }
+
+  protected beginNulls(rows: number): void {
+    const first = this.length
+    while (first + rows > this.capacity) this.enlarge()
+    if (this.bitmap === undefined) {
+      this.bitmap = new Uint8Array(this.capacity >> 3).fill(0xff, 0, first >> 3)
+      this.bitmap[first >> 3] = (1 << (first & 7)) - 1
+    }
+    this.length = first + rows
+    this.nulls += rows
   }
 
   private enlarge(): void {
     this.capacity = this.capacity === 0 ? this.expected : this.capacity * 2
-    const larger = new Uint8Array(this.capacity >> 3)
-    larger.set(this.bitmap)
-    this.bitmap = larger
+    if (this.bitmap !== undefined) {
+      const larger = new Uint8Array(this.capacity >> 3)
+      larger.set(this.bitmap)
+      this.bitmap = larger
+    }
     this.grow(this.capacity)
   }
 
@@ -64,12 +125,9 @@ abstract class Validity {
   protected takeValidity(): { readonly length: number; readonly nullCount: number; readonly nullBitmap?: Uint8Array } {
     const { bitmap, length, nulls, sparse } = this
     const taken = { length, nullCount: nulls }
-    const used = (length + 7) >> 3
-    // Made before the buffer is cleared for the next batch.
-    const nullBitmap = nulls === 0 ? undefined : sparse ? bitmap.slice(0, used) : bitmap
-    if (sparse) bitmap.fill(0, 0, used)
-    else {
-      this.bitmap = new Uint8Array(0)
+    const nullBitmap = sparse ? bitmap?.slice(0, (length + 7) >> 3) : bitmap
+    this.bitmap = undefined
+    if (!sparse) {
       this.capacity = 0
       this.expected = Math.max(initialRows, (length + 63) & ~63, (this.expected >> 7) << 6)
     }
@@ -139,7 +197,19 @@ export class Int64Column extends Validity {
 
   /** An integer that a double holds exactly (|value| <= 2^53). */
   appendNumber(value: number): void {
-    this.append(Math.floor(value / 0x100000000), value % 0x100000000)
+    const high = Math.floor(value / 0x100000000)
+    // Not `%`, which calls a function of the C library.
+    this.append(high, value - high * 0x100000000)
+  }
+
+  /** The same integer in so many rows. */
+  appendRun(high: number, low: number, rows: number): void {
+    const first = this.beginRun(rows)
+    const { halves } = this
+    for (let at = first * 2, end = at + rows * 2; at < end; at += 2) {
+      halves[at] = low
+      halves[at + 1] = high
+    }
   }
 
   protected grow(rows: number): void {
@@ -197,6 +267,7 @@ export class BoolColumn extends Validity {
 export class BytesColumn extends Validity {
   private offsets = new Int32Array(1)
   private data: Uint8Array = new Uint8Array(0)
+  private view = viewOf(this.data)
   private used = 0
   /** Bytes to make room for at first. */
   private expectedBytes = initialRows * 16
@@ -210,7 +281,7 @@ export class BytesColumn extends Validity {
   /** Appends the bytes `source[start, end)`. */
   append(source: Uint8Array, start: number, end: number): void {
     const at = this.reserve(end - start)
-    copy(this.data, at, source, start, end)
+    copy(this.data, this.view, at, source, start, end)
     this.commit(at + end - start)
   }
 
@@ -224,13 +295,18 @@ export class BytesColumn extends Validity {
       if (needed > 0x7fffffff) throw new RangeError("A column of one batch can't hold more than 2 GiB")
       const larger = new Uint8Array(Math.min(0x7fffffff, Math.max(needed, this.data.length * 2, this.expectedBytes)))
       larger.set(this.data.subarray(0, this.used))
-      this.data = larger
+      this.hold(larger)
     }
     return this.used
   }
 
   get target(): Uint8Array {
     return this.data
+  }
+
+  private hold(data: Uint8Array): void {
+    this.data = data
+    this.view = viewOf(data)
   }
 
   /** Ends the value begun by `reserve` at `end` in `target`. */
@@ -241,8 +317,12 @@ export class BytesColumn extends Validity {
   }
 
   override appendNull(): void {
-    super.appendNull()
-    this.offsets[this.length] = this.used
+    this.appendNulls(1)
+  }
+
+  appendNulls(rows: number): void {
+    this.beginNulls(rows)
+    this.offsets.fill(this.used, this.length - rows + 1, this.length + 1)
   }
 
   protected grow(rows: number): void {
@@ -262,7 +342,7 @@ export class BytesColumn extends Validity {
     if (!sparse) this.offsets = new Int32Array(1)
     const few = isSparse(used, this.data.length)
     const data = few ? this.data.slice(0, used) : this.data.subarray(0, used)
-    if (!few || this.data.length > largestKept) this.data = new Uint8Array(0)
+    if (!few || this.data.length > largestKept) this.hold(new Uint8Array(0))
     // One huge value must not make every later batch as large.
     this.expectedBytes = Math.min(largestKept, Math.max(initialRows * 16, used, this.expectedBytes >> 1))
     this.used = 0

@@ -1,11 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Arrow from "apache-arrow"
+import * as fc from "fast-check"
 import * as ChangeBatch from "../src/ChangeBatch.ts"
 import { ChangeBatchBuilder } from "../src/ChangeBatchBuilder.ts"
 import type { TableSchema } from "../src/TableSchema.ts"
 import { appendRow, batch, cells, notSent, plain, types } from "./doubles/Tables.ts"
 
-const unsent = (batch: ChangeBatch.ChangeBatch, row: number): unknown => batch.records.getChild("_unsent")?.get(row)
+const unsent = (batch: ChangeBatch.ChangeBatch, row: number): Uint8Array | null | undefined =>
+  batch.records.getChild("_unsent")?.get(row)
 
 describe("ChangeBatchBuilder", () => {
   it("writes metadata and columns of each row", () => {
@@ -41,6 +43,25 @@ describe("ChangeBatchBuilder", () => {
       Uint8Array.of(3)
     ])
     assert.deepStrictEqual([0, 1, 2, 3].map((row) => one.records.getChild("note")?.get(row)), [null, null, "x", null])
+  })
+
+  it("gives each row its own transaction and mask, in batches of any size", () => {
+    const row = fc.record({ commit: fc.bigInt(1n, 3n), unsent: fc.boolean(), ends: fc.integer({ min: 0, max: 20 }) })
+    fc.assert(fc.property(fc.array(row, { minLength: 1, maxLength: 200, size: "max" }), (rows) => {
+      const builder = new ChangeBatchBuilder(plain("a"))
+      const batches: Array<ChangeBatch.ChangeBatch> = []
+      rows.forEach(({ commit, ends, unsent }, index) => {
+        appendRow(builder, { commit, ordinal: BigInt(index), values: [index, unsent ? notSent : "x"] })
+        if (ends === 0 || index === rows.length - 1) batches.push(builder.finish())
+      })
+      const found = batches.flatMap((one) =>
+        Array.from(
+          { length: one.rows },
+          (_, at) => [one.records.getChild("_commit")?.get(at), unsent(one, at)?.toString()]
+        )
+      )
+      assert.deepStrictEqual(found, rows.map(({ commit, unsent }) => [commit, unsent ? "2" : undefined]))
+    }))
   })
 
   it("has a mask as wide as the table, also beyond eight columns", () => {

@@ -192,6 +192,20 @@ describe("BytesColumn", () => {
     )
   })
 
+  it("copies values of every length out of arrays that begin anywhere in their buffers", () => {
+    const buffer = Uint8Array.from({ length: 2000 }, (_, i) => (i * 7) & 0xff)
+    const sources = [buffer, buffer.subarray(3), buffer.subarray(7, 1500)]
+    const column = new ColumnBuilder.BytesColumn(new Arrow.Binary())
+    const expected: Array<Uint8Array> = []
+    for (let length = 0; length <= 300; length++) {
+      for (const source of sources) {
+        column.append(source, length, 2 * length)
+        expected.push(source.slice(length, 2 * length))
+      }
+    }
+    assert.deepStrictEqual(read(column.finish()), expected)
+  })
+
   it("keeps binary values byte by byte", () => {
     const column = new ColumnBuilder.BytesColumn(new Arrow.Binary())
     const bytes = Uint8Array.from({ length: 256 }, (_, i) => i)

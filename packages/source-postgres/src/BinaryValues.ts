@@ -101,7 +101,7 @@ const timestamp: ValueDecoder = (column, bytes, start, end) => {
   else {
     const sum = low + epochLow
     const shifted = high + epochHigh + (sum >= 0x100000000 ? 1 : 0)
-    const shiftedLow = sum % 0x100000000
+    const shiftedLow = sum >>> 0
     if (shifted > limitHigh || (shifted === limitHigh && shiftedLow >= limitLow)) outOfRange("timestamp")
     target.append(shifted, shiftedLow)
   }

@@ -6,17 +6,10 @@
  * correctly, are the exception). The session must use DateStyle ISO; offsets other than UTC are understood.
  */
 import type { BoolColumn, BytesColumn, Int64Column, NumberColumn } from "@etl-stream/core/ColumnBuilder"
-import { dateInfinity, dateNegativeInfinity, type LogicalType } from "@etl-stream/core/LogicalType"
+import type { LogicalType } from "@etl-stream/core/LogicalType"
 import { charArrayFromText, charFromText } from "./internal/charValues.ts"
-import {
-  appendProduct,
-  copyBytes,
-  daysFromCivil,
-  malformed,
-  microsecondsPerDay,
-  outOfRange,
-  type ValueDecoder
-} from "./internal/valueDecoder.ts"
+import { date, plainTimestamp, time, utcTimestamp } from "./internal/textTimes.ts"
+import { appendProduct, copyBytes, digitsOf, malformed, matches, type ValueDecoder } from "./internal/valueDecoder.ts"
 import { Oid, type PostgresType } from "./PostgresType.ts"
 
 export { type ValueDecoder, ValueError } from "./internal/valueDecoder.ts"
@@ -25,8 +18,6 @@ const zero = 0x30
 const minus = 0x2d
 const plus = 0x2b
 const point = 0x2e
-const colon = 0x3a
-const space = 0x20
 const backslash = 0x5c
 
 // A logical type's column builder is fixed by `LogicalType.arrowType`, which is why the casts below are safe.
@@ -57,16 +48,6 @@ const integer = (minimum: number, maximum: number): ValueDecoder => (column, byt
 
 const int16 = integer(-0x8000, 0x7fff)
 const int32 = integer(-0x80000000, 0x7fffffff)
-
-const digitsOf = (bytes: Uint8Array, start: number, end: number, what: string): number => {
-  let value = 0
-  for (let at = start; at < end; at++) {
-    const digit = (bytes[at] as number) - zero // in range
-    if (digit < 0 || digit > 9) malformed(what)
-    value = value * 10 + digit
-  }
-  return value
-}
 
 const int64: ValueDecoder = (column, bytes, start, end) => {
   const target = column as Int64Column
@@ -116,12 +97,6 @@ const powersOfTen = [
   1e21,
   1e22
 ]
-
-const matches = (bytes: Uint8Array, start: number, end: number, word: string): boolean => {
-  if (end - start !== word.length) return false
-  for (let index = 0; index < word.length; index++) if (bytes[start + index] !== word.charCodeAt(index)) return false
-  return true
-}
 
 const floatPattern = /^-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i
 
@@ -180,118 +155,6 @@ const float: ValueDecoder = (column, bytes, start, end) => {
   target.append(parseFloat64(bytes, start, end))
 }
 
-const twoDigits = (bytes: Uint8Array, at: number, what: string): number => {
-  const tens = (bytes[at] as number) - zero // the caller has checked the length
-  const ones = (bytes[at + 1] as number) - zero // the same
-  if (tens < 0 || tens > 9 || ones < 0 || ones > 9) malformed(what)
-  return tens * 10 + ones
-}
-
-const isBc = (bytes: Uint8Array, end: number): boolean =>
-  bytes[end - 3] === space && bytes[end - 2] === 0x42 && bytes[end - 1] === 0x43
-
-/** Days since 1970-01-01 of `year-month-day` in `bytes[start, end)`, the year with four to seven digits. */
-const parseDays = (bytes: Uint8Array, start: number, end: number, bc: boolean, what: string): number => {
-  const yearEnd = end - 6
-  if (yearEnd - start < 4 || yearEnd - start > 7 || bytes[yearEnd] !== minus || bytes[yearEnd + 3] !== minus) {
-    malformed(what)
-  }
-  const year = digitsOf(bytes, start, yearEnd, what)
-  const month = twoDigits(bytes, yearEnd + 1, what)
-  const day = twoDigits(bytes, yearEnd + 4, what)
-  if (year === 0 || month < 1 || month > 12 || day < 1 || day > 31) malformed(what)
-  return daysFromCivil(bc ? 1 - year : year, month, day)
-}
-
-/** -1, 0 or 1 as the value is `-infinity`, finite or `infinity`. */
-const infinitySign = (bytes: Uint8Array, start: number, end: number): number =>
-  bytes[start] === 0x69 && matches(bytes, start, end, "infinity")
-    ? 1
-    : bytes[start] === minus && matches(bytes, start, end, "-infinity")
-    ? -1
-    : 0
-
-const date: ValueDecoder = (column, bytes, start, end) => {
-  const target = column as NumberColumn<Int32Array>
-  const infinity = infinitySign(bytes, start, end)
-  if (infinity !== 0) {
-    target.append(infinity > 0 ? dateInfinity : dateNegativeInfinity)
-    return
-  }
-  const bc = end - start > 10 && isBc(bytes, end)
-  const days = parseDays(bytes, start, bc ? end - 3 : end, bc, "date")
-  if (days >= dateInfinity || days <= dateNegativeInfinity) malformed("date")
-  target.append(days)
-}
-
-const fractionUnits = [1_000_000, 100_000, 10_000, 1_000, 100, 10, 1]
-
-/** Microseconds since midnight of `hh:mm:ss[.ffffff]`. */
-const parseTime = (bytes: Uint8Array, start: number, end: number, what: string): number => {
-  const digits = end - start - 9
-  if (end - start < 8 || digits === 0 || digits > 6 || bytes[start + 2] !== colon || bytes[start + 5] !== colon) {
-    malformed(what)
-  }
-  const hours = twoDigits(bytes, start, what)
-  const minutes = twoDigits(bytes, start + 3, what)
-  const seconds = twoDigits(bytes, start + 6, what)
-  if (hours > 24 || minutes > 59 || seconds > 59) malformed(what)
-  let fraction = 0
-  if (digits > 0) {
-    if (bytes[start + 8] !== point) malformed(what)
-    fraction = digitsOf(bytes, start + 9, end, what) * (fractionUnits[digits] as number) // 1 to 6 digits
-  }
-  return ((hours * 60 + minutes) * 60 + seconds) * 1_000_000 + fraction
-}
-
-const time: ValueDecoder = (column, bytes, start, end) => {
-  const value = parseTime(bytes, start, end, "time")
-  if (value > microsecondsPerDay) malformed("time")
-  const target = column as Int64Column
-  target.appendNumber(value)
-}
-
-/** Seconds of `hh[:mm[:ss]]`, the digits of an offset from UTC. */
-const parseOffset = (bytes: Uint8Array, start: number, end: number): number => {
-  const length = end - start
-  if (length !== 2 && length !== 5 && length !== 8) malformed("timestamp")
-  let seconds = twoDigits(bytes, start, "timestamp") * 3600
-  for (let at = start + 2, unit = 60; at < end; at += 3, unit = 1) {
-    if (bytes[at] !== colon) malformed("timestamp")
-    seconds += twoDigits(bytes, at + 1, "timestamp") * unit
-  }
-  return seconds
-}
-
-/**
- * `date time[offset][ BC]`. PostgreSQL counts from 2000 and we from 1970, so the last 30 of its 294,276 years don't
- * fit, and the int64 extremes mean ±infinity.
- */
-const timestamp = (utc: boolean): ValueDecoder => (column, bytes, start, end) => {
-  const target = column as Int64Column
-  const infinity = infinitySign(bytes, start, end)
-  if (infinity !== 0) {
-    if (infinity > 0) target.append(0x7fffffff, 0xffffffff)
-    else target.append(-0x80000000, 0)
-    return
-  }
-  const bc = end - start > 19 && isBc(bytes, end)
-  const stop = bc ? end - 3 : end
-  let middle = start
-  while (middle < stop && bytes[middle] !== space) middle++
-  if (stop - middle < 9) malformed("timestamp")
-  let timeEnd = middle + 9
-  while (timeEnd < stop && bytes[timeEnd] !== plus && bytes[timeEnd] !== minus) timeEnd++
-  if ((timeEnd < stop) !== utc) malformed("timestamp")
-  const days = parseDays(bytes, start, middle, bc, "timestamp")
-  const micros = parseTime(bytes, middle + 1, timeEnd, "timestamp")
-  const offset = !utc ? 0 : parseOffset(bytes, timeEnd + 1, stop) * (bytes[timeEnd] === minus ? -1 : 1)
-  const fraction = micros % 1_000_000
-  const seconds = days * 86_400 - offset + (micros - fraction) / 1_000_000
-  // The last second before infinity is given up, which is simpler than a comparison of 64 bits.
-  if (seconds >= 9_223_372_036_854 || !appendProduct(target, seconds, 1_000_000, fraction)) outOfRange("timestamp")
-}
-
 const nibble = (byte: number): number => {
   if (byte >= 0x30 && byte <= 0x39) return byte - 0x30
   const letter = byte | 0x20
@@ -345,9 +208,6 @@ const uuid: ValueDecoder = (column, bytes, start, end) => {
   if (end - start !== 36) malformed("uuid")
   copyBytes(column, bytes, start, end)
 }
-
-const plainTimestamp = timestamp(false)
-const utcTimestamp = timestamp(true)
 
 /**
  * The decoder for values of `type` in text format. `Decimal`, `Text`, `Json`, `Array`, `Interval` and `Other` are the

@@ -245,6 +245,33 @@ describe("TextValues", () => {
     )
   })
 
+  it("decodes timestamps of one day after another alike, whatever offset they have", () => {
+    const at = fc.tuple(
+      fc.date({ min: new Date("1600-01-01T00:00:00Z"), max: new Date("2400-01-01T00:00:00Z"), noInvalidDate: true }),
+      fc.integer({ min: 1, max: 4 }),
+      fc.integer({ min: -15, max: 15 })
+    )
+    const cases = fc.array(at, { minLength: 1, maxLength: 20 })
+    fc.assert(fc.property(cases, (values) => {
+      for (const [date, times, hours] of values) {
+        const offset = `${hours < 0 ? "-" : "+"}${String(Math.abs(hours)).padStart(2, "0")}`
+        const text = date.toISOString().slice(0, 19).replace("T", " ")
+        const seconds = Math.floor(date.getTime() / 1000)
+        for (let again = 0; again < times; again++) {
+          assert.strictEqual(decode(Utc, `${text}${offset}`), String((seconds - hours * 3600) * 1e6))
+          assert.strictEqual(decode(Plain, `${text}.00000${again}`), String(BigInt(seconds) * 1000000n + BigInt(again)))
+        }
+      }
+    }))
+    refuse(Plain, [
+      "2024-01-01 10:00:00+00",
+      "2024-13-01 10:00:00",
+      "2024-01-01 10:00:00.1234567",
+      "2024-01-01 10-00-00"
+    ])
+    refuse(Utc, ["2024-01-01 10:00:00", "2024-01-01 10:00:00+0x", "2024-01-01 10:00:0x+00", "2024-01-0x 10:00:00+00"])
+  })
+
   it("decodes bytea in hex and in escape format", () => {
     expectAll(Binary, {
       "\\x": "",

@@ -60,6 +60,9 @@ export class Decoder {
   incomplete: IncompleteChange.IncompleteChange | undefined
   private stopped: IncompleteChange.Stopped | undefined
   private readonly targets = new Map<number, Target | undefined>()
+  /** The relation that changed last, with its target: most changes are of the same as the one before. */
+  private lastOid = -1
+  private lastTarget: Target | undefined
   /** Relations as they were announced last, also those that aren't replicated. */
   private readonly relations = new Map<number, Relation.Relation>()
   private readonly tables = new Map<TableId, TableChanges.TableChanges>()
@@ -245,7 +248,7 @@ export class Decoder {
     this.commitHigh = uint32At(bytes, at)
     this.commitLow = uint32At(bytes, at + 4)
     const low = uint32At(bytes, at + 12) + epochLow
-    this.timeLow = low % 0x100000000
+    this.timeLow = low >>> 0
     this.timeHigh = uint32At(bytes, at + 8) + epochHigh + (low >= 0x100000000 ? 1 : 0) | 0
   }
 
@@ -278,6 +281,7 @@ export class Decoder {
 
   /** Decides where the changes of a relation go. */
   private aim(relation: Relation.Relation, commit: bigint): void {
+    this.lastOid = -1
     const schema = this.options.resolveRelation(relation, commit)
     if (schema === undefined) {
       this.targets.set(relation.oid, undefined)
@@ -304,11 +308,13 @@ export class Decoder {
     if (!this.inTransaction) malformedMessage("a change outside of a transaction")
     if (limit - at < 4) malformedMessage("a change without a relation")
     const oid = uint32At(bytes, at)
-    const target = this.targets.get(oid)
+    const target = oid === this.lastOid ? this.lastTarget : this.targets.get(oid)
     if (target === undefined) {
       if (!this.targets.has(oid)) malformedMessage(`a change of relation ${oid}, which was not announced`)
       return undefined
     }
+    this.lastOid = oid
+    this.lastTarget = target
     const { plan, table } = target
     if (table.failed || table.isCopied(this.commitHigh, this.commitLow)) return undefined
     this.plan = plan

@@ -6,11 +6,13 @@
  * from there.
  */
 import type { ChangeBatchBuilder } from "@etl-stream/core/ChangeBatchBuilder"
+import type { BytesColumn } from "@etl-stream/core/ColumnBuilder"
 import { tableId } from "@etl-stream/core/TableSchema"
 import * as PostgresError from "../PostgresError.ts"
 import { uint32At } from "./frameBuffer.ts"
 import { malformedMessage } from "./malformedMessage.ts"
 import type { Plan } from "./relation.ts"
+import { copyBytes } from "./valueDecoder.ts"
 
 export const Null = 0x6e
 export const Unchanged = 0x75
@@ -45,8 +47,12 @@ const append = (
   const target = plan.targets[index] as number // index is below the number of columns
   const column = target < 0 ? undefined : builder.columns[target]
   if (column === undefined) return
-  if (kind === Text) (plan.text[index] as Plan["text"][number])(column, bytes, start, end) // the same
-  else if (kind === Null) column.appendNull()
+  if (kind === Text) {
+    const decode = plan.text[index] as Plan["text"][number] // the same
+    // Most values are copied: known here, that takes no call.
+    if (decode === copyBytes) (column as BytesColumn).append(bytes, start, end) // what it is given to
+    else decode(column, bytes, start, end)
+  } else if (kind === Null) column.appendNull()
   else if (kind === Unchanged) builder.notSent(target)
   else {
     const decode = plan.binary[index] ?? noBinaryDecoder(plan, index)

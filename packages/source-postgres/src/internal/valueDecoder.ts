@@ -39,6 +39,24 @@ export const copyBytes: ValueDecoder = (column, bytes, start, end) => {
   target.append(bytes, start, end)
 }
 
+/** The number whose decimal digits stand in `bytes[start, end)`: at most 15, to be exact. */
+export const digitsOf = (bytes: Uint8Array, start: number, end: number, what: string): number => {
+  let value = 0
+  for (let at = start; at < end; at++) {
+    const digit = (bytes[at] as number) - 0x30 // in range
+    if (digit < 0 || digit > 9) malformed(what)
+    value = value * 10 + digit
+  }
+  return value
+}
+
+/** Whether `word` stands in `bytes[start, end)`. */
+export const matches = (bytes: Uint8Array, start: number, end: number, word: string): boolean => {
+  if (end - start !== word.length) return false
+  for (let index = 0; index < word.length; index++) if (bytes[start + index] !== word.charCodeAt(index)) return false
+  return true
+}
+
 const two16 = 0x10000
 const two32 = 0x100000000
 /** Below this a product of integers, and its sum with a `rest`, is exact. */
@@ -60,9 +78,10 @@ export const appendProduct = (column: Int64Column, value: number, factor: number
   const upper = high * factor
   const upperHigh = Math.floor(upper / two16)
   const sum = (upper - upperHigh * two16) * two16 + low * factor + rest
-  const resultHigh = upperHigh + Math.floor(sum / two32)
+  const carried = Math.floor(sum / two32)
+  const resultHigh = upperHigh + carried
   if (resultHigh > 0x7fffffff || resultHigh < -0x80000000) return false
-  column.append(resultHigh, sum % two32)
+  column.append(resultHigh, sum - carried * two32)
   return true
 }
 
