@@ -27,9 +27,18 @@ type Failed = ConnectorError.ConnectorError
 /** Arrow bytes that are encoded at a time. */
 const pieceBytes = 16 << 20
 
+/** Values of a piece, each of which may be refused, and is an object then. */
+const pieceValues = 500_000
+
 /** Cuts rows into as many as are encoded at a time. */
 export const pieces = (batch: ChangeBatch.ChangeBatch): ReadonlyArray<ChangeBatch.ChangeBatch> => {
-  const rowsPerPiece = Math.max(1, Math.floor(batch.rows * pieceBytes / Math.max(batch.bytes, pieceBytes)))
+  const rowsPerPiece = Math.max(
+    1,
+    Math.floor(Math.min(
+      batch.rows * pieceBytes / Math.max(batch.bytes, pieceBytes),
+      pieceValues / Math.max(batch.table.columns.length, 1)
+    ))
+  )
   if (rowsPerPiece >= batch.rows) return batch.rows === 0 ? [] : [batch]
   return Array.from({ length: Math.ceil(batch.rows / rowsPerPiece) }, (_, index) => ({
     ...batch,
