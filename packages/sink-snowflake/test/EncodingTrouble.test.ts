@@ -16,19 +16,34 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { pathToFileURL } from "node:url"
 import { promisify } from "node:util"
+import type { Worker } from "node:worker_threads"
 import { zstdDecompressSync } from "node:zlib"
-import { pieces } from "../src/ChunkFiles.ts"
+import { ChunkFiles, pieces } from "../src/ChunkFiles.ts"
+import { CopyProgress } from "../src/CopyProgress.ts"
 import { EncodingPool } from "../src/EncodingPool.ts"
 import type { Request } from "../src/EncodingProtocol.ts"
 import { NdjsonEncoder } from "../src/NdjsonEncoder.ts"
 import { NdjsonRows } from "../src/NdjsonRows.ts"
 import type { PackedBatch } from "../src/PackedBatch.ts"
 import { SharedBuffers } from "../src/SharedBuffers.ts"
+import type { Stage } from "../src/Stage.ts"
+import { StagingMemory } from "../src/StagingMemory.ts"
 import * as Batches from "./Batches.ts"
-import { batchOf, chunks, keyed, large, layoutOf, many, values } from "./EncodedRows.ts"
+import { batchOf, chunks, configOf, keyed, large, layoutOf, many, values } from "./EncodedRows.ts"
 import { until, watching } from "./WatchedWorkers.ts"
 
 const code = (source: string): URL => new URL(`data:text/javascript,${encodeURIComponent(source)}`)
+
+/** Tells when a worker that is held isn't any more. */
+const release = (worker: Worker): { readonly done: () => boolean } => {
+  let released = false
+  const unref = worker.unref.bind(worker)
+  worker.unref = () => {
+    released = true
+    unref()
+  }
+  return { done: () => released }
+}
 
 const file = (pool: EncodingPool, batch: ChangeBatch.ChangeBatch) =>
   Effect.scoped(Effect.gen(function*() {
@@ -128,19 +143,13 @@ describe("EncodingPool", () => {
           parentPort.postMessage({ _tag: "Ready" })
         `)
         const pool = yield* EncodingPool.make(1, broken)
-        let released = false
+        let released = { done: () => false }
         // It is held already when it can be seen.
-        process.once("worker", (worker) => {
-          const unref = worker.unref.bind(worker)
-          worker.unref = () => {
-            released = true
-            unref()
-          }
-        })
+        process.once("worker", (worker) => released = release(worker))
         const exit = yield* Effect.exit(chunks(pool, { batch: large(many(10)) }))
         assert.include(String(Exit.isFailure(exit) && Cause.squash(exit.cause)), "broken")
         assert.lengthOf(started, 1)
-        assert.isTrue(released)
+        assert.isTrue(released.done())
       }).pipe(Effect.scoped)
     ))
 
@@ -237,6 +246,35 @@ describe("EncodingPool", () => {
       assert.strictEqual(taken, 0)
       assert.isAtMost(most, 3)
     }).pipe(Effect.scoped))
+})
+
+describe("ChunkFiles", () => {
+  it.live("leaves no file behind in a worker when its chunk is given up before the worker is ready", () =>
+    watching((started) =>
+      Effect.gen(function*() {
+        const pool = yield* EncodingPool.make(1, code("setInterval(() => {}, 1000)"))
+        const config = configOf()
+        const files = new ChunkFiles(
+          {} as Stage, // nothing is uploaded
+          config,
+          new StagingMemory(config.copy.memory),
+          yield* Effect.scope,
+          undefined,
+          pool
+        )
+        const copy = new CopyProgress({ id: "a", run: "a", folder: "a", position: 1n, plan: undefined }, new Map())
+        const chunk = copy.chunk(0, 1n, false)
+        if (chunk === undefined) return assert.fail("the copy takes no chunk")
+        const job = yield* Effect.forkChild(files.append(layoutOf(keyed), copy, chunk, many(10)))
+        yield* until(() => started.length === 1)
+        const [worker] = started
+        if (worker === undefined) return assert.fail("no worker was started")
+        const released = release(worker)
+        yield* Fiber.interrupt(job)
+        yield* files.abandon(copy)
+        assert.isTrue(released.done())
+      }).pipe(Effect.scoped)
+    ))
 })
 
 describe("refused values", () => {
