@@ -9,10 +9,11 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
 import * as fc from "fast-check"
 import { pbkdf2 } from "node:crypto"
 import { mkdtemp, rm, writeFile } from "node:fs/promises"
-import { tmpdir } from "node:os"
+import { availableParallelism, tmpdir } from "node:os"
 import { join } from "node:path"
 import { pathToFileURL } from "node:url"
 import { promisify } from "node:util"
@@ -226,6 +227,31 @@ describe("EncodingPool", () => {
         )
       )
     }).pipe(Effect.scoped))
+
+  it.live("goes on for one pipeline while another that shares it is stopped amid its work, and ends with the last", () =>
+    watching((started) =>
+      Effect.gen(function*() {
+        const [stopped, other] = [yield* Scope.make(), yield* Scope.make()]
+        const [first, second] = [
+          yield* Scope.provide(EncodingPool.shared, stopped),
+          yield* Scope.provide(EncodingPool.shared, other)
+        ]
+        const batch = large(many(20_000))
+        const expected = yield* chunks(yield* EncodingPool.make(0), { batch, limit: 400_000 })
+        const left = yield* Effect.forkChild(
+          Effect.forEach([1, 2, 3, 4], () => chunks(first, { batch, limit: 64 << 20 }), { concurrency: "unbounded" })
+        )
+        const going = yield* Effect.forkChild(chunks(second, { batch, limit: 400_000 }))
+        if (availableParallelism() > 1) yield* until(() => started.length > 0)
+        yield* Fiber.interrupt(left)
+        yield* Scope.close(stopped, Exit.void)
+        assert.deepStrictEqual(yield* Fiber.join(going), expected)
+        assert.deepStrictEqual(yield* chunks(second, { batch, limit: 400_000 }), expected)
+        assert.isTrue(started.every(({ threadId }) => threadId !== -1))
+        yield* Scope.close(other, Exit.void)
+        assert.isTrue(started.every(({ threadId }) => threadId === -1))
+      }).pipe(Effect.scoped)
+    ))
 
   it.live("packs no more pieces of files than are appended at a time", () =>
     Effect.gen(function*() {
