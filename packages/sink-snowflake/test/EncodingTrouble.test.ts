@@ -154,6 +154,20 @@ describe("EncodingPool", () => {
       }).pipe(Effect.scoped)
     ))
 
+  it.live("lets go of a worker that it can't tell about a batch, and goes on with others", () =>
+    Effect.gen(function*() {
+      const pool = yield* EncodingPool.make(1)
+      let released = { done: () => false }
+      process.once("worker", (worker) => released = release(worker))
+      const batch = large(many(10))
+      // What a source adds to its tables that isn't data.
+      const odd = { ...batch, table: { ...batch.table, describe: () => "a table" } }
+      const exit = yield* Effect.exit(chunks(pool, { batch: odd }))
+      assert.include(String(Exit.isFailure(exit) && Cause.squash(exit.cause)), "could not be cloned")
+      assert.isTrue(released.done())
+      assert.lengthOf(yield* chunks(pool, { batch }), 1)
+    }).pipe(Effect.scoped))
+
   it.live("answers for a batch whose memory is not what it says, and goes on with others", () =>
     watching((started) =>
       Effect.gen(function*() {
