@@ -242,6 +242,32 @@ describe("EncodingPool", () => {
       )
     }).pipe(Effect.scoped))
 
+  it.live("writes the files that it should while others are given up at any moment", () =>
+    Effect.gen(function*() {
+      const pool = yield* EncodingPool.make(2)
+      const inline = yield* EncodingPool.make(0)
+      const batches = [40, 700, 9000].map(many)
+      const expected = yield* Effect.forEach(batches, (batch) => file(inline, batch))
+      yield* Effect.promise(() =>
+        fc.assert(
+          fc.asyncProperty(
+            fc.array(fc.tuple(fc.nat(2), fc.boolean(), fc.nat(40)), { minLength: 6, maxLength: 12 }),
+            (jobs) =>
+              Effect.runPromise(Effect.forEach(jobs, ([which, stays, millis]) =>
+                Effect.gen(function*() {
+                  const batch = batches[which]
+                  if (batch === undefined) return
+                  if (stays) return assert.deepStrictEqual(yield* file(pool, batch), expected[which])
+                  const fiber = yield* Effect.forkChild(file(pool, batch))
+                  yield* Effect.sleep(millis)
+                  yield* Fiber.interrupt(fiber)
+                }), { concurrency: "unbounded", discard: true }))
+          ),
+          { numRuns: 8 }
+        )
+      )
+    }).pipe(Effect.scoped))
+
   it.live("goes on for one pipeline while another that shares it is stopped amid its work, and ends with the last", () =>
     watching((started) =>
       Effect.gen(function*() {
