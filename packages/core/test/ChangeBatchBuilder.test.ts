@@ -4,7 +4,8 @@ import * as fc from "fast-check"
 import * as ChangeBatch from "../src/ChangeBatch.ts"
 import { ChangeBatchBuilder } from "../src/ChangeBatchBuilder.ts"
 import type { TableSchema } from "../src/TableSchema.ts"
-import { appendRow, batch, cells, notSent, plain, types } from "./doubles/Tables.ts"
+import type { Row, Value } from "./doubles/Tables.ts"
+import { appendRow, batch, cells, notSent, plain, rawCells, types } from "./doubles/Tables.ts"
 
 const unsent = (batch: ChangeBatch.ChangeBatch, row: number): Uint8Array | null | undefined =>
   batch.records.getChild("_unsent")?.get(row)
@@ -96,6 +97,46 @@ describe("ChangeBatchBuilder", () => {
     assert.strictEqual(second.records.getChild("note")?.get(0), null)
     const buffers = (batch: ChangeBatch.ChangeBatch) => batch.records.data.children.map((child) => child.values.buffer)
     for (const buffer of buffers(second)) assert.isFalse(buffers(first).includes(buffer))
+  })
+
+  it("keeps batches of any sizes apart, however many come of one builder and however full its buffers were", () => {
+    const table = types()
+    const size = fc.oneof(fc.integer({ min: 1, max: 5 }), fc.integer({ min: 30, max: 140 }), fc.constant(700))
+    fc.assert(
+      fc.property(fc.array(fc.tuple(size, fc.nat(6), fc.nat(40)), { minLength: 1, maxLength: 14 }), (sizes) => {
+        const builder = new ChangeBatchBuilder(table)
+        const made = sizes.map(([size, kind, length], number) => {
+          const rows = Array.from({ length: size }, (_, row): Row => {
+            const seed = number * 1000 + row
+            // All of its values, none of them, or some.
+            const values = [
+              seed % 3 === 0,
+              seed % 30_000,
+              -seed,
+              BigInt(seed) << 33n,
+              seed / 4,
+              -seed / 3,
+              `${seed}`.repeat(length),
+              Uint8Array.of(seed & 255, row & 255).slice(0, seed % 3),
+              seed,
+              BigInt(seed) << 40n
+            ].map((value, column): Value => {
+              const left = kind === 0 ? 0 : kind === 1 ? 1 : (seed * 7 + column * 5) % kind
+              return left === 1 ? null : left === 2 ? notSent : value
+            })
+            return { commit: BigInt(number + 1), ordinal: BigInt(row), values }
+          })
+          for (const row of rows) appendRow(builder, row)
+          return { batch: builder.finish(), expected: batch(table, rows) }
+        })
+        for (const { batch, expected } of made) {
+          assert.deepStrictEqual(cells(batch), cells(expected))
+          assert.deepStrictEqual(rawCells(batch), rawCells(expected))
+          assert.strictEqual(batch.bytes, expected.bytes)
+        }
+      }),
+      { numRuns: 25 }
+    )
   })
 
   it("makes batches in the layout of the table's Arrow schema, which Arrow's IPC carries unchanged", () => {

@@ -27,9 +27,18 @@ type Failed = ConnectorError.ConnectorError
 /** Arrow bytes that are encoded at a time. */
 const pieceBytes = 16 << 20
 
+/** Values of a piece, each of which may be refused, and is an object then. */
+const pieceValues = 500_000
+
 /** Cuts rows into as many as are encoded at a time. */
 export const pieces = (batch: ChangeBatch.ChangeBatch): ReadonlyArray<ChangeBatch.ChangeBatch> => {
-  const rowsPerPiece = Math.max(1, Math.floor(batch.rows * pieceBytes / Math.max(batch.bytes, pieceBytes)))
+  const rowsPerPiece = Math.max(
+    1,
+    Math.floor(Math.min(
+      batch.rows * pieceBytes / Math.max(batch.bytes, pieceBytes),
+      pieceValues / Math.max(batch.table.columns.length, 1)
+    ))
+  )
   if (rowsPerPiece >= batch.rows) return batch.rows === 0 ? [] : [batch]
   return Array.from({ length: Math.ceil(batch.rows / rowsPerPiece) }, (_, index) => ({
     ...batch,
@@ -77,8 +86,7 @@ export class ChunkFiles {
   ): Effect.Effect<boolean, Failed> {
     return Effect.gen({ self: this }, function*() {
       const purpose = layout.mode === "mirror" ? "target" : "journal"
-      const file = chunk.file ?? (yield* this.begin(layout, purpose))
-      chunk.file = file
+      const file = chunk.file ?? (yield* this.begin(layout, purpose, chunk))
       const { bytes, filled, refused } = yield* file.rows.append(piece, copy.staged + 1).pipe(
         Effect.mapError((error) => error instanceof Unwritable ? unwritable(layout, error) : error)
       )
@@ -96,13 +104,21 @@ export class ChunkFiles {
     })
   }
 
-  private begin(layout: TableLayout, purpose: ParquetEncoder.Purpose): Effect.Effect<GrowingFile> {
-    return Effect.gen({ self: this }, function*() {
-      const scope = yield* Scope.make()
-      const { groupBytes, letters, policy: outOfRange } = this
-      const options = { layout, purpose, outOfRange, noting: letters !== undefined, groupBytes }
-      return { rows: yield* Scope.provide(this.encoding.parquet(options), scope), scope, bytes: 0, count: 0 }
-    })
+  /** Begins the chunk's file, so that it is either the chunk's or ended, wherever an interruption comes. */
+  private begin(layout: TableLayout, purpose: ParquetEncoder.Purpose, chunk: OpenChunk): Effect.Effect<GrowingFile> {
+    const { groupBytes, letters, policy: outOfRange } = this
+    const options = { layout, purpose, outOfRange, noting: letters !== undefined, groupBytes }
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.gen({ self: this }, function*() {
+        const scope = yield* Scope.make()
+        const rows = yield* restore(Scope.provide(this.encoding.parquet(options), scope)).pipe(
+          Effect.onError(() => Scope.close(scope, Exit.void))
+        )
+        const file = { rows, scope, bytes: 0, count: 0 }
+        chunk.file = file
+        return file
+      })
+    )
   }
 
   /** Ends the chunk's file and starts its upload, once there is room for it. */

@@ -6,7 +6,8 @@
  *
  * A batch that is streamed is packed once into memory that the workers share, and given to one of them as a session, which is asked for one chunk at a time: the order is the caller's,
  * and what is under way is bounded by how many ask. A file of a copy is a session, too, to which batches are appended; it gathers in its worker and leaves it when it is complete.
- * A worker that dies fails its sessions; the next ones get a new one.
+ * A worker that dies fails its sessions; the next ones get a new one. When none can be started at all (its file isn't where a bundler has put this one, the process may have
+ * no more threads), everything is encoded where it is asked for.
  *
  * An order of 250 bytes (numbers, text, JSON, UUID) that is encoded and compressed where it is asked for takes 1.6 microseconds of the main thread, and 0.12 when a worker
  * does it, at no more processor time in all; a worker takes 35 MB.
@@ -19,10 +20,9 @@ import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { availableParallelism } from "node:os"
-import { Worker } from "node:worker_threads"
 import type { OutOfRange } from "./Config.ts"
-import type { Answer, Call, Calls, Request, Work } from "./EncodingProtocol.ts"
-import { failure } from "./ErrorPolicy.ts"
+import type { Call, Calls, Work } from "./EncodingProtocol.ts"
+import { EncodingThread, ended } from "./EncodingThread.ts"
 import type { NdjsonEncoder, Selection } from "./NdjsonEncoder.ts"
 import type { Chunk } from "./NdjsonRows.ts"
 import { NdjsonRows } from "./NdjsonRows.ts"
@@ -41,15 +41,13 @@ const maxWorkers = 4
 const smallBytes = 256 << 10
 /** Calls per worker that are under way at a time: one is encoded while the one before is compressed. */
 const callsPerWorker = 3
-/** A worker's heap holds no rows: what is young there is few and small. */
-const resourceLimits = { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 8 }
 /** A worker that holds more than this for Parquet's writer ends with its last file: WebAssembly's memory never shrinks. */
 const heldBytes = 64 << 20
 /** Shared memory that is kept for the next batches. */
 const keptBytes = 32 << 20
 
 /** In the repository modules are TypeScript. */
-const entry = new URL(`./EncodingWorker.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`, import.meta.url)
+const ownEntry = new URL(`./EncodingWorker.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`, import.meta.url)
 
 /** How rows of a table are encoded. */
 export interface Options {
@@ -70,105 +68,37 @@ export interface File {
   readonly finish: Effect.Effect<Uint8Array, Failed>
 }
 
-const ended = (cause: unknown): Failed =>
-  failure(
-    "Unreachable",
-    "A thread that encodes rows has ended",
-    "The pipeline goes on from its last durable position. If it happens again, give the process more memory.",
-    { cause }
-  )
-
-type Done = Exit.Exit<Calls[keyof Calls]["answer"], Unwritable | Failed>
-
-class Thread {
-  private readonly worker: Worker
-  private readonly calls = new Map<number, (done: Done) => void>()
-  private lastCall = 0
-  /** Sessions that it has. */
-  sessions = 0
-  /** Memory that it holds and can't give back. */
-  held = 0
-  private error: Failed | undefined
-
-  constructor(onEnd: (thread: Thread) => void) {
-    this.worker = new Worker(entry, {
-      name: "etl-stream encoding",
-      // What the process was started with is for its main thread: what to evaluate, to preload, to wait for a debugger.
-      execArgv: [],
-      resourceLimits
-    })
-    this.worker.unref()
-    const end = (cause: unknown): void => {
-      this.error ??= ended(cause)
-      onEnd(this)
-      for (const resume of this.calls.values()) resume(Exit.fail(this.error))
-      this.calls.clear()
-    }
-    this.worker.on("message", (answer: Answer) => this.answered(answer))
-    this.worker.on("error", end)
-    this.worker.on("exit", (code) => end(new Error(`exit code ${code}`)))
-  }
-
-  /** A thread that has work keeps the process alive, one that hasn't doesn't. */
-  hold(): void {
-    if (this.sessions++ === 0) this.worker.ref()
-  }
-
-  letGo(): void {
-    if (--this.sessions === 0) this.worker.unref()
-  }
-
-  post(request: Request): void {
-    this.worker.postMessage(request, [])
-  }
-
-  call(session: number, call: Call): Effect.Effect<Calls[keyof Calls]["answer"], Unwritable | Failed> {
-    return Effect.callback((resume) => {
-      if (this.error !== undefined) return resume(Effect.fail(this.error))
-      const id = ++this.lastCall
-      this.calls.set(id, resume)
-      this.post({ _tag: "Call", session, id, call })
-      return Effect.sync(() => this.calls.delete(id))
-    })
-  }
-
-  private answered(answer: Answer): void {
-    const resume = this.calls.get(answer.id)
-    this.calls.delete(answer.id)
-    // One that nobody waits for any more.
-    if (resume === undefined) return
-    if (answer._tag === "Done") resume(Exit.succeed(answer.answer))
-    else if (answer._tag === "Unwritable") resume(Exit.fail(new Unwritable(answer.column, answer.message)))
-    else resume(Exit.die(answer.cause))
-  }
-
-  get terminate(): Effect.Effect<void> {
-    return Effect.asVoid(Effect.promise(() => this.worker.terminate()))
-  }
-}
-
 interface Packing {
   readonly batch: PackedBatch.PackedBatch
   users: number
 }
 
+/** Calls of one session, one at a time. What is given is made when it may be sent. */
+type Session = <Name extends keyof Calls>(
+  name: Name,
+  given: () => Calls[Name]["given"]
+) => Effect.Effect<Calls[Name]["answer"], Unwritable | Failed>
+
 export class EncodingPool {
-  private readonly size: number
-  private threads: ReadonlyArray<Thread> = []
+  /** Workers that there may be. */
+  private size: number
+  private readonly entry: URL
+  private threads: ReadonlyArray<EncodingThread> = []
   private readonly calls: Semaphore.Semaphore
   private readonly buffers = new SharedBuffers(keptBytes)
   /** Batches that sessions have, by their records: several channels take rows of one. */
   private readonly packings = new Map<Arrow.RecordBatch, Packing>()
   private lastSession = 0
 
-  private constructor(workers: number) {
+  private constructor(workers: number, entry = ownEntry) {
     this.size = workers
+    this.entry = entry
     this.calls = Semaphore.makeUnsafe(Math.max(1, workers * callsPerWorker))
   }
 
-  /** A pool of at most so many workers, which end with the scope. */
-  static make(workers: number): Effect.Effect<EncodingPool, never, Scope.Scope> {
-    return Effect.acquireRelease(Effect.sync(() => new EncodingPool(workers)), (pool) => pool.end)
+  /** A pool of at most so many workers, which run `entry` and end with the scope. */
+  static make(workers: number, entry?: URL): Effect.Effect<EncodingPool, never, Scope.Scope> {
+    return Effect.acquireRelease(Effect.sync(() => new EncodingPool(workers, entry)), (pool) => pool.end)
   }
 
   /** The pool of the process. Its workers end with the last scope that uses it. */
@@ -200,15 +130,14 @@ export class EncodingPool {
     batch: ChangeBatch,
     selection?: Selection
   ): Effect.Effect<Rows, never, Scope.Scope> {
-    if (this.size <= 0 || batch.bytes < smallBytes) {
-      return Effect.map(
-        Effect.acquireRelease(
-          Effect.sync(() => new NdjsonRows(encoder, batch, noting, selection)),
-          (rows) => Effect.sync(() => rows.release())
-        ),
-        (rows) => ({ next: ({ encoding, from, limit }) => settled(() => rows.next(from, limit, encoding)) })
-      )
-    }
+    const inline = Effect.map(
+      Effect.acquireRelease(
+        Effect.sync(() => new NdjsonRows(encoder, batch, noting, selection)),
+        (rows) => Effect.promise(() => rows.release())
+      ),
+      (rows): Rows => ({ next: ({ encoding, from, limit }) => settled(() => rows.next(from, limit, encoding)) })
+    )
+    if (this.size <= 0 || batch.bytes < smallBytes) return inline
     return Effect.gen({ self: this }, function*() {
       const packed = yield* Effect.acquireRelease(
         Effect.sync(() => this.pack(batch)),
@@ -222,92 +151,135 @@ export class EncodingPool {
         selection,
         batch: packed
       })
-      return { next: (given) => session("Chunk", given) }
+      return session === undefined ? yield* inline : { next: (given) => session("Chunk", () => given) }
     })
   }
 
   /** A Parquet file that rows are appended to; it is given up with the scope unless it was ended. */
   parquet(options: Parquet.Options): Effect.Effect<File, never, Scope.Scope> {
-    if (this.size <= 0) {
-      return Effect.map(
-        Effect.acquireRelease(
-          Effect.sync(() => new Parquet.ParquetRows(options)),
-          (rows) => Effect.promise(() => rows.release())
-        ),
-        (rows) => ({
-          append: (batch, firstCopy) => settled(() => rows.append(batch, firstCopy)),
-          finish: Effect.promise(() => rows.finish())
-        })
-      )
-    }
-    return Effect.map(
-      this.open({ _tag: "Parquet", options: { ...options, layout: ValueLayout.of(options.layout) } }),
-      (session): File => ({
-        append: (batch, firstCopy) =>
-          Effect.suspend(() => {
-            const packed = PackedBatch.pack(batch, (bytes) => this.buffers.take(bytes))
-            return session("Append", { batch: packed, firstCopy }).pipe(
-              // After an interruption the worker may still read it.
-              Effect.onExit((exit) =>
-                Exit.hasInterrupts(exit) ? Effect.void : Effect.sync(() => this.buffers.give(packed.memory))
-              )
-            )
-          }),
-        finish: Effect.catchIf(session("Finish", undefined), (error) => error instanceof Unwritable, Effect.die)
+    const inline = Effect.map(
+      Effect.acquireRelease(
+        Effect.sync(() => new Parquet.ParquetRows(options)),
+        (rows) => Effect.promise(() => rows.release())
+      ),
+      (rows): File => ({
+        append: (batch, firstCopy) => settled(() => rows.append(batch, firstCopy)),
+        finish: Effect.promise(() => rows.finish())
       })
+    )
+    if (this.size <= 0) return inline
+    return Effect.flatMap(
+      this.open({ _tag: "Parquet", options: { ...options, layout: ValueLayout.of(options.layout) } }),
+      (session) => session === undefined ? inline : Effect.succeed(this.fileOf(session))
     )
   }
 
-  /** Opens a session at the worker that has the fewest. */
-  private open(work: Work) {
-    return Effect.acquireRelease(
-      Effect.sync(() => {
-        const thread = this.thread()
-        const session = ++this.lastSession
-        thread.hold()
-        thread.post({ _tag: "Open", session, work })
-        return { thread, session }
-      }),
-      // Once this is answered, the worker reads nothing of the batch any more; one that has ended doesn't either.
-      ({ session, thread }) =>
-        thread.call(session, { _tag: "Close", given: undefined }).pipe(
-          Effect.tap((held) => Effect.sync(() => thread.held = Math.max(thread.held, Number(held)))),
-          Effect.ignore,
-          Effect.andThen(Effect.suspend(() => {
-            thread.letGo()
-            return thread.sessions === 0 && thread.held > heldBytes ? this.retire(thread) : Effect.void
-          }))
-        )
-    ).pipe(Effect.map(({ session, thread }) =>
-    <Name extends keyof Calls>(
-      name: Name,
-      given: Calls[Name]["given"]
-    ): Effect.Effect<Calls[Name]["answer"], Unwritable | Failed> =>
-      this.calls.withPermits(1)(
-        // The name goes with what is given, and what answers goes with the name.
-        thread.call(session, { _tag: name, given } as Call) as Effect.Effect<
-          Calls[Name]["answer"],
-          Unwritable | Failed
-        >
+  private fileOf(session: Session): File {
+    return {
+      append: (batch, firstCopy) =>
+        Effect.suspend(() => {
+          let memory: SharedArrayBuffer | undefined
+          return session("Append", () => {
+            const packed = PackedBatch.pack(batch, (bytes) => this.buffers.take(bytes))
+            memory = packed.memory
+            return { batch: packed, firstCopy }
+          }).pipe(
+            // After an interruption the worker may still read it.
+            Effect.onExit((exit) =>
+              Effect.sync(() => {
+                if (memory !== undefined && !Exit.hasInterrupts(exit)) this.buffers.give(memory)
+              })
+            )
+          )
+        }),
+      finish: Effect.catchIf(
+        session("Finish", () => undefined),
+        (error) => error instanceof Unwritable,
+        Effect.die
       )
-    ))
+    }
   }
 
-  private thread(): Thread {
-    let least: Thread | undefined
+  /** Opens a session at the worker that has the fewest; undefined when there can't be one. */
+  private open(work: Work): Effect.Effect<Session | undefined, never, Scope.Scope> {
+    return Effect.matchEffect(this.held, {
+      onFailure: (why) => Effect.as(this.limit(why), undefined),
+      onSuccess: (thread) =>
+        Effect.map(
+          Effect.acquireRelease(
+            Effect.sync(() => {
+              const session = ++this.lastSession
+              thread.post({ _tag: "Open", session, work })
+              return session
+            }),
+            // Once this is answered, the worker reads nothing of the batch any more; one that has ended doesn't either.
+            (session) =>
+              Effect.exit(
+                Effect.tap(
+                  thread.call(session, { _tag: "Close", given: undefined }),
+                  (held) => Effect.sync(() => thread.held = Math.max(thread.held, Number(held)))
+                )
+              )
+          ),
+          (session): Session => (name, given) =>
+            this.calls.withPermits(1)(
+              Effect.suspend(() =>
+                // The name goes with what is given, and what answers goes with the name.
+                thread.call(session, { _tag: name, given: given() } as Call) as Effect.Effect<
+                  Calls[typeof name]["answer"],
+                  Unwritable | Failed
+                >
+              )
+            )
+        )
+    })
+  }
+
+  /** A thread that is ready, held for the time of the scope. */
+  private get held(): Effect.Effect<EncodingThread, Failed, Scope.Scope> {
+    return Effect.acquireRelease(
+      Effect.try({
+        try: () => {
+          const thread = this.thread()
+          thread.hold()
+          return thread
+        },
+        catch: ended
+      }),
+      (thread) =>
+        Effect.suspend(() => {
+          thread.letGo()
+          return thread.sessions === 0 && thread.held > heldBytes ? this.retire(thread) : Effect.void
+        })
+    ).pipe(Effect.tap((thread) => thread.ready))
+  }
+
+  /** Goes on with the workers that there are. */
+  private limit(why: Failed): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (this.size <= this.threads.length) return Effect.void
+      this.size = this.threads.length
+      return Effect.logWarning(
+        "a thread that would encode rows can't be started: they are encoded by those that there are, at least the main thread"
+      ).pipe(Effect.annotateLogs({ threads: this.size, why: String(why.cause) }))
+    })
+  }
+
+  private thread(): EncodingThread {
+    let least: EncodingThread | undefined
     for (const thread of this.threads) if (thread.sessions < (least?.sessions ?? Infinity)) least = thread
     if (least !== undefined && (least.sessions === 0 || this.threads.length >= this.size)) return least
-    const started = new Thread((ended) => this.forget(ended))
+    const started = new EncodingThread(this.entry, (ended) => this.forget(ended))
     this.threads = [...this.threads, started]
     return started
   }
 
-  private forget(ended: Thread): void {
+  private forget(ended: EncodingThread): void {
     this.threads = this.threads.filter((thread) => thread !== ended)
   }
 
   /** Ends a thread that has no sessions. */
-  private retire(thread: Thread): Effect.Effect<void> {
+  private retire(thread: EncodingThread): Effect.Effect<void> {
     this.forget(thread)
     return thread.terminate
   }

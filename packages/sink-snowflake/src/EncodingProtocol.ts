@@ -50,8 +50,9 @@ export type Request =
   | { readonly _tag: "Open"; readonly session: number; readonly work: Work }
   | { readonly _tag: "Call"; readonly session: number; readonly id: number; readonly call: Call }
 
-/** What came of a call. `Unwritable` is a value that can't be written (`ValueWriter.Unwritable`), `Failed` a mistake of ours. */
+/** What came of a call; `Ready` comes before all others. `Unwritable` is a value that can't be written (`ValueWriter.Unwritable`), `Failed` a mistake of ours. */
 export type Answer =
+  | { readonly _tag: "Ready" }
   | { readonly _tag: "Done"; readonly id: number; readonly answer: Calls[keyof Calls]["answer"] }
   | { readonly _tag: "Unwritable"; readonly id: number; readonly column: string; readonly message: string }
   | { readonly _tag: "Failed"; readonly id: number; readonly cause: unknown }

@@ -31,6 +31,7 @@ const ndjson = ({ batch, layout, noting, outOfRange, selection }: Ndjson): Sessi
   let rows: NdjsonRows | undefined
   return async (call) => {
     if (call._tag === "Close") {
+      await rows?.settled
       if (buffers.length < keptBuffers && out.bytes.length <= keptBytes) buffers.push(out)
       return 0
     }
@@ -99,3 +100,8 @@ port.on("message", (request: Request) => {
       )
   )
 })
+// Whoever waits for an answer would wait forever.
+port.on("messageerror", (cause) => {
+  throw cause
+})
+port.postMessage({ _tag: "Ready" } satisfies Answer, [])

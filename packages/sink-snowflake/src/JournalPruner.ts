@@ -55,9 +55,9 @@ export class JournalPruner {
    */
   after(layout: TableLayout, merged: SequenceText, rows: number): Effect.Effect<void, Failed> {
     return Effect.gen({ self: this }, function*() {
-      if (this.retention === Number.POSITIVE_INFINITY) return
       const now = yield* Clock.currentTimeMillis
-      if (now < this.nextMillis) return
+      // Nothing is kept for that long yet, and Snowflake reads no time before the year 1.
+      if (this.retention >= now || now < this.nextMillis) return
       for (let left = Math.max(this.most, 2 * rows); left > 0;) {
         const removed = yield* this.piece(layout, merged, now)
         if (removed < this.most) {

@@ -18,6 +18,9 @@ import * as ValueWriter from "./ValueWriter.ts"
 /** Names of operations in the journal, by `ChangeBatch.Operation`. */
 export const operations = ["read", "insert", "update", "delete", "key_old", "key_new"] as const
 
+/** A chunk ends when about so many values of it were refused: each is an object, and there may be as many as there are values. */
+export const maxRefused = 10_000
+
 /** `rows` rows of a batch, from `first` to `last`. `bytes` is a view into the encoder's buffer, valid until its next use. */
 export interface Chunk {
   readonly bytes: Uint8Array
@@ -86,7 +89,7 @@ export class NdjsonEncoder {
 
   /**
    * Rows from `from` on: as many as fit into `limit` bytes, but at least one if there are any. Values that don't fit their columns are left out and
-   * noted in `refused`; without it they throw `ValueWriter.Unwritable`, as what a row can't do without always does.
+   * noted in `refused` (empty at first); without it they throw `ValueWriter.Unwritable`, as what a row can't do without always does.
    */
   encode(
     batch: ChangeBatch.ChangeBatch,
@@ -182,6 +185,7 @@ export class NdjsonEncoder {
       }
       taken++
       last = row
+      if (refused !== undefined && refused.length >= maxRefused) break
     }
     return { bytes: out.view(), rows: taken, first, last }
   }

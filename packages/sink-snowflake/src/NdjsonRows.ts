@@ -38,6 +38,7 @@ export class NdjsonRows {
   private readonly batch: ChangeBatch
   private readonly selection: Selection | undefined
   private readonly refused: Array<Refusal> | undefined
+  private underWay: Promise<unknown> = Promise.resolve()
 
   /** Without `noting`, values that are refused are errors (`ValueWriter.Unwritable`). The encoder is used by this alone. */
   constructor(encoder: NdjsonEncoder, batch: ChangeBatch, noting: boolean, selection: Selection | undefined) {
@@ -53,12 +54,21 @@ export class NdjsonRows {
     const { bytes, first, last, rows } = this.encoder.encode(this.batch, from, limit, this.refused, this.selection)
     if (rows === 0) return undefined
     const rawBytes = bytes.length
-    const body = rows === 1 && rawBytes > maxRowBytes ? undefined : await BodyCoding.compress(bytes, encoding)
-    return { rows, first, last, rawBytes, body, refused: refusedValues(this.encoder.columns, this.refused ?? []) }
+    const refused = refusedValues(this.encoder.columns, this.refused ?? [])
+    if (rows === 1 && rawBytes > maxRowBytes) return { rows, first, last, rawBytes, body: undefined, refused }
+    const compressed = BodyCoding.compress(bytes, encoding)
+    this.underWay = compressed.catch(() => {})
+    return { rows, first, last, rawBytes, body: await compressed, refused }
   }
 
-  /** Lets go of the encoder's memory. */
-  release(): void {
+  /** Once nothing of the encoder's memory is read any more, not even for a call that nobody waits for. */
+  get settled(): Promise<unknown> {
+    return this.underWay
+  }
+
+  /** Lets go of the encoder's memory, once it is settled. */
+  async release(): Promise<void> {
+    await this.underWay
     this.encoder.release()
   }
 }

@@ -4,7 +4,7 @@
  * Only what the rows need is packed: columns may be views into much larger buffers.
  */
 import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
-import type { TableSchema } from "@etl-stream/core/TableSchema"
+import { tableId, type TableSchema } from "@etl-stream/core/TableSchema"
 import * as Arrow from "apache-arrow"
 
 /** A range of the memory; `bytes` is undefined where the column has no such buffer. */
@@ -30,7 +30,8 @@ export interface PackedBatch {
   readonly columns: ReadonlyArray<PackedColumn>
 }
 
-const align = (bytes: number): number => (bytes + 7) & ~7
+/** Not by bits, which have 32: a column may have 2 GiB. */
+const align = (bytes: number): number => Math.ceil(bytes / 8) * 8
 
 interface Source {
   readonly data: Arrow.Data
@@ -63,12 +64,21 @@ const sourceOf = (data: Arrow.Data, rows: number): Source => {
   return { data, bitmap, offsets: undefined, values: bytesOf(values, 0, rows * width) }
 }
 
-/** Packs `batch` into memory that `take` gives for a number of bytes. */
+/** Packs `batch` into memory that `take` gives for a number of bytes. Columns that aren't of the table's types would be read as something else. */
 export const pack = (
   { bytes, records, rows, table }: ChangeBatch.ChangeBatch,
   take: (bytes: number) => SharedArrayBuffer
 ): PackedBatch => {
-  const sources = records.data.children.map((data) => sourceOf(data, rows))
+  const { fields } = ChangeBatch.arrowSchema(table)
+  const sources = records.data.children.map((data, index) => {
+    const field = fields[index]
+    if (field === undefined || data.typeId !== field.typeId || data.ArrayType !== field.type.ArrayType) {
+      throw new TypeError(
+        `The column ${field?.name ?? index} of ${tableId(table.table)} came as ${data.type}, not as ${field?.type}`
+      )
+    }
+    return sourceOf(data, rows)
+  })
   const memory = take(sources.reduce(
     (sum, { bitmap, offsets, values }) =>
       sum + align(bitmap?.byteLength ?? 0) + align(offsets?.byteLength ?? 0) + align(values.byteLength),

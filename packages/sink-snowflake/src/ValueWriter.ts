@@ -110,14 +110,13 @@ export const make = (
   /** What can't be shortened or rounded becomes NULL only where that was asked for. */
   const unfit = (row: number, why: string): false =>
     policy.outOfRange === "null" && !column.isKey ? false : refuse(row, why)
-  const tooLong = (row: number): false =>
-    unfit(
-      row,
-      `holds a value of more than ${maxLength} ${
-        column.form === "binary" ? "bytes" : "characters"
-      }, the most that its type takes`
-    )
-  const rounded = (row: number): false => unfit(row, `holds a number that ${column.target} would round or can't hold`)
+  // The texts are made once: there may be as many refusals as values.
+  const whyTooLong = `holds a value of more than ${maxLength} ${
+    column.form === "binary" ? "bytes" : "characters"
+  }, the most that its type takes`
+  const tooLong = (row: number): false => unfit(row, whyTooLong)
+  const whyRounded = `holds a number that ${column.target} would round or can't hold`
+  const rounded = (row: number): false => unfit(row, whyRounded)
   const quoted = (write: () => void): true => {
     if (json !== undefined) out.byte(0x22)
     write()
@@ -240,6 +239,7 @@ export const make = (
     case "time": {
       const halves = halvesOf(data)
       const step = narrowing?._tag === "Step" ? narrowing.micros : 1
+      const whyCut = `holds a time that ${column.target} would cut`
       return (row) => {
         const total = (halves[row * 2 + 1] as number) * 0x100000000 + ((halves[row * 2] as number) >>> 0) // in range
         let seconds = Math.floor(total / 1_000_000)
@@ -249,7 +249,7 @@ export const make = (
           seconds = daySeconds - 1
           micros = 1_000_000 - step
         }
-        if (micros % step !== 0) return unfit(row, `holds a time that ${column.target} would cut`)
+        if (micros % step !== 0) return unfit(row, whyCut)
         if (json !== undefined) out.byte(0x22)
         out.time(seconds, micros)
         if (json !== undefined) out.byte(0x22)
@@ -261,6 +261,7 @@ export const make = (
       const halves = halvesOf(data)
       const utc = column.form === "timestampUtc"
       const step = narrowing?._tag === "Step" ? narrowing.micros : 1
+      const whyCut = `holds a timestamp that ${column.target} would cut`
       return (row) => {
         const low = halves[row * 2] as number // in range
         const high = halves[row * 2 + 1] as number // in range
@@ -269,7 +270,7 @@ export const make = (
         if (seconds >= minSecond && seconds <= maxSecond) {
           // 2^32 = 967,296 beyond a multiple of 10^6, of which every step is a divisor.
           if (step > 1 && (high * 967_296 + (low >>> 0)) % step !== 0) {
-            return unfit(row, `holds a timestamp that ${column.target} would cut`)
+            return unfit(row, whyCut)
           }
           out.timestamp(high, low)
         } else {

@@ -17,7 +17,7 @@ import * as TableLayout from "../src/TableLayout.ts"
 import { Unwritable } from "../src/ValueWriter.ts"
 import * as Batches from "./Batches.ts"
 
-const config = (more: object = {}): Config =>
+export const configOf = (more: object = {}): Config =>
   Schema.decodeUnknownSync(Config)({
     account: "MYORG-ACCT",
     user: "LOADER",
@@ -82,7 +82,7 @@ export const batchOf = (
 export const large = (batch: ChangeBatch.ChangeBatch): ChangeBatch.ChangeBatch => ({ ...batch, bytes: 1 << 20 })
 
 export const layoutOf = (table: typeof keyed, more: object = {}) =>
-  Effect.runSync(TableLayout.make(config(more), "shop", table))
+  Effect.runSync(TableLayout.make(configOf(more), "shop", table))
 
 export interface Job {
   readonly batch: ChangeBatch.ChangeBatch

@@ -13,7 +13,6 @@ import * as Scope from "effect/Scope"
 import * as fc from "fast-check"
 import { spawn } from "node:child_process"
 import { once } from "node:events"
-import type { Worker } from "node:worker_threads"
 import { EncodingPool } from "../src/EncodingPool.ts"
 import type { Answer, Request } from "../src/EncodingProtocol.ts"
 import { NdjsonEncoder } from "../src/NdjsonEncoder.ts"
@@ -22,6 +21,7 @@ import type { Options } from "../src/ParquetRows.ts"
 import type { Refusal } from "../src/ValueWriter.ts"
 import { Unwritable } from "../src/ValueWriter.ts"
 import { batchOf, chunks, keyed, keyless, large, layoutOf, many, values } from "./EncodedRows.ts"
+import { until, watching } from "./WatchedWorkers.ts"
 
 /** A batch as it is written without a worker. */
 const written = (batch: ChangeBatch.ChangeBatch) => {
@@ -50,22 +50,6 @@ const file = (pool: EncodingPool, options: Options, pieces: ReadonlyArray<Change
         : Effect.die(error)
     )
   )
-
-/** Workers that are started while `body` runs, in order. */
-const watching = <A, E, R>(body: (started: ReadonlyArray<Worker>) => Effect.Effect<A, E, R>) =>
-  Effect.acquireUseRelease(
-    Effect.sync(() => {
-      const started: Array<Worker> = []
-      const add = (worker: Worker) => void started.push(worker)
-      process.on("worker", add)
-      return { started, add }
-    }),
-    ({ started }) => body(started),
-    ({ add }) => Effect.sync(() => process.off("worker", add))
-  )
-
-const until = (condition: () => boolean) =>
-  Effect.repeat(Effect.sleep("1 millis"), { until: () => Effect.sync(condition) })
 
 describe("PackedBatch", () => {
   it("holds every value of a batch and of any slice of it", () => {
@@ -161,7 +145,7 @@ describe("EncodingPool", () => {
           most = Math.max(most, underWay.size)
           post(request, ...more)
         }
-        worker.on("message", ({ id }: Answer) => underWay.delete(id))
+        worker.on("message", (answer: Answer) => answer._tag !== "Ready" && underWay.delete(answer.id))
         const batch = large(many(2000))
         yield* Effect.forEach(Array.from({ length: 16 }), () => chunks(pool, { batch, limit: 20_000 }), {
           concurrency: "unbounded"
