@@ -135,8 +135,7 @@ const quiet = Effect.fnUntraced(function*(context: Context) {
     Result.round(
       Result.median(rounds.map(({ ours, theirs }) => Result.percentile(ours, p) - Result.percentile(theirs, p)))
     )
-  const of = (p: number, who: keyof AtRest) =>
-    Result.round(Result.median(rounds.map((round) => Result.percentile(round[who], p))))
+  const of = (p: number, who: keyof AtRest) => (Result.median(rounds.map((round) => Result.percentile(round[who], p))))
   return Result.judged({
     case: "commit -> Arrow batch, one transaction of one row every 10 ms",
     rows: commits,
@@ -169,7 +168,7 @@ const loaded = Effect.fnUntraced(function*(context: Context) {
     const shown = Object.entries(found).map(([name, value]) => `${name} ${value.toFixed(1)}`)
     context.report(`  under load: ${shown.join(", ")}`)
   }
-  const of = (name: string) => Result.round(Result.median(rounds.map((round) => round[name] ?? Number.NaN)))
+  const of = (name: string) => (Result.median(rounds.map((round) => round[name] ?? Number.NaN)))
   return Result.judged({
     case: "commit -> Arrow batch, 2,000 transactions of one row a second",
     rows: perSecond * seconds,

@@ -45,6 +45,36 @@ export const run = Effect.fnUntraced(function*<E>(
   return runs
 })
 
+const medians = (runs: ReadonlyArray<Run>, value: (run: Run) => number): number => Result.median(runs.map(value))
+
+/** The medians of one contender. */
+export const alone = (
+  runs: ReadonlyMap<string, ReadonlyArray<Run>>,
+  rows: number,
+  name: string
+): Omit<Result.Case, "bar" | "holds" | "case"> => {
+  const ours = runs.get(name) ?? []
+  const seconds = Result.median(ours.map((run) => run.seconds))
+  const peak = Math.max(...ours.map((run) => run.peakRssMB))
+  const own = new Set(ours.flatMap(({ figures = {} }) => Object.keys(figures)))
+  return {
+    rows,
+    rowsPerSecond: Math.round(rows / seconds),
+    reference: null,
+    ratio: null,
+    cpuRatio: null,
+    peakRssMB: peak > 0 ? Math.round(peak) : null,
+    figures: {
+      seconds,
+      cpuSeconds: medians(ours, (run) => run.cpuSeconds),
+      serverCpuSeconds: medians(ours, (run) => run.serverCpuSeconds),
+      ...Object.fromEntries(
+        Array.from(own, (figure) => [figure, medians(ours, ({ figures = {} }) => figures[figure] ?? Number.NaN)])
+      )
+    }
+  }
+}
+
 /** The medians of one contender beside those of another. */
 export const compared = (
   runs: ReadonlyMap<string, ReadonlyArray<Run>>,
@@ -52,29 +82,23 @@ export const compared = (
   name: string,
   reference: string
 ): Omit<Result.Case, "bar" | "holds" | "case"> => {
-  const ours = runs.get(name) ?? []
   const theirs = runs.get(reference) ?? []
   const ratios = (value: (run: Run) => number) =>
-    Result.median(ours.flatMap((run, index) => {
+    Result.median((runs.get(name) ?? []).flatMap((run, index) => {
       const other = theirs[index]
       return other === undefined ? [] : [value(run) / value(other)]
     }))
-  const seconds = Result.median(ours.map((run) => run.seconds))
-  const peak = Math.max(...ours.map((run) => run.peakRssMB))
+  const found = alone(runs, rows, name)
   return {
-    rows,
-    rowsPerSecond: Math.round(rows / seconds),
+    ...found,
     reference,
-    ratio: Result.round(ratios((run) => 1 / run.seconds)),
-    cpuRatio: Result.round(ratios((run) => run.cpuSeconds)),
-    peakRssMB: peak > 0 ? Math.round(peak) : null,
+    ratio: ratios((run) => 1 / run.seconds),
+    cpuRatio: ratios((run) => run.cpuSeconds),
     figures: {
-      seconds: Result.round(seconds),
-      cpuSeconds: Result.round(Result.median(ours.map((run) => run.cpuSeconds))),
-      serverCpuSeconds: Result.round(Result.median(ours.map((run) => run.serverCpuSeconds))),
-      referenceSeconds: Result.round(Result.median(theirs.map((run) => run.seconds))),
-      referenceCpuSeconds: Result.round(Result.median(theirs.map((run) => run.cpuSeconds))),
-      referenceServerCpuSeconds: Result.round(Result.median(theirs.map((run) => run.serverCpuSeconds)))
+      ...found.figures,
+      referenceSeconds: medians(theirs, (run) => run.seconds),
+      referenceCpuSeconds: medians(theirs, (run) => run.cpuSeconds),
+      referenceServerCpuSeconds: medians(theirs, (run) => run.serverCpuSeconds)
     }
   }
 }

@@ -47,7 +47,7 @@ export const percentile = (values: ReadonlyArray<number>, p: number): number => 
   return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(p * sorted.length) - 1))] ?? Number.NaN
 }
 
-export const round = (value: number, digits = 2): number => Number(value.toFixed(digits))
+const round = (value: number): number => Number(value.toFixed(3))
 
 const holds = ({ atLeast, atMost, of }: Bar, value: (name: string) => number): boolean => {
   const found = value(of)
@@ -58,7 +58,7 @@ const words = ({ atLeast, atMost, of }: Bar): string =>
   [...(atLeast === undefined ? [] : [`${of} >= ${atLeast}`]), ...(atMost === undefined ? [] : [`${of} <= ${atMost}`])]
     .join(" and ")
 
-/** A case, judged. */
+/** A case, judged by its exact values, and rounded then. */
 export const judged = (
   found: Omit<Case, "bar" | "holds">,
   bars: ReadonlyArray<Bar>
@@ -69,6 +69,9 @@ export const judged = (
   }
   return {
     ...found,
+    ratio: found.ratio === null ? null : round(found.ratio),
+    cpuRatio: found.cpuRatio === null ? null : round(found.cpuRatio),
+    figures: Object.fromEntries(Object.entries(found.figures).map(([name, figure]) => [name, round(figure)])),
     bar: bars.length === 0 ? null : bars.map(words).join(", "),
     holds: bars.every((bar) => holds(bar, value))
   }

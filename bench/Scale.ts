@@ -42,15 +42,14 @@ const caseOf = (
   const ours = runs.get(name) ?? []
   const theirs = runs.get(reference) ?? []
   const [first] = ours
+  const median = (value: (run: Pairs.Run | undefined) => number) =>
+    Result.median(ours.map((run, index) => value(run) / value(theirs[index])))
   return Result.judged({
     case: title,
-    rows: first?.rows ?? 0,
-    rowsPerSecond: Math.round(1 / Result.median(ours.map(perRow))),
+    ...Pairs.alone(runs, first?.rows ?? 0, name),
     reference,
-    ratio: Result.round(Result.median(ours.map((run, index) => perRow(run) / perRow(theirs[index])))),
-    cpuRatio: null,
-    peakRssMB: Math.round(Math.max(...ours.map((run) => run.peakRssMB))),
-    figures: {}
+    ratio: median(perRow),
+    cpuRatio: median((run) => run === undefined ? Number.NaN : run.cpuSeconds / run.rows)
   }, name === "4 pipelines" ? [] : [{ of: "ratio", atMost: 1.1 }])
 }
 
