@@ -47,7 +47,7 @@ export const nowhere = Effect.fnUntraced(function*(
   server: Server.Server,
   workload: Workload
 ): Effect.fn.Return<Drain<Measurement & { readonly samples: ReadonlyArray<Sample> }>, ClientError, Scope.Scope> {
-  const ingest = yield* NullIngest.start({ ages: false })
+  const ingest = yield* NullIngest.start({ looksInto: false })
   const options = reading(server, yield* LocalSnowflake.start(ingest.host), workload)
   const run = (written: Server.Written) =>
     Effect.scoped(Effect.gen(function*() {

@@ -9,20 +9,21 @@ import * as path from "node:path"
 import { ClientError, clientError } from "./Measurement.ts"
 
 const Last = Schema.Struct({ at: Schema.Finite, offset: Schema.String, told: Schema.Finite })
-const Ages = Schema.Struct({ ages: Schema.Array(Schema.Finite), perSecond: Schema.Finite })
+const times = Schema.Array(Schema.Finite)
+const Told = Schema.Struct({ committed: times, at: times })
 
 export interface NullIngest {
   /** Host and port. */
   readonly host: string
-  /** When the last rows came (milliseconds since 1970), up to which offset, and of how many the sink was told that they are committed (with `ages`). */
+  /** When the last rows came (milliseconds since 1970), up to which offset, and of how many the sink was told that they are committed (with `looksInto`). */
   readonly last: Effect.Effect<typeof Last.Type, ClientError>
-  /** How old each row was, in milliseconds, when the sink was told that it is committed, in the order in which that happened. */
-  readonly ages: Effect.Effect<typeof Ages.Type, ClientError>
+  /** Of each row: its commit time, and when the sink was told that it is committed; milliseconds since 1970, in the order in which that happened. */
+  readonly told: Effect.Effect<typeof Told.Type, ClientError>
 }
 
-/** `ages`: whether rows are looked into. */
+/** `looksInto`: whether rows are looked into for their commit times. */
 export const start = Effect.fnUntraced(function*(
-  options: { readonly ages: boolean }
+  options: { readonly looksInto: boolean }
 ): Effect.fn.Return<NullIngest, ClientError, Scope.Scope> {
   const child = yield* Effect.mapError(
     ChildProcess.start({
@@ -39,5 +40,5 @@ export const start = Effect.fnUntraced(function*(
       try: async () => Schema.decodeUnknownSync(schema)(await (await fetch(`http://${host}/${what}`)).json()),
       catch: (cause) => new ClientError({ message: `the ingest host: ${String(cause)}` })
     })
-  return { host, last: ask("last", Last), ages: ask("ages", Ages) }
+  return { host, last: ask("last", Last), told: ask("told", Told) }
 })

@@ -35,10 +35,13 @@ export const run = Effect.fnUntraced(function*<E>(
       const serverCpuSeconds = server.cpuSeconds() - before
       runs.get(name)?.push({ ...measured, serverCpuSeconds })
       report(
-        `  ${name}: ${measured.seconds.toFixed(2)} s, client ${measured.cpuSeconds.toFixed(2)} s CPU, ` +
-          `server ${serverCpuSeconds.toFixed(2)} s CPU${
-            measured.peakRssMB > 0 ? `, ${measured.peakRssMB.toFixed(0)} MB` : ""
-          }`
+        [
+          `  ${name}: ${measured.seconds.toFixed(2)} s`,
+          `client ${measured.cpuSeconds.toFixed(2)} s CPU`,
+          `server ${serverCpuSeconds.toFixed(2)} s CPU`,
+          ...(measured.peakRssMB > 0 ? [`${measured.peakRssMB.toFixed(0)} MB`] : []),
+          ...Object.entries(measured.figures ?? {}).map(([figure, value]) => `${figure} ${value.toFixed(2)}`)
+        ].join(", ")
       )
     }
   }

@@ -16,6 +16,9 @@ export interface Server extends EmbeddedPostgres.EmbeddedPostgres {
   readonly cpuSeconds: () => number
 }
 
+/** A position beyond all others. */
+export const never = "FFFFFFFF/FFFFFFFF"
+
 /** In units of 1/100 s on every Linux that Node runs on. */
 const ticks = 100
 
@@ -43,6 +46,15 @@ export const residentMB = (pid: number): number => {
   try {
     const [, pages = ""] = readFileSync(`/proc/${pid}/statm`, "utf8").split(" ")
     return (Number(pages) * 4096) / 1e6
+  } catch {
+    return Number.NaN
+  }
+}
+
+/** The highest resident memory of a process so far in MB (10^6 bytes); NaN where the system doesn't tell. */
+export const peakMB = (pid: number): number => {
+  try {
+    return (Number(/^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) * 1024) / 1e6
   } catch {
     return Number.NaN
   }

@@ -2,14 +2,14 @@
  * An ingest host of Snowpipe Streaming that takes every row, keeps none, and says at once that all is committed.
  *
  * Opening a channel forgets what came since it was opened with an offset. `GET /last` tells when the last rows came (milliseconds since 1970), and up to which
- * offset; with the option `ages` also of how many rows a status was answered that says they are committed, and `GET /ages` how old each of them was then by its commit time.
+ * offset; with the option `looksInto` also of how many rows a status was answered that says they are committed, and `GET /told` when that was, and the rows' commit times.
  */
 import * as Schema from "effect/Schema"
 import { createServer, type IncomingMessage } from "node:http"
 import { gunzipSync, zstdDecompressSync } from "node:zlib"
 import * as Slot from "./Slot.ts"
 
-const { ages: looksInto } = Slot.options(Schema.Struct({ ages: Schema.Boolean }))
+const { looksInto } = Slot.options(Schema.Struct({ looksInto: Schema.Boolean }))
 
 const committed = new Map<string, string>()
 /** Offsets that channels were opened with. */
@@ -18,8 +18,8 @@ let last = { at: 0, offset: "" }
 
 /** Commit times, by channel, of rows that nobody has been told of yet. */
 const untold = new Map<string, Array<number>>()
-let ages: Array<number> = []
-let [firstAt, lastAt] = [0, 0]
+/** Of rows that the sink was told of: when they were committed, and when that was told. */
+let told: { readonly committed: Array<number>; readonly at: Array<number> } = { committed: [], at: [] }
 
 const now = (): number => performance.timeOrigin + performance.now()
 
@@ -55,9 +55,11 @@ const lookInto = (channel: string, rows: Buffer): void => {
 const tell = (channel: string): void => {
   const times = untold.get(channel)
   if (times === undefined || times.length === 0) return
-  lastAt = now()
-  if (ages.length === 0) firstAt = times[0] ?? lastAt
-  for (const time of times) ages.push(lastAt - time)
+  const at = now()
+  for (const time of times) {
+    told.committed.push(time)
+    told.at.push(at)
+  }
   untold.delete(channel)
 }
 
@@ -86,9 +88,7 @@ const answer = async (request: IncomingMessage): Promise<object> => {
     return { next_continuation_token: "next" }
   }
   if (request.method === "GET") {
-    return url.pathname === "/ages"
-      ? { ages, perSecond: (ages.length * 1000) / Math.max(1, lastAt - firstAt) }
-      : { ...last, told: ages.length }
+    return url.pathname === "/told" ? told : { ...last, told: told.at.length }
   }
   const asked = (await body(request)).toString("utf8")
   if (url.pathname.endsWith(":bulk-channel-status")) {
@@ -108,7 +108,7 @@ const answer = async (request: IncomingMessage): Promise<object> => {
     else committed.set(at, begin)
     last = { at: 0, offset: "" }
     untold.delete(at)
-    ages = []
+    told = { committed: [], at: [] }
     return { next_continuation_token: "first", channel_status: status(channelOf(url.pathname), at) }
   }
   return {}
