@@ -37,8 +37,7 @@ const reading = (context: Context, server: Server.Server, written: Server.Writte
     Effect.scoped(Effect.gen(function*() {
       const slot = yield* Server.slotFor(server, written)
       const measured = yield* Measurement.client(name, Server.slotOptions(server, written, slot))
-      // The setting-up of workloads that need it isn't counted.
-      if (measured.rows < written.workload.rows) {
+      if (measured.rows !== written.workload.rows) {
         return yield* new Measurement.ClientError({
           message: `${name} read ${measured.rows} rows of ${written.workload.rows} of ${written.workload.name}`
         })

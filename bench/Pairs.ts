@@ -55,7 +55,7 @@ export const alone = (
   runs: ReadonlyMap<string, ReadonlyArray<Run>>,
   rows: number,
   name: string
-): Omit<Result.Case, "bar" | "holds" | "case"> => {
+): Omit<Result.Found, "case"> => {
   const ours = runs.get(name) ?? []
   const seconds = Result.median(ours.map((run) => run.seconds))
   const peak = Math.max(...ours.map((run) => run.peakRssMB))
@@ -66,7 +66,7 @@ export const alone = (
     reference: null,
     ratio: null,
     cpuRatio: null,
-    peakRssMB: peak > 0 ? Math.round(peak) : null,
+    peakRssMB: peak > 0 ? peak : null,
     figures: {
       seconds,
       cpuSeconds: medians(ours, (run) => run.cpuSeconds),
@@ -84,7 +84,7 @@ export const compared = (
   rows: number,
   name: string,
   reference: string
-): Omit<Result.Case, "bar" | "holds" | "case"> => {
+): Omit<Result.Found, "case"> => {
   const theirs = runs.get(reference) ?? []
   const ratios = (value: (run: Run) => number) =>
     Result.median((runs.get(name) ?? []).flatMap((run, index) => {

@@ -67,7 +67,7 @@ const program: Effect.Effect<number> = Effect.gen(function*() {
   const result = yield* Effect.scoped(bench({ references, rounds, factor, only, report }))
   report("")
   for (const found of result.cases) report(line(found))
-  if (save) Saved.save({ result, machine: Machine.describe(references), rounds, factor })
+  if (save) Saved.save({ result, machine: Machine.describe(references), rounds, factor, only: only ?? null })
   if (json) process.stdout.write(`${JSON.stringify(result)}\n`)
   return result.holds ? 0 : 1
 }).pipe(
