@@ -8,6 +8,7 @@ const width = 960
 const left = 450
 const right = 90
 const rowHeight = 28
+const groupGap = 10
 const top = 74
 
 const colors = {
@@ -54,19 +55,27 @@ const fill = ({ asked, value }: Bar): string => {
   return (asked.most ? value <= asked.value : value >= asked.value) ? colors.holds : colors.misses
 }
 
+/** What comes before the colon: bars of one such group stand together. */
+const group = (entry: Bar | undefined): string => entry?.label.split(":")[0] ?? ""
+
+/** Where a value's text begins: behind the bar, or behind the mark when that is too near. */
+const behind = (bar: number, mark: number): number => mark >= bar && mark - bar < 64 ? mark : bar
+
 /** Multiples of a reference, which is a line at 1. */
 export const bars = (title: string, note: string, entries: ReadonlyArray<Bar>): string => {
+  const gaps = entries.map((entry, index) => index > 0 && group(entry) !== group(entries[index - 1]) ? groupGap : 0)
   const most = Math.max(1, ...entries.flatMap(({ asked, value }) => [value, asked?.value ?? 0]))
   const x = (value: number): number => left + Math.round((value / most) * (width - left - right))
-  const bottom = top + entries.length * rowHeight
+  const offset = (index: number): number => gaps.slice(0, index + 1).reduce<number>((sum, gap) => sum + gap, 0)
+  const bottom = top + entries.length * rowHeight + offset(entries.length)
   const rows = entries.flatMap((entry, index) => {
     const { asked, value } = entry
-    const y = top + index * rowHeight
+    const y = top + index * rowHeight + offset(index)
     return [
       `<text x="${left - 10}" y="${y + 15}" text-anchor="end">${label(entry.label)}</text>`,
       `<rect x="${left}" y="${y}" width="${Math.max(1, x(value) - left)}" height="20" rx="2" fill="${fill(entry)}"/>`,
       ...(asked === undefined ? [] : [vertical(x(asked.value), y - 2, y + 22, colors.asked, 3)]),
-      `<text x="${Math.max(x(value), x(asked?.value ?? 0)) + 8}" y="${y + 15}">${shown(value)} x</text>`
+      `<text x="${behind(x(value), x(asked?.value ?? 0)) + 8}" y="${y + 15}">${shown(value)} x</text>`
     ]
   })
   return frame(
@@ -118,7 +127,8 @@ export const curve = (
 ): string => {
   const [from, height] = [70, 220]
   const bottom = top + height
-  const most = Math.max(asked, ...points.map(([, value]) => value)) * 1.1
+  const highest = Math.max(...points.map(([, value]) => value))
+  const most = Math.max(asked, highest) * 1.1
   const x = (share: number): number => from + Math.round(share * (width - from - right))
   const y = (value: number): number => bottom - Math.round((value / most) * height)
   const horizontal = (value: number, color: string, stroke: number): ReadonlyArray<string> => [
@@ -133,6 +143,9 @@ export const curve = (
     ...horizontal(0, colors.axis, 1),
     ...horizontal(asked, colors.asked, 3),
     ...ticks,
-    `<polyline points="${path}" fill="none" stroke="${colors.holds}" stroke-width="2"/>`
+    `<polyline points="${path}" fill="none" stroke="${
+      highest <= asked ? colors.holds : colors.misses
+    }" stroke-width="2"/>`,
+    `<text x="${x(1) + 8}" y="${y(points.at(-1)?.[1] ?? 0) + 5}">${shown(points.at(-1)?.[1] ?? 0)} MB</text>`
   ])
 }

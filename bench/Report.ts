@@ -19,12 +19,14 @@ interface Section {
   readonly charts: (saved: Saved) => ReadonlyArray<readonly [name: string, title: string, svg: string]>
 }
 
-const value = (found: number | null | undefined, unit = ""): string =>
-  found === null || found === undefined || Number.isNaN(found)
-    ? ""
-    : `${
-      found.toLocaleString("en", { maximumSignificantDigits: Math.abs(found) >= 100 ? 9 : 3, maximumFractionDigits: 3 })
-    }${unit}`
+/** With as many digits as say something. */
+const value = (found: number | null | undefined, unit = "", digits = 3): string => {
+  if (found === null || found === undefined || Number.isNaN(found)) return ""
+  const precise = Math.abs(found) < 100
+  return `${
+    found.toLocaleString("en", precise ? { maximumSignificantDigits: digits } : { maximumFractionDigits: 0 })
+  }${unit}`
+}
 
 const whole = (found: number | null): string => found === null ? "" : Math.round(found).toLocaleString("en")
 
@@ -56,40 +58,35 @@ const asked = (found: Case, of: string): Chart.Bar["asked"] => {
   return bar === undefined ? undefined : { value: bar.limit, most: bar.most }
 }
 
-/** Bars of the cases that share the first one's reference. */
-const multiples = (
-  { result }: Saved,
-  name: string,
-  title: string,
-  note: (reference: string) => string,
-  of: "ratio" | "cpuRatio"
-) => {
+const multiples = (cases: ReadonlyArray<Case>, of: "ratio" | "cpuRatio", title: string, note: string): string =>
+  Chart.bars(
+    title,
+    note,
+    cases.flatMap((found) => {
+      const value = found[of]
+      return value === null ? [] : [{ label: found.case, value, asked: asked(found, of) }]
+    })
+  )
+
+const speed = ({ result }: Saved) => {
   const reference = result.cases[0]?.reference ?? ""
-  const entries = result.cases.flatMap((found) => {
-    const ratio = found[of]
-    return ratio === null || found.reference !== reference
-      ? []
-      : [{ label: found.case, value: ratio, asked: asked(found, of) }]
-  })
-  return entries.length === 0 ? [] : [[name, title, Chart.bars(title, note(reference), entries)] as const]
+  // Those that stand beside another one can't share its line.
+  const cases = result.cases.filter((found) => found.reference === reference)
+  const [speed, cpu] = [
+    "Rows a second, as a multiple of the reference's",
+    "The client's CPU time, as a multiple of the reference's"
+  ]
+  return [
+    ["speed", speed, multiples(cases, "ratio", speed, `The line is ${reference}, run in turn. More is better.`)],
+    ["cpu", cpu, multiples(cases, "cpuRatio", cpu, `The line is ${reference}. Less is better.`)]
+  ] as const
 }
 
-const speed = (saved: Saved) => [
-  ...multiples(
-    saved,
-    "speed",
-    "Rows a second, as a multiple of the reference's",
-    (reference) => `The line is ${reference}, run in turn with ours. More is better.`,
-    "ratio"
-  ),
-  ...multiples(
-    saved,
-    "cpu",
-    "The client's CPU time, as a multiple of the reference's",
-    (reference) => `The line is ${reference}. Less is better.`,
-    "cpuRatio"
-  )
-]
+const scale = ({ result }: Saved) => {
+  const title = "Time for a row, as a multiple"
+  const note = "The line is the time with a tenth of the rows, or with one pipeline. Less is better."
+  return [["rows", title, multiples(result.cases, "ratio", title, note)] as const]
+}
 
 const latency = ({ result }: Saved) => {
   const title = "From a commit, in milliseconds: p50 to p99"
@@ -141,14 +138,7 @@ const sections: Readonly<Record<string, Section>> = {
     what:
       "How long a row takes, as a multiple of what it takes with a tenth of the rows, and with all rows in one pipeline.",
     columns: [rows, perSecond, times("Time for a row"), ...costs],
-    charts: (saved) =>
-      multiples(
-        saved,
-        "rows",
-        "Time for a row with ten times the rows",
-        (reference) => `The line is "${reference}". Less is better.`,
-        "ratio"
-      )
+    charts: scale
   },
   memory: {
     title: "Memory",
@@ -205,7 +195,7 @@ const summary = (all: ReadonlyArray<Saved>): string => {
       arrow(found.case),
       words,
       `${bar.most ? "≤" : "≥"} ${value(bar.limit, unit)}`,
-      bar.found === null ? "nothing" : value(bar.found, unit),
+      bar.found === null ? "nothing" : value(bar.found, unit, 4),
       bar.holds ? "yes" : "**no**"
     ]
   })

@@ -68,17 +68,17 @@ export const run = Effect.fnUntraced(function*(context: Context) {
       )
   )
   const contenders = [
-    { name: "few rows", run: reading(server, [small]) },
+    { name: "a tenth of the rows", run: reading(server, [small]) },
     { name: "ten times the rows", run: reading(server, [large]) },
     ...counts.map((count, index) => ({
-      name: `${count} pipelines`,
+      name: count === 1 ? "1 pipeline" : `${count} pipelines`,
       run: reading(server, spread[index] ?? [])
     }))
   ]
   const runs = yield* Pairs.run(server, contenders, context.rounds, context.report)
   return Result.result("scale", [
-    caseOf(runs, "ten times the rows", "few rows", "time for a row at ten times the rows"),
-    caseOf(runs, "4 pipelines", "1 pipelines", "time for a row, the same rows by 4 pipelines"),
-    caseOf(runs, "16 pipelines", "1 pipelines", "time for a row, the same rows by 16 pipelines")
+    caseOf(runs, "ten times the rows", "a tenth of the rows", "time for a row at ten times the rows"),
+    caseOf(runs, "4 pipelines", "1 pipeline", "time for a row, the same rows by 4 pipelines"),
+    caseOf(runs, "16 pipelines", "1 pipeline", "time for a row, the same rows by 16 pipelines")
   ])
 })

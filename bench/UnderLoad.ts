@@ -5,6 +5,7 @@
  * so that what Snowflake takes for a commit isn't part of it.
  */
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import * as Commits from "./Commits.ts"
 import * as LocalSnowflake from "./LocalSnowflake.ts"
 import { clientError } from "./Measurement.ts"
@@ -13,6 +14,13 @@ import * as NullIngest from "./NullIngest.ts"
 import { percentile } from "./Result.ts"
 import * as Runner from "./Runner.ts"
 import * as Server from "./Server.ts"
+
+/** Waits until somebody reads the slot. */
+const isRead = (server: Server.Server, slot: string) =>
+  server.query("SELECT active FROM pg_replication_slots WHERE slot_name = $1", [slot]).pipe(
+    Effect.repeat({ schedule: Schedule.spaced("20 millis"), until: ([row]) => row?.["active"] === true }),
+    Effect.asVoid
+  )
 
 /** From a commit to the batch that is handed to the sink. */
 export const toArrow = Effect.fnUntraced(function*(server: Server.Server, commits: Commits.Commits) {
@@ -28,7 +36,7 @@ export const toArrow = Effect.fnUntraced(function*(server: Server.Server, commit
   }
   const [{ outcome, ...reader }, seconds] = yield* Effect.all([
     Measurement.client("latency", options),
-    Effect.mapError(Commits.write(server, commits), clientError)
+    Effect.mapError(Effect.andThen(isRead(server, slot), Commits.write(server, commits)), clientError)
   ], { concurrency: 2 })
   const { p50 = Number.NaN, p99 = Number.NaN, perSecond = Number.NaN } = outcome.figures
   return { ...reader, seconds, rows, figures: { p50, p99, transactionsPerSecond: rows / seconds, perSecond } }
