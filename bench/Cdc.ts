@@ -66,7 +66,8 @@ const ofWorkload = Effect.fnUntraced(function*(context: Context, workload: Workl
     ...(whole === undefined ? [] : [{ name: "runner", run: whole.run(written) }]),
     ...(workload.name === "ord" ? [{ name: parser, run: client("referenceParser") }] : [])
   ]
-  const runs = yield* Pairs.run(server, contenders, context.rounds, report)
+  const rounds = Math.min(context.rounds, workload.mostRounds ?? context.rounds)
+  const runs = yield* Pairs.run(server, contenders, rounds, report)
   const own = bars[workload.name] ?? {}
   const against = (title: string, name: string, other: string, bar: string) =>
     Result.judged(

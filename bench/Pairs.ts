@@ -62,6 +62,7 @@ export const alone = (
   const own = new Set(ours.flatMap(({ figures = {} }) => Object.keys(figures)))
   return {
     rows,
+    rounds: ours.length,
     rowsPerSecond: Math.round(rows / seconds),
     reference: null,
     ratio: null,

@@ -50,7 +50,8 @@ const costs: ReadonlyArray<Column> = [
   { title: "CPU, to the reference's", of: ({ cpuRatio }) => value(cpuRatio, " x") },
   { title: "Server CPU, s", of: beside("serverCpuSeconds", "referenceServerCpuSeconds") },
   { title: "snowflake-local CPU, s", of: figure("warehouseCpuSeconds") },
-  { title: "Peak RSS, MB", of: ({ peakRssMB }) => whole(peakRssMB) }
+  { title: "Peak RSS, MB", of: ({ peakRssMB }) => whole(peakRssMB) },
+  { title: "Rounds", of: ({ rounds }) => whole(rounds) }
 ]
 
 const asked = (found: Case, of: string): Chart.Bar["asked"] => {
@@ -143,7 +144,7 @@ const sections: Readonly<Record<string, Section>> = {
   memory: {
     title: "Memory",
     what: "The whole runner, reading a log that is long.",
-    columns: [rows, perSecond, ...costs, { title: "Growth", of: ({ figures }) => value(figures["growth"], " x") }],
+    columns: [rows, perSecond, { title: "Growth", of: ({ figures }) => value(figures["growth"], " x") }, ...costs],
     charts: memory
   }
 }
@@ -233,7 +234,7 @@ export const make = (
     })
     return [`## ${section.title}
 
-${section.what} Figures are medians of ${one.rounds} rounds, peaks of memory the highest.
+${section.what} Figures are medians over the rounds, peaks of memory the highest of all.
 
 ${pictures.join("")}${figures(section, one.result.cases)}
 

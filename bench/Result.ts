@@ -6,6 +6,8 @@
 export interface Case {
   readonly case: string
   readonly rows: number
+  /** How often it was measured. */
+  readonly rounds: number
   readonly rowsPerSecond: number | null
   /** What `ratio` is to. */
   readonly reference: string | null

@@ -12,6 +12,8 @@ export interface Workload {
   readonly rows: number
   /** Rows of a transaction of which no part can be left out; `rows` is a multiple of it. Default: 1. */
   readonly unit?: number
+  /** Rounds at most, where one takes minutes. */
+  readonly mostRounds?: number
   /** Statements that make `rows` changed rows; each is committed by itself unless it commits inside. */
   readonly changes: (rows: number) => ReadonlyArray<string>
 }
@@ -62,7 +64,7 @@ const ord: Workload = {
   tables:
     "CREATE TABLE ord (id bigint PRIMARY KEY, customer int, amount numeric(12, 2), note text, at timestamptz, detail jsonb, paid bool, ref uuid)",
   names: ["ord"],
-  rows: 1_500_000,
+  rows: 1_200_000,
   changes: (rows) =>
     withLast(rows, (most) => {
       const inserts = Math.floor(most * 0.8)
@@ -166,6 +168,7 @@ const huge: Workload = {
   tables: "CREATE TABLE huge (id int PRIMARY KEY, a int, b text)",
   names: ["huge"],
   rows: 5_000_000,
+  mostRounds: 3,
   changes: (rows) => [`INSERT INTO huge SELECT i, i % 100, 'text ' || i FROM generate_series(1, ${rows}) i`]
 }
 
@@ -176,7 +179,7 @@ const tables: Workload = {
   what: "200 tables; transactions of one row in each of ten tables",
   tables: many.map((name) => `CREATE TABLE ${name} (id int PRIMARY KEY, v text)`).join("; "),
   names: many,
-  rows: 600_000,
+  rows: 400_000,
   unit: 10,
   changes: (rows) => [
     `DO $$ BEGIN FOR i IN 1..${rows / 10} LOOP FOR j IN 0..9 LOOP
