@@ -9,7 +9,7 @@ const left = 450
 const right = 90
 const rowHeight = 28
 const groupGap = 10
-const top = 74
+const top = 90
 
 const colors = {
   none: "#7f8c9b",
@@ -27,14 +27,17 @@ const shown = (value: number): string => value.toLocaleString("en", { maximumSig
 
 const label = (text: string): string => escape(text.replaceAll("->", "→"))
 
-const frame = (title: string, note: string, height: number, body: ReadonlyArray<string>): string =>
+const frame = (title: string, notes: ReadonlyArray<string>, height: number, body: ReadonlyArray<string>): string =>
   `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img" aria-label="${
     escape(title)
   }" font-family="system-ui, sans-serif" font-size="13">
   <rect width="${width}" height="${height}" fill="#ffffff"/>
   <g fill="#24292f">
   <text x="12" y="26" font-size="16" font-weight="600">${escape(title)}</text>
-  <text x="12" y="46" fill="${colors.faint}">${escape(note)}</text>
+${
+    notes.map((note, index) => `  <text x="12" y="${46 + index * 18}" fill="${colors.faint}">${escape(note)}</text>`)
+      .join("\n")
+  }
 ${body.map((line) => `  ${line}`).join("\n")}
   </g>
 </svg>
@@ -80,7 +83,7 @@ export const bars = (title: string, note: string, entries: ReadonlyArray<Bar>): 
   })
   return frame(
     title,
-    `${note} Yellow: what is asked for; green reaches it, red doesn't, nothing is asked of grey.`,
+    [note, "Yellow: what is asked for. Green reaches it, red doesn't, and nothing is asked of grey."],
     bottom + 14,
     [vertical(x(1), top - 8, bottom, colors.faint), ...rows]
   )
@@ -115,7 +118,7 @@ export const ranges = (title: string, note: string, entries: ReadonlyArray<Range
       `<text x="${Math.max(x(from) + 2, x(to)) + 6}" y="${y + 15}" font-size="11">${shown(to)}</text>`
     ]
   })
-  return frame(title, note, bottom + 26, [...axis, ...rows])
+  return frame(title, [note], bottom + 26, [...axis, ...rows])
 }
 
 /** A curve of MB over the share (0 to 1) of what there was to do, below what is asked for. */
@@ -139,7 +142,7 @@ export const curve = (
     `<text x="${x(share)}" y="${bottom + 18}" text-anchor="middle" fill="${colors.faint}">${share * 100} %</text>`
   )
   const path = points.map(([share, value]) => `${x(share)},${y(value)}`).join(" ")
-  return frame(title, `${note} Yellow: what is asked for at most.`, bottom + 30, [
+  return frame(title, [note, "Yellow: what is asked for at most."], bottom + 30, [
     ...horizontal(0, colors.axis, 1),
     ...horizontal(asked, colors.asked, 3),
     ...ticks,
