@@ -87,6 +87,8 @@ export const start = (
         max_wal_size: "16GB",
         checkpoint_timeout: "1h",
         autovacuum: "off",
+        // The other parser answers nothing, however long it reads.
+        wal_sender_timeout: "15min",
         ...settings
       }
     }),
