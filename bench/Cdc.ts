@@ -30,7 +30,7 @@ const bars: Readonly<Record<string, Readonly<Record<string, ReadonlyArray<Result
 }
 
 /** Rows of the runs in which they are kept: `snowflake-local` decides how long those take. */
-const keptRows = 400_000
+const keptRows = 300_000
 
 const reading = (context: Context, server: Server.Server, written: Server.Written) => {
   const client = (name: string) =>

@@ -55,7 +55,7 @@ const caseOf = (
 
 export const run = Effect.fnUntraced(function*(context: Context) {
   const server = yield* Server.start()
-  const rows = Math.round(1_600_000 * context.factor)
+  const rows = Math.round(1_200_000 * context.factor)
   // One after the other: each slot then has little of the log of others to leave out.
   const small = yield* Server.write(server, named("few_rows", Math.round(rows / 4)))
   const large = yield* Server.write(server, named("many_rows", Math.round(rows / 4) * 10))

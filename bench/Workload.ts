@@ -40,7 +40,8 @@ const acc: Workload = {
   what: "pgbench_accounts: three integers and char(84); inserts, 10,000 a transaction",
   tables: "CREATE TABLE acc (aid int PRIMARY KEY, bid int, abalance int, filler char(84))",
   names: ["acc"],
-  rows: 1_500_000,
+  // So many that the start of a process is little of its processor time.
+  rows: 2_000_000,
   changes: (rows) =>
     withLast(
       rows,
@@ -64,7 +65,7 @@ const ord: Workload = {
   tables:
     "CREATE TABLE ord (id bigint PRIMARY KEY, customer int, amount numeric(12, 2), note text, at timestamptz, detail jsonb, paid bool, ref uuid)",
   names: ["ord"],
-  rows: 1_200_000,
+  rows: 2_500_000,
   changes: (rows) =>
     withLast(rows, (most) => {
       const inserts = Math.floor(most * 0.8)
