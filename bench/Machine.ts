@@ -1,6 +1,7 @@
 /**
  * What the figures were measured on.
  */
+import * as EmbeddedPostgres from "@etl-stream/testkit/EmbeddedPostgres"
 import * as os from "node:os"
 import type { References } from "./References.ts"
 
@@ -10,6 +11,7 @@ export interface Machine {
   readonly memoryGB: number
   readonly system: string
   readonly node: string
+  readonly postgres: string
   readonly reference: string
   /** ISO 8601. */
   readonly at: string
@@ -23,6 +25,7 @@ export const describe = ({ version }: References): Machine => {
     memoryGB: Math.round(os.totalmem() / 1e9),
     system: `${os.type()} ${os.release()} ${os.arch()}`,
     node: process.version,
+    postgres: EmbeddedPostgres.version.toString(),
     reference: version,
     at: new Date().toISOString()
   }

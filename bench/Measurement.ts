@@ -17,6 +17,9 @@ export class ClientError extends Schema.TaggedError<ClientError>("@etl-stream/be
   message: Schema.String
 }) {}
 
+export const clientError = (error: { readonly message: string }): ClientError =>
+  new ClientError({ message: error.message })
+
 export interface Measurement {
   /** Seconds that it took, as above. */
   readonly seconds: number
@@ -26,6 +29,8 @@ export interface Measurement {
   readonly peakRssMB: number
   /** Rows that it counted; 0 for programs that don't count. */
   readonly rows: number
+  /** Whatever else was measured, in named units. */
+  readonly figures?: Readonly<Record<string, number>>
 }
 
 interface Ended {

@@ -3,46 +3,46 @@
  */
 import * as Effect from "effect/Effect"
 import type { Context } from "./Context.ts"
+import * as Drain from "./Drain.ts"
+import * as Pairs from "./Pairs.ts"
 import * as Result from "./Result.ts"
-import * as Runner from "./Runner.ts"
 import * as Server from "./Server.ts"
 import * as Workload from "./Workload.ts"
 
 /** Rows of a full run, in millions. */
 const millions = 10
+/** Rounds at most: nothing is compared. */
+const most = 3
+
+/** Some two hundred points of the curve, each the highest of its part. */
+const thinned = (samples: ReadonlyArray<Drain.Sample>): NonNullable<Result.Case["series"]> => {
+  const size = Math.ceil(samples.length / 200)
+  return samples.flatMap((_, index) => {
+    if (index % size !== 0) return []
+    const part = samples.slice(index, index + size)
+    const [share, most] = [part[0]?.share ?? 0, Math.max(...part.map(({ residentMB }) => residentMB))]
+    return [[Number(Math.min(1, share).toFixed(4)), Math.round(most)] as const]
+  })
+}
 
 export const run = Effect.fnUntraced(function*(context: Context) {
-  const rounds: Array<{ readonly peak: number; readonly growth: number; readonly seconds: number }> = []
   const workload = { ...Workload.ord, rows: Math.round(millions * 1_000_000 * context.factor) }
-  for (let round = 0; round < Math.min(context.rounds, 3); round++) {
-    const found = yield* Effect.scoped(Effect.gen(function*() {
-      const server = yield* Server.start()
-      const runner = yield* Runner.make(server, workload)
-      const written = yield* Server.write(server, workload, runner.prepare)
-      const { samples, ...measured } = yield* runner.run(written)
-      // Updates are fewer bytes than inserts, so shares of the log are not exactly shares of the rows.
-      const highest = (from: number, to: number) =>
-        Math.max(...samples.flatMap(({ residentMB, share }) => share >= from && share <= to ? [residentMB] : []))
-      return {
-        peak: measured.peakRssMB,
-        growth: highest(0.9, 1) / highest(0.1, 0.3),
-        seconds: measured.seconds
-      }
-    }))
-    context.report(
-      `  peak ${found.peak.toFixed(0)} MB, growth ${found.growth.toFixed(3)}, ${found.seconds.toFixed(1)} s`
-    )
-    rounds.push(found)
-  }
-  const seconds = Result.median(rounds.map((round) => round.seconds))
+  const server = yield* Server.start()
+  const whole = yield* Drain.nowhere(server, workload)
+  const written = yield* Server.write(server, workload, whole.prepare)
+  let series: NonNullable<Result.Case["series"]> = []
+  const measured = Effect.map(whole.run(written), ({ samples, ...measured }) => {
+    // Updates are fewer bytes than inserts, so shares of the log are not exactly shares of the rows.
+    const highest = (from: number, to: number) =>
+      Math.max(...samples.flatMap(({ residentMB, share }) => share >= from && share <= to ? [residentMB] : []))
+    series = thinned(samples)
+    return { ...measured, figures: { growth: highest(0.9, 1) / highest(0.1, 0.3) } }
+  })
+  const rounds = Math.min(context.rounds, most)
+  const runs = yield* Pairs.run(server, [{ name: "runner", run: measured }], rounds, context.report)
   return Result.result("memory", [Result.judged({
     case: `ord: the whole runner, ${workload.rows.toLocaleString("en")} rows`,
-    rows: workload.rows,
-    rowsPerSecond: Math.round(workload.rows / seconds),
-    reference: null,
-    ratio: null,
-    cpuRatio: null,
-    peakRssMB: Math.round(Math.max(...rounds.map(({ peak }) => peak))),
-    figures: { growth: Result.round(Result.median(rounds.map(({ growth }) => growth)), 3) }
+    ...Pairs.alone(runs, workload.rows, "runner"),
+    series
   }, [{ of: "peakRssMB", atMost: 350 }, { of: "growth", atMost: 1.05 }])])
 })

@@ -35,15 +35,49 @@ export const run = Effect.fnUntraced(function*<E>(
       const serverCpuSeconds = server.cpuSeconds() - before
       runs.get(name)?.push({ ...measured, serverCpuSeconds })
       report(
-        `  ${name}: ${measured.seconds.toFixed(2)} s, client ${measured.cpuSeconds.toFixed(2)} s CPU, ` +
-          `server ${serverCpuSeconds.toFixed(2)} s CPU${
-            measured.peakRssMB > 0 ? `, ${measured.peakRssMB.toFixed(0)} MB` : ""
-          }`
+        [
+          `  ${name}: ${measured.seconds.toFixed(2)} s`,
+          `client ${measured.cpuSeconds.toFixed(2)} s CPU`,
+          `server ${serverCpuSeconds.toFixed(2)} s CPU`,
+          ...(measured.peakRssMB > 0 ? [`${measured.peakRssMB.toFixed(0)} MB`] : []),
+          ...Object.entries(measured.figures ?? {}).map(([figure, value]) => `${figure} ${value.toFixed(2)}`)
+        ].join(", ")
       )
     }
   }
   return runs
 })
+
+const medians = (runs: ReadonlyArray<Run>, value: (run: Run) => number): number => Result.median(runs.map(value))
+
+/** The medians of one contender. */
+export const alone = (
+  runs: ReadonlyMap<string, ReadonlyArray<Run>>,
+  rows: number,
+  name: string
+): Omit<Result.Found, "case"> => {
+  const ours = runs.get(name) ?? []
+  const seconds = Result.median(ours.map((run) => run.seconds))
+  const peak = Math.max(...ours.map((run) => run.peakRssMB))
+  const own = new Set(ours.flatMap(({ figures = {} }) => Object.keys(figures)))
+  return {
+    rows,
+    rounds: ours.length,
+    rowsPerSecond: Math.round(rows / seconds),
+    reference: null,
+    ratio: null,
+    cpuRatio: null,
+    peakRssMB: peak > 0 ? peak : null,
+    figures: {
+      seconds,
+      cpuSeconds: medians(ours, (run) => run.cpuSeconds),
+      serverCpuSeconds: medians(ours, (run) => run.serverCpuSeconds),
+      ...Object.fromEntries(
+        Array.from(own, (figure) => [figure, medians(ours, ({ figures = {} }) => figures[figure] ?? Number.NaN)])
+      )
+    }
+  }
+}
 
 /** The medians of one contender beside those of another. */
 export const compared = (
@@ -51,30 +85,24 @@ export const compared = (
   rows: number,
   name: string,
   reference: string
-): Omit<Result.Case, "bar" | "holds" | "case"> => {
-  const ours = runs.get(name) ?? []
+): Omit<Result.Found, "case"> => {
   const theirs = runs.get(reference) ?? []
   const ratios = (value: (run: Run) => number) =>
-    Result.median(ours.flatMap((run, index) => {
+    Result.median((runs.get(name) ?? []).flatMap((run, index) => {
       const other = theirs[index]
       return other === undefined ? [] : [value(run) / value(other)]
     }))
-  const seconds = Result.median(ours.map((run) => run.seconds))
-  const peak = Math.max(...ours.map((run) => run.peakRssMB))
+  const found = alone(runs, rows, name)
   return {
-    rows,
-    rowsPerSecond: Math.round(rows / seconds),
+    ...found,
     reference,
-    ratio: Result.round(ratios((run) => 1 / run.seconds)),
-    cpuRatio: Result.round(ratios((run) => run.cpuSeconds)),
-    peakRssMB: peak > 0 ? Math.round(peak) : null,
+    ratio: ratios((run) => 1 / run.seconds),
+    cpuRatio: ratios((run) => run.cpuSeconds),
     figures: {
-      seconds: Result.round(seconds),
-      cpuSeconds: Result.round(Result.median(ours.map((run) => run.cpuSeconds))),
-      serverCpuSeconds: Result.round(Result.median(ours.map((run) => run.serverCpuSeconds))),
-      referenceSeconds: Result.round(Result.median(theirs.map((run) => run.seconds))),
-      referenceCpuSeconds: Result.round(Result.median(theirs.map((run) => run.cpuSeconds))),
-      referenceServerCpuSeconds: Result.round(Result.median(theirs.map((run) => run.serverCpuSeconds)))
+      ...found.figures,
+      referenceSeconds: medians(theirs, (run) => run.seconds),
+      referenceCpuSeconds: medians(theirs, (run) => run.cpuSeconds),
+      referenceServerCpuSeconds: medians(theirs, (run) => run.serverCpuSeconds)
     }
   }
 }

@@ -6,6 +6,8 @@
 export interface Case {
   readonly case: string
   readonly rows: number
+  /** How often it was measured. */
+  readonly rounds: number
   readonly rowsPerSecond: number | null
   /** What `ratio` is to. */
   readonly reference: string | null
@@ -17,8 +19,23 @@ export interface Case {
   /** What is asked for, in words: `ratio >= 1.8`; null: measured only. */
   readonly bar: string | null
   readonly holds: boolean
+  /** The bars, each with what was found. */
+  readonly bars: ReadonlyArray<Judged>
   /** Whatever else was measured, in named units. */
   readonly figures: Readonly<Record<string, number>>
+  /** How a figure went on, over the share (0 to 1) of what there was to do. */
+  readonly series?: ReadonlyArray<readonly [share: number, value: number]>
+}
+
+/** A bar, and whether it holds. */
+export interface Judged {
+  readonly of: string
+  readonly limit: number
+  /** Whether it may be at most that, rather than at least. */
+  readonly most: boolean
+  /** Null: nothing was found. */
+  readonly found: number | null
+  readonly holds: boolean
 }
 
 export interface Result {
@@ -27,12 +44,13 @@ export interface Result {
   readonly cases: ReadonlyArray<Case>
 }
 
-/** A bar for one value of a case. */
-export interface Bar {
-  readonly of: string
-  readonly atLeast?: number
-  readonly atMost?: number
-}
+/** What a bench asks for of one value of a case. */
+export type Bar =
+  | { readonly of: string; readonly atLeast: number }
+  | { readonly of: string; readonly atMost: number }
+
+/** What a bench found of a case. */
+export type Found = Omit<Case, "bar" | "bars" | "holds">
 
 export const median = (values: ReadonlyArray<number>): number => {
   const sorted = values.toSorted((a, b) => a - b)
@@ -47,30 +65,37 @@ export const percentile = (values: ReadonlyArray<number>, p: number): number => 
   return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(p * sorted.length) - 1))] ?? Number.NaN
 }
 
-export const round = (value: number, digits = 2): number => Number(value.toFixed(digits))
+const round = (value: number): number => Number(value.toFixed(3))
 
-const holds = ({ atLeast, atMost, of }: Bar, value: (name: string) => number): boolean => {
-  const found = value(of)
-  return Number.isFinite(found) && found >= (atLeast ?? -Infinity) && found <= (atMost ?? Infinity)
+const judge = (bar: Bar, value: number): Judged => {
+  const most = "atMost" in bar
+  const limit = most ? bar.atMost : bar.atLeast
+  const found = Number.isFinite(value) ? value : null
+  return {
+    of: bar.of,
+    limit,
+    most,
+    found: found === null ? null : round(found),
+    holds: found !== null && (most ? found <= limit : found >= limit)
+  }
 }
 
-const words = ({ atLeast, atMost, of }: Bar): string =>
-  [...(atLeast === undefined ? [] : [`${of} >= ${atLeast}`]), ...(atMost === undefined ? [] : [`${of} <= ${atMost}`])]
-    .join(" and ")
-
-/** A case, judged. */
-export const judged = (
-  found: Omit<Case, "bar" | "holds">,
-  bars: ReadonlyArray<Bar>
-): Case => {
-  const value = (name: string): number => {
-    const own = { ratio: found.ratio, cpuRatio: found.cpuRatio, peakRssMB: found.peakRssMB }
-    return (name in own ? own[name as keyof typeof own] : found.figures[name]) ?? Number.NaN // just looked
-  }
+/** A case, judged by its exact values, and rounded then. */
+export const judged = (found: Found, bars: ReadonlyArray<Bar>): Case => {
+  const { cpuRatio, peakRssMB, ratio } = found
+  const values: Readonly<Record<string, number | null>> = { ...found.figures, ratio, cpuRatio, peakRssMB }
+  const judged = bars.map((bar) => judge(bar, values[bar.of] ?? Number.NaN))
   return {
     ...found,
-    bar: bars.length === 0 ? null : bars.map(words).join(", "),
-    holds: bars.every((bar) => holds(bar, value))
+    ratio: ratio === null ? null : round(ratio),
+    cpuRatio: cpuRatio === null ? null : round(cpuRatio),
+    peakRssMB: peakRssMB === null ? null : Math.round(peakRssMB),
+    figures: Object.fromEntries(Object.entries(found.figures).map(([name, figure]) => [name, round(figure)])),
+    bar: judged.length === 0
+      ? null
+      : judged.map(({ limit, most, of }) => `${of} ${most ? "<=" : ">="} ${limit}`).join(", "),
+    bars: judged,
+    holds: judged.every(({ holds }) => holds)
   }
 }
 

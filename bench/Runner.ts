@@ -1,184 +1,148 @@
 /**
- * The whole runner as a client: from a slot through the engine and the Snowflake sink, whose rows go to an ingest host that keeps none. Everything else of the
- * sink (logins, tables, state) is served by `snowflake-local`.
+ * `etl-stream run` as a client: a process with a configuration of one pipeline into a `LocalSnowflake`.
  *
  * Seconds are from the start of the stream to the arrival of the last row; processor time and memory are the process's, its start included.
  */
 import * as ChildProcess from "@etl-stream/testkit/ChildProcess"
-import * as Warehouse from "@etl-stream/testkit/Warehouse"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Schedule from "effect/Schedule"
-import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
-import { createServer } from "node:net"
+import { writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
-import { ClientError, type Measurement } from "./Measurement.ts"
+import type { LocalSnowflake } from "./LocalSnowflake.ts"
+import { ClientError, clientError, type Measurement } from "./Measurement.ts"
 import * as Server from "./Server.ts"
-import type { Workload } from "./Workload.ts"
 
 const command = fileURLToPath(import.meta.resolve("@etl-stream/runner/main"))
-const serverMain = fileURLToPath(import.meta.resolve("@etl-stream/snowflake-local/main"))
+
+export interface Options {
+  readonly server: Server.Server
+  readonly local: LocalSnowflake
+  /** Without the schema. */
+  readonly tables: ReadonlyArray<string>
+  readonly slot: string
+  /** A publication that exists; undefined: the runner makes one with the slot's name. */
+  readonly publication?: string
+  readonly mode: "mirror" | "changelog"
+  /** Of each table. */
+  readonly channels: number
+}
 
 export interface Runner {
-  /** Has the runner copy the (empty) tables; comes before the workload's changes. */
-  readonly prepare: Effect.Effect<void, ClientError>
-  /** Has it read a slot of what was written. */
-  readonly run: (written: Server.Written) => Effect.Effect<
-    Measurement & { readonly samples: ReadonlyArray<Sample> },
-    ClientError
-  >
+  readonly process: ChildProcess.ChildProcess
+  /** Waits for a line of its log; when it was written (milliseconds since 1970). */
+  readonly logged: (message: string) => Effect.Effect<number, ClientError>
+  /** What it took until now, with rows that came until `at`, of a stream that was asked for at `begun`. */
+  readonly measured: (rows: number, begun: number, at: number) => Measurement
 }
 
-/** Resident memory when so much of the log (a share) had been taken. */
-export interface Sample {
-  readonly share: number
-  readonly residentMB: number
-}
-
-const freePort = Effect.promise(() =>
-  new Promise<number>((resolve) => {
-    const server = createServer()
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address()
-      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0))
-    })
-  })
-)
-
-const channels = 8
-
-const Last = Schema.Struct({ at: Schema.Finite, offset: Schema.String })
-
-const poll = Schedule.spaced("20 millis")
-
-/** `16/B374D848` as the sequences that are committed there begin. */
-const offsetOf = (lsn: string): string => lsn.split("/").map((half) => half.padStart(8, "0")).join("").toLowerCase()
-
-const positionOf = (lsn: string): number => Number.parseInt(offsetOf(lsn), 16)
-
-const clientError = (error: { readonly message: string }): ClientError => new ClientError({ message: error.message })
-
-export const make = Effect.fnUntraced(function*(
-  server: Server.Server,
-  workload: Workload
-): Effect.fn.Return<Runner, ClientError, Scope.Scope> {
-  const folder = yield* Effect.acquireRelease(
-    Effect.sync(() => mkdtempSync(path.join(tmpdir(), "etl-stream-bench-"))),
-    (made) => Effect.sync(() => rmSync(made, { recursive: true, force: true, maxRetries: 3 }))
-  )
-  const port = yield* freePort
-  const ingest = yield* ChildProcess.start({
-    name: "the ingest host",
-    command: process.execPath,
-    args: [path.join(import.meta.dirname, "client", "nullIngest.ts"), JSON.stringify({ port })]
-  }).pipe(Effect.mapError(clientError))
-  yield* Effect.mapError(ingest.waitFor(/ready/), clientError)
-  const warehouse = yield* Effect.mapError(
-    Warehouse.start({ main: serverMain, folder, args: ["--ingest-host", `127.0.0.1:${port}`] }),
-    clientError
-  )
-  const configuration = (slot: string): string => {
-    const file = path.join(folder, `${slot}.yaml`)
-    writeFileSync(
-      file,
-      JSON.stringify({
-        apiVersion: 1,
-        state: { plugin: "@etl-stream/state-sqlite", options: { file: "./state.sqlite" } },
-        pipelines: {
-          bench: {
-            source: {
-              plugin: "@etl-stream/source-postgres",
-              options: {
-                url: server.url,
-                tables: workload.names.map((name) => `public.${name}`),
-                slot: { name: slot },
-                publication: { name: workload.name, manage: false },
-                heartbeat: { enabled: false }
-              }
-            },
-            sink: {
-              plugin: "@etl-stream/sink-snowflake",
-              options: {
-                account: warehouse.account,
-                url: warehouse.url,
-                user: warehouse.user,
-                auth: { privateKeyFile: warehouse.privateKeyFile },
-                role: warehouse.role,
-                warehouse: warehouse.warehouse,
-                database: warehouse.database,
-                // Rows that are kept nowhere can't be merged.
-                mode: "changelog",
-                // Snowflake takes 20 MB/s by a channel.
-                tables: Object.fromEntries(workload.names.map((name) => [`public.${name}`, { channels }]))
-              }
-            }
+const configuration = ({ channels, local, mode, publication, server, slot, tables }: Options) => {
+  const { warehouse } = local
+  return {
+    apiVersion: 1,
+    state: { plugin: "@etl-stream/state-sqlite", options: { file: "./state.sqlite" } },
+    pipelines: {
+      bench: {
+        source: {
+          plugin: "@etl-stream/source-postgres",
+          options: {
+            url: server.url,
+            tables: tables.map((name) => `public.${name}`),
+            slot: { name: slot },
+            publication: publication === undefined ? { name: slot } : { name: publication, manage: false },
+            heartbeat: { enabled: false }
+          }
+        },
+        sink: {
+          plugin: "@etl-stream/sink-snowflake",
+          options: {
+            account: warehouse.account,
+            url: warehouse.url,
+            user: warehouse.user,
+            auth: { privateKeyFile: warehouse.privateKeyFile },
+            role: warehouse.role,
+            warehouse: warehouse.warehouse,
+            database: warehouse.database,
+            mode,
+            tables: Object.fromEntries(tables.map((name) => [`public.${name}`, { channels }]))
           }
         }
-      })
-    )
-    return file
+      }
+    }
   }
-  const start = (slot: string) =>
-    Effect.mapError(
-      ChildProcess.start({
-        name: "the runner",
-        command: process.execPath,
-        args: [command, "run", configuration(slot)],
-        cwd: folder,
-        env: { NODE_COMPILE_CACHE: path.join(tmpdir(), "etl-stream-bench-cache") }
-      }),
-      clientError
-    )
-  const last = Effect.tryPromise({
-    try: async () => Schema.decodeUnknownSync(Last)(await (await fetch(`http://127.0.0.1:${port}/`)).json()),
-    catch: (cause) => new ClientError({ message: String(cause) })
-  })
-  const prepare = Effect.scoped(Effect.gen(function*() {
-    const runner = yield* start("prepare")
-    yield* Effect.mapError(
-      runner.waitFor(new RegExp(`(The copy of a table is complete[^]*){${workload.names.length}}`)),
-      clientError
-    )
-    yield* Effect.mapError(runner.kill("SIGTERM"), clientError)
-    yield* Effect.ignore(server.query("SELECT pg_drop_replication_slot('prepare')"))
-  }))
-  const run = (written: Server.Written) =>
-    Effect.scoped(Effect.gen(function*() {
-      const slot = yield* Effect.mapError(Server.slotFor(server, written, "runner"), clientError)
-      const runner = yield* start(slot)
-      const [, begun = ""] = yield* Effect.mapError(
-        runner.waitFor(/timestamp=(\S+) .*message="streaming changes"/),
-        clientError
-      )
-      // Changes from before the last one's position end a little below it.
-      const end = offsetOf(written.beforeLast)
-      const [first, length] = [positionOf(written.from), positionOf(written.beforeLast) - positionOf(written.from)]
-      const samples: Array<Sample> = []
-      const sample = ({ offset }: typeof Last.Type) => {
-        const at = Number.parseInt(offset.slice(0, 16), 16)
-        if (at > first) samples.push({ share: (at - first) / length, residentMB: Server.residentMB(runner.pid) })
-      }
-      const { at } = yield* Effect.raceFirst(
-        Effect.repeat(Effect.tap(last, (now) => Effect.sync(() => sample(now))), {
-          schedule: poll,
-          until: ({ offset }) => offset > end
-        }),
-        Effect.andThen(
-          Effect.mapError(runner.ended(Number.POSITIVE_INFINITY), clientError),
-          Effect.suspend(() => new ClientError({ message: `the runner ended: ${runner.output()}` }))
-        )
-      )
-      const cpuSeconds = Server.processSeconds(runner.pid)
-      return {
-        seconds: (at - Date.parse(begun)) / 1000,
-        cpuSeconds,
-        peakRssMB: runner.peakMemory() / 1e6,
-        rows: written.workload.rows,
-        samples
-      }
-    }))
-  return { prepare, run }
+}
+
+/** Runs until the scope ends, which kills it. */
+export const start = Effect.fnUntraced(function*(
+  options: Options
+): Effect.fn.Return<Runner, ClientError, Scope.Scope> {
+  const { folder } = options.local
+  const file = path.join(folder, `${options.slot}.yaml`)
+  writeFileSync(file, JSON.stringify(configuration(options)))
+  const child = yield* Effect.mapError(
+    ChildProcess.start({
+      name: "the runner",
+      command: process.execPath,
+      args: [command, "run", file],
+      cwd: folder,
+      env: { NODE_COMPILE_CACHE: path.join(tmpdir(), "etl-stream-bench-cache") }
+    }),
+    clientError
+  )
+  return {
+    process: child,
+    logged: (message) =>
+      Effect.mapError(child.waitFor(new RegExp(`timestamp=(\\S+) .*message="${message}"`), 600_000), clientError).pipe(
+        Effect.map(([, timestamp = ""]) => Date.parse(timestamp))
+      ),
+    measured: (rows, begun, at) => ({
+      seconds: (at - begun) / 1000,
+      cpuSeconds: Server.processSeconds(child.pid),
+      peakRssMB: child.peakMemory() / 1e6,
+      rows
+    })
+  }
 })
+
+/** Has a runner copy tables that are empty, and ends it in order. */
+export const prepare = (options: Omit<Options, "slot">): Effect.Effect<void, ClientError> =>
+  Effect.scoped(Effect.gen(function*() {
+    const { process } = yield* start({ ...options, slot: "prepare" })
+    const complete = new RegExp(`(The copy of a table is complete[^]*){${options.tables.length}}`)
+    yield* Effect.mapError(process.waitFor(complete), clientError)
+    yield* Effect.mapError(process.kill("SIGTERM"), clientError)
+    yield* Effect.ignore(options.server.query("SELECT pg_drop_replication_slot('prepare')"))
+  }))
+
+const patience = 300_000
+
+/**
+ * Asks again and again until the answer is `done`, and returns that. Fails when the runner ends, or when `progress` of the answers stays the same for five minutes.
+ */
+export const until = <A, E extends { readonly message: string }>(
+  { process }: Runner,
+  ask: Effect.Effect<A, E>,
+  options: {
+    readonly everyMillis: number
+    readonly progress: (answer: A) => string | number
+    readonly done: (answer: A) => boolean
+  }
+): Effect.Effect<A, ClientError> =>
+  Effect.gen(function*() {
+    let [last, since] = ["", yield* Clock.currentTimeMillis]
+    for (;;) {
+      const answer = yield* Effect.mapError(ask, clientError)
+      if (options.done(answer)) return answer
+      const [now, progress] = [yield* Clock.currentTimeMillis, String(options.progress(answer))]
+      if (progress !== last) [last, since] = [progress, now]
+      if (!process.isRunning()) {
+        return yield* new ClientError({ message: `the runner ended: ${process.output().slice(-4000)}` })
+      }
+      if (now - since > patience) {
+        return yield* new ClientError({ message: `nothing goes on any more: ${process.output().slice(-4000)}` })
+      }
+      yield* Effect.sleep(options.everyMillis)
+    }
+  })

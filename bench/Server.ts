@@ -16,6 +16,9 @@ export interface Server extends EmbeddedPostgres.EmbeddedPostgres {
   readonly cpuSeconds: () => number
 }
 
+/** A position beyond all others. */
+export const never = "FFFFFFFF/FFFFFFFF"
+
 /** In units of 1/100 s on every Linux that Node runs on. */
 const ticks = 100
 
@@ -48,6 +51,15 @@ export const residentMB = (pid: number): number => {
   }
 }
 
+/** The highest resident memory of a process so far in MB (10^6 bytes); NaN where the system doesn't tell. */
+export const peakMB = (pid: number): number => {
+  try {
+    return (Number(/^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) * 1024) / 1e6
+  } catch {
+    return Number.NaN
+  }
+}
+
 const cpuSeconds = (postmaster: string): number => {
   try {
     let sum = spent(stat(postmaster), true)
@@ -75,6 +87,8 @@ export const start = (
         max_wal_size: "16GB",
         checkpoint_timeout: "1h",
         autovacuum: "off",
+        // The other parser answers nothing, however long it reads.
+        wal_sender_timeout: "15min",
         ...settings
       }
     }),

@@ -10,6 +10,10 @@ export interface Workload {
   readonly names: ReadonlyArray<string>
   /** Changed rows of a full run. */
   readonly rows: number
+  /** Rows of a transaction of which no part can be left out; `rows` is a multiple of it. Default: 1. */
+  readonly unit?: number
+  /** Rounds at most, where one takes minutes. */
+  readonly mostRounds?: number
   /** Statements that make `rows` changed rows; each is committed by itself unless it commits inside. */
   readonly changes: (rows: number) => ReadonlyArray<string>
 }
@@ -36,6 +40,7 @@ const acc: Workload = {
   what: "pgbench_accounts: three integers and char(84); inserts, 10,000 a transaction",
   tables: "CREATE TABLE acc (aid int PRIMARY KEY, bid int, abalance int, filler char(84))",
   names: ["acc"],
+  // So many that the start of a process is little of its processor time.
   rows: 2_000_000,
   changes: (rows) =>
     withLast(
@@ -83,15 +88,16 @@ const tpcb: Workload = {
     `CREATE TABLE pgbench_accounts (aid int PRIMARY KEY, bid int, abalance int, filler char(84)) WITH (fillfactor = 90);
     CREATE TABLE pgbench_tellers (tid int PRIMARY KEY, bid int, tbalance int, filler char(84));
     CREATE TABLE pgbench_branches (bid int PRIMARY KEY, bbalance int, filler char(88));
-    CREATE TABLE pgbench_history (tid int, bid int, aid int, delta int, mtime timestamp, filler char(22))`,
+    CREATE TABLE pgbench_history (tid int, bid int, aid int, delta int, mtime timestamp, filler char(22));
+    INSERT INTO pgbench_accounts SELECT i, i / 10000 + 1, 0, '' FROM generate_series(1, 100000) i;
+    INSERT INTO pgbench_tellers SELECT i, i / 10 + 1, 0 FROM generate_series(1, 100) i;
+    INSERT INTO pgbench_branches SELECT i, 0 FROM generate_series(1, 10) i`,
   names: ["pgbench_accounts", "pgbench_tellers", "pgbench_branches", "pgbench_history"],
-  rows: 600_000,
+  rows: 400_000,
+  unit: 4,
   changes: (rows) => [
-    `INSERT INTO pgbench_accounts SELECT i, i / 10000 + 1, 0, '' FROM generate_series(1, 100000) i;
-     INSERT INTO pgbench_tellers SELECT i, i / 10 + 1, 0 FROM generate_series(1, 100) i;
-     INSERT INTO pgbench_branches SELECT i, 0 FROM generate_series(1, 10) i`,
     loop(
-      Math.max(1, Math.floor((rows - 100_110) / 4)),
+      rows / 4,
       `UPDATE pgbench_accounts SET abalance = abalance + 7 WHERE aid = i * 7919 % 100000 + 1;
        UPDATE pgbench_tellers SET tbalance = tbalance + 7 WHERE tid = i % 100 + 1;
        UPDATE pgbench_branches SET bbalance = bbalance + 7 WHERE bid = i % 10 + 1;
@@ -163,6 +169,7 @@ const huge: Workload = {
   tables: "CREATE TABLE huge (id int PRIMARY KEY, a int, b text)",
   names: ["huge"],
   rows: 5_000_000,
+  mostRounds: 3,
   changes: (rows) => [`INSERT INTO huge SELECT i, i % 100, 'text ' || i FROM generate_series(1, ${rows}) i`]
 }
 
@@ -173,9 +180,10 @@ const tables: Workload = {
   what: "200 tables; transactions of one row in each of ten tables",
   tables: many.map((name) => `CREATE TABLE ${name} (id int PRIMARY KEY, v text)`).join("; "),
   names: many,
-  rows: 600_000,
+  rows: 400_000,
+  unit: 10,
   changes: (rows) => [
-    `DO $$ BEGIN FOR i IN 1..${Math.ceil(rows / 10)} LOOP FOR j IN 0..9 LOOP
+    `DO $$ BEGIN FOR i IN 1..${rows / 10} LOOP FOR j IN 0..9 LOOP
        EXECUTE format('INSERT INTO many_%s VALUES ($1, $2)', (i * 10 + j) % 200) USING i, 'value ' || i;
      END LOOP; COMMIT; END LOOP; END $$`
   ]
@@ -183,10 +191,10 @@ const tables: Workload = {
 
 export const workloads: ReadonlyArray<Workload> = [acc, ord, tpcb, wide, large, single, huge, tables]
 
-/** The workload of that name, as many rows as asked for. */
-export const scaled = (workload: Workload, factor: number): Workload => ({
-  ...workload,
-  rows: Math.max(1, Math.round(workload.rows * factor))
-})
+/** The workload with that share of its rows. */
+export const scaled = (workload: Workload, factor: number): Workload => {
+  const { rows, unit = 1 } = workload
+  return { ...workload, rows: Math.max(1, Math.round((rows * factor) / unit)) * unit }
+}
 
 export { acc, ord, single }

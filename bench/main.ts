@@ -65,9 +65,14 @@ const program: Effect.Effect<number> = Effect.gen(function*() {
   // `Flags.parse` knows them.
   if (bench === undefined) return 2
   const result = yield* Effect.scoped(bench({ references, rounds, factor, only, report }))
+  // Nothing that was measured would hold every bar.
+  if (result.cases.length === 0) {
+    report(`--only: ${only?.join(", ") ?? ""} names no workload of ${name}`)
+    return 2
+  }
   report("")
   for (const found of result.cases) report(line(found))
-  if (save) Saved.save({ result, machine: Machine.describe(references), rounds, factor })
+  if (save) Saved.save({ result, machine: Machine.describe(references), rounds, factor, only: only ?? null })
   if (json) process.stdout.write(`${JSON.stringify(result)}\n`)
   return result.holds ? 0 : 1
 }).pipe(

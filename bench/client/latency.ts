@@ -15,12 +15,17 @@ const options = Slot.options(Schema.Struct({
   ...Slot.Options.fields,
   /** Ends when so many rows have come. */
   rows: Schema.Finite,
+  /** So many come first, and aren't looked at. */
+  warmUp: Schema.Finite,
   /** Whether a byte is written for each batch. */
   signals: Schema.Boolean
 }))
 
 const signal = Buffer.from(".")
 const ages: Array<number> = []
+let rowsSeen = 0
+/** Of those that are looked at: when the first one was committed, and when the last ones came. */
+let [firstCommitted, lastAt] = [0, 0]
 const done = Promise.withResolvers<void>()
 
 await Effect.runPromise(Effect.raceFirst(
@@ -34,15 +39,21 @@ await Effect.runPromise(Effect.raceFirst(
         const now = performance.timeOrigin + performance.now()
         const { records, rows } = element.batch
         const times = ChangeBatch.child(records, ChangeBatch.MetadataColumns.commitTime).values as BigInt64Array // by the batch's layout
-        for (let row = 0; row < rows; row++) ages.push(now - Number(times[row]) / 1000)
-        if (ages.length >= options.rows) done.resolve()
+        lastAt = now
+        for (let row = Math.max(0, options.warmUp - rowsSeen); row < rows; row++) {
+          ages.push(now - Number(times[row]) / 1000)
+        }
+        if (firstCommitted === 0 && ages.length > 0) firstCommitted = now - (ages[0] ?? 0)
+        rowsSeen += rows
+        if (rowsSeen >= options.rows) done.resolve()
       })
   ),
   Effect.promise(() => done.promise)
 ))
-Outcome.print(ages.length, {
+Outcome.print(rowsSeen, {
   p50: percentile(ages, 0.5),
   p99: percentile(ages, 0.99),
-  max: percentile(ages, 1)
+  max: percentile(ages, 1),
+  perSecond: (ages.length * 1000) / (lastAt - firstCommitted)
 })
 process.exit(0)
