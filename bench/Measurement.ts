@@ -92,16 +92,17 @@ export const program = Effect.fnUntraced(function*(
   return { seconds: result.seconds, cpuSeconds, peakRssMB: 0, rows: 0 }
 })
 
+const inFolder = (name: string): string => path.join(import.meta.dirname, "client", `${name}.ts`)
+
 /** Runs one of `client/`; `options` reach it as JSON. */
 export const client = Effect.fnUntraced(function*(
   name: string,
-  options: unknown,
-  flags: ReadonlyArray<string> = []
+  options: unknown
 ): Effect.fn.Return<Measurement & { readonly outcome: Outcome.Outcome }, ClientError> {
-  const file = path.join(import.meta.dirname, "client", `${name}.ts`)
   // As a package that is installed: compiled once, not at every start.
   const env = { NODE_COMPILE_CACHE: path.join(tmpdir(), "etl-stream-bench-cache") }
-  const result = yield* run(process.execPath, [...flags, file, JSON.stringify(options)], env)
+  const args = ["--import", inFolder("heap"), inFolder(name), JSON.stringify(options)]
+  const result = yield* run(process.execPath, args, env)
   yield* ended(result, name)
   const outcome = Outcome.parse(result.output.trim().split("\n").at(-1) ?? "")
   if (outcome === undefined) return yield* new ClientError({ message: `${name} printed no outcome` })

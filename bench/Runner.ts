@@ -15,7 +15,7 @@ import type { LocalSnowflake } from "./LocalSnowflake.ts"
 import { ClientError, clientError, type Measurement } from "./Measurement.ts"
 import * as Server from "./Server.ts"
 
-const command = fileURLToPath(import.meta.resolve("@etl-stream/runner/main"))
+const command = fileURLToPath(new URL("../bin/etl-stream.js", import.meta.resolve("@etl-stream/runner/main")))
 
 export interface Options {
   readonly server: Server.Server

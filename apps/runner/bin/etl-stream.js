@@ -26,6 +26,9 @@ if (args.length === 1 && args[0] === "--version") {
     if (type !== "ExperimentalWarning") emitWarning.call(process, warning, ...rest)
   }
   Module.enableCompileCache?.()
+  // Before everything else is loaded: V8 lets the heap grow by what it is told then.
+  const { forBatches } = await import("@etl-stream/core/HeapGrowth")
+  forBatches()
   // Installed packages run what was built; a checkout runs its sources, which Node refuses to do inside node_modules.
   const installed = fileURLToPath(import.meta.url).split(sep).includes("node_modules")
   const built = new URL("../dist/main.js", import.meta.url)

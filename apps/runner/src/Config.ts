@@ -93,8 +93,8 @@ const noTelemetry = {}
 
 export const Config = Schema.Struct({
   apiVersion: Schema.Literal(apiVersion).annotateKey({ description: "Version of this file's format: 1" }),
-  memory: ByteSize.pipe(Schema.withDecodingDefaultKey(Effect.succeed("256MiB"))).annotateKey({
-    description: "Budget for rows in flight, shared by all pipelines, for example 256MiB (the default)"
+  memory: ByteSize.pipe(Schema.withDecodingDefaultKey(Effect.succeed("64MiB"))).annotateKey({
+    description: "Budget for rows in flight, shared by all pipelines, for example 64MiB (the default)"
   }),
   state: Stage.pipe(Schema.withDecodingDefaultKey(Effect.succeed(defaultState))).annotateKey({
     description: "Where small state is cached; default a SQLite file at ./.etl-stream/state.sqlite"

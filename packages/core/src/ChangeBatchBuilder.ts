@@ -50,6 +50,13 @@ export class ChangeBatchBuilder {
     return bytes
   }
 
+  /** Bytes of the buffers that the table's columns have, filled or not. */
+  get held(): number {
+    let bytes = 0
+    for (const column of this.columns) bytes += column.held
+    return bytes
+  }
+
   /** Begins a row. Commit position and commit time come as 32-bit halves, so that no BigInt is made. */
   begin(
     op: ChangeBatch.Operation,

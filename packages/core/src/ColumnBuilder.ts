@@ -68,6 +68,9 @@ abstract class Validity {
 
   protected abstract grow(rows: number): void
 
+  /** Bytes of the buffers that it has, filled or not. */
+  abstract get held(): number
+
   /** Makes room for one more row and marks it valid. */
   protected begin(): number {
     const row = this.length
@@ -167,6 +170,10 @@ export class NumberColumn<A extends Numbers> extends Validity {
     return this.length * this.values.BYTES_PER_ELEMENT
   }
 
+  get held(): number {
+    return this.values.byteLength
+  }
+
   finish(): Arrow.Data {
     const { length, sparse, values } = this
     const data = sparse ? values.slice(0, length) : values.subarray(0, length)
@@ -222,6 +229,10 @@ export class Int64Column extends Validity {
     return this.length * 8
   }
 
+  get held(): number {
+    return this.halves.byteLength
+  }
+
   finish(): Arrow.Data {
     const { halves, length, sparse } = this
     const { buffer } = sparse ? halves.slice(0, length * 2) : halves
@@ -251,6 +262,10 @@ export class BoolColumn extends Validity {
 
   get bytes(): number {
     return (this.length + 7) >> 3
+  }
+
+  get held(): number {
+    return this.bits.byteLength
   }
 
   finish(): Arrow.Data {
@@ -333,6 +348,10 @@ export class BytesColumn extends Validity {
 
   get bytes(): number {
     return this.used + this.length * 4
+  }
+
+  get held(): number {
+    return this.data.byteLength + this.offsets.byteLength
   }
 
   finish(): Arrow.Data {

@@ -12,8 +12,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 
-/** 256 MiB. */
-export const defaultCapacity = 256 * 1024 * 1024
+/** 64 MiB: some batches of 16 MiB that wait and one that is written; more made nothing faster (measured). */
+export const defaultCapacity = 64 * 1024 * 1024
 
 /** One pipeline's share in the budget. Sizes are bytes. */
 export interface Account {
@@ -135,7 +135,7 @@ export const make = (capacity: number = defaultCapacity): MemoryBudgetShape => {
 }
 
 export class MemoryBudget extends Context.Service<MemoryBudget, MemoryBudgetShape>()("@etl-stream/core/MemoryBudget") {
-  /** A budget of `capacity` bytes, 256 MiB by default. */
+  /** A budget of `capacity` bytes, 64 MiB by default. */
   static readonly layer = (capacity: number = defaultCapacity): Layer.Layer<MemoryBudget> =>
     Layer.sync(MemoryBudget, () => make(capacity))
 }

@@ -143,9 +143,9 @@ describe("MemoryBudget", () => {
       }
     }))
 
-  it.effect("has 256 MiB by default", () =>
+  it.effect("has 64 MiB by default", () =>
     Effect.gen(function*() {
       const budget = yield* MemoryBudget.MemoryBudget
-      assert.strictEqual(budget.capacity, 268435456)
+      assert.strictEqual(budget.capacity, 67108864)
     }).pipe(Effect.provide(MemoryBudget.MemoryBudget.layer())))
 })

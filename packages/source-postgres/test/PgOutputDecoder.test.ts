@@ -8,6 +8,8 @@ import * as PgOutputDecoder from "@etl-stream/source-postgres/PgOutputDecoder"
 import * as PostgresType from "@etl-stream/source-postgres/PostgresType"
 import * as Effect from "effect/Effect"
 import * as fc from "fast-check"
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import { valueAt } from "./columnValues.ts"
 import * as Pg from "./pgoutputMessages.ts"
 import { unchanged } from "./pgoutputMessages.ts"
@@ -615,5 +617,31 @@ describe("PgOutputDecoder", () => {
       )
       assert.isAbove(held.length, 0)
       assert.isBelow(Math.max(...held), 10_000)
+    }))
+
+  it.effect("keeps little memory for many tables of which each had one large batch", () =>
+    Effect.gen(function*() {
+      const tables = Array.from({ length: 30 }, (_, index) => index + 100)
+      const relation = (oid: number) =>
+        Pg.relation(oid, `t${oid}`, "d", [{ name: "id", type: Oid.int4, key: true }, { name: "note", type: Oid.text }])
+      const collect: () => void = yield* Effect.sync(() => {
+        setFlagsFromString("--expose-gc")
+        return runInNewContext("gc")
+      })
+      const held = () => {
+        collect()
+        return process.memoryUsage().arrayBuffers
+      }
+      const decoder = make()
+      const before = held()
+      for (const oid of tables) {
+        const many = Array.from({ length: 2500 }, (_, index) => Pg.insert(oid, [String(index), "x".repeat(1000)]))
+        yield* run(decoder, Pg.begin(100n), relation(oid), ...many, Pg.commit(100n))
+        yield* run(decoder, Pg.begin(200n), Pg.insert(oid, ["1", "x"]), Pg.commit(200n))
+      }
+      // What each batch took alone; without a limit there would be thirty times as much.
+      assert.isBelow(held() - before, 25_000_000)
+      const elements = yield* decoder.decode(Pg.messages(Pg.begin(300n), Pg.insert(100, ["1", "x"]), Pg.commit(300n)))
+      assert.strictEqual(elements.length, 2)
     }))
 })

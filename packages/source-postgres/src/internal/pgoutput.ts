@@ -36,8 +36,9 @@ const xlogHeader = 5 + 1 + 24
 const epochHigh = 220_417
 const epochLow = 946_684_800_000_000 - epochHigh * 0x100000000
 
-/** More tables than this keep no builder between views that don't touch them. */
+/** More builders than this, or such with more memory, aren't kept from view to view: nothing but the decoder knows of it. */
 const heldBuilders = 64
+const heldBytes = 16 * 1024 * 1024
 
 const bigintOf = (high: number, low: number): bigint => BigInt(high) << 32n | BigInt(low)
 
@@ -154,10 +155,7 @@ export class Decoder {
   private taken(): Array<Element> {
     for (const table of this.touched) table.flush(this.elements)
     this.touched.length = 0
-    if (this.held.size > heldBuilders) {
-      for (const table of this.held) table.release()
-      this.held.clear()
-    }
+    this.release()
     if (this.watermark) {
       this.watermark = false
       this.elements.push({
@@ -171,6 +169,15 @@ export class Decoder {
     const { elements } = this
     this.elements = []
     return elements
+  }
+
+  /** Gives up builders when they have more than may be kept. */
+  private release(): void {
+    let bytes = 0
+    for (const table of this.held) bytes += table.held
+    if (bytes <= heldBytes && this.held.size <= heldBuilders) return
+    for (const table of this.held) table.release()
+    this.held.clear()
   }
 
   private copyData(bytes: Uint8Array, at: number, limit: number): void {

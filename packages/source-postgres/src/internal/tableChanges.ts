@@ -77,6 +77,11 @@ export class TableChanges {
     this.bytes = 0
   }
 
+  /** Bytes that its builder has kept since its last batch. */
+  get held(): number {
+    return this.builder?.held ?? 0
+  }
+
   release(): void {
     if (this.rows === 0) this.builder = undefined
   }
