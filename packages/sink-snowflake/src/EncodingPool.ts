@@ -43,8 +43,6 @@ const smallBytes = 256 << 10
 const callsPerWorker = 3
 /** A worker's heap holds no rows: what is young there is few and small. */
 const resourceLimits = { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 8 }
-/** A worker that holds more than this for Parquet's writer ends with its last file: WebAssembly's memory never shrinks. */
-const heldBytes = 64 << 20
 /** Shared memory that is kept for the next batches. */
 const keptBytes = 32 << 20
 
@@ -86,8 +84,6 @@ class Thread {
   private lastCall = 0
   /** Sessions that it has. */
   sessions = 0
-  /** Memory that it holds and can't give back. */
-  held = 0
   private error: Failed | undefined
 
   constructor(onEnd: (thread: Thread) => void) {
@@ -229,16 +225,13 @@ export class EncodingPool {
   /** A Parquet file that rows are appended to; it is given up with the scope unless it was ended. */
   parquet(options: Parquet.Options): Effect.Effect<File, never, Scope.Scope> {
     if (this.size <= 0) {
-      return Effect.map(
-        Effect.acquireRelease(
-          Effect.sync(() => new Parquet.ParquetRows(options)),
-          (rows) => Effect.promise(() => rows.release())
-        ),
-        (rows) => ({
-          append: (batch, firstCopy) => settled(() => rows.append(batch, firstCopy)),
-          finish: Effect.promise(() => rows.finish())
-        })
-      )
+      return Effect.sync(() => {
+        const rows = new Parquet.ParquetRows(options)
+        return {
+          append: (batch, firstCopy) => settled(async () => rows.append(batch, firstCopy)),
+          finish: Effect.sync(() => rows.finish())
+        }
+      })
     }
     return Effect.map(
       this.open({ _tag: "Parquet", options: { ...options, layout: ValueLayout.of(options.layout) } }),
@@ -271,12 +264,8 @@ export class EncodingPool {
       // Once this is answered, the worker reads nothing of the batch any more; one that has ended doesn't either.
       ({ session, thread }) =>
         thread.call(session, { _tag: "Close", given: undefined }).pipe(
-          Effect.tap((held) => Effect.sync(() => thread.held = Math.max(thread.held, Number(held)))),
           Effect.ignore,
-          Effect.andThen(Effect.suspend(() => {
-            thread.letGo()
-            return thread.sessions === 0 && thread.held > heldBytes ? this.retire(thread) : Effect.void
-          }))
+          Effect.andThen(Effect.sync(() => thread.letGo()))
         )
     ).pipe(Effect.map(({ session, thread }) =>
     <Name extends keyof Calls>(
@@ -304,12 +293,6 @@ export class EncodingPool {
 
   private forget(ended: Thread): void {
     this.threads = this.threads.filter((thread) => thread !== ended)
-  }
-
-  /** Ends a thread that has no sessions. */
-  private retire(thread: Thread): Effect.Effect<void> {
-    this.forget(thread)
-    return thread.terminate
   }
 
   private pack(batch: ChangeBatch): PackedBatch.PackedBatch {
