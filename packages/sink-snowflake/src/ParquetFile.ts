@@ -11,7 +11,7 @@ import * as ParquetValues from "./ParquetValues.ts"
 /** A row group ends when it has so many bytes, compressed. */
 const rowGroupBytes = 16 << 20
 /** A page has at most so many bytes before it is compressed, unless a single value has more. */
-const pageBytes = 256 << 10
+const pageBytes = 512 << 10
 
 const magic = Buffer.from("PAR1")
 
