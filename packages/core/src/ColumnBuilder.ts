@@ -11,10 +11,37 @@ const initialRows = 64
 /** Bytes of a column's values that are expected again. */
 const largestKept = 4 << 20
 
-/** Copying a few bytes by a loop is faster than a call of `set` (measured: break-even near 32 bytes). */
-const copy = (target: Uint8Array, at: number, source: Uint8Array, start: number, end: number): void => {
-  if (end - start < 32) { for (let from = start, to = at; from < end; from++, to++) target[to] = source[from] as number // in range
-   } else target.set(source.subarray(start, end), at)
+/** Up to so many bytes copying by words is faster than a call of `set` (measured: 25 ns for 40 bytes beside 60; break-even near 128). */
+const mostByWords = 128
+
+const wordsOf = ({ buffer, byteLength, byteOffset }: Uint8Array): DataView =>
+  new DataView(buffer, byteOffset, byteLength)
+
+/** What was copied from last, and its words: mostly many values come from one buffer. */
+let lastSource: Uint8Array = new Uint8Array(0)
+let sourceWords = wordsOf(lastSource)
+
+/** Copies `source[start, end)`. What `target` has behind that may be overwritten. */
+const copy = (
+  target: Uint8Array,
+  targetWords: DataView,
+  at: number,
+  source: Uint8Array,
+  start: number,
+  end: number
+): void => {
+  const length = end - start
+  if (length > mostByWords) target.set(source.subarray(start, end), at)
+  else if (end + 7 > source.length || at + length + 7 > target.length) {
+    for (let i = 0; i < length; i++) target[at + i] = source[start + i] as number // in range
+  } else {
+    if (source !== lastSource) {
+      lastSource = source
+      sourceWords = wordsOf(source)
+    }
+    // The compiler makes no BigInt of what only passes through.
+    for (let i = 0; i < length; i += 8) targetWords.setBigInt64(at + i, sourceWords.getBigInt64(start + i))
+  }
 }
 
 /** Whether so much of a buffer is unused that its contents are copied out instead of handed over. */
@@ -197,6 +224,7 @@ export class BoolColumn extends Validity {
 export class BytesColumn extends Validity {
   private offsets = new Int32Array(1)
   private data: Uint8Array = new Uint8Array(0)
+  private words = wordsOf(this.data)
   private used = 0
   /** Bytes to make room for at first. */
   private expectedBytes = initialRows * 16
@@ -210,7 +238,7 @@ export class BytesColumn extends Validity {
   /** Appends the bytes `source[start, end)`. */
   append(source: Uint8Array, start: number, end: number): void {
     const at = this.reserve(end - start)
-    copy(this.data, at, source, start, end)
+    copy(this.data, this.words, at, source, start, end)
     this.commit(at + end - start)
   }
 
@@ -225,6 +253,7 @@ export class BytesColumn extends Validity {
       const larger = new Uint8Array(Math.min(0x7fffffff, Math.max(needed, this.data.length * 2, this.expectedBytes)))
       larger.set(this.data.subarray(0, this.used))
       this.data = larger
+      this.words = wordsOf(larger)
     }
     return this.used
   }
@@ -262,7 +291,10 @@ export class BytesColumn extends Validity {
     if (!sparse) this.offsets = new Int32Array(1)
     const few = isSparse(used, this.data.length)
     const data = few ? this.data.slice(0, used) : this.data.subarray(0, used)
-    if (!few || this.data.length > largestKept) this.data = new Uint8Array(0)
+    if (!few || this.data.length > largestKept) {
+      this.data = new Uint8Array(0)
+      this.words = wordsOf(this.data)
+    }
     // One huge value must not make every later batch as large.
     this.expectedBytes = Math.min(largestKept, Math.max(initialRows * 16, used, this.expectedBytes >> 1))
     this.used = 0
