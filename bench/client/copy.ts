@@ -8,7 +8,6 @@ import { tableId } from "@etl-stream/core/TableSchema"
 import * as SinkConfig from "@etl-stream/sink-snowflake/Config"
 import type { File } from "@etl-stream/sink-snowflake/EncodingPool"
 import { EncodingPool } from "@etl-stream/sink-snowflake/EncodingPool"
-import { rowGroupBytes } from "@etl-stream/sink-snowflake/ParquetFile"
 import * as TableLayout from "@etl-stream/sink-snowflake/TableLayout"
 import * as Config from "@etl-stream/source-postgres/Config"
 import * as PostgresSource from "@etl-stream/source-postgres/PostgresSource"
@@ -51,8 +50,7 @@ const each = (pool: EncodingPool, element: Element): Effect.Effect<void> => {
           layout,
           purpose: "target",
           outOfRange: "null",
-          noting: false,
-          groupBytes: rowGroupBytes
+          noting: false
         } as const
         growing = { file: yield* Scope.provide(pool.parquet(options), scope), scope }
         files.set(key, growing)

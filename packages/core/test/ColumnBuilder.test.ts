@@ -216,6 +216,29 @@ describe("BytesColumn", () => {
     assert.deepStrictEqual(read(column.finish()), [bytes, new Uint8Array(), null, bytes.subarray(250)])
   })
 
+  it("copies any part of a buffer, up to its last byte, of whatever length and from several buffers in turn", () => {
+    const sources = [7, 40, 300].map((length, index) => Uint8Array.from({ length }, (_, at) => at * 7 + index))
+    const part = fc.tuple(fc.nat(2), fc.nat(), fc.oneof(fc.nat(12), fc.integer({ min: 120, max: 140 }), fc.nat(300)))
+      .map(([index, from, length]) => {
+        const source = sources[index] ?? new Uint8Array(0)
+        const start = from % (source.length + 1)
+        return { source, start, end: Math.min(source.length, start + length) }
+      })
+    fc.assert(fc.property(fc.array(part, { maxLength: 60 }), fc.array(part, { maxLength: 60 }), (...batches) => {
+      const column = new ColumnBuilder.BytesColumn(new Arrow.Binary())
+      const datas = batches.map((parts) => {
+        for (const { end, source, start } of parts) column.append(source, start, end)
+        return column.finish()
+      })
+      for (const [index, parts] of batches.entries()) {
+        assert.deepStrictEqual(
+          read(datas[index] ?? assert.fail()),
+          parts.map(({ end, source, start }) => source.slice(start, end))
+        )
+      }
+    }))
+  })
+
   it("takes values produced in place, shorter than what was reserved", () => {
     const column = new ColumnBuilder.BytesColumn(new Arrow.Utf8())
     for (let i = 0; i < 100; i++) {

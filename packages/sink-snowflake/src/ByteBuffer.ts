@@ -21,6 +21,13 @@ jsonEscapes[0x5c] = 0x5c
 const minus = 0x2d
 const zero = 0x30
 
+/** A number from 0 to 99. */
+const twoDigits = (bytes: Uint8Array, at: number, value: number): void => {
+  const tens = (value * 103) >> 10
+  bytes[at] = zero + tens
+  bytes[at + 1] = zero + (value - tens * 10)
+}
+
 /** Bytes that are escaped at a time. */
 const escapedPiece = 4096
 
@@ -183,13 +190,22 @@ export class ByteBuffer {
 
   /** `HH:MM:SS.ffffff` of seconds of a day and microseconds. */
   time(seconds: number, micros: number): void {
-    this.digits(Math.floor(seconds / 3600), 2)
-    this.byte(0x3a)
-    this.digits(Math.floor(seconds / 60) % 60, 2)
-    this.byte(0x3a)
-    this.digits(seconds % 60, 2)
-    this.byte(0x2e)
-    this.digits(micros, 6)
+    this.reserve(15)
+    const { bytes, length } = this
+    const minutes = (seconds / 60) | 0
+    const hours = (minutes / 60) | 0
+    twoDigits(bytes, length, hours)
+    bytes[length + 2] = 0x3a
+    twoDigits(bytes, length + 3, minutes - hours * 60)
+    bytes[length + 5] = 0x3a
+    twoDigits(bytes, length + 6, seconds - minutes * 60)
+    bytes[length + 8] = 0x2e
+    const hundreds = (micros / 100) | 0
+    const tens = (hundreds / 100) | 0
+    twoDigits(bytes, length + 9, tens)
+    twoDigits(bytes, length + 11, hundreds - tens * 100)
+    twoDigits(bytes, length + 13, micros - hundreds * 100)
+    this.length = length + 15
   }
 
   /** `YYYY-MM-DDTHH:MM:SS.ffffff` of microseconds since 1970-01-01 (years 1 to 9999). */

@@ -16,7 +16,6 @@ import type { CopyProgress, GrowingFile, OpenChunk, StagedFile } from "./CopyPro
 import type { DeadLetterWriter } from "./DeadLetterWriter.ts"
 import type { EncodingPool } from "./EncodingPool.ts"
 import type * as ParquetEncoder from "./ParquetEncoder.ts"
-import { rowGroupBytes } from "./ParquetFile.ts"
 import type { Stage } from "./Stage.ts"
 import type { StagingMemory } from "./StagingMemory.ts"
 import type { TableLayout } from "./TableLayout.ts"
@@ -51,8 +50,6 @@ export class ChunkFiles {
   private readonly stage: Stage
   private readonly policy: OutOfRange
   private readonly fileBytes: number
-  /** Row groups are small beside a file and the memory that there is. */
-  private readonly groupBytes: number
   private readonly memory: StagingMemory
   /** Where uploads run. */
   private readonly scope: Scope.Scope
@@ -71,7 +68,6 @@ export class ChunkFiles {
     this.encoding = encoding
     this.policy = config.outOfRange
     this.fileBytes = config.copy.fileBytes
-    this.groupBytes = Math.min(rowGroupBytes, Math.ceil(config.copy.fileBytes / 4), Math.ceil(config.copy.memory / 16))
     this.memory = memory
     this.scope = scope
     this.letters = letters
@@ -106,8 +102,8 @@ export class ChunkFiles {
 
   /** Begins the chunk's file, so that it is either the chunk's or ended, wherever an interruption comes. */
   private begin(layout: TableLayout, purpose: ParquetEncoder.Purpose, chunk: OpenChunk): Effect.Effect<GrowingFile> {
-    const { groupBytes, letters, policy: outOfRange } = this
-    const options = { layout, purpose, outOfRange, noting: letters !== undefined, groupBytes }
+    const { letters, policy: outOfRange } = this
+    const options = { layout, purpose, outOfRange, noting: letters !== undefined }
     return Effect.uninterruptibleMask((restore) =>
       Effect.gen({ self: this }, function*() {
         const scope = yield* Scope.make()

@@ -20,6 +20,7 @@ import { randomUUID } from "node:crypto"
 import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises"
 import { dirname, join } from "node:path"
 import * as ParquetFile from "./ParquetFile.ts"
+import * as ParquetReader from "./ParquetReader.ts"
 
 type Failed = ConnectorError
 
@@ -135,16 +136,16 @@ export const make = (options: Options): DeadLetterStore => {
       }
     })
     if (content === undefined) return []
-    return yield* Effect.mapError(
-      ParquetFile.read(content, (rows) => Array.from(rows, letterOf)),
-      () =>
+    return yield* Effect.try({
+      try: () => ParquetReader.read(content).map(letterOf),
+      catch: () =>
         new ConnectorError({
           plugin,
           reason: "Protocol",
           message: `${path} isn't a file of dead letters`,
           hint: "Something else wrote or damaged it. Move it elsewhere."
         })
-    )
+    })
   })
 
   const folders = ({ pipeline, table }: Selection): Effect.Effect<ReadonlyArray<string>, Failed> =>
@@ -183,7 +184,7 @@ export const make = (options: Options): DeadLetterStore => {
     const fresh = new Map(given.filter(({ id }) => !ids.has(id)).map((letter) => [letter.id, letter]))
     if (fresh.size === 0) return 0
     if (ids.size + fresh.size > limit) return yield* tooMany(options, table)
-    const content = yield* ParquetFile.of(tableOf([...fresh.values()]))
+    const content = ParquetFile.of(tableOf([...fresh.values()]))
     yield* disk(async () => {
       // Each folder is only there for certain when the one that it is in is.
       if (await mkdir(folder, { recursive: true, mode: 0o700 }) !== undefined) {
@@ -203,7 +204,7 @@ export const make = (options: Options): DeadLetterStore => {
       if (rest.length === held.length) continue
       if (rest.length === 0) yield* disk(() => rm(path, { force: true }))
       else {
-        const content = yield* ParquetFile.of(tableOf(rest))
+        const content = ParquetFile.of(tableOf(rest))
         yield* disk(() => write(path, content))
       }
     }

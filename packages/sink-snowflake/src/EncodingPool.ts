@@ -41,8 +41,6 @@ const maxWorkers = 4
 const smallBytes = 256 << 10
 /** Calls per worker that are under way at a time: one is encoded while the one before is compressed. */
 const callsPerWorker = 3
-/** A worker that holds more than this for Parquet's writer ends with its last file: WebAssembly's memory never shrinks. */
-const heldBytes = 64 << 20
 /** Shared memory that is kept for the next batches. */
 const keptBytes = 32 << 20
 
@@ -157,16 +155,13 @@ export class EncodingPool {
 
   /** A Parquet file that rows are appended to; it is given up with the scope unless it was ended. */
   parquet(options: Parquet.Options): Effect.Effect<File, never, Scope.Scope> {
-    const inline = Effect.map(
-      Effect.acquireRelease(
-        Effect.sync(() => new Parquet.ParquetRows(options)),
-        (rows) => Effect.promise(() => rows.release())
-      ),
-      (rows): File => ({
-        append: (batch, firstCopy) => settled(() => rows.append(batch, firstCopy)),
-        finish: Effect.promise(() => rows.finish())
-      })
-    )
+    const inline = Effect.sync((): File => {
+      const rows = new Parquet.ParquetRows(options)
+      return {
+        append: (batch, firstCopy) => settled(async () => rows.append(batch, firstCopy)),
+        finish: Effect.sync(() => rows.finish())
+      }
+    })
     if (this.size <= 0) return inline
     return Effect.flatMap(
       this.open({ _tag: "Parquet", options: { ...options, layout: ValueLayout.of(options.layout) } }),
@@ -213,13 +208,7 @@ export class EncodingPool {
               return session
             }),
             // Once this is answered, the worker reads nothing of the batch any more; one that has ended doesn't either.
-            (session) =>
-              Effect.exit(
-                Effect.tap(
-                  thread.call(session, { _tag: "Close", given: undefined }),
-                  (held) => Effect.sync(() => thread.held = Math.max(thread.held, Number(held)))
-                )
-              )
+            (session) => Effect.exit(thread.call(session, { _tag: "Close", given: undefined }))
           ),
           (session): Session => (name, given) =>
             this.calls.withPermits(1)(
@@ -246,11 +235,7 @@ export class EncodingPool {
         },
         catch: ended
       }),
-      (thread) =>
-        Effect.suspend(() => {
-          thread.letGo()
-          return thread.sessions === 0 && thread.held > heldBytes ? this.retire(thread) : Effect.void
-        })
+      (thread) => Effect.sync(() => thread.letGo())
     ).pipe(Effect.tap((thread) => thread.ready))
   }
 
@@ -276,12 +261,6 @@ export class EncodingPool {
 
   private forget(ended: EncodingThread): void {
     this.threads = this.threads.filter((thread) => thread !== ended)
-  }
-
-  /** Ends a thread that has no sessions. */
-  private retire(thread: EncodingThread): Effect.Effect<void> {
-    this.forget(thread)
-    return thread.terminate
   }
 
   private pack(batch: ChangeBatch): PackedBatch.PackedBatch {

@@ -39,8 +39,8 @@ export interface Calls {
     readonly answer: Appended
   }
   readonly Finish: { readonly given: undefined; readonly answer: Uint8Array }
-  /** Ends the session: the worker reads nothing of it any more. It answers how much memory it holds that it can't give back. */
-  readonly Close: { readonly given: undefined; readonly answer: number }
+  /** Ends the session: the worker reads nothing of it any more. */
+  readonly Close: { readonly given: undefined; readonly answer: undefined }
 }
 export type Call = {
   readonly [Name in keyof Calls]: { readonly _tag: Name; readonly given: Calls[Name]["given"] }

@@ -33,8 +33,6 @@ export class EncodingThread {
   private lastCall = 0
   /** Sessions that it has. */
   sessions = 0
-  /** Memory that it holds and can't give back. */
-  held = 0
   private error: Failed | undefined
 
   /** Throws when there can't be another thread. */

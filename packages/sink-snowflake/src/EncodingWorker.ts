@@ -33,7 +33,7 @@ const ndjson = ({ batch, layout, noting, outOfRange, selection }: Ndjson): Sessi
     if (call._tag === "Close") {
       await rows?.settled
       if (buffers.length < keptBuffers && out.bytes.length <= keptBytes) buffers.push(out)
-      return 0
+      return undefined
     }
     if (call._tag !== "Chunk") return foreign(call)
     rows ??= new NdjsonRows(new NdjsonEncoder(layout, outOfRange, out), PackedBatch.unpack(batch), noting, selection)
@@ -54,7 +54,7 @@ const parquet = ({ options }: Parquet): Session => {
       case "Finish":
         return rows.finish()
       case "Close":
-        return rows.release()
+        return undefined
       default:
         return foreign(call)
     }

@@ -18,7 +18,6 @@ import type { DeadLetterWriter } from "./DeadLetterWriter.ts"
 import type { EncodingPool } from "./EncodingPool.ts"
 import { failure } from "./ErrorPolicy.ts"
 import { literal, quote } from "./Identifier.ts"
-import { rowGroupBytes } from "./ParquetFile.ts"
 import type { SqlClient } from "./SqlClient.ts"
 import type { Stage } from "./Stage.ts"
 import { Metadata, sqlName } from "./TableLayout.ts"
@@ -46,8 +45,7 @@ export const write = Effect.fn("LargeRow.write")(function*(
       layout,
       purpose: "journal",
       outOfRange: policy,
-      noting: letters !== undefined,
-      groupBytes: rowGroupBytes
+      noting: letters !== undefined
     })
     const { refused } = yield* file.append(single, 0).pipe(
       Effect.mapError((error) => error instanceof Unwritable ? unwritable(layout, error) : error)

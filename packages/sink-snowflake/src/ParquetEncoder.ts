@@ -20,8 +20,13 @@ import * as VariantJson from "./VariantJson.ts"
 /** What a file is for: rows of the target itself, or of the journal. */
 export type Purpose = "target" | "journal"
 
+/** Where text is written before it is copied to its column: one column and batch after another. */
+const out = new ByteBuffer(64 << 10)
+/** More than this is not kept for the next batch. */
+const keptBytes = 8 << 20
+
 /** Builds a Utf8 column; `write` appends row `row` to `out`, or returns false for NULL. */
-const textColumn = (rows: number, out: ByteBuffer, write: (row: number) => boolean): Arrow.Data => {
+const textColumn = (rows: number, write: (row: number) => boolean): Arrow.Data => {
   const valueOffsets = new Int32Array(rows + 1)
   const nullBitmap = new Uint8Array((rows + 7) >> 3)
   let nullCount = 0
@@ -105,7 +110,6 @@ export const tableOf = (
   refused: Array<ValueWriter.Refusal> | undefined
 ): Arrow.Table => {
   const { records, rows } = batch
-  const out = new ByteBuffer(64 << 10)
   const children: Array<Arrow.Data> = []
   const fields: Array<Arrow.Field> = []
   const add = (name: string, data: Arrow.Data): void => {
@@ -127,14 +131,14 @@ export const tableOf = (
     const ordinals = ValueWriter.halvesOf(ChangeBatch.child(records, ChangeBatch.MetadataColumns.ordinal))
     add(
       "m0",
-      textColumn(rows, out, (row) => {
+      textColumn(rows, (row) => {
         out.ascii(operations[ops[row] as number] as string) // one name per operation
         return true
       })
     )
     add(
       "m1",
-      textColumn(rows, out, (row) => {
+      textColumn(rows, (row) => {
         out.hex64(commits[row * 2 + 1] as number, commits[row * 2] as number) // in range
         out.byte(0x2f)
         out.hex64(ordinals[row * 2 + 1] as number, ordinals[row * 2] as number) // in range
@@ -143,7 +147,7 @@ export const tableOf = (
     )
     add(
       "m2",
-      textColumn(rows, out, (row) => {
+      textColumn(rows, (row) => {
         out.timestamp(times[row * 2 + 1] as number, times[row * 2] as number) // in range
         out.byte(0x5a)
         return true
@@ -151,21 +155,22 @@ export const tableOf = (
     )
     add(
       "m3",
-      textColumn(rows, out, (row) => {
+      textColumn(rows, (row) => {
         if (ValueWriter.isNull(masks, row)) return false
         UnsentMask.write(out, names, masks, row)
         return true
       })
     )
-    if (rowKey !== undefined) add("m4", textColumn(rows, out, writeRowKey))
+    if (rowKey !== undefined) add("m4", textColumn(rows, writeRowKey))
   } else if (rowKey !== undefined) {
-    add("m4", textColumn(rows, out, writeRowKey))
+    add("m4", textColumn(rows, writeRowKey))
     add("m5", numbers(firstCopy, rows))
   }
   layout.columns.forEach((column, position) => {
     const data = ChangeBatch.child(records, ChangeBatch.metadataColumns + column.index)
-    add(`c${position}`, carrier(column, data, rows, out, policy, layout.mode))
+    add(`c${position}`, carrier(column, data, rows, policy, layout.mode))
   })
+  if (out.bytes.length > keptBytes) out.shrink()
   const schema = new Arrow.Schema(fields)
   const struct = Arrow.makeData({ type: new Arrow.Struct(fields), length: rows, nullCount: 0, children })
   return new Arrow.Table(new Arrow.RecordBatch(schema, struct))
@@ -175,7 +180,6 @@ const carrier = (
   column: ColumnValues,
   data: Arrow.Data,
   rows: number,
-  out: ByteBuffer,
   policy: ValueWriter.Policy,
   mode: TableValues["mode"]
 ): Arrow.Data => {
@@ -191,7 +195,7 @@ const carrier = (
       const json = mode === "changelog" && column.form === "json" ? "raw" : undefined
       if (column.narrowing === undefined && isWritten(column, data, rows, json === "raw")) return data
       const write = ValueWriter.make(column, data, out, policy, json)
-      return textColumn(rows, out, (row) => !ValueWriter.isNull(data, row) && write(row))
+      return textColumn(rows, (row) => !ValueWriter.isNull(data, row) && write(row))
     }
   }
 }

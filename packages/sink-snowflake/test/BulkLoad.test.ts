@@ -4,13 +4,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Operation } from "@etl-stream/core/ChangeBatch"
 import * as Sequence from "@etl-stream/core/Sequence"
-import * as Arrow from "apache-arrow"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import { randomBytes } from "node:crypto"
-import { ParquetFile } from "../src/ParquetFile.ts"
 import { StagingMemory } from "../src/StagingMemory.ts"
 import * as Batches from "./Batches.ts"
 import * as Local from "./Local.ts"
@@ -158,32 +156,4 @@ describe("StagingMemory", () => {
       assert.isTrue(Exit.isFailure(yield* Fiber.await(failed)))
       yield* Fiber.join(yield* memory.start(scope, 1 << 20, Effect.void))
     })))
-})
-
-describe("ParquetFile", () => {
-  it.live("is one file with every row, of tables that came one after another", () =>
-    Effect.gen(function*() {
-      const parquet = yield* Effect.promise(() => import("parquet-wasm"))
-      const file = yield* ParquetFile.make()
-      const values: Array<string | null> = []
-      for (let part = 0; part < 5; part++) {
-        const texts = Array.from({ length: 1 + part * 1000 }, (_, row) => row % 7 === 0 ? null : `${part} ${row}`)
-        values.push(...texts)
-        yield* file.append(new Arrow.Table({ c0: Arrow.vectorFromArray(texts, new Arrow.Utf8()) }))
-      }
-      const read = Arrow.tableFromIPC(parquet.readParquet(yield* file.close).intoIPCStream())
-      assert.deepStrictEqual([...read.getChild("c0") ?? []], values)
-      assert.strictEqual(file.rows, values.length)
-    }))
-
-  it.live("can be given up at any time", () =>
-    Effect.gen(function*() {
-      for (const tables of [0, 1, 3]) {
-        const file = yield* ParquetFile.make()
-        for (let part = 0; part < tables; part++) {
-          yield* file.append(new Arrow.Table({ c0: Arrow.vectorFromArray(["a"], new Arrow.Utf8()) }))
-        }
-        yield* file.abandon
-      }
-    }))
 })

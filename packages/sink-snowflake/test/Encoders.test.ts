@@ -554,7 +554,7 @@ describe("ParquetEncoder", () => {
         table,
         docs.map((doc) => ({ op: ChangeBatch.Operation.Read, sequence, values: [doc] }))
       )
-      const bytes = yield* ParquetFile.of(yield* ParquetEncoder.encode(layout, batch, "journal", "fail"))
+      const bytes = ParquetFile.of(yield* ParquetEncoder.encode(layout, batch, "journal", "fail"))
       const rows = Arrow.tableFromIPC(parquet.readParquet(bytes).intoIPCStream()).toArray()
       assert.deepStrictEqual(
         rows.map((row: { toJSON: () => Record<string, unknown> }) => row.toJSON()["c0"]),
@@ -592,7 +592,7 @@ describe("ParquetEncoder", () => {
         },
         { op: ChangeBatch.Operation.Read, sequence, values: [-1n, null, 2 ** 31 - 1, false, null, NaN] }
       ])
-      const bytes = yield* ParquetFile.of(yield* ParquetEncoder.encode(layout, batch, "target", "fail"))
+      const bytes = ParquetFile.of(yield* ParquetEncoder.encode(layout, batch, "target", "fail"))
       const read = Arrow.tableFromIPC(parquet.readParquet(bytes).intoIPCStream())
       const rows = read.toArray().map((row: { toJSON: () => Record<string, unknown> }) => row.toJSON())
       assert.deepInclude(rows[0], {

@@ -206,7 +206,7 @@ describe("EncodingPool", () => {
                 from === to ? [] : [ChangeBatch.make(table, batch.records.slice(from, to))]
               )
               const layout = layoutOf(table)
-              const options = { layout, purpose, outOfRange, noting, groupBytes: 1 << 20 }
+              const options = { layout, purpose, outOfRange, noting }
               assert.deepStrictEqual(
                 await Effect.runPromise(file(workers, options, pieces)),
                 await Effect.runPromise(file(inline, options, pieces))
@@ -220,19 +220,16 @@ describe("EncodingPool", () => {
 
   it.live("puts all rows of a file's pieces into it, in their order", () =>
     Effect.gen(function*() {
-      const parquet = yield* Effect.promise(() => import("parquet-wasm"))
       const pool = yield* EncodingPool.make(1)
       const batch = many(5000)
       const pieces = [0, 7, 1000, 1003, 4999].map((from, index, cuts) =>
         ChangeBatch.make(keyed, batch.records.slice(from, cuts[index + 1] ?? 5000))
       )
       const layout = layoutOf(keyed)
-      const found = yield* file(
-        pool,
-        { layout, purpose: "target", outOfRange: "fail", noting: false, groupBytes: 1 << 14 },
-        pieces
-      )
-      const table = Arrow.tableFromIPC(parquet.readParquet(new Uint8Array(found.content)).intoIPCStream())
+      const options = { layout, purpose: "target", outOfRange: "fail", noting: false } as const
+      const { content } = yield* file(pool, options, pieces)
+      const parquet = yield* Effect.promise(() => import("parquet-wasm"))
+      const table = Arrow.tableFromIPC(parquet.readParquet(new Uint8Array(content)).intoIPCStream())
       const name = layout.columns.findIndex(({ source }) => source === "name")
       assert.deepStrictEqual(
         Array.from(table.getChild(`c${name}`) ?? []),
@@ -240,32 +237,22 @@ describe("EncodingPool", () => {
       )
     }).pipe(Effect.scoped))
 
-  it.live("ends a worker whose memory has grown with its last file, and gives up files that are left", () =>
+  it.live("gives up a file that is left, and its worker goes on with others", () =>
     watching((started) =>
       Effect.gen(function*() {
         const pool = yield* EncodingPool.make(1)
-        const batch = batchOf(
-          keyed,
-          Array.from({ length: 30_000 }, (_, id) => [BigInt(id), true, 0.5, 1, 1, "1.50", `${id}`.padEnd(1500)])
-        )
-        const options = {
-          layout: layoutOf(keyed),
-          purpose: "journal",
-          outOfRange: "fail",
-          noting: false,
-          groupBytes: 64 << 20
-        } as const
+        const options = { layout: layoutOf(keyed), purpose: "journal", outOfRange: "fail", noting: false } as const
+        const batch = many(1000)
         const left = yield* Scope.make()
-        const file = yield* Scope.provide(pool.parquet(options), left)
-        for (let piece = 0; piece < 2; piece++) yield* file.append(batch, 0)
-        const another = yield* Effect.scoped(Effect.flatMap(pool.parquet(options), (other) => other.append(batch, 0)))
-        assert.lengthOf(another.filled, options.layout.columns.length)
-        assert.lengthOf(started, 1)
-        assert.notStrictEqual(started[0]?.threadId, -1)
+        const leaving = yield* Scope.provide(pool.parquet(options), left)
+        yield* leaving.append(batch, 0)
+        const pieces = [batch, batch]
+        const alone = yield* file(yield* EncodingPool.make(0), options, pieces)
+        assert.deepStrictEqual(yield* file(pool, options, pieces), alone)
         yield* Scope.close(left, Exit.void)
-        assert.strictEqual(started[0]?.threadId, -1)
-        yield* chunks(pool, { batch: large(batch) })
-        assert.lengthOf(started, 2)
+        assert.isTrue(Exit.isFailure(yield* Effect.exit(leaving.append(batch, 0))))
+        assert.deepStrictEqual(yield* file(pool, options, pieces), alone)
+        assert.lengthOf(started, 1)
       }).pipe(Effect.scoped)
     ))
 
@@ -278,8 +265,7 @@ describe("EncodingPool", () => {
           layout: layoutOf(keyed),
           purpose: "journal",
           outOfRange: "fail",
-          noting: false,
-          groupBytes: 1 << 20
+          noting: false
         })
         yield* file.append(batch, 0)
         yield* Effect.promise(async () => started[0]?.terminate())

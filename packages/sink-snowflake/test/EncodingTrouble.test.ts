@@ -52,8 +52,7 @@ const file = (pool: EncodingPool, batch: ChangeBatch.ChangeBatch) =>
       layout: layoutOf(keyed),
       purpose: "journal",
       outOfRange: "fail",
-      noting: false,
-      groupBytes: 1 << 20
+      noting: false
     })
     yield* rows.append(batch, 1)
     return yield* rows.finish

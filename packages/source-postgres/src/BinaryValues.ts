@@ -142,9 +142,9 @@ const numeric: ValueDecoder = (column, bytes, start, end) => {
   else {
     for (let index = 0; index <= weight; index++) {
       const digit = numericDigit(bytes, start, index, count)
-      if (index > 0 || digit >= 1000) into[to++] = 0x30 + Math.trunc(digit / 1000)
-      if (index > 0 || digit >= 100) into[to++] = 0x30 + Math.trunc(digit / 100) % 10
-      if (index > 0 || digit >= 10) into[to++] = 0x30 + Math.trunc(digit / 10) % 10
+      if (index > 0 || digit >= 1000) into[to++] = 0x30 + (digit / 1000 | 0)
+      if (index > 0 || digit >= 100) into[to++] = 0x30 + (digit / 100 | 0) % 10
+      if (index > 0 || digit >= 10) into[to++] = 0x30 + (digit / 10 | 0) % 10
       into[to++] = 0x30 + digit % 10
     }
   }
@@ -154,9 +154,9 @@ const numeric: ValueDecoder = (column, bytes, start, end) => {
     // The last group may reach past `decimals`; the room reserved covers it and it is cut off.
     for (let index = weight + 1; to < stop; index++) {
       const digit = numericDigit(bytes, start, index, count)
-      into[to++] = 0x30 + Math.trunc(digit / 1000)
-      into[to++] = 0x30 + Math.trunc(digit / 100) % 10
-      into[to++] = 0x30 + Math.trunc(digit / 10) % 10
+      into[to++] = 0x30 + (digit / 1000 | 0)
+      into[to++] = 0x30 + (digit / 100 | 0) % 10
+      into[to++] = 0x30 + (digit / 10 | 0) % 10
       into[to++] = 0x30 + digit % 10
     }
     to = stop

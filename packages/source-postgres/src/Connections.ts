@@ -14,6 +14,7 @@ import type * as Scope from "effect/Scope"
 import { Client, type ClientConfig, DatabaseError } from "pg"
 import type { Settings } from "./Config.ts"
 import type * as Endpoint from "./Endpoint.ts"
+import * as DirectSocket from "./internal/directSocket.ts"
 import * as PostgresError from "./PostgresError.ts"
 import * as Session from "./Session.ts"
 
@@ -60,7 +61,7 @@ const connectClient: Session.Connect<Client> = Effect.fn("PostgresSource.connect
   function*(config: ClientConfig, watch: (client: Client) => void) {
     const client = yield* Effect.acquireRelease(
       Effect.sync(() => {
-        const made = new Client(config)
+        const made = new Client({ ...config, stream: DirectSocket.stream })
         // Failures reach whoever runs a query or reads the socket; an idle client's loss shows at its next use.
         made.on("error", () => {})
         watch(made)

@@ -13,6 +13,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Duplex } from "node:stream"
 import type { Client } from "pg"
+import * as DirectSocket from "./internal/directSocket.ts"
 import { MessageBuffer } from "./internal/messageBuffer.ts"
 import { type ValueDecoder, ValueError } from "./internal/valueDecoder.ts"
 import * as PostgresError from "./PostgresError.ts"
@@ -209,10 +210,23 @@ export class CopyReader {
     socket.pause()
     // node-postgres' parser; its error and close listeners stay.
     socket.removeAllListeners("data")
-    socket.on("data", (chunk: Buffer) => {
-      this.messages.append(chunk)
-      this.wake?.()
-    })
+    const direct = DirectSocket.of(socket)
+    if (direct === undefined) {
+      socket.on("data", (chunk: Buffer) => {
+        this.messages.append(chunk)
+        this.wake?.()
+      })
+    } else {
+      direct.direct({
+        target: () => this.messages.target(),
+        received: (from, count) => {
+          this.messages.received(from, count)
+          this.wake?.()
+          // Whoever got a batch may have asked for the next one, which resumes the socket.
+          return this.wake !== undefined
+        }
+      })
+    }
     const lost = (cause: unknown) => {
       this.failure ??= PostgresError.fromCause(cause, "copying: the connection was lost", this.tableId)
       this.wake?.()

@@ -12,8 +12,9 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import * as net from "node:net"
+import type * as net from "node:net"
 import { Client, type ClientConfig } from "pg"
+import * as DirectSocket from "./internal/directSocket.ts"
 import type { Frames } from "./internal/frameBuffer.ts"
 import { refusedError, shuttingDown, streamError } from "./internal/streamError.ts"
 import { type StreamEnd, WireReader } from "./internal/wireReader.ts"
@@ -85,28 +86,17 @@ interface Intake {
   readonly direct: (reader: WireReader | undefined) => void
 }
 
-/** A socket that reads into our buffers, without a copy or an event per chunk, once a reader has taken it over. */
-const directSocket = (): Intake => {
-  let reader: WireReader | undefined
-  const relay = new Uint8Array(64 * 1024)
-  const socket: net.Socket = new net.Socket({
-    onread: {
-      buffer: () => reader === undefined ? relay : reader.buffer.target(),
-      callback: (count, from) => {
-        if (reader !== undefined) return reader.received(from, count)
-        // node-postgres listens to a stream's events.
-        socket.emit("data", Buffer.from(from.subarray(0, count)))
-        return true
+/** Reads straight into the reader's buffer. */
+const directIntake = ({ direct, socket }: DirectSocket.DirectSocket): Intake => ({
+  socket,
+  direct: (reader) =>
+    direct(
+      reader && {
+        target: () => reader.buffer.target(),
+        received: (from, count) => reader.received(from, count)
       }
-    }
-  })
-  return {
-    socket,
-    direct: (to) => {
-      reader = to
-    }
-  }
-}
+    )
+})
 
 /** TLS decrypts into chunks of its own, which are copied. */
 const tlsIntake = (socket: net.Socket): Intake => {
@@ -158,14 +148,12 @@ export const connect = Effect.fn("ReplicationConnection.connect")(function*(
   config: ClientConfig,
   watch: (client: Client) => void = unwatched
 ): Effect.fn.Return<ReplicationConnection, ConnectorError, Scope.Scope> {
-  const direct = directSocket()
   const client = yield* Effect.acquireRelease(
     Effect.sync(() => {
       const options = {
         keepAlive: true,
         ...config,
-        // node-postgres calls it with its options; under TLS it wraps an ordinary socket.
-        stream: (options?: { readonly ssl?: unknown }) => options?.ssl ? new net.Socket() : direct.socket,
+        stream: DirectSocket.stream,
         replication: "database"
       }
       const made = new Client(options)
@@ -181,7 +169,8 @@ export const connect = Effect.fn("ReplicationConnection.connect")(function*(
     catch: (cause) => PostgresError.fromCause(cause, connecting(config))
   })
   const socket = client.connection.stream as net.Socket // as above
-  const intake = socket === direct.socket ? direct : tlsIntake(socket)
+  const direct = DirectSocket.of(socket)
+  const intake = direct === undefined ? tlsIntake(socket) : directIntake(direct)
   return { client, start: (options) => start(client, intake, options) }
 })
 

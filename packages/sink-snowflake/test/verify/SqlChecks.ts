@@ -39,7 +39,7 @@ const uploads: Check = {
   title: "a file that is uploaded from memory keeps its name, and replaces one of that name",
   run: Effect.fnUntraced(function*(context) {
     for (const text of ["first", "second"]) {
-      yield* put(context, "upload.parquet", yield* parquetFile(texts("c0", [text])))
+      yield* put(context, "upload.parquet", parquetFile(texts("c0", [text])))
     }
     const { rows } = yield* execute(context, `LIST ${stage(context)}/checks`)
     yield* same(
@@ -61,11 +61,11 @@ const copies: Check = {
   ids: ["A17", "A22", "A23", "A35", "A36"],
   title: "COPY counts its rows, rolls back with its transaction, and loads a file once",
   run: Effect.fnUntraced(function*(context) {
-    const file = yield* ParquetFile.make(1024)
+    const file = new ParquetFile({ groupBytes: 1024 })
     for (let group = 0; group < 4; group++) {
-      yield* file.append(texts("c0", Array.from({ length: 500 }, (_, row) => `${group} ${row}`)))
+      file.append(texts("c0", Array.from({ length: 500 }, (_, row) => `${group} ${row}`)))
     }
-    yield* put(context, "copied.parquet", yield* file.close)
+    yield* put(context, "copied.parquet", file.close())
     yield* create(context, "COPIES", `"V" VARCHAR`)
     const statement = copy(context, "COPIES", ["copied.parquet"])
     yield* context.sql.use((session) =>
@@ -80,7 +80,7 @@ const copies: Check = {
     yield* same(rows.map((row) => String(row["rows_loaded"])), ["2000"], "rows_loaded")
     yield* execute(context, `REMOVE ${stage(context)}/checks/copied.parquet`)
     yield* same(yield* count(context, "COPIES"), "2000", "rows after the file is removed")
-    yield* put(context, "again.parquet", yield* parquetFile(texts("c0", ["once"])))
+    yield* put(context, "again.parquet", parquetFile(texts("c0", ["once"])))
     for (let time = 0; time < 2; time++) yield* execute(context, copy(context, "COPIES", ["again.parquet"]))
     yield* same(yield* count(context, "COPIES"), "2001", "rows after a file was copied twice")
   })
@@ -91,7 +91,7 @@ const missingFile: Check = {
   title: "COPY fails when a file that it lists isn't there",
   run: Effect.fnUntraced(function*(context) {
     yield* create(context, "MISSING", `"V" VARCHAR`)
-    yield* put(context, "present.parquet", yield* parquetFile(texts("c0", ["present"])))
+    yield* put(context, "present.parquet", parquetFile(texts("c0", ["present"])))
     const outcome = yield* Effect.exit(
       execute(context, copy(context, "MISSING", ["present.parquet", "absent.parquet"]))
     )
@@ -127,7 +127,7 @@ const expressions: Check = {
     for (const [index, [type, text, expression, read, expected]] of cases.entries()) {
       const name = `EXPRESSION_${index}`
       yield* create(context, name, `"V" ${type}`)
-      yield* put(context, `e${index}.parquet`, yield* parquetFile(texts("c0", [text])))
+      yield* put(context, `e${index}.parquet`, parquetFile(texts("c0", [text])))
       yield* execute(context, copy(context, name, [`e${index}.parquet`], expression))
       yield* same(value(yield* execute(context, `SELECT ${read} FROM ${table(context, name)}`)), expected, type)
     }
@@ -139,7 +139,7 @@ const largeValue: Check = {
   title: "a VARCHAR takes 16,777,216 characters by way of COPY",
   run: Effect.fnUntraced(function*(context) {
     yield* create(context, "LARGE_VALUES", `"V" VARCHAR`)
-    yield* put(context, "large.parquet", yield* parquetFile(texts("c0", ["x".repeat(16_777_216)])))
+    yield* put(context, "large.parquet", parquetFile(texts("c0", ["x".repeat(16_777_216)])))
     yield* execute(context, copy(context, "LARGE_VALUES", ["large.parquet"]))
     const length = yield* execute(context, `SELECT LENGTH("V") FROM ${table(context, "LARGE_VALUES")}`)
     yield* same(value(length), "16777216", "length")

@@ -7,6 +7,8 @@ import { Buffer } from "node:buffer"
 import * as PostgresError from "../PostgresError.ts"
 
 const initialSize = 256 << 10
+/** The least that a read is given room for. */
+const leastRead = 64 << 10
 /** A larger buffer, left by a large message, is not kept. */
 const keptSize = 4 << 20
 
@@ -18,6 +20,19 @@ export class MessageBuffer {
   end = 0
   private position = 0
   private filled = 0
+
+  /** Where the next bytes may be read; valid until the next call of `received` or `append`. */
+  target(): Uint8Array {
+    if (this.bytes.length - this.filled < leastRead) this.makeRoom(leastRead)
+    return this.bytes.subarray(this.filled)
+  }
+
+  /** `count` bytes were read into the last target, or into another buffer. */
+  received(from: Uint8Array, count: number): void {
+    const { buffer, byteOffset } = this.bytes
+    if (from.buffer === buffer && from.byteOffset === byteOffset + this.filled) this.filled += count
+    else this.append(from.subarray(0, count))
+  }
 
   append(chunk: Uint8Array): void {
     if (this.filled + chunk.length > this.bytes.length) this.makeRoom(chunk.length)
