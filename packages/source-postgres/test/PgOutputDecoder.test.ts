@@ -629,6 +629,8 @@ describe("PgOutputDecoder", () => {
         return runInNewContext("gc")
       })
       const held = () => {
+        // The second waits until what the first has found is given back.
+        collect()
         collect()
         return process.memoryUsage().arrayBuffers
       }

@@ -1,20 +1,13 @@
 /**
  * The changes of one table on their way into batches: its builder, its current shape, and where its copy ends.
  *
- * Batches are cut by rows and bytes, at every barrier and at the end of every view. Builders keep buffers that were too large for their last
- * batch, so after some small batches a large one is given up.
+ * Batches are cut by rows and bytes, at every barrier and at the end of every view.
  */
 import * as ChangeBatchBuilder from "@etl-stream/core/ChangeBatchBuilder"
 import type { Element } from "@etl-stream/core/Element"
 import type * as Sequence from "@etl-stream/core/Sequence"
 import { type TableId, tableId, type TableSchema } from "@etl-stream/core/TableSchema"
 import { sameShape } from "./relation.ts"
-
-/** Builders that hold no more than this are kept however small the next batches are. */
-const freshRows = 64
-const freshBytes = 64 * 1024
-/** A larger one is given up after so many small batches in a row: the end of a view cuts batches of any size. */
-const smallBatches = 8
 
 export class TableChanges {
   readonly id: TableId
@@ -27,9 +20,6 @@ export class TableChanges {
   private shape: TableSchema | undefined
   private accepted: TableSchema | undefined
   private builder: ChangeBatchBuilder.ChangeBatchBuilder | undefined
-  private peakRows = freshRows
-  private peakBytes = freshBytes
-  private small = 0
 
   /** `shape` is what the sink knows, undefined when it knows nothing; changes of commits below `copied` are in the copy. */
   constructor(id: TableId, shape: TableSchema | undefined, copied: bigint) {
@@ -89,19 +79,9 @@ export class TableChanges {
   flush(into: Array<Element>): void {
     const { builder, rows } = this
     if (builder === undefined || rows === 0) return
-    const batch = builder.finish()
-    into.push({ _tag: "Rows", batch })
+    into.push({ _tag: "Rows", batch: builder.finish() })
     this.rows = 0
     this.bytes = 0
-    this.peakRows = Math.max(this.peakRows, rows)
-    this.peakBytes = Math.max(this.peakBytes, batch.bytes)
-    if (rows * 4 >= this.peakRows && batch.bytes * 4 >= this.peakBytes) this.small = 0
-    else if ((this.peakRows > freshRows || this.peakBytes > freshBytes) && ++this.small >= smallBatches) {
-      this.builder = undefined
-      this.peakRows = freshRows
-      this.peakBytes = freshBytes
-      this.small = 0
-    }
   }
 }
 
