@@ -40,4 +40,26 @@ describe("MessageBuffer", () => {
       assert.deepStrictEqual(found, messages)
     }))
   })
+
+  it("makes room for a large message once, however little comes of its end at a time", () => {
+    for (const way of ["into", "append"] as const) {
+      const bytes = Buffer.concat([message(100), message(300_000), message(3_000_000), message(100)])
+      const buffer = new MessageBuffer()
+      const made = new Set([buffer.bytes])
+      let found = 0
+      for (let at = 0; at < bytes.length; at += 1000) {
+        const chunk = bytes.subarray(at, at + 1000)
+        if (way === "append") buffer.append(chunk)
+        else {
+          const target = buffer.target()
+          target.set(chunk)
+          buffer.received(target, chunk.length)
+        }
+        made.add(buffer.bytes)
+        while (buffer.next()) found++
+      }
+      assert.strictEqual(found, 4)
+      assert.isAtMost(made.size, 3, way)
+    }
+  })
 })

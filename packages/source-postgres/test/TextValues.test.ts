@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import type { LogicalType } from "@etl-stream/core/LogicalType"
 import * as TextValues from "@etl-stream/source-postgres/TextValues"
 import * as fc from "fast-check"
+import { vi } from "vitest"
 import { decodeAll, decodeOne } from "./columnValues.ts"
 
 const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text)
@@ -270,6 +271,15 @@ describe("TextValues", () => {
       "2024-01-01 10-00-00"
     ])
     refuse(Utc, ["2024-01-01 10:00:00", "2024-01-01 10:00:00+0x", "2024-01-01 10:00:0x+00", "2024-01-0x 10:00:00+00"])
+  })
+
+  it("takes no day for the one before when there was none", async () => {
+    vi.resetModules()
+    const { decoder } = await import("@etl-stream/source-postgres/TextValues")
+    for (const [type, offset] of [[Plain, ""], [Utc, "+00"]] as const) {
+      const text = utf8(`\0\0\0\0-\0\0-\0\0 10:00:00${offset}`)
+      assert.throws(() => decodeOne(type, decoder(type), text), /not a valid timestamp/)
+    }
   })
 
   it("decodes bytea in hex and in escape format", () => {

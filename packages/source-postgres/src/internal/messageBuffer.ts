@@ -63,9 +63,9 @@ export class MessageBuffer {
 
   private makeRoom(more: number): void {
     const held = this.filled - this.position
-    let needed = held + more
-    if (held >= 5) needed = Math.max(needed, 1 + this.bytes.readInt32BE(this.position + 1))
-    const size = Math.max(needed, initialSize)
+    const begun = held >= 5 ? 1 + this.bytes.readInt32BE(this.position + 1) : 0
+    // As much beside a message that has begun, so that its last bytes need no more room than it has.
+    const size = Math.max(Math.max(held, begun) + more, initialSize)
     if (size > this.bytes.length || this.bytes.length > Math.max(keptSize, size)) {
       const other = Buffer.allocUnsafe(size)
       this.bytes.copy(other, 0, this.position, this.filled)

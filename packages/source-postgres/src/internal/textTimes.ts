@@ -145,7 +145,8 @@ const anyTimestamp = (target: Int64Column, bytes: Uint8Array, start: number, end
 const timestamp = (utc: boolean): ValueDecoder => {
   let lastYear = 0
   let lastMonth = 0
-  let lastDay = 0
+  // What no two bytes are.
+  let lastDay = -1
   let lastDays = 0
   return (column, bytes, start, end) => {
     const target = column as Int64Column
