@@ -16,6 +16,7 @@ import * as Exit from "effect/Exit"
 import * as References from "effect/References"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import * as Outcome from "./Outcome.ts"
 import * as Slot from "./Slot.ts"
@@ -32,7 +33,12 @@ let rows = 0
 let bytes = 0
 let ended = 0
 const layouts = new Map<string, TableLayout.TableLayout>()
-const files = new Map<string, { readonly file: File; readonly scope: Scope.Closeable }>()
+const files = new Map<
+  string,
+  { readonly file: File; readonly scope: Scope.Closeable; readonly turn: Semaphore.Semaphore }
+>()
+/** One batch is encoded while the next one is read, as in the sink. */
+const busy = Semaphore.makeUnsafe(2)
 
 const each = (pool: EncodingPool, element: Element): Effect.Effect<void> => {
   if (element._tag === "SnapshotEnd") return Effect.sync(() => void ended++)
@@ -52,10 +58,16 @@ const each = (pool: EncodingPool, element: Element): Effect.Effect<void> => {
           outOfRange: "null",
           noting: false
         } as const
-        growing = { file: yield* Scope.provide(pool.parquet(options), scope), scope }
+        growing = {
+          file: yield* Scope.provide(pool.parquet(options), scope),
+          scope,
+          turn: Semaphore.makeUnsafe(1)
+        }
         files.set(key, growing)
       }
-      yield* Effect.orDie(growing.file.append(element.batch, 1))
+      const append = growing.turn.withPermits(1)(Effect.orDie(growing.file.append(element.batch, 1)))
+      yield* busy.take(1)
+      yield* Effect.forkDetach(Effect.ensuring(append, busy.release(1)), { startImmediately: true })
     })
   }
   if (element._tag === "SnapshotChunk") {
@@ -63,7 +75,7 @@ const each = (pool: EncodingPool, element: Element): Effect.Effect<void> => {
     const growing = files.get(key)
     files.delete(key)
     return growing === undefined ? Effect.void : Effect.gen(function*() {
-      bytes += (yield* Effect.orDie(growing.file.finish)).length
+      bytes += (yield* growing.turn.withPermits(1)(Effect.orDie(growing.file.finish))).length
       yield* Scope.close(growing.scope, Exit.void)
     })
   }

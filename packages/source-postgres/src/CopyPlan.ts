@@ -125,12 +125,18 @@ const keyRanges = (
   })
 }
 
+/** Chunks for so many bytes: where there are several, connections that take turns end together. */
+const chunksFor = (bytes: number, { chunkBytes, parallel }: Options): number => {
+  const count = Math.ceil(bytes / chunkBytes)
+  return Math.min(maxChunks, count <= 1 ? count : Math.ceil(count / parallel) * parallel)
+}
+
 /** The last range is open: rows may lie beyond the size that was read. */
 const pageRanges = (
   { bytes, filter, from, pageRanges, pages }: Relation,
-  chunkBytes: number
+  options: Options
 ): ReadonlyArray<Chunk> => {
-  const count = pageRanges ? Math.min(maxChunks, Math.ceil(bytes / chunkBytes), pages) : 1
+  const count = pageRanges ? Math.min(chunksFor(bytes, options), pages) : 1
   if (count <= 1) return [{ from, conditions: withFilter([], filter) }]
   const size = Math.ceil(pages / count)
   return Array.from({ length: count }, (_, index) => {
@@ -151,7 +157,7 @@ const chunkCount = Effect.fnUntraced(function*(
   key: ReadonlyArray<string>,
   options: Options
 ) {
-  const count = Math.min(maxChunks, Math.ceil(relation.bytes / options.chunkBytes))
+  const count = chunksFor(relation.bytes, options)
   const few = 4 * options.parallel
   if (count <= few) return count
   const rows = yield* Connections.run(
@@ -234,7 +240,7 @@ export const make = Effect.fn("PostgresSource.planCopy")(function*(
   const relations = relationsOf(table)
   const key = table.keyColumns
   if (key.length === 0) {
-    return planOf(table, relations.flatMap((relation) => pageRanges(relation, options.chunkBytes)), undefined)
+    return planOf(table, relations.flatMap((relation) => pageRanges(relation, options)), undefined)
   }
   const cut = yield* Effect.forEach(relations, (relation) =>
     Effect.gen(function*() {
