@@ -15,7 +15,7 @@
 import * as Arrow from "apache-arrow"
 import { arrowType } from "./LogicalType.ts"
 import * as Sequence from "./Sequence.ts"
-import type { TableSchema } from "./TableSchema.ts"
+import { tableId, type TableSchema } from "./TableSchema.ts"
 
 /**
  * What happened to a row (column `_op`).
@@ -63,6 +63,21 @@ export const arrowSchema = (table: TableSchema): Arrow.Schema =>
     new Arrow.Field("_unsent", new Arrow.Binary(), true),
     ...table.columns.map((column) => new Arrow.Field(column.name, arrowType(column.type), true))
   ])
+
+/** What is wrong with the columns of a batch, whose buffers would be read as something else; undefined: they have the layout of its table. */
+export const misfit = ({ records, table }: ChangeBatch): string | undefined => {
+  const { fields } = arrowSchema(table)
+  const { children } = records.data
+  const name = tableId(table.table)
+  for (const [index, field] of fields.entries()) {
+    const data = children[index]
+    if (data === undefined) return `The column ${field.name} of ${name} is missing`
+    if (data.typeId !== field.typeId || data.ArrayType !== field.type.ArrayType) {
+      return `The column ${field.name} of ${name} came as ${data.type}, not as ${field.type}`
+    }
+  }
+  return children.length === fields.length ? undefined : `${name} has more columns than its schema`
+}
 
 /** The raw Arrow data of column `index` of `records` (metadata columns included). */
 export const child = (records: Arrow.RecordBatch, index: number): Arrow.Data => {

@@ -13,6 +13,7 @@ import type { Acknowledgement } from "./Acknowledgement.ts"
 import { barrierFootprint } from "./ArrowBatcher.ts"
 import * as BatchConcat from "./BatchConcat.ts"
 import * as BatchSlice from "./BatchSlice.ts"
+import * as ChangeBatches from "./ChangeBatch.ts"
 import type { ChangeBatch } from "./ChangeBatch.ts"
 import { ConnectorError } from "./ConnectorError.ts"
 import type * as Element from "./Element.ts"
@@ -53,6 +54,21 @@ const protocol = (table: TableId, message: string): ConnectorError =>
     hint: "This is a defect of the source plugin: please report it. Nothing was acknowledged that isn't durable",
     table
   })
+
+/** Fails when a transform made columns of other types than its table has. */
+const fitting = (batch: ChangeBatch): Effect.Effect<void, ConnectorError> => {
+  const misfit = ChangeBatches.misfit(batch)
+  return misfit === undefined ? Effect.void : Effect.fail(
+    new ConnectorError({
+      reason: "Protocol",
+      plugin: "@etl-stream/core",
+      message: `${misfit}, after a transform`,
+      hint: "The transform's schema and its batches don't agree: this is a defect of its plugin, please report it. " +
+        "Nothing was acknowledged that isn't durable",
+      table: tableId(batch.table.table)
+    })
+  )
+}
 
 /**
  * Handles one element and returns whether it was taken; false when the run was asked to stop while the element waited for
@@ -104,7 +120,10 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
     if (transforms.length === 0) return { batch, held }
     let left: ChangeBatch | undefined = batch
     for (const transform of transforms) {
-      left = yield* Effect.tapError(transform.apply(left), () => Effect.sync(() => account.release(held)))
+      left = yield* transform.apply(left).pipe(
+        Effect.tap((made) => made === undefined ? Effect.void : fitting(made)),
+        Effect.tapError(() => Effect.sync(() => account.release(held)))
+      )
       if (left === undefined) break
     }
     const dropped = batch.rows - (left?.rows ?? 0)

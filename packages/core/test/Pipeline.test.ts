@@ -647,6 +647,27 @@ describe("Pipeline", () => {
       }
     }))
 
+  it.live("ends when a transform's batches aren't of its schema's types, and says which column", () =>
+    Effect.gen(function*() {
+      const { of, sink } = recorder({ copied: 0n })
+      const wide: TableSchema = {
+        ...a,
+        columns: a.columns.map((column, index) => index === 0 ? { ...column, type: { _tag: "Int64" } } : column)
+      }
+      const widens: Transform = {
+        schema: (table) => Effect.succeed(table === a ? wide : table),
+        // Its values stay what they were.
+        apply: (batch) => Effect.succeed({ ...batch, table: wide })
+      }
+      const exit = yield* Effect.exit(
+        run({ source: list([rows(a, 10), mark(11)], false), sink, transforms: [widens] })
+      )
+      const error = failure(exit)
+      assert.strictEqual(error?.reason, "Protocol")
+      assert.strictEqual(error?.message, "The column id of public.a came as Int32, not as Int64, after a transform")
+      assert.deepStrictEqual(of(wide), [])
+    }))
+
   it.live("dies with a defect of a plugin instead of hanging", () =>
     Effect.gen(function*() {
       const { sink } = recorder({ copied: 0n })

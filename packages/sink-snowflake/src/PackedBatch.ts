@@ -4,7 +4,7 @@
  * Only what the rows need is packed: columns may be views into much larger buffers.
  */
 import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
-import { tableId, type TableSchema } from "@etl-stream/core/TableSchema"
+import type { TableSchema } from "@etl-stream/core/TableSchema"
 import * as Arrow from "apache-arrow"
 
 /** A range of the memory; `bytes` is undefined where the column has no such buffer. */
@@ -66,19 +66,13 @@ const sourceOf = (data: Arrow.Data, rows: number): Source => {
 
 /** Packs `batch` into memory that `take` gives for a number of bytes. Columns that aren't of the table's types would be read as something else. */
 export const pack = (
-  { bytes, records, rows, table }: ChangeBatch.ChangeBatch,
+  batch: ChangeBatch.ChangeBatch,
   take: (bytes: number) => SharedArrayBuffer
 ): PackedBatch => {
-  const { fields } = ChangeBatch.arrowSchema(table)
-  const sources = records.data.children.map((data, index) => {
-    const field = fields[index]
-    if (field === undefined || data.typeId !== field.typeId || data.ArrayType !== field.type.ArrayType) {
-      throw new TypeError(
-        `The column ${field?.name ?? index} of ${tableId(table.table)} came as ${data.type}, not as ${field?.type}`
-      )
-    }
-    return sourceOf(data, rows)
-  })
+  const { bytes, records, rows, table } = batch
+  const misfit = ChangeBatch.misfit(batch)
+  if (misfit !== undefined) throw new TypeError(misfit)
+  const sources = records.data.children.map((data) => sourceOf(data, rows))
   const memory = take(sources.reduce(
     (sum, { bitmap, offsets, values }) =>
       sum + align(bitmap?.byteLength ?? 0) + align(offsets?.byteLength ?? 0) + align(values.byteLength),
