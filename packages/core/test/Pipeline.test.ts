@@ -297,7 +297,7 @@ describe("Pipeline", () => {
         true,
         [table]
       )
-      yield* run({ source, sink: sink.sink, batch: { rows: 100, bytes: 1 << 20, every: 30 } })
+      yield* run({ source, sink: sink.sink, batch: { rows: 100, bytes: 1 << 20, every: 60_000 } })
       const given = sink.written.map(([, element]) => element).filter((element) => element._tag === "Rows")
       assert.strictEqual(given.length, 1)
       assert.deepStrictEqual(given.flatMap((element) => cells(element.batch)), [...cells(batch(table, all.slice(1)))])
