@@ -58,7 +58,7 @@ const uploads: Check = {
 }
 
 const copies: Check = {
-  ids: ["A17", "A22", "A23", "A35", "A36"],
+  ids: ["A17", "A22", "A23", "A35", "A36", "A81"],
   title: "COPY counts its rows, rolls back with its transaction, and loads a file once",
   run: Effect.fnUntraced(function*(context) {
     const file = new ParquetFile({ groupBytes: 1024 })
