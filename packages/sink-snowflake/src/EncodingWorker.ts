@@ -20,24 +20,34 @@ const foreign = ({ _tag }: Call): never => {
   throw new Error(`The session takes no ${_tag}`)
 }
 
-/** Buffers that no session has, grown to what a request takes. */
-const buffers: Array<ByteBuffer> = []
-const keptBuffers = 3
+/** Memory that no call uses, grown to what a request takes: there are few calls at a time, and many sessions. */
+const idle: Array<Uint8Array> = []
+const keptCalls = 3
 const keptBytes = 16 << 20
+
+const none = new Uint8Array(0)
 
 /** Makes the work when it is first called, so that what is wrong with it is said to somebody. */
 const ndjson = ({ batch, layout, noting, outOfRange, selection }: Ndjson): Session => {
-  const out = buffers.pop() ?? new ByteBuffer(64 << 10)
+  const out = new ByteBuffer(0)
   let rows: NdjsonRows | undefined
   return async (call) => {
     if (call._tag === "Close") {
       await rows?.settled
-      if (buffers.length < keptBuffers && out.bytes.length <= keptBytes) buffers.push(out)
       return undefined
     }
     if (call._tag !== "Chunk") return foreign(call)
     rows ??= new NdjsonRows(new NdjsonEncoder(layout, outOfRange, out), PackedBatch.unpack(batch), noting, selection)
-    return rows.next(call.given.from, call.given.limit, call.given.encoding)
+    out.bytes = idle.pop() ?? none
+    // Encodes at once; from then on the memory is read only, by who compresses it.
+    const chunk = rows.next(call.given.from, call.given.limit, call.given.encoding)
+    const used = out.bytes
+    out.bytes = none
+    try {
+      return await chunk
+    } finally {
+      if (idle.length < keptCalls && used.length <= keptBytes) idle.push(used)
+    }
   }
 }
 
