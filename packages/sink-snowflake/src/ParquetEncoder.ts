@@ -1,7 +1,7 @@
 /**
  * Change batches as Arrow tables in the layout of Parquet files for stage and COPY.
  *
- * Columns are named `m0…` (metadata) and `c0…` (the table's), so that no name needs quoting in `$1:…`. Integers, booleans and floats keep
+ * Columns are named `m0…` (metadata) and `c0…` (the table's), so that no name needs quoting in `$1:…`. Integers and floats keep
  * their Arrow buffers; everything else becomes text by the same writers that make NDJSON, because a Parquet value reaches
  * COPY's SELECT as a VARIANT.
  */
