@@ -10,6 +10,7 @@ import type * as Scope from "effect/Scope"
 import type { ConnectorError } from "./ConnectorError.ts"
 import type { DeadLetters } from "./DeadLetterStore.ts"
 import type { Finding } from "./Finding.ts"
+import type { Monitor } from "./Monitor.ts"
 import type { Notifier } from "./Notifier.ts"
 import type { Sink } from "./Sink.ts"
 import type { Source } from "./Source.ts"
@@ -28,6 +29,7 @@ export interface Made {
   readonly sink: Sink
   readonly state: StateStoreShape
   readonly notifier: Notifier
+  readonly monitor: Monitor
 }
 
 export type Kind = keyof Made
@@ -83,6 +85,7 @@ export const transform = define("transform")
 export const sink = define("sink")
 export const state = define("state")
 export const notifier = define("notifier")
+export const monitor = define("monitor")
 
 /** A plugin of any kind whose configuration type is not known. */
 export type AnyPlugin = { readonly [K in Kind]: Plugin<K, unknown> }[Kind]
