@@ -1,6 +1,7 @@
 /**
  * Whether the time for a row stays the same with ten times the rows, and with the same rows spread over more pipelines of one process.
  */
+import * as Lsn from "@etl-stream/source-postgres/Lsn"
 import * as Effect from "effect/Effect"
 import type { Context } from "./Context.ts"
 import * as Measurement from "./Measurement.ts"
@@ -24,12 +25,26 @@ const named = (name: string, rows: number): Workload.Workload => {
   }
 }
 
+/**
+ * Right behind the position before the last transaction: a reader that has come there has all rows, and doesn't wait for the server to get through the log of
+ * tables that were written later.
+ */
+const untilLast = ({ beforeLast }: Server.Written): string => Lsn.format((Lsn.parse(beforeLast) ?? 0n) + 1n)
+
 /** Reads what was written to each of several tables, each by a slot of its own. */
 const reading = (server: Server.Server, all: ReadonlyArray<Server.Written>) =>
   Effect.scoped(Effect.gen(function*() {
     const slots = yield* Effect.forEach(all, (written) =>
-      Effect.map(Server.slotFor(server, written), (slot) => Server.slotOptions(server, written, slot)))
-    return yield* Measurement.client("pipelines", { slots })
+      Effect.map(Server.slotFor(server, written), (slot) => ({
+        ...Server.slotOptions(server, written, slot),
+        until: untilLast(written)
+      })))
+    const measured = yield* Measurement.client("pipelines", { slots })
+    const rows = all.reduce((sum, { workload }) => sum + workload.rows, 0)
+    if (measured.rows !== rows) {
+      return yield* new Measurement.ClientError({ message: `read ${measured.rows} rows of ${rows}` })
+    }
+    return measured
   }))
 
 const caseOf = (
@@ -56,7 +71,7 @@ const caseOf = (
 export const run = Effect.fnUntraced(function*(context: Context) {
   const server = yield* Server.start()
   const rows = Math.round(1_200_000 * context.factor)
-  // One after the other: each slot then has little of the log of others to leave out.
+  // One after the other: each slot's log then begins and ends with its own rows.
   const small = yield* Server.write(server, named("few_rows", Math.round(rows / 4)))
   const large = yield* Server.write(server, named("many_rows", Math.round(rows / 4) * 10))
   const spread = yield* Effect.forEach(

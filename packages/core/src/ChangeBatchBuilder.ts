@@ -2,7 +2,7 @@
  * Builds a table's `ChangeBatch`es: metadata columns and one `ColumnBuilder` per column of the table.
  *
  * A decoder calls `begin` for each row, then appends exactly one value (or null, or `notSent`) to every column, in any order.
- * `finish` makes the Arrow record batch over the filled buffers, without copying, and starts an empty one.
+ * A reader of a copy appends the values alone, and calls `copied` for all rows at once. `finish` makes the Arrow record batch and starts an empty one.
  */
 import * as Arrow from "apache-arrow"
 import * as ChangeBatch from "./ChangeBatch.ts"
@@ -81,6 +81,17 @@ export class ChangeBatchBuilder {
       this.timeLow = timeLow
     }
     this.uncommitted++
+  }
+
+  /** The metadata of so many rows of a copy, whose values are appended without `begin`. */
+  copied(rows: number, commitHigh: number, commitLow: number, timeHigh: number, timeLow: number): void {
+    this.endRow()
+    this.endTransaction()
+    this.op.appendRun(ChangeBatch.Operation.Read, rows)
+    this.ordinal.appendRun(0, 0, rows)
+    this.commit.appendRun(commitHigh, commitLow, rows)
+    this.commitTime.appendRun(timeHigh, timeLow, rows)
+    this.complete += rows
   }
 
   private endTransaction(): void {

@@ -146,6 +146,12 @@ export class NumberColumn<A extends Numbers> extends Validity {
     this.values[row] = value
   }
 
+  /** The same number in so many rows. */
+  appendRun(value: number, rows: number): void {
+    const first = this.beginRun(rows)
+    this.values.fill(value, first, first + rows)
+  }
+
   protected grow(rows: number): void {
     const larger = this.allocate(rows)
     larger.set(this.values)

@@ -30,6 +30,25 @@ describe("ChangeBatchBuilder", () => {
     assert.deepStrictEqual([...time.values], [1_000_000n, 1_000_000n])
   })
 
+  it("gives the rows of a copy their metadata at once, the same as row by row", () => {
+    const halves = [0x1234_5678, -2, 0x0006_0000, 7] as const
+    const [commitHigh, commitLow, timeHigh, timeLow] = halves
+    const batches = [true, false].map((atOnce) => {
+      const builder = new ChangeBatchBuilder(plain("a"))
+      return [3, 1, 100].map((rows) => {
+        for (let row = 0; row < rows; row++) {
+          if (!atOnce) builder.begin(ChangeBatch.Operation.Read, commitHigh, commitLow, 0, timeHigh, timeLow)
+          builder.columns.forEach((column) => column.appendNull())
+        }
+        if (atOnce) builder.copied(rows, ...halves)
+        return builder.finish()
+      })
+    })
+    const [atOnce = [], oneByOne = []] = batches.map((made) => made.map(cells))
+    assert.deepStrictEqual(atOnce.map((rows) => rows.length), [3, 1, 100])
+    assert.deepStrictEqual(atOnce, oneByOne)
+  })
+
   it("keeps not sent, null and a value apart, and clears the mask after each row", () => {
     const one = batch(plain("a"), [
       { commit: 1n, ordinal: 1n, values: [1, notSent] },

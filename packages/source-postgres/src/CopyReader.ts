@@ -7,6 +7,7 @@
  */
 import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
 import { ChangeBatchBuilder } from "@etl-stream/core/ChangeBatchBuilder"
+import type { BytesColumn } from "@etl-stream/core/ColumnBuilder"
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import { tableId, type TableSchema } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
@@ -15,7 +16,7 @@ import type { Duplex } from "node:stream"
 import type { Client } from "pg"
 import * as DirectSocket from "./internal/directSocket.ts"
 import { MessageBuffer } from "./internal/messageBuffer.ts"
-import { type ValueDecoder, ValueError } from "./internal/valueDecoder.ts"
+import { copyBytes, type ValueDecoder, ValueError } from "./internal/valueDecoder.ts"
 import * as PostgresError from "./PostgresError.ts"
 
 /** How rows of one table come: the schema, and the decoder of each column in the order of the SELECT. */
@@ -72,7 +73,11 @@ class Copy {
   private headerSeen = false
   private trailerSeen = false
   private bytesInBatch = 0
+  /** Rows since the last batch was taken. */
+  rowsInBatch = 0
   rows = 0
+  /** Which column is being decoded, for errors. */
+  private column = 0
 
   constructor(target: CopyTarget, stamp: CopyStamp, builder: ChangeBatchBuilder) {
     this.target = target
@@ -89,11 +94,13 @@ class Copy {
   }
 
   get full(): boolean {
-    return this.bytesInBatch >= batchBytes && this.builder.rows > 0
+    return this.bytesInBatch >= batchBytes && this.rowsInBatch > 0
   }
 
   take(): ChangeBatch.ChangeBatch {
+    this.builder.copied(this.rowsInBatch, this.positionHigh, this.positionLow, this.timeHigh, this.timeLow)
     this.bytesInBatch = 0
+    this.rowsInBatch = 0
     return this.builder.finish()
   }
 
@@ -110,23 +117,27 @@ class Copy {
       at += 19 + extension
       this.headerSeen = true
     }
-    while (at < end) at = this.row(bytes, at, end)
+    try {
+      while (at < end) at = this.row(bytes, at, end)
+    } catch (cause) {
+      throw cause instanceof ValueError ? this.undecodable(cause) : cause
+    }
     this.bytesInBatch += end - start
   }
 
   private row(bytes: Buffer, start: number, end: number): number {
     if (this.trailerSeen || end - start < 2) this.broken("bytes after the end of the data")
-    const fields = bytes.readInt16BE(start)
-    if (fields === -1) {
+    const fields = ((bytes[start] as number) << 8) | (bytes[start + 1] as number) // checked above
+    if (fields === 0xffff) {
       this.trailerSeen = true
       return start + 2
     }
     const { decoders } = this.target
     if (fields !== decoders.length) this.broken(`a row of ${fields} columns where ${decoders.length} were selected`)
-    this.builder.begin(ChangeBatch.Operation.Read, this.positionHigh, this.positionLow, 0, this.timeHigh, this.timeLow)
     const { columns } = this.builder
     let at = start + 2
     for (let index = 0; index < fields; index++) {
+      this.column = index
       if (end - at < 4) this.broken("a row that ends early")
       const length = ((bytes[at] as number) << 24) | ((bytes[at + 1] as number) << 16) | // checked above
         ((bytes[at + 2] as number) << 8) | (bytes[at + 3] as number)
@@ -135,37 +146,29 @@ class Copy {
       if (length === -1) column.appendNull()
       else {
         if (length < 0 || length > end - at) this.broken("a value that ends after its message")
-        this.value(index, column, bytes, at, at + length)
+        const decode = decoders[index] as ValueDecoder // index < decoders.length
+        // Most values are copied: known here, that takes no call.
+        if (decode === copyBytes) (column as BytesColumn).append(bytes, at, at + length) // what it is given to
+        else decode(column, bytes, at, at + length)
         at += length
       }
     }
     this.rows++
+    this.rowsInBatch++
     return at
   }
 
-  private value(
-    index: number,
-    column: Copy["builder"]["columns"][number],
-    bytes: Buffer,
-    at: number,
-    end: number
-  ): void {
-    try {
-      ;(this.target.decoders[index] as ValueDecoder)(column, bytes, at, end) // index < decoders.length
-    } catch (cause) {
-      if (!(cause instanceof ValueError)) throw cause
-      const { columns, table } = this.target.schema
-      throw PostgresError.make(
-        cause.reason === "OutOfRange" ? "Unsupported" : "Protocol",
-        `column ${columns[index]?.name ?? index} (${
-          columns[index]?.sourceType ?? "unknown type"
-        }) holds ${cause.message}`,
-        cause.reason === "OutOfRange"
-          ? "Correct the value at the source, or leave the table out."
-          : "Please report this with the column's type and the server's version.",
-        tableId(table)
-      )
-    }
+  private undecodable({ message, reason }: ValueError): ConnectorError {
+    const { columns, table } = this.target.schema
+    const column = columns[this.column]
+    return PostgresError.make(
+      reason === "OutOfRange" ? "Unsupported" : "Protocol",
+      `column ${column?.name ?? this.column} (${column?.sourceType ?? "unknown type"}) holds ${message}`,
+      reason === "OutOfRange"
+        ? "Correct the value at the source, or leave the table out."
+        : "Please report this with the column's type and the server's version.",
+      tableId(table)
+    )
   }
 
   /** Checks the row count that the server's command tag names. */
@@ -309,8 +312,8 @@ export class CopyReader {
       if (this.skipping) {
         if (this.unfinished === 0) return undefined
       } else {
-        if (copy.full || copy.builder.rows >= this.fetchRows) return copy.take()
-        if (this.unfinished === 0) return copy.builder.rows > 0 ? copy.take() : undefined
+        if (copy.full || copy.rowsInBatch >= this.fetchRows) return copy.take()
+        if (this.unfinished === 0) return copy.rowsInBatch > 0 ? copy.take() : undefined
       }
       if (!messages.next()) return "more"
       const { bytes, end, start, type } = messages

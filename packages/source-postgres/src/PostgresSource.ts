@@ -177,16 +177,15 @@ const stream = (
           running(undefined)
         )
       )
-      return Stream.merge(replication.elements, membership.elements, { haltStrategy: "left" }).pipe(
-        Stream.interruptWhen(membership.watch(replication))
-      )
+      return replication.elements.pipe(Stream.interruptWhen(membership.watch(replication)))
     }))
     const failed = catalog.tables.flatMap(({ schema }): ReadonlyArray<Element> => {
       const error = unfit.get(tableId(schema.table))
       return error === undefined ? [] : [{ _tag: "TableFailed", table: schema, error }]
     })
     return Stream.fromIterable<Element>([...catalog.tables.flatMap(followed), ...failed, ...begins]).pipe(
-      Stream.concat(changes)
+      // Rows are copied while the replication connects.
+      Stream.concat(Stream.merge(changes, membership.elements, { haltStrategy: "left" }))
     )
   }))
 

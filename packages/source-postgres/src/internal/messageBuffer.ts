@@ -42,9 +42,11 @@ export class MessageBuffer {
 
   /** Moves on to the next complete message; false when there is none yet. */
   next(): boolean {
-    const { position } = this
+    const { bytes, position } = this
     if (this.filled - position < 5) return false
-    const length = this.bytes.readInt32BE(position + 1)
+    // In range. A method of Buffer would cost more than the rest of this.
+    const length = (bytes[position + 1] as number) << 24 | (bytes[position + 2] as number) << 16 |
+      (bytes[position + 3] as number) << 8 | (bytes[position + 4] as number)
     if (length < 4) {
       throw PostgresError.make(
         "Protocol",
@@ -54,7 +56,7 @@ export class MessageBuffer {
     }
     const end = position + 1 + length
     if (end > this.filled) return false
-    this.type = this.bytes[position] as number // position < filled
+    this.type = bytes[position] as number // position < filled
     this.start = position + 5
     this.end = end
     this.position = end
