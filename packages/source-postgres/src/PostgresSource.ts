@@ -11,6 +11,7 @@ import type { Element } from "@etl-stream/core/Element"
 import * as Sequence from "@etl-stream/core/Sequence"
 import type { Source, SourceContext } from "@etl-stream/core/Source"
 import { type TableId, tableId } from "@etl-stream/core/TableSchema"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -87,6 +88,15 @@ const settlingOf = (
     return [id, new Settling(copying, position !== undefined && settled > position ? end : 0n)]
   }))
 
+/** Why a table isn't copied again now. */
+const notStreaming = (table?: TableId): ConnectorError =>
+  PostgresError.make(
+    "Unreachable",
+    `${table === undefined ? "a table" : `table ${table}`} can't be copied again now: no changes are streamed`,
+    "Ask again when the pipeline streams changes.",
+    table
+  )
+
 /** What can be asked of a stream while it runs. */
 interface Running {
   readonly resync: (table: TableId) => Effect.Effect<void, ConnectorError>
@@ -157,6 +167,16 @@ const stream = (
       }
     }
     const { settling, tables } = membership
+    const replicating = yield* Deferred.make<Replication.Replication, ConnectorError>()
+    running({
+      resync: (table) =>
+        Effect.flatMap(Deferred.await(replicating), (replication) =>
+          membership.resync(replication, table))
+    })
+    yield* Effect.addFinalizer(() => {
+      running(undefined)
+      return Deferred.fail(replicating, notStreaming())
+    })
     const changes = Stream.unwrap(Effect.gen(function*() {
       const replication = yield* Replication.make({
         connections,
@@ -168,15 +188,7 @@ const stream = (
         isQuarantined: membership.isQuarantined,
         context
       })
-      running({
-        resync: (table) =>
-          membership.resync(replication, table)
-      })
-      yield* Effect.addFinalizer(() =>
-        Effect.sync(() =>
-          running(undefined)
-        )
-      )
+      yield* Deferred.succeed(replicating, replication)
       return replication.elements.pipe(Stream.interruptWhen(membership.watch(replication)))
     }))
     const failed = catalog.tables.flatMap(({ schema }): ReadonlyArray<Element> => {
@@ -225,12 +237,7 @@ export const make = (settings: Settings): Effect.Effect<Source, never, Scope.Sco
       resync: (table) =>
         Effect.suspend(() =>
           running === undefined
-            ? Effect.fail(PostgresError.make(
-              "Unreachable",
-              `table ${table} can't be copied again now: no changes are streamed`,
-              "Ask again when the pipeline streams changes.",
-              table
-            ))
+            ? Effect.fail(notStreaming(table))
             : running.resync(table)
         )
     }
