@@ -5,7 +5,7 @@
  * what isn't pulled stays in the kernel and, beyond that, on the server. Formats: "Message Formats" and "COPY: Binary
  * Format" in PostgreSQL's documentation.
  */
-import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
+import type * as ChangeBatch from "@etl-stream/core/ChangeBatch"
 import { ChangeBatchBuilder } from "@etl-stream/core/ChangeBatchBuilder"
 import type { BytesColumn } from "@etl-stream/core/ColumnBuilder"
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
