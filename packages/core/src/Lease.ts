@@ -30,6 +30,11 @@ export interface Options {
   readonly owner: string
   /** How long others wait for a holder that is gone; it is renewed three times as often. */
   readonly ttl: Duration.Input
+  /**
+   * Whether a holder is known to be gone for good, so that its time needn't be waited for: a process of this machine that has ended, for example. It
+   * must be certain.
+   */
+  readonly isGone?: (owner: string) => boolean
   /** Called by `acquire` before it waits, and again when somebody else has the lease then. */
   readonly onWait?: (held: LeaseHeld) => Effect.Effect<void>
 }
@@ -129,7 +134,7 @@ export const tryAcquire = Effect.fn("Lease.tryAcquire")(function*(
       const now = yield* clockOf(state)
       const held = documentOf(entry)
       version = Option.getOrUndefined(entry)?.version
-      if (held !== undefined && held.expires > now) {
+      if (held !== undefined && held.expires > now && options.isGone?.(held.owner) !== true) {
         const remaining = held.expires - now
         if (remaining > held.ttl) {
           // The store's clock was set back: the holder has its time from now on, not until the clock is there again.

@@ -196,6 +196,19 @@ describe("Lease", () => {
       assert.deepStrictEqual(told, ["a"])
     }))
 
+  it.effect("isn't waited for when its holder is known to be gone", () =>
+    Effect.gen(function*() {
+      yield* start
+      const state = new MemoryState()
+      const lease = yield* Lease.tryAcquire(state, ask("a"))
+      const held = yield* Effect.flip(Lease.tryAcquire(state, { ...ask("b"), isGone: (owner) => owner !== "a" }))
+      assert.strictEqual(held._tag, "LeaseHeld")
+      const next = yield* Lease.tryAcquire(state, { ...ask("b"), isGone: (owner) => owner === "a" })
+      assert.isAbove(next.token, lease.token)
+      yield* TestClock.adjust("4 seconds")
+      assert.deepStrictEqual(yield* lease.lost, { _tag: "Taken", owner: "b" })
+    }))
+
   it.effect("replaces documents that aren't leases", () =>
     Effect.gen(function*() {
       yield* start
