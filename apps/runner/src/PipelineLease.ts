@@ -2,7 +2,8 @@
  * Keeps a pipeline from being run by two runners that share a state store: whoever runs it holds a lease, the others wait and say so.
  *
  * It is a courtesy between runners and no safeguard: what keeps a second writer out are the source's slot and the sink's channels. So a state store
- * that fails stops nobody, neither at the start nor later. A run ends only when another runner is seen to have the lease.
+ * that fails stops no run, neither at its start nor later; only who has seen that another runs the pipeline waits on. A run ends only when another
+ * runner is seen to have the lease.
  */
 import { ConnectorError } from "@etl-stream/core/ConnectorError"
 import * as Lease from "@etl-stream/core/Lease"
@@ -31,7 +32,7 @@ const defaultTtl = Duration.seconds(15)
 
 /** Waits between attempts while the state store fails. */
 const untilItWorks = Schedule.jittered(
-  Schedule.min([Schedule.exponential("500 millis"), Schedule.spaced("10 seconds")])
+  Schedule.min([Schedule.exponential("500 millis"), Schedule.spaced("2 seconds")])
 )
 
 const takenOver = (pipeline: string, owner: string) =>
@@ -86,6 +87,7 @@ export const hold = Effect.fn("PipelineLease.hold")(function*(
       )
     }
   }).pipe(
+    Effect.retry({ schedule: untilItWorks, while: () => waited }),
     Effect.tap(() => waited ? Effect.logInfo("The other runner is gone; the pipeline goes on here") : Effect.void)
   )
   yield* holding(first).pipe(

@@ -16,10 +16,12 @@ const attempt = <A>(read: () => A): A | undefined => {
   }
 }
 
-/** When a process started, in clock ticks since boot; undefined when there is no such process. */
-const startOf = (pid: number): string | undefined =>
+/** When a process started, in clock ticks since boot; undefined when there is no such process, or nothing of it but its exit code. */
+const startOf = (pid: number): string | undefined => {
   // The command's name, in parentheses, may contain anything.
-  attempt(() => readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\)/s, "").split(" ")[20])
+  const fields = attempt(() => readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\)/s, "").split(" "))
+  return fields === undefined || fields[1] === "Z" || fields[1] === "X" ? undefined : fields[20]
+}
 
 /** Within what process ids mean the same; undefined where that can't be told. */
 const realm = attempt(() =>

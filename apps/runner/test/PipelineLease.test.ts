@@ -77,6 +77,32 @@ describe("PipelineLease", () => {
       assert.strictEqual(yield* holder(state), "nobody")
     }))
 
+  it.effect("leaves the pipeline where it is when the state store fails, or is emptied, while another waits", () =>
+    Effect.gen(function*() {
+      const store = memory()
+      const first = yield* Effect.forkChild(running(store.state, "first"))
+      yield* TestClock.adjust("1 second")
+      const second = yield* Effect.forkChild(running(store.state, "second"))
+      yield* TestClock.adjust("5 seconds")
+      for (let round = 0; round < 3; round++) {
+        store.entries.clear()
+        yield* TestClock.adjust("1 minute")
+        assert.strictEqual(yield* holder(store.state), "first")
+        store.fail(true)
+        store.entries.clear()
+        yield* TestClock.adjust("1 minute")
+        store.fail(false)
+        yield* TestClock.adjust("1 minute")
+        assert.strictEqual(yield* holder(store.state), "first")
+      }
+      assert.isUndefined(first.pollUnsafe())
+      assert.isUndefined(second.pollUnsafe())
+      yield* Fiber.interrupt(first)
+      yield* TestClock.adjust("20 seconds")
+      assert.strictEqual(yield* holder(store.state), "second")
+      yield* Fiber.interrupt(second)
+    }))
+
   it.effect("stops a runner whose pipeline another has taken", () =>
     Effect.gen(function*() {
       const { entries, state } = memory()

@@ -20,7 +20,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
-import type { ConnectorError } from "./ConnectorError.ts"
+import { type ConnectorError, isRetryable } from "./ConnectorError.ts"
 import type { Entry, StateStoreShape } from "./StateStore.ts"
 
 export interface Options {
@@ -99,18 +99,33 @@ const documentOf = (entry: Option.Option<Entry>): Document | undefined =>
 const moment = Effect.all({ steady: Clock.monotonicTimeNanos, wall: Clock.currentTimeMillis })
 
 /** Milliseconds since then, by the clock that says more. */
-const since = (then: Effect.Success<typeof moment>) =>
+const since = (then: Moment) =>
   Effect.map(moment, (now) => Math.max(Number(now.steady - then.steady) / 1e6, now.wall - then.wall))
+
+type Moment = Effect.Success<typeof moment>
+
+/** What somebody who waits saw last of the lease's holder. */
+interface Seen {
+  readonly document: Document
+  /** Since when the store doesn't know of it any more. */
+  readonly forgotten: Moment | undefined
+}
+
+/** Whether a document is from before what was seen: the store was emptied, or went back to an old copy. */
+const isBefore = (document: Document | undefined, seen: Document): boolean =>
+  document === undefined || document.token < seen.token ||
+  (document.id === seen.id && document.expires > 0 && document.expires < seen.expires)
 
 const clockOf = (state: StateStoreShape) => Effect.map(state.now, Math.floor)
 
 /** How often `acquire` looks whether the lease is free, at least. */
 const lookEvery = 1000
 
-/** Acquires the lease, or fails with `LeaseHeld`. */
-export const tryAcquire = Effect.fn("Lease.tryAcquire")(function*(
+/** Acquires the lease, or fails with `LeaseHeld`. `waiting` is what is remembered from one attempt to the next. */
+const attempt = Effect.fnUntraced(function*(
   state: StateStoreShape,
-  options: Options
+  options: Options,
+  waiting: { seen: Seen | undefined }
 ): Effect.fn.Return<Lease, ConnectorError | LeaseHeld, Scope.Scope> {
   const { name, owner } = options
   const at = key(name)
@@ -140,7 +155,17 @@ export const tryAcquire = Effect.fn("Lease.tryAcquire")(function*(
           // The store's clock was set back: the holder has its time from now on, not until the clock is there again.
           yield* state.compareAndSet(at, JSON.stringify({ ...held, expires: now + held.ttl }), version)
         }
+        waiting.seen = { document: held, forgotten: undefined }
         return yield* new LeaseHeld({ name, owner: held.owner, remaining: Math.min(remaining, held.ttl) })
+      }
+      const { seen } = waiting
+      if (seen !== undefined && options.isGone?.(seen.document.owner) !== true && isBefore(held, seen.document)) {
+        // Its holder, who doesn't know yet, gets the time of a renewal to acquire it again.
+        const { document } = seen
+        const forgotten = seen.forgotten ?? asked
+        waiting.seen = { document, forgotten }
+        const remaining = document.ttl / 2 - (yield* since(forgotten))
+        if (remaining > 0) return yield* new LeaseHeld({ name, owner: document.owner, remaining })
       }
       token = Math.max(1, now, held === undefined ? 0 : held.token + 1)
       const written = yield* state.compareAndSet(at, document(now + ttl), version)
@@ -195,22 +220,32 @@ export const tryAcquire = Effect.fn("Lease.tryAcquire")(function*(
   return { name, token, isHeld, lost: Deferred.await(lost) }
 })
 
-/** Acquires the lease; waits while somebody else holds it. */
+/** Acquires the lease, or fails with `LeaseHeld`. */
+export const tryAcquire = Effect.fn("Lease.tryAcquire")((
+  state: StateStoreShape,
+  options: Options
+): Effect.Effect<Lease, ConnectorError | LeaseHeld, Scope.Scope> => attempt(state, options, { seen: undefined }))
+
+/**
+ * Acquires the lease; waits while somebody else holds it. Whoever waits also waits for a store that can't be reached for a while, and when the
+ * store forgets the holder, that one has half its time to live to acquire the lease anew.
+ */
 export const acquire = (
   state: StateStoreShape,
   options: Options
 ): Effect.Effect<Lease, ConnectorError, Scope.Scope> =>
   Effect.suspend(() => {
     const every = Math.min(lookEvery, Duration.toMillis(Duration.fromInputUnsafe(options.ttl)) / 3)
+    const waiting: { seen: Seen | undefined } = { seen: undefined }
     let told: string | undefined
-    return tryAcquire(state, options).pipe(
+    return attempt(state, options, waiting).pipe(
       Effect.tapError((error) => {
         if (error._tag !== "LeaseHeld" || error.owner === told) return Effect.void
         told = error.owner
         return options.onWait?.(error) ?? Effect.void
       }),
       Effect.retry({
-        while: (error) => error._tag === "LeaseHeld",
+        while: (error) => error._tag === "LeaseHeld" || (waiting.seen !== undefined && isRetryable(error)),
         schedule: Schedule.jittered(Schedule.spaced(every))
       }),
       // Only what is retried without end is left out.

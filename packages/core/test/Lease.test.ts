@@ -196,6 +196,41 @@ describe("Lease", () => {
       assert.deepStrictEqual(told, ["a"])
     }))
 
+  for (
+    const [what, forget] of [
+      ["is emptied", (state: MemoryState) => state.entries.clear()],
+      ["goes back to an old copy", (state: MemoryState) => {
+        const entry = state.entries.get(Lease.key(name))
+        assert(entry !== undefined)
+        const value = { ...JSON.parse(entry.value), token: 7, id: "old", expires: 1 }
+        state.entries.set(Lease.key(name), { value: JSON.stringify(value), version: "old" })
+      }]
+    ] as const
+  ) {
+    it.effect(`is left to its holder, who acquires it anew, when the store ${what} while others wait`, () =>
+      Effect.gen(function*() {
+        yield* start
+        const state = new MemoryState()
+        const holder = yield* Scope.make()
+        const lease = yield* Lease.tryAcquire(state, ask("a")).pipe(Scope.provide(holder))
+        const waiting = yield* Effect.forkChild(Lease.acquire(state, ask("b")))
+        yield* TestClock.adjust("1 second")
+        forget(state)
+        yield* TestClock.adjust("4 seconds")
+        yield* lease.lost
+        assert.isUndefined(waiting.pollUnsafe())
+        const again = yield* Lease.tryAcquire(state, ask("a")).pipe(Scope.provide(holder))
+        assert.isAbove(again.token, lease.token)
+        yield* TestClock.adjust("1 hour")
+        assert.isUndefined(waiting.pollUnsafe())
+        // A holder that doesn't come back is not waited for.
+        forget(state)
+        yield* Scope.close(holder, Exit.void)
+        yield* TestClock.adjust("7 seconds")
+        assert.isTrue(yield* (yield* Fiber.join(waiting)).isHeld)
+      }))
+  }
+
   it.effect("isn't waited for when its holder is known to be gone", () =>
     Effect.gen(function*() {
       yield* start
