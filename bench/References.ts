@@ -3,17 +3,10 @@
  *
  * They are found on the path or where Debian puts them; where they are missing, Debian's package is installed.
  */
+import * as DebianProgram from "@etl-stream/testkit/DebianProgram"
 import * as Effect from "effect/Effect"
-import * as Schema from "effect/Schema"
 import { spawnSync } from "node:child_process"
-import { existsSync, globSync } from "node:fs"
-import * as path from "node:path"
 import type { Server, Written } from "./Server.ts"
-
-export class MissingReference extends Schema.TaggedError<MissingReference>("@etl-stream/bench/MissingReference")(
-  "MissingReference",
-  { message: Schema.String }
-) {}
 
 export interface References {
   readonly recvlogical: string
@@ -22,33 +15,18 @@ export interface References {
   readonly version: string
 }
 
-const find = (name: string): string | undefined => {
-  const folders = [...(process.env["PATH"] ?? "").split(path.delimiter), ...globSync("/usr/lib/postgresql/*/bin")]
-  return folders.map((folder) => path.join(folder, name)).find((file) => existsSync(file))
-}
-
-const located = (): References | undefined => {
-  const recvlogical = find("pg_recvlogical")
-  const psql = find("psql")
-  if (recvlogical === undefined || psql === undefined) return undefined
-  const { stdout } = spawnSync(recvlogical, ["--version"], { encoding: "utf8" })
-  return { recvlogical, psql, version: stdout.trim() }
-}
-
 /** Finds the programs, and installs them where they are missing and may be. */
-export const locate: Effect.Effect<References, MissingReference> = Effect.gen(function*() {
-  const found = located()
-  if (found !== undefined) return found
-  for (const args of [["update"], ["install", "--yes", "--no-install-recommends", "postgresql-client"]]) {
-    spawnSync("apt-get", args, { stdio: ["ignore", "inherit", "inherit"] })
+export const locate: Effect.Effect<References, DebianProgram.MissingProgram> = Effect.map(
+  DebianProgram.locate({
+    programs: ["pg_recvlogical", "psql"],
+    package: "postgresql-client",
+    folders: ["/usr/lib/postgresql/*/bin"]
+  }),
+  ([recvlogical = "", psql = ""]) => {
+    const { stdout } = spawnSync(recvlogical, ["--version"], { encoding: "utf8" })
+    return { recvlogical, psql, version: stdout.trim() }
   }
-  const installed = located()
-  if (installed !== undefined) return installed
-  return yield* new MissingReference({
-    message: "pg_recvlogical and psql are needed to measure against and could not be installed: " +
-      "install PostgreSQL's client programs (Debian: apt-get install postgresql-client)"
-  })
-})
+)
 
 const connection = ({ database, host, port, user }: Server) => [
   `--host=${host}`,

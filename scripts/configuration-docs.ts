@@ -7,6 +7,7 @@ import { Config as RunnerConfig } from "@etl-stream/runner/Config"
 import * as SchemaShape from "@etl-stream/runner/SchemaShape"
 import { Config as SinkConfig } from "@etl-stream/sink-snowflake/Config"
 import { Config as SourceConfig } from "@etl-stream/source-postgres/Config"
+import { Config as RedisConfig } from "@etl-stream/state-redis/Config"
 import { plugin as sqlite } from "@etl-stream/state-sqlite"
 import type * as Schema from "effect/Schema"
 import { readFileSync, writeFileSync } from "node:fs"
@@ -72,6 +73,10 @@ ${table(SinkConfig)}
 ## Options of \`@etl-stream/state-sqlite\`
 
 ${table(sqlite.config)}
+
+## Options of \`@etl-stream/state-redis\`
+
+${table(RedisConfig)}
 `
 
 const file = new URL("../docs/configuration.md", import.meta.url)

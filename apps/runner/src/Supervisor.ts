@@ -27,6 +27,7 @@ import { type CommandError, fromConnector, internal, isConnectorError } from "./
 import type { Configuration, PipelineConfiguration, Stage } from "./Configuration.ts"
 import type { ConfigurationChange } from "./ConfigurationChange.ts"
 import { ExitCode } from "./ExitCode.ts"
+import * as PipelineLease from "./PipelineLease.ts"
 
 /** How a pipeline ended. */
 export type Outcome =
@@ -125,6 +126,8 @@ const supervise = Effect.fnUntraced(function*(
   const run = Effect.gen(function*() {
     waiting.closeUnsafe()
     waitsUntil(undefined)
+    const lease = yield* Effect.raceFirst(PipelineLease.hold(state, name), Effect.as(stop, undefined))
+    if (lease === undefined) return
     // A plugin may connect while it is made: that doesn't hold a stop up.
     const parts = yield* Effect.raceFirst(made, Effect.as(stop, undefined))
     if (parts === undefined) return
@@ -141,7 +144,7 @@ const supervise = Effect.fnUntraced(function*(
       state,
       stop,
       drain: options.drain
-    })
+    }).pipe(Effect.raceFirst(lease.taken))
   }).pipe(closingWithin(closeLimit))
 
   const ended = Effect.map(Clock.currentTimeMillis, (now): Outcome =>

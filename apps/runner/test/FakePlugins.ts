@@ -12,6 +12,7 @@ import * as Plugin from "@etl-stream/core/Plugin"
 import * as Sequence from "@etl-stream/core/Sequence"
 import type { TableElement } from "@etl-stream/core/Sink"
 import { tableId, type TableSchema } from "@etl-stream/core/TableSchema"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
@@ -262,7 +263,8 @@ export const memory = Plugin.state({
       get: () => Effect.succeed(Option.none()),
       list: () => Effect.succeed([]),
       compareAndSet: () => Effect.succeed(Option.some("1")),
-      remove: () => Effect.void
+      remove: () => Effect.void,
+      now: Clock.currentTimeMillis
     }))
 })
 

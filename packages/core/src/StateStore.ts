@@ -1,7 +1,8 @@
 /**
  * The contract of a state store: small JSON documents under keys, changed by compare-and-set.
  *
- * State is a cache of what sinks know: losing it, or finding an old copy in its place, costs time and never data.
+ * State is a cache of what sinks know: losing it, or finding an old copy in its place, costs time and never data. Every operation answers or fails
+ * within a bounded time, whatever becomes of the store. Leases (`Lease`) are built of these operations, so every store has them.
  */
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
@@ -20,7 +21,8 @@ export interface StateStoreShape {
   readonly list: (prefix: string) => Effect.Effect<ReadonlyArray<readonly [key: string, entry: Entry]>, ConnectorError>
   /**
    * Writes `value` when the stored version is `expected` (undefined: when there is none) and returns the new version, or
-   * none when somebody else was faster. Durable on return.
+   * none when somebody else was faster. On return as durable as the store is. None is certain: nothing was written, nor will be. When an answer is
+   * lost and it can't be found out what happened, the effect fails, and `value` may be there, or come there late from a write that is still on its way.
    */
   readonly compareAndSet: (
     key: string,
@@ -28,6 +30,11 @@ export interface StateStoreShape {
     expected: string | undefined
   ) => Effect.Effect<Option.Option<string>, ConnectorError>
   readonly remove: (key: string) => Effect.Effect<void, ConnectorError>
+  /**
+   * The store's clock, milliseconds since 1970-01-01 UTC: a server's own where there is one, so that all who share the store go by the same clock. It
+   * need not be exact.
+   */
+  readonly now: Effect.Effect<number, ConnectorError>
 }
 
 export class StateStore extends Context.Service<StateStore, StateStoreShape>()("@etl-stream/core/StateStore") {}

@@ -12,6 +12,7 @@ import * as Sequence from "@etl-stream/core/Sequence"
 import type { Source } from "@etl-stream/core/Source"
 import type { TableSchema } from "@etl-stream/core/TableSchema"
 import { tableId } from "@etl-stream/core/TableSchema"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -103,7 +104,8 @@ const runOnce = (local: Local.Local, pipeline: string, source: Source, options: 
         get: () => Effect.succeedNone,
         list: () => Effect.succeed([]),
         compareAndSet: () => Effect.succeed(Option.some("1")),
-        remove: () => Effect.void
+        remove: () => Effect.void,
+        now: Clock.currentTimeMillis
       },
       stop: Effect.never,
       drain: "1 minute"

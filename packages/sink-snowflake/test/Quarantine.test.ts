@@ -12,6 +12,7 @@ import * as ResyncRequest from "@etl-stream/core/ResyncRequest"
 import * as Sequence from "@etl-stream/core/Sequence"
 import type { StateStoreShape } from "@etl-stream/core/StateStore"
 import { tableId, type TableSchema } from "@etl-stream/core/TableSchema"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -100,7 +101,8 @@ const memory = (): StateStoreShape => {
         entries.set(key, { value, version: String(++version) })
         return Option.some(String(version))
       }),
-    remove: (key) => Effect.sync(() => entries.delete(key)).pipe(Effect.asVoid)
+    remove: (key) => Effect.sync(() => entries.delete(key)).pipe(Effect.asVoid),
+    now: Clock.currentTimeMillis
   }
 }
 

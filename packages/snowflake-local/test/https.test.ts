@@ -10,7 +10,7 @@ import { request as tlsRequest } from "node:https"
 import { join } from "node:path"
 import { getCACertificates, setDefaultCACertificates } from "node:tls"
 import snowflake from "snowflake-sdk"
-import { selfSigned } from "../../source-postgres/test/Certificate.ts"
+import { selfSigned } from "../../testkit/src/Certificate.ts"
 import * as Command from "./driver/Command.ts"
 import * as Driver from "./driver/Driver.ts"
 

@@ -4,6 +4,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import type { Finding } from "@etl-stream/core/Finding"
+import { selfSigned } from "@etl-stream/testkit/Certificate"
 import * as EmbeddedPostgres from "@etl-stream/testkit/EmbeddedPostgres"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -13,7 +14,6 @@ import * as path from "node:path"
 import type { Inspection } from "../src/preflight/Inspection.ts"
 import * as LogChecks from "../src/preflight/LogChecks.ts"
 import * as SessionChecks from "../src/preflight/SessionChecks.ts"
-import { selfSigned } from "./Certificate.ts"
 import * as DoctorRun from "./DoctorRun.ts"
 
 const { version } = EmbeddedPostgres

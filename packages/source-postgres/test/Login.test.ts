@@ -1,4 +1,5 @@
 import { assert, describe, layer } from "@effect/vitest"
+import { authority, encrypted } from "@etl-stream/testkit/Certificate"
 import * as EmbeddedPostgres from "@etl-stream/testkit/EmbeddedPostgres"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -12,7 +13,6 @@ import { Surroundings } from "../src/ConnectionOptions.ts"
 import * as Connections from "../src/Connections.ts"
 import type * as PasswordProvider from "../src/PasswordProvider.ts"
 import * as ReplicationConnection from "../src/ReplicationConnection.ts"
-import { authority, encrypted } from "./Certificate.ts"
 import type * as SourceRun from "./SourceRun.ts"
 
 const root = authority("test authority")

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { authority, type Certificate, selfSigned } from "@etl-stream/testkit/Certificate"
 import * as EmbeddedPostgres from "@etl-stream/testkit/EmbeddedPostgres"
 import * as Effect from "effect/Effect"
 import * as References from "effect/References"
@@ -6,7 +7,6 @@ import * as fs from "node:fs/promises"
 import * as path from "node:path"
 import * as Connections from "../src/Connections.ts"
 import * as PostgresSource from "../src/PostgresSource.ts"
-import { authority, type Certificate, selfSigned } from "./Certificate.ts"
 import { Mirror } from "./Mirror.ts"
 import * as SourceRun from "./SourceRun.ts"
 

@@ -7,6 +7,7 @@
  */
 import { ConnectorError, type Reason } from "@etl-stream/core/ConnectorError"
 import type { StateStoreShape } from "@etl-stream/core/StateStore"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
@@ -195,6 +196,8 @@ export const make = Effect.fn("SqliteStateStore.make")(function*(
           : update.run(key, value, version, expected)
         return Number(changes) === 1 ? Option.some(version) : Option.none()
       }),
-    remove: (key) => Effect.asVoid(statement(() => remove.run(key)))
+    remove: (key) => Effect.asVoid(statement(() => remove.run(key))),
+    // All who share the file are on this machine.
+    now: Clock.currentTimeMillis
   }
 })

@@ -2,8 +2,8 @@
  * A TCP proxy on the loopback interface that breaks connections on command.
  *
  * Clients connect to the proxy's port and are joined to the target. `cut` resets every connection, `stall` stops the
- * bytes without a word (as a firewall that drops packets does), `refuse` also turns new connections away, `delay` holds
- * every chunk for a while, and `resume` goes back to normal.
+ * bytes without a word (as a firewall that drops packets does), `refuse` also turns new connections away, `loseAnswer` does so once the target
+ * has answered to something, `delay` holds every chunk for a while, and `resume` goes back to normal.
  */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -35,9 +35,14 @@ export interface FaultProxy {
   readonly stall: Effect.Effect<void>
   /** Resets all connections and new ones as they come, until `resume`. */
   readonly refuse: Effect.Effect<void>
+  /**
+   * Throws away the nth chunk from now on that the target sends (the next when absent), and then refuses: what was asked for is done, and whoever
+   * asked doesn't learn it.
+   */
+  readonly loseAnswer: (nth?: number) => Effect.Effect<void>
   /** Every chunk takes this many milliseconds longer, until `resume`. */
   readonly delay: (millis: number) => Effect.Effect<void>
-  /** Ends `stall`, `refuse` and `delay`. */
+  /** Ends `stall`, `refuse`, `loseAnswer` and `delay`. */
   readonly resume: Effect.Effect<void>
   /** Joins new connections to another target. */
   readonly retarget: (target: Target) => Effect.Effect<void>
@@ -54,6 +59,8 @@ export const start = (initial: Target): Effect.Effect<FaultProxy, FaultProxyErro
     let target = initial
     let stalled = false
     let refusing = false
+    /** How many chunks there are until one is lost, that one included; 0: none will be. */
+    let losing = 0
     let delay = 0
     let accepted = 0
     let received = 0
@@ -69,10 +76,10 @@ export const start = (initial: Target): Effect.Effect<FaultProxy, FaultProxyErro
       return count
     }
 
-    const forward = (from: Socket, to: Socket, count: (bytes: number) => void): void => {
+    /** `count` says whether the chunk is to go on. */
+    const forward = (from: Socket, to: Socket, count: (bytes: number) => boolean): void => {
       const send = (chunk: Buffer): void => {
-        if (to.destroyed) return
-        count(chunk.length)
+        if (to.destroyed || !count(chunk.length)) return
         if (!to.write(chunk)) from.pause()
       }
       from.on("data", (chunk: Buffer) => {
@@ -102,9 +109,13 @@ export const start = (initial: Target): Effect.Effect<FaultProxy, FaultProxyErro
       pairs.add(pair)
       client.setNoDelay(true)
       server.setNoDelay(true)
-      forward(client, server, () => {})
+      forward(client, server, () => true)
       forward(server, client, (bytes) => {
         received += bytes
+        if (losing === 0 || --losing > 0) return true
+        refusing = true
+        resetAll()
+        return false
       })
       const forget = (): void => {
         pairs.delete(pair)
@@ -153,12 +164,17 @@ export const start = (initial: Target): Effect.Effect<FaultProxy, FaultProxyErro
         refusing = true
         resetAll()
       }),
+      loseAnswer: (nth = 1) =>
+        Effect.sync(() => {
+          losing = nth
+        }),
       delay: (millis) =>
         Effect.sync(() => {
           delay = millis
         }),
       resume: Effect.sync(() => {
         refusing = false
+        losing = 0
         stalled = false
         delay = 0
         for (const { client, server } of pairs) {

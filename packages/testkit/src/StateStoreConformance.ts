@@ -5,7 +5,8 @@
  * durable and what two processes would see. Each test uses keys of its own.
  */
 import { assert, describe, it } from "@effect/vitest"
-import type { ConnectorError } from "@etl-stream/core/ConnectorError"
+import { ConnectorError } from "@etl-stream/core/ConnectorError"
+import * as Lease from "@etl-stream/core/Lease"
 import type { StateStoreShape } from "@etl-stream/core/StateStore"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -16,6 +17,28 @@ export type Open = Effect.Effect<StateStoreShape, ConnectorError, Scope.Scope>
 
 /** Fails the test when the store answered none. */
 const versionOf = (answer: Option.Option<string>): string => Option.getOrThrow(answer)
+
+/** The same store, until it is cut off: then nothing reaches it any more. */
+const severable = (store: StateStoreShape) => {
+  let severed = false
+  const lost = Effect.fail(
+    new ConnectorError({ reason: "Unreachable", plugin: "test", message: "cut off", hint: "This is a test." })
+  )
+  const through = <A>(effect: Effect.Effect<A, ConnectorError>) => Effect.suspend(() => severed ? lost : effect)
+  const severable: StateStoreShape = {
+    get: (key) => through(store.get(key)),
+    list: (prefix) => through(store.list(prefix)),
+    compareAndSet: (key, value, expected) => through(store.compareAndSet(key, value, expected)),
+    remove: (key) => through(store.remove(key)),
+    now: through(store.now)
+  }
+  return {
+    store: severable,
+    sever: () => {
+      severed = true
+    }
+  }
+}
 
 /**
  * Registers the suite.
@@ -130,5 +153,61 @@ export const suite = (name: string, prepare: Effect.Effect<Open, ConnectorError,
         const [store] = stores
         assert.strictEqual(Option.getOrThrow(yield* store.get(key)).value, "20")
       }))
+
+    scenario("has a clock that goes on", (open) =>
+      Effect.gen(function*() {
+        const [one, two] = yield* Effect.all([open, open], { concurrency: 1 })
+        const before = yield* one.now
+        assert.isAtLeast(before, Date.UTC(2020, 0))
+        yield* Effect.sleep("20 millis")
+        assert.isAbove(yield* two.now, before)
+      }))
+
+    scenario("lets one at a time hold a lease, each with a greater token", (open) =>
+      Effect.gen(function*() {
+        const stores = yield* Effect.all([open, open], { concurrency: 1 })
+        const tokens: Array<number> = []
+        let holders = 0
+        const turn = (index: number) =>
+          Effect.gen(function*() {
+            const lease = yield* Lease.acquire(stores[index % 2 === 0 ? 0 : 1], {
+              name: "turns",
+              owner: `holder ${index}`,
+              ttl: "3 seconds"
+            })
+            assert.strictEqual(++holders, 1)
+            tokens.push(lease.token)
+            yield* Effect.sleep("5 millis")
+            assert.isTrue(yield* lease.isHeld)
+            holders--
+          }).pipe(Effect.scoped)
+        yield* Effect.forEach(Array.from({ length: 5 }, (_unused, index) => index), turn, { concurrency: "unbounded" })
+        assert.strictEqual(tokens.length, 5)
+        assert.isTrue(tokens.every((token, index) => index === 0 || token > (tokens[index - 1] ?? 0)), String(tokens))
+      }).pipe(Effect.orDie))
+
+    scenario("keeps a lease for its holder far longer than it lives by itself", (open) =>
+      Effect.gen(function*() {
+        const [one, two] = yield* Effect.all([open, open], { concurrency: 1 })
+        const lease = yield* Lease.acquire(one, { name: "kept", owner: "one", ttl: "600 millis" })
+        for (let look = 0; look < 12; look++) {
+          yield* Effect.sleep("150 millis")
+          const held = yield* Effect.flip(Lease.tryAcquire(two, { name: "kept", owner: "two", ttl: "600 millis" }))
+          assert.strictEqual(held._tag, "LeaseHeld")
+        }
+        assert.isTrue(yield* lease.isHeld)
+      }).pipe(Effect.orDie))
+
+    scenario("passes a lease on when its holder is cut off, who knows it by then", (open) =>
+      Effect.gen(function*() {
+        const [store, two] = yield* Effect.all([open, open], { concurrency: 1 })
+        const one = severable(store)
+        const lease = yield* Lease.acquire(one.store, { name: "passed", owner: "one", ttl: "900 millis" })
+        one.sever()
+        const next = yield* Lease.acquire(two, { name: "passed", owner: "two", ttl: "900 millis" })
+        assert.isFalse(yield* lease.isHeld)
+        assert.deepStrictEqual(yield* lease.lost, { _tag: "Late" })
+        assert.isAbove(next.token, lease.token)
+      }).pipe(Effect.orDie))
   })
 }

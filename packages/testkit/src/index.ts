@@ -3,10 +3,13 @@
  *
  * The conformance suites register tests and import vitest: import their modules directly, from a test file.
  */
+export * as Certificate from "./Certificate.ts"
 export * as ChildProcess from "./ChildProcess.ts"
+export * as DebianProgram from "./DebianProgram.ts"
 export * as EmbeddedPostgres from "./EmbeddedPostgres.ts"
 export * as FaultProxy from "./FaultProxy.ts"
 export * as MirrorState from "./MirrorState.ts"
+export * as RedisServer from "./RedisServer.ts"
 export * as RowComparison from "./RowComparison.ts"
 export * as SnowflakeSession from "./SnowflakeSession.ts"
 export * as Standby from "./Standby.ts"

@@ -119,4 +119,24 @@ describe("FaultProxy", () => {
       yield* proxy.resume
       assert.strictEqual(yield* ask(yield* dial(proxy.port), "back"), "back")
     }))
+
+  it.live("loses an answer to something that was done, and refuses until it is told to go on", () =>
+    Effect.gen(function*() {
+      const server = yield* echo
+      const proxy = yield* FaultProxy.start({ host: "127.0.0.1", port: server.port })
+      const socket = yield* dial(proxy.port)
+      assert.strictEqual(yield* ask(socket, "before"), "before")
+      yield* proxy.loseAnswer(2)
+      assert.strictEqual(yield* ask(socket, "first"), "first")
+      const closed = closeOf(socket)
+      const heard: Array<string> = []
+      socket.on("data", (chunk: Buffer) => heard.push(String(chunk)))
+      socket.write("second")
+      yield* Effect.promise(() => closed)
+      assert.deepStrictEqual(heard, [])
+      const refused = connect(proxy.port, "127.0.0.1").on("error", () => {})
+      yield* Effect.promise(() => closeOf(refused))
+      yield* proxy.resume
+      assert.strictEqual(yield* ask(yield* dial(proxy.port), "after"), "after")
+    }))
 })

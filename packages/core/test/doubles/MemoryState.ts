@@ -1,4 +1,5 @@
 /** A state store in memory, with a switch that makes it fail. */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { ConnectorError } from "../../src/ConnectorError.ts"
@@ -31,4 +32,5 @@ export class MemoryState implements StateStoreShape {
     this.guarded(() => {
       this.entries.delete(key)
     })
+  readonly now = Effect.andThen(this.guarded(() => undefined), Clock.currentTimeMillis)
 }

@@ -10,6 +10,7 @@ import * as Pipeline from "@etl-stream/core/Pipeline"
 import * as Progress from "@etl-stream/core/Progress"
 import type { StateStoreShape } from "@etl-stream/core/StateStore"
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -118,7 +119,8 @@ const forgetful: StateStoreShape = {
   get: () => Effect.succeedNone,
   list: () => Effect.succeed([]),
   compareAndSet: () => Effect.succeed(Option.some("1")),
-  remove: () => Effect.void
+  remove: () => Effect.void,
+  now: Clock.currentTimeMillis
 }
 
 export interface Report {
