@@ -14,6 +14,7 @@ const checks: ReadonlyArray<readonly [name: string, command: string, args: Reado
   ["links of the documentation", process.execPath, ["scripts/links.ts"]],
   ["configuration page", process.execPath, ["scripts/configuration-docs.ts", "--check"]],
   ["doctor page", process.execPath, ["scripts/doctor-docs.ts", "--check"]],
+  ["telemetry page", process.execPath, ["scripts/telemetry-docs.ts", "--check"]],
   ["page of Snowflake's errors", process.execPath, ["scripts/snowflake-errors-docs.ts", "--check"]],
   ["comparison page", process.execPath, ["scripts/comparison-check.ts"]]
 ]

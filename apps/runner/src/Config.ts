@@ -5,6 +5,7 @@ import { ByteSize } from "@etl-stream/core/ByteSize"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import { Options as OtlpOptions } from "./OtlpOptions.ts"
 
 /** Version of this model that a file names as `apiVersion`. */
 export const apiVersion = 1
@@ -78,15 +79,10 @@ const PipelineName = Schema.String.check(
 const defaultState = { plugin: "@etl-stream/state-sqlite", options: { file: "./.etl-stream/state.sqlite" } }
 
 const Telemetry = Schema.Struct({
-  otlp: Schema.optionalKey(
-    Schema.Struct({
-      endpoint: Schema.String.check(Schema.isPattern(/^https?:\/\/\S+$/, { expected: "an http:// or https:// URL" }))
-        .annotateKey({
-          description:
-            "Base URL of an OpenTelemetry collector that takes OTLP over HTTP, for example http://localhost:4318"
-        })
-    })
-  ).annotateKey({ description: "Sends traces, metrics and logs to an OpenTelemetry collector" })
+  otlp: Schema.optionalKey(OtlpOptions).annotateKey({
+    description:
+      "Sends traces, metrics and logs to an OpenTelemetry collector; what isn't said here comes from OpenTelemetry's environment variables"
+  })
 })
 
 const noTelemetry = {}

@@ -212,6 +212,9 @@ export const load = Effect.fn("Configuration.load")(function*(
     gathering.findings.push(...frame.findings)
     yield* checkStages(gathering)
   }
+  if (frame._tag === "Valid") {
+    for (const secret of Redaction.secretsOf(frame.value.telemetry)) gathering.secrets.add(secret)
+  }
   const state = frame._tag === "Valid" ? yield* loadStage(gathering, ["state"], frame.value.state, "state") : undefined
   const pipelines = frame._tag === "Valid"
     ? yield* Effect.forEach(

@@ -31,7 +31,8 @@ const plain = (value: unknown): unknown => {
   return value
 }
 
-const word = (value: unknown): string => {
+/** Any value as text. */
+export const word = (value: unknown): string => {
   const simple = plain(value)
   return typeof simple === "string"
     ? simple
@@ -83,7 +84,7 @@ export const render = (line: Line, format: Format, color: boolean): string => {
 }
 
 /** A failure in words: our own errors hold no data in their messages; of others only the name is certain to. */
-const failureText = (failure: unknown): string =>
+export const failureText = (failure: unknown): string =>
   isConnectorError(failure) || failure instanceof CommandError
     ? failure.message
     : failure instanceof Error
@@ -94,7 +95,8 @@ const failureText = (failure: unknown): string =>
 const isFields = (part: unknown): part is Readonly<Record<string, unknown>> =>
   typeof part === "object" && part !== null && Object.getPrototypeOf(part) === Object.prototype
 
-const toLine = (event: Logger.Options<unknown>): Line => {
+/** What a log event says. */
+export const toLine = (event: Logger.Options<unknown>): Line => {
   const parts: ReadonlyArray<unknown> = Array.isArray(event.message) ? event.message : [event.message]
   const fields = parts.filter(isFields)
   const failed = event.cause.reasons.length > 0 && !Cause.hasInterruptsOnly(event.cause)

@@ -13,6 +13,8 @@ import type { TableId } from "./TableSchema.ts"
 interface Segment {
   position: bigint
   commitTime: bigint | undefined
+  /** Commit time of the first transaction in it, when several were put together. */
+  oldestTime: bigint | undefined
   readonly tables: Map<TableId, Sequence.Sequence>
 }
 
@@ -45,6 +47,7 @@ export class Acknowledgement {
   private received = 0n
   private confirmed = 0n
   private confirmedTime: bigint | undefined
+  private oldestTime: bigint | undefined
   private unsettled = 0
 
   constructor(maxWaiting = 1024) {
@@ -105,7 +108,7 @@ export class Acknowledgement {
   watermark(position: bigint, commitTime?: bigint): void {
     if (position <= this.received) return
     this.received = position
-    this.waiting.push({ position, commitTime, tables: this.open })
+    this.waiting.push({ position, commitTime, oldestTime: commitTime, tables: this.open })
     this.open = new Map()
     if (this.waiting.length > this.maxWaiting) this.coalesce()
     if (this.blocker === undefined) this.advance()
@@ -126,6 +129,7 @@ export class Acknowledgement {
       if (this.blocker !== undefined) break
       this.confirmed = segment.position
       if (segment.commitTime !== undefined) this.confirmedTime = segment.commitTime
+      this.oldestTime ??= segment.oldestTime
       done++
     }
     if (done > 0) this.waiting.splice(0, done)
@@ -146,6 +150,7 @@ export class Acknowledgement {
       fewer.push({
         position: later.position,
         commitTime: later.commitTime ?? earlier.commitTime,
+        oldestTime: earlier.oldestTime ?? later.oldestTime,
         tables: earlier.tables
       })
     }
@@ -160,6 +165,16 @@ export class Acknowledgement {
   /** Commit time (microseconds since 1970-01-01 UTC) of the last transaction up to `acknowledged`, when it is known. */
   acknowledgedTime(): bigint | undefined {
     return this.confirmedTime
+  }
+
+  /**
+   * Commit time (microseconds since 1970-01-01 UTC) of the first transaction that came to be acknowledged since the last call; undefined when there was none, or its time
+   * isn't known.
+   */
+  takeOldestTime(): bigint | undefined {
+    const time = this.oldestTime
+    this.oldestTime = undefined
+    return time
   }
 
   /** The highest watermark received; 0 until there is one. */

@@ -6,10 +6,12 @@
  * larger than the limits makes a group of its own and passes untouched. While a writer is slow, groups fill up instead of
  * multiplying; many tiny batches are joined early, since each of them holds kilobytes (`BatchConcat.footprint`).
  */
+import type { AnySpan } from "effect/Tracer"
 import * as BatchConcat from "./BatchConcat.ts"
 import type { ChangeBatch } from "./ChangeBatch.ts"
 import type { Rows, SnapshotRows } from "./Element.ts"
 import type { TableElement } from "./Sink.ts"
+import { SpanLinks } from "./SpanLinks.ts"
 
 export interface Limits {
   readonly rows: number
@@ -23,6 +25,8 @@ export interface Limits {
 export interface Batched {
   readonly element: TableElement
   readonly held: number
+  /** The spans in which its batches were received; undefined when nothing is traced. */
+  readonly received: SpanLinks | undefined
 }
 
 /** Memory counted for an element without rows. */
@@ -49,12 +53,14 @@ interface Group {
   bytes: number
   held: number
   ready: boolean
+  received: SpanLinks | undefined
 }
 
 interface Barrier {
   readonly _tag: "Barrier"
   readonly element: TableElement
   readonly held: number
+  readonly received: undefined
 }
 
 const isRows = (element: TableElement): element is Rows | SnapshotRows =>
@@ -80,13 +86,13 @@ export class ArrowBatcher {
     this.resized = resized
   }
 
-  /** Appends an element for which `held` bytes are accounted; `now` in milliseconds. */
-  append(element: TableElement, held: number, now: number): void {
+  /** Appends an element for which `held` bytes are accounted; `now` in milliseconds, `span` the one that it was received in, if that is sampled. */
+  append(element: TableElement, held: number, now: number, span?: AnySpan): void {
     const last = this.queue.at(-1)
     const group = last?._tag === "Group" ? last : undefined
     if (!isRows(element)) {
       if (group !== undefined) group.ready = true
-      this.queue.push({ _tag: "Barrier", element, held })
+      this.queue.push({ _tag: "Barrier", element, held, received: undefined })
       return
     }
     const { batch } = element
@@ -100,12 +106,25 @@ export class ArrowBatcher {
       group.bytes += batch.bytes
       group.held += held
       group.ready = this.full(group)
+      if (span !== undefined) (group.received ??= new SpanLinks()).add(span)
       this.joinEarly(group)
       return
     }
     if (group !== undefined) group.ready = true
     const { bytes, rows } = batch
-    const next: Group = { _tag: "Group", first: element, since: now, parts: [part], rows, bytes, held, ready: false }
+    let received: SpanLinks | undefined
+    if (span !== undefined) (received = new SpanLinks()).add(span)
+    const next: Group = {
+      _tag: "Group",
+      first: element,
+      since: now,
+      parts: [part],
+      rows,
+      bytes,
+      held,
+      ready: false,
+      received
+    }
     next.ready = this.full(next)
     this.queue.push(next)
   }
@@ -148,10 +167,11 @@ export class ArrowBatcher {
     const head = this.queue.shift()
     if (head === undefined || head._tag === "Barrier") return head
     const batch = BatchConcat.concat(head.parts.map((part) => part.batch))
-    if (batch === head.first.batch) return { element: head.first, held: head.held }
+    const { received } = head
+    if (batch === head.first.batch) return { element: head.first, held: head.held, received }
     const held = BatchConcat.footprint(batch)
     this.resized(held - head.held)
-    return { element: { ...head.first, batch }, held }
+    return { element: { ...head.first, batch }, held, received }
   }
 
   /** Removes everything and returns the memory that was held for it. */

@@ -25,6 +25,7 @@ import * as Sequence from "./Sequence.ts"
 import type { TableElement } from "./Sink.ts"
 import { type TableId, tableId } from "./TableSchema.ts"
 import * as Telemetry from "./Telemetry.ts"
+import { isTracing, sampledSpan } from "./Tracing.ts"
 import type { Transform } from "./Transform.ts"
 
 export interface Options {
@@ -96,7 +97,7 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
     ticket?: Sequence.Sequence
   ) {
     const now = yield* Clock.currentTimeMillis
-    yield* Effect.suspend(() => {
+    yield* Effect.withFiber((fiber) => {
       if (route.quarantine !== undefined) {
         account.release(held)
         return Effect.void
@@ -109,23 +110,39 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
         }
         acknowledgement.emitted(route.table, ticket)
       }
-      route.worker?.offer(element, held, now)
+      route.worker?.offer(element, held, now, sampledSpan(fiber))
       progress.memory = account.held()
       return Effect.void
     })
   })
 
+  /** What all transforms leave of a batch. */
+  const transformed = Effect.fnUntraced(function*(batch: ChangeBatch) {
+    let left: ChangeBatch | undefined = batch
+    for (const transform of transforms) {
+      left = yield* Effect.tap(transform.apply(left), (made) => made === undefined ? Effect.void : fitting(made))
+      if (left === undefined) break
+    }
+    return left
+  })
+
+  /** A span around what is done to a received batch: inside of the one that it was received in, if there is one. */
+  const spanned = <A, E>(name: string, batch: ChangeBatch, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    Effect.withFiber((fiber) => {
+      if (!isTracing(fiber)) return effect
+      const options = Telemetry.tableSpan(pipeline, tableId(batch.table.table), {
+        attributes: { [Telemetry.Attributes.rows]: batch.rows, [Telemetry.Attributes.bytes]: batch.bytes }
+      })
+      return Effect.withSpan(effect, name, { ...options, root: fiber.cache.span === undefined })
+    })
+
   /** Applies transforms to a batch for which `held` bytes are reserved; returns what is left and what is held for it. */
   const transform = Effect.fnUntraced(function*(route: Route, batch: ChangeBatch, held: number) {
     if (transforms.length === 0) return { batch, held }
-    let left: ChangeBatch | undefined = batch
-    for (const transform of transforms) {
-      left = yield* transform.apply(left).pipe(
-        Effect.tap((made) => made === undefined ? Effect.void : fitting(made)),
-        Effect.tapError(() => Effect.sync(() => account.release(held)))
-      )
-      if (left === undefined) break
-    }
+    const left = yield* Effect.tapError(
+      spanned(Telemetry.Spans.transform, batch, transformed(batch)),
+      () => Effect.sync(() => account.release(held))
+    )
     const dropped = batch.rows - (left?.rows ?? 0)
     if (dropped > 0) {
       route.counters.dropped += dropped
@@ -338,9 +355,9 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
   const handle = (element: Element.Element): Effect.Effect<boolean, ConnectorError> => {
     switch (element._tag) {
       case "Rows":
-        return rows(element)
+        return spanned(Telemetry.Spans.receive, element.batch, rows(element))
       case "SnapshotRows":
-        return snapshotRows(element)
+        return spanned(Telemetry.Spans.receive, element.batch, snapshotRows(element))
       case "Watermark":
         return watermark(element)
       case "Truncate":

@@ -23,6 +23,7 @@ import { Acknowledgement } from "./Acknowledgement.ts"
 import * as Checkpoint from "./Checkpoint.ts"
 import * as Condition from "./Condition.ts"
 import type { ConnectorError } from "./ConnectorError.ts"
+import { DurableSpans } from "./DurableSpans.ts"
 import type { Element } from "./Element.ts"
 import * as Intake from "./Intake.ts"
 import { MemoryBudget } from "./MemoryBudget.ts"
@@ -37,6 +38,7 @@ import type { StateStoreShape } from "./StateStore.ts"
 import * as TableFailure from "./TableFailure.ts"
 import * as TableWorker from "./TableWorker.ts"
 import * as Telemetry from "./Telemetry.ts"
+import { detached, isTracing, sampledSpan } from "./Tracing.ts"
 import type { Transform } from "./Transform.ts"
 
 /** How rows are gathered before a table's writer gets them. */
@@ -85,6 +87,8 @@ const start = Effect.fnUntraced(function*(options: Options) {
   const { name, progress, sink, source } = options
   const budget = yield* MemoryBudget
   const clock = yield* Clock.Clock
+  const context = yield* Effect.context<never>()
+  const tracer = yield* Effect.withFiber((fiber) => Effect.succeed(isTracing(fiber) ? fiber.cache.tracer : undefined))
   const every = Duration.toMillis(Duration.fromInputUnsafe(options.batch.every))
   const drain = Duration.fromInputUnsafe(options.drain)
   const metrics = Telemetry.forPipeline(name)
@@ -106,6 +110,12 @@ const start = Effect.fnUntraced(function*(options: Options) {
   const acknowledgementMoved = () => {
     progress.acknowledgedPosition = acknowledgement.acknowledged()
     progress.durableCommitTime = acknowledgement.acknowledgedTime() ?? progress.durableCommitTime
+    const oldest = acknowledgement.takeOldestTime()
+    if (oldest !== undefined) {
+      // The server's clock may be ahead of ours.
+      const seconds = Math.max(0, clock.currentTimeMillisUnsafe() / 1000 - Number(oldest) / 1_000_000)
+      metrics.freshness.updateUnsafe(seconds, context)
+    }
     changed.openUnsafe()
   }
 
@@ -151,7 +161,6 @@ const start = Effect.fnUntraced(function*(options: Options) {
   const ends = (cause: Cause.Cause<ConnectorError>, stage: string): Effect.Effect<void> =>
     Effect.andThen(failedAt(stage)(cause), Deferred.failCause(failure, cause))
 
-  const context = yield* Effect.context<never>()
   const failures: TableFailure.TableFailures = TableFailure.make({
     sink,
     policy: options.onTableError ?? "quarantine",
@@ -168,6 +177,14 @@ const start = Effect.fnUntraced(function*(options: Options) {
     ends: (cause) => ends(cause, "sink")
   })
 
+  /** Lets the span in which an element was written be linked to once it is durable. */
+  const noted = (route: Route.Route, element: TableElement): Effect.Effect<void> =>
+    Effect.withFiber((fiber) => {
+      const span = sampledSpan(fiber)
+      if (span !== undefined && element._tag === "Rows") route.durableSpans?.accepted(element.batch.last, span)
+      return Effect.void
+    })
+
   const routes: Route.Routes = Route.make({
     pipeline: name,
     sink,
@@ -178,6 +195,7 @@ const start = Effect.fnUntraced(function*(options: Options) {
     scope: sinkScope,
     workScope,
     durable: acknowledgementMoved,
+    durableSpans: (table) => tracer === undefined ? undefined : new DurableSpans(tracer, clock, name, table),
     isolates: failures.isolates,
     failed: failures.failed,
     worker: (route, writer) =>
@@ -187,8 +205,13 @@ const start = Effect.fnUntraced(function*(options: Options) {
         limits: { rows: options.batch.rows, bytes: options.batch.bytes, every },
         account,
         accepted: accepted(route),
-        traced: (element, write) =>
-          Telemetry.withTableSpan(Telemetry.Spans.write, name, route.table, elementSize(element))(write),
+        traced: (element, received, write) =>
+          Telemetry.withTableSpan(
+            Telemetry.Spans.write,
+            name,
+            route.table,
+            () => ({ attributes: elementSize(element), links: received, kind: "producer" })
+          )(tracer === undefined ? write : Effect.andThen(write, noted(route, element))),
         failed: (cause) => failures.broken(route, cause)
       })
   })
@@ -308,7 +331,7 @@ const start = Effect.fnUntraced(function*(options: Options) {
     const now = clock.currentTimeMillisUnsafe()
     const lag = progress.receivedPosition - progress.acknowledgedPosition
     return Metric.update(metrics.replicationLag, lag > 0n ? Number(lag) : 0).pipe(
-      Effect.andThen(Metric.update(metrics.freshness, (progress.freshness(now) ?? 0) / 1000)),
+      Effect.andThen(Metric.update(metrics.staleness, (progress.freshness(now) ?? 0) / 1000)),
       Effect.andThen(Metric.update(Telemetry.memoryUsed, budget.used()))
     )
   })
@@ -366,7 +389,7 @@ const start = Effect.fnUntraced(function*(options: Options) {
  * end of a finite source; fails with the first error of source, transforms or sink. Everything is released on return.
  */
 export const run = (options: Options): Effect.Effect<void, ConnectorError, MemoryBudget> =>
-  Effect.scoped(start(options)).pipe(
+  detached(Effect.scoped(start(options))).pipe(
     Effect.onExit((exit) =>
       Effect.sync(() => {
         const { progress } = options

@@ -139,6 +139,11 @@ export class Progress {
     return counters
   }
 
+  /** The tables of the run and the phases that they are in. */
+  *tablePhases(): Iterable<readonly [table: TableId, phase: TablePhase]> {
+    for (const { phase, table } of this.tables.values()) yield [table, phase]
+  }
+
   /** A copy ended, or a position came: the run streams once it has begun and no table is waiting for its copy or being copied. */
   proceed(): void {
     if (this.phase !== "starting" && this.phase !== "snapshot") return

@@ -12,6 +12,7 @@ import * as Scope from "effect/Scope"
 import type { Acknowledgement } from "./Acknowledgement.ts"
 import type { Conditions } from "./Condition.ts"
 import { ConnectorError } from "./ConnectorError.ts"
+import type { DurableSpans } from "./DurableSpans.ts"
 import type { Progress, TableCounters } from "./Progress.ts"
 import * as Quarantine from "./Quarantine.ts"
 import * as Sequence from "./Sequence.ts"
@@ -61,6 +62,8 @@ export interface Route {
   isolating: Deferred.Deferred<void> | undefined
   readonly counters: TableCounters
   readonly metrics: Telemetry.TableMetrics
+  /** Undefined without a tracer. */
+  readonly durableSpans: DurableSpans | undefined
 }
 
 export interface Routes {
@@ -102,6 +105,8 @@ export interface Options {
   readonly failed: (route: Route, error: ConnectorError) => Effect.Effect<void>
   /** Called after a table's durable position moved. */
   readonly durable: () => void
+  /** Traces when a table's writes become durable; undefined without a tracer. */
+  readonly durableSpans: (table: TableId) => DurableSpans | undefined
 }
 
 export const make = (options: Options): Routes => {
@@ -141,6 +146,7 @@ export const make = (options: Options): Routes => {
       if (opening.closed) return
       acknowledgement.durable(route.table, sequence)
       route.counters.durableSequence = acknowledgement.table(route.table).durable
+      route.durableSpans?.durable(sequence)
       options.durable()
     })
 
@@ -159,6 +165,7 @@ export const make = (options: Options): Routes => {
     opening.closed = true
     route.opening = undefined
     route.worker = undefined
+    route.durableSpans?.clear()
     yield* Scope.close(opening.work, Exit.void)
     yield* Scope.close(opening.sink, Exit.void)
   })
@@ -262,7 +269,8 @@ export const make = (options: Options): Routes => {
       quarantine: undefined,
       isolating: undefined,
       counters: progress.table(table),
-      metrics: Telemetry.forTable(pipeline, table)
+      metrics: Telemetry.forTable(pipeline, table),
+      durableSpans: options.durableSpans(table)
     }
     route.schema = schema
     route.target = target

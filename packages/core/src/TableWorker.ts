@@ -9,15 +9,17 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
+import type { AnySpan } from "effect/Tracer"
 import * as ArrowBatcher from "./ArrowBatcher.ts"
 import type { ConnectorError } from "./ConnectorError.ts"
 import type { Account } from "./MemoryBudget.ts"
 import type { TableElement, TableWriter } from "./Sink.ts"
+import type { SpanLinks } from "./SpanLinks.ts"
 import type { TableId } from "./TableSchema.ts"
 
 export interface TableWorker {
-  /** Takes an element for which `held` bytes were reserved. */
-  readonly offer: (element: TableElement, held: number, now: number) => void
+  /** Takes an element for which `held` bytes were reserved; `span` is the one in which it was received, if that is sampled. */
+  readonly offer: (element: TableElement, held: number, now: number, span?: AnySpan) => void
   /** Writes what has gathered without waiting for more. */
   readonly flush: () => void
   /** Whether everything offered was accepted by the sink. */
@@ -33,9 +35,10 @@ export interface Options {
   readonly account: Account
   /** Called when the sink has accepted an element; `seconds` is how long that took. */
   readonly accepted: (element: TableElement, seconds: number) => Effect.Effect<void>
-  /** Wraps each write, for a span. */
+  /** Wraps each write, for a span; `received` are those in which the element's batches were received. */
   readonly traced: (
     element: TableElement,
+    received: SpanLinks | undefined,
     write: Effect.Effect<void, ConnectorError>
   ) => Effect.Effect<void, ConnectorError>
   /** Called with what ended the worker. */
@@ -62,9 +65,9 @@ export const make = Effect.fnUntraced(function*(
     return batched
   }
 
-  const write = Effect.fnUntraced(function*({ element, held }: ArrowBatcher.Batched) {
+  const write = Effect.fnUntraced(function*({ element, held, received }: ArrowBatcher.Batched) {
     const before = yield* Clock.currentTimeMillis
-    yield* options.traced(element, writer.write(element))
+    yield* options.traced(element, received, writer.write(element))
     account.release(held)
     writing = undefined
     written = 0
@@ -102,9 +105,9 @@ export const make = Effect.fnUntraced(function*(
   yield* loop.pipe(Effect.catchCause(options.failed), Effect.forkScoped)
 
   return {
-    offer: (element, held, now) => {
+    offer: (element, held, now, span) => {
       const waited = batcher.dueAt()
-      batcher.append(element, held, now)
+      batcher.append(element, held, now, span)
       // Only what changes the writer's waiting wakes it: something where there was nothing, or something ready.
       if (waited === undefined || batcher.dueAt() !== waited) signal.openUnsafe()
     },

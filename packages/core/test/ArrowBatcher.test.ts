@@ -215,7 +215,7 @@ describe("ArrowBatcher", () => {
     const large = rows("a", 1, 9)
     batcher.append(large, 77, 0)
     assert.strictEqual(batcher.dueAt(), 0)
-    assert.deepStrictEqual(batcher.take(), { element: large, held: 77 })
+    assert.deepStrictEqual(batcher.take(), { element: large, held: 77, received: undefined })
   })
 
   it("lets barriers flush and keeps the order", () => {

@@ -151,9 +151,22 @@ describe("Progress", () => {
 
 describe("Telemetry", () => {
   it("names metrics by convention: one singular namespace, no unit or total in the name", () => {
-    for (const name of Object.values(Telemetry.Names)) {
-      assert.match(name, /^etl_stream(\.[a-z]+(_[a-z]+)*)+$/)
+    const names: ReadonlyArray<string> = Object.values(Telemetry.Names)
+    for (const name of names) {
+      // Names of OpenTelemetry's own conventions are taken where there are any.
+      assert.match(name, /^(etl_stream|db\.client)(\.[a-z]+(_[a-z]+)*)+$/)
       assert.notMatch(name, /_total$|_seconds$|_bytes$/)
+      // A name is not the namespace of another one.
+      assert.isFalse(names.some((other) => other.startsWith(`${name}.`)), name)
+    }
+    assert.sameMembers(Telemetry.metrics.map(({ definition }) => definition.name), [...names])
+    for (const { definition, id, type } of Telemetry.metrics) {
+      assert.strictEqual(id, definition.name)
+      assert.strictEqual(
+        type,
+        { counter: "Counter", updown: "Counter", gauge: "Gauge", histogram: "Histogram" }[definition.kind]
+      )
+      assert.match(definition.unit, /^(s|By|\{[a-z]+\})$/)
     }
   })
 

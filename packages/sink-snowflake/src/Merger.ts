@@ -9,12 +9,16 @@ import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import { isRetryable } from "@etl-stream/core/ConnectorError"
 import type { SequenceText } from "@etl-stream/core/Sequence"
 import * as Sequence from "@etl-stream/core/Sequence"
+import { SpanLinks } from "@etl-stream/core/SpanLinks"
+import * as Telemetry from "@etl-stream/core/Telemetry"
+import { isTracing } from "@etl-stream/core/Tracing"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
+import type { AnySpan } from "effect/Tracer"
 import type { Config } from "./Config.ts"
 import { failure } from "./ErrorPolicy.ts"
 import { JournalPruner } from "./JournalPruner.ts"
@@ -74,6 +78,8 @@ export class Merger {
   private waiting = Number.POSITIVE_INFINITY
   private writtenInAll = 0
   private lastWritten: SequenceText = ""
+  /** The spans of the writes since the last merge began; undefined when there are none. */
+  private writes: SpanLinks | undefined
   /** Whether a task of Snowflake merges. */
   private handed: boolean
   /** The task's stream has every row after this one; undefined: there is no stream yet. */
@@ -127,6 +133,22 @@ export class Merger {
     this.waiting += changes
     this.writtenInAll += changes
     this.lastWritten = last
+  }
+
+  /** Links the next merge to the span of a write. */
+  writtenIn(span: AnySpan): void {
+    this.writes ??= new SpanLinks()
+    this.writes.add(span)
+  }
+
+  /** A span of its own around a merge, linked to the writes since the one before. */
+  private spanned(merge: Effect.Effect<void, Failed>): Effect.Effect<void, Failed> {
+    return Effect.withFiber((fiber) => {
+      const links = this.writes
+      this.writes = undefined
+      const options = Telemetry.tableSpan(this.state.pipeline, this.layout.id, { links, kind: "client" })
+      return isTracing(fiber) ? Effect.withSpan(merge, "etl_stream.snowflake.merge", options) : merge
+    })
   }
 
   /** `rows` changes were merged, all up to `upTo`. */
@@ -228,7 +250,7 @@ export class Merger {
     committed: SequenceText,
     rows: ReadonlyArray<SequenceText>
   ): Effect.Effect<void, Failed> {
-    return Effect.gen({ self: this }, function*() {
+    return this.spanned(Effect.gen({ self: this }, function*() {
       const { layout } = this
       const table = layout.id
       const contents = yield* this.visible({ after: merged, upTo: committed, amidCopy: undefined }, rows)
@@ -251,7 +273,7 @@ export class Merger {
       )
       yield* Effect.logDebug("merged").pipe(Effect.annotateLogs({ table, rows: contents.rows, position: window.upTo }))
       yield* this.pruner.after(layout, window.upTo, contents.rows)
-    }).pipe(Effect.withSpan("Merger.merge", { attributes: { table: this.layout.id } }))
+    }))
   }
 
   private amidCopy(merged: SequenceText): Window["amidCopy"] {

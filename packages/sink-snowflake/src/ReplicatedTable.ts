@@ -10,6 +10,7 @@ import type * as Element from "@etl-stream/core/Element"
 import * as Sequence from "@etl-stream/core/Sequence"
 import type { TableElement, TableWriter } from "@etl-stream/core/Sink"
 import type { TableId, TableSchema } from "@etl-stream/core/TableSchema"
+import { sampledSpan } from "@etl-stream/core/Tracing"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
@@ -283,7 +284,11 @@ export const open = Effect.fn("SnowflakeSink.open")(function*(
     switch (element._tag) {
       case "Rows":
         merger.written(element.batch.rows, Sequence.format(element.batch.last))
-        return channels.write(element.batch)
+        return Effect.withFiber((fiber) => {
+          const span = sampledSpan(fiber)
+          if (span !== undefined) merger.writtenIn(span)
+          return channels.write(element.batch)
+        })
       case "Truncate":
         merger.written(1, Sequence.format(element.sequence))
         return channels.truncate(element.sequence, element.commitTime)

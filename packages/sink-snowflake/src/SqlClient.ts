@@ -5,6 +5,7 @@
  * expired before it ran is tried once more, unless it is part of a transaction. No statement is waited for without a limit.
  */
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
+import * as Telemetry from "@etl-stream/core/Telemetry"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -231,31 +232,36 @@ const connect = (
     const session: Open = {
       lost: undefined,
       execute: (statement) =>
-        within(
-          run(
-            connection,
+        Telemetry.timedStatement(
+          within(
+            run(
+              connection,
+              statement,
+              QueryTag.make(pipeline, statement.table, statement.purpose ?? "setup"),
+              (code) => {
+                if (ErrorPolicy.sql(code, undefined).reason === "Unreachable") session.lost = code
+              }
+            ).pipe(
+              // It may get to Snowflake later still: after a ROLLBACK it would be done on its own, so the session is closed and not used any more.
+              Effect.onInterrupt(() =>
+                Effect.sync(() => {
+                  session.lost ??= "interrupted"
+                })
+              )
+            ),
+            statement.file !== undefined
+              ? limits.upload
+              : statement.control === true
+              ? limits.control
+              : limits.statement,
             statement,
-            QueryTag.make(pipeline, statement.table, statement.purpose ?? "setup"),
-            (code) => {
-              if (ErrorPolicy.sql(code, undefined).reason === "Unreachable") session.lost = code
+            () => {
+              session.lost = "timeout"
             }
-          ).pipe(
-            // It may get to Snowflake later still: after a ROLLBACK it would be done on its own, so the session is closed and not used any more.
-            Effect.onInterrupt(() =>
-              Effect.sync(() => {
-                session.lost ??= "interrupted"
-              })
-            )
           ),
-          statement.file !== undefined
-            ? limits.upload
-            : statement.control === true
-            ? limits.control
-            : limits.statement,
-          statement,
-          () => {
-            session.lost = "timeout"
-          }
+          "snowflake",
+          statement.sql,
+          ({ reason }) => reason
         ),
       transaction: (of, body, committed) =>
         Effect.uninterruptibleMask((restore) =>

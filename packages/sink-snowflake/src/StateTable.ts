@@ -57,6 +57,7 @@ export interface StateRow {
 export interface StateTable
   extends QuarantineMark.QuarantineMarks, Pick<TargetClaim.TargetClaims, "owns" | "register" | "release">
 {
+  readonly pipeline: string
   readonly rowOf: (layout: Pick<TableLayout, "id">) => StateRow
   readonly chunks: ChunkTable.ChunkTable
   /** The states of the pipeline's tables, by source table. */
@@ -198,6 +199,7 @@ export const make = (sql: SqlClient, pipeline: string, database: string, schema:
     if (changed !== 1) return yield* changedElsewhere(layout)
   })
   return {
+    pipeline,
     chunks,
     rowOf: (layout) => ({ table, condition: rowOf(layout), owned }),
     ...marks,

@@ -7,6 +7,7 @@
  * reached: a copy, a slot and a stream of different servers don't fit together.
  */
 import { type ConnectorError, isRetryable } from "@etl-stream/core/ConnectorError"
+import * as Telemetry from "@etl-stream/core/Telemetry"
 import * as Effect from "effect/Effect"
 import * as Pool from "effect/Pool"
 import * as Schema from "effect/Schema"
@@ -106,12 +107,18 @@ const isHostDown = (settings: Settings, host: Endpoint.Host): Effect.Effect<bool
     }
   })
 
+const timed = <A>(statement: Effect.Effect<A, ConnectorError>, sql: string): Effect.Effect<A, ConnectorError> =>
+  Telemetry.timedStatement(statement, "postgresql", sql, ({ reason }) => reason)
+
 /** Runs a statement on a client; an error names what was being done. */
 export const run = (client: Client, doing: string, sql: string): Effect.Effect<ReadonlyArray<Row>, ConnectorError> =>
-  Effect.tryPromise({
-    try: async () => (await client.query<Row>(sql)).rows,
-    catch: (cause) => PostgresError.fromCause(cause, doing)
-  })
+  timed(
+    Effect.tryPromise({
+      try: async () => (await client.query<Row>(sql)).rows,
+      catch: (cause) => PostgresError.fromCause(cause, doing)
+    }),
+    sql
+  )
 
 /** Decodes rows of a catalog query; a mismatch means a server whose catalog we don't know. */
 export const decodeRows = <A>(
@@ -192,15 +199,18 @@ export const make = (settings: Settings): Effect.Effect<Connections, never, Scop
       parameters?: ReadonlyArray<unknown>
     ): Effect.Effect<ReadonlyArray<Row>, ConnectorError> => {
       const run = (client: Client) =>
-        Effect.tryPromise({
-          try: () => client.query<Row>(sql, parameters === undefined ? undefined : [...parameters]),
-          catch: (cause) => cause
-        }).pipe(
-          Effect.tapError((cause) => endsSession(cause) ? Pool.invalidate(pool, client) : Effect.void),
-          // The statement may still run.
-          Effect.onInterrupt(() => Pool.invalidate(pool, client)),
-          Effect.mapError((cause) => PostgresError.fromCause(cause, doing)),
-          Effect.map((result) => result.rows)
+        timed(
+          Effect.tryPromise({
+            try: () => client.query<Row>(sql, parameters === undefined ? undefined : [...parameters]),
+            catch: (cause) => cause
+          }).pipe(
+            Effect.tapError((cause) => endsSession(cause) ? Pool.invalidate(pool, client) : Effect.void),
+            // The statement may still run.
+            Effect.onInterrupt(() => Pool.invalidate(pool, client)),
+            Effect.mapError((cause) => PostgresError.fromCause(cause, doing)),
+            Effect.map((result) => result.rows)
+          ),
+          sql
         )
       const once: Effect.Effect<ReadonlyArray<Row>, ConnectorError> = Effect.flatten(Pool.use(pool, (client) =>
         losses.has(client)

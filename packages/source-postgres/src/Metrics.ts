@@ -1,6 +1,7 @@
 /**
  * Metrics of the PostgreSQL source, labelled by pipeline only and recorded a few times a minute.
  */
+import * as MetricDefinition from "@etl-stream/core/MetricDefinition"
 import { Attributes } from "@etl-stream/core/Telemetry"
 import * as Metric from "effect/Metric"
 
@@ -12,21 +13,29 @@ export const Names = {
 } as const
 
 /** Time from writing a heartbeat into the server's log until it came back in the stream. */
-export const heartbeatDelay = Metric.gauge(Names.heartbeatDelay, {
+export const heartbeatDelay = MetricDefinition.gauge({
+  name: Names.heartbeatDelay,
+  unit: "s",
   description: "Time until the last heartbeat came back in the stream",
-  attributes: { unit: "s" }
+  attributes: [Attributes.pipeline]
 })
 /** Log that may still be written before the slot is in danger; only where the server limits what slots may keep. */
-export const slotSafeSize = Metric.gauge(Names.slotSafeSize, {
-  description: "Log that may be written before the slot is in danger of being lost",
-  attributes: { unit: "By" }
+export const slotSafeSize = MetricDefinition.gauge({
+  name: Names.slotSafeSize,
+  unit: "By",
+  description: "Log that may be written before the slot is in danger of being lost; only where the server limits that",
+  attributes: [Attributes.pipeline]
 })
 /** How often a slot turned out to be of no use, so that changes were missing. */
-export const slotLosses = Metric.counter(Names.slotLosses, {
+export const slotLosses = MetricDefinition.counter({
+  name: Names.slotLosses,
+  unit: "{loss}",
   description: "Times that changes were found to be missing from the slot",
-  incremental: true,
-  attributes: { unit: "{loss}" }
+  attributes: [Attributes.pipeline]
 })
+
+/** Every metric of the source. */
+export const metrics = [heartbeatDelay, slotSafeSize, slotLosses] as const
 
 /** The metrics of a pipeline. */
 export const forPipeline = (pipeline: string) => {

@@ -4,6 +4,7 @@
 import * as MemoryBudget from "@etl-stream/core/MemoryBudget"
 import type { Progress } from "@etl-stream/core/Progress"
 import * as Quarantine from "@etl-stream/core/Quarantine"
+import * as StatusMetrics from "@etl-stream/core/StatusMetrics"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -15,6 +16,7 @@ import { ExitCode } from "../ExitCode.ts"
 import * as LiveView from "../LiveView.ts"
 import * as Logging from "../Logging.ts"
 import * as OpenTelemetry from "../OpenTelemetry.ts"
+import * as OtlpSettings from "../OtlpSettings.ts"
 import type { Result } from "../Output.ts"
 import * as ProgressLog from "../ProgressLog.ts"
 import { PipelinesRates } from "../Rates.ts"
@@ -148,6 +150,7 @@ const running = Effect.fnUntraced(
     )
     const state = yield* Supervisor.makeState(configuration)
     const supervisor = yield* Supervisor.start(configuration, state, { stop: signals.stop, drain })
+    yield* Effect.forkScoped(StatusMetrics.run(supervisor.pipelines))
     yield* Effect.forkScoped(
       screen === undefined
         ? ProgressLog.run(supervisor.pipelines, options.progressEvery)
@@ -165,9 +168,10 @@ const running = Effect.fnUntraced(
 export const run = Effect.fn("Run.run")(function*(options: Options): Effect.fn.Return<Result, CommandError> {
   const configuration = yield* Configuration.load(options.file, { environment: process.env, offline: false })
   if (configuration === undefined) return yield* internal("Loading the configuration", undefined)
+  const otlp = yield* OtlpSettings.make(configuration.telemetry.otlp, process.env)
   // Secrets of configurations that were replaced stay hidden.
-  let secrets = configuration.secrets
-  let redacting = configuration.redact
+  let secrets = new Set([...configuration.secrets, ...otlp.secrets])
+  let redacting = Redaction.make(secrets)
   const redact = (text: string) => redacting(text)
   const loaded = (next: Configuration.Configuration): void => {
     secrets = new Set([...secrets, ...next.secrets])
@@ -184,11 +188,13 @@ export const run = Effect.fn("Run.run")(function*(options: Options): Effect.fn.R
       write: (line) =>
         screen !== undefined && process.stderr.isTTY === true ? screen.print(line, write) : write(`${line}\n`)
     })
-    const { otlp } = configuration.telemetry
-    const telemetry = otlp === undefined ? Layer.empty : OpenTelemetry.layer(otlp.endpoint, options.version)
+    const telemetry = OpenTelemetry.layer(otlp, { version: options.version, redact })
     return yield* running(configuration, options, screen, loaded).pipe(
       Effect.scoped,
-      Effect.provide([logging, telemetry, MemoryBudget.MemoryBudget.layer(configuration.memory)])
+      Effect.provide([
+        Layer.provideMerge(telemetry, logging),
+        MemoryBudget.MemoryBudget.layer(configuration.memory)
+      ])
     )
   }).pipe(
     Effect.scoped,
