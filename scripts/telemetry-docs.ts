@@ -125,7 +125,9 @@ OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 etl-stream run shop.yaml
 # prometheus.yml
 rule_files: [alerts.yaml]
 scrape_configs:
-  - job_name: etl-stream
+  - job_name: otel-collector
+    # Keeps the labels job (the service's name) and instance that the collector gives.
+    honor_labels: true
     static_configs: [{targets: ["localhost:9464"]}]
 \`\`\`
 `

@@ -52,7 +52,7 @@ export const layer = (settings: OtlpSettings.Settings, { redact, version }: Opti
         Effect.logWarning(`The OpenTelemetry collector doesn't take ${signal}: ${redact(why)}`).pipe(
           Effect.annotateLogs({
             hint:
-              "What it doesn't take is dropped and counted in etl_stream.telemetry.dropped; pipelines go on. Check the endpoint of `telemetry.otlp` or OTEL_EXPORTER_OTLP_ENDPOINT, and the collector's own log."
+              "What it doesn't take is dropped and counted in etl_stream.telemetry.dropped; pipelines go on. Check the endpoint of `telemetry.otlp` or OTEL_EXPORTER_OTLP_ENDPOINT (OTLP over HTTP is usually port 4318), and the collector's own log."
           })
         )
       )

@@ -4,11 +4,11 @@
 import { assert, describe } from "@effect/vitest"
 import * as Telemetry from "@etl-stream/core/Telemetry"
 import * as MetricsOfPostgres from "@etl-stream/source-postgres/Metrics"
+import * as OtlpReceiver from "@etl-stream/testkit/OtlpReceiver"
 import * as Effect from "effect/Effect"
 import * as TelemetryDelivery from "../src/TelemetryDelivery.ts"
 import { errorOf, scenario } from "./CommandFixture.ts"
 import * as Fixture from "./Fixture.ts"
-import * as OtlpReceiver from "./OtlpReceiver.ts"
 
 const definitions = new Map(
   [...Telemetry.metrics, ...MetricsOfPostgres.metrics, TelemetryDelivery.dropped].map(({ definition }) => [

@@ -7,7 +7,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { createServer, type IncomingHttpHeaders, type Server } from "node:http"
 import { gunzipSync } from "node:zlib"
-import * as Protobuf from "./OtlpProtobuf.ts"
+import * as Protobuf from "./internal/otlpProtobuf.ts"
 
 const optional = Schema.optionalKey
 const Hex = (digits: number) => Schema.String.check(Schema.isPattern(new RegExp(`^[0-9a-f]{${digits}}$`)))
