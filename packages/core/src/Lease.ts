@@ -52,7 +52,7 @@ export class LeaseHeld extends Schema.TaggedError<LeaseHeld>("@etl-stream/core/L
 }
 
 /**
- * How a lease was lost. `Taken`: another holds it; `Forgotten`: the store doesn't know it any more; `Late`: it couldn't be renewed in time, because the
+ * How a lease was lost. `Taken`: another holds it; `Forgotten`: the store doesn't know it any more, or another had it and gave it up; `Late`: it couldn't be renewed in time, because the
  * store failed or this process was paused.
  */
 export type Lost = { readonly _tag: "Taken"; readonly owner: string } | { readonly _tag: "Forgotten" } | {
@@ -64,7 +64,7 @@ export interface Lease {
   readonly name: string
   /** Greater than those of all who held the lease before. A safe integer. */
   readonly token: number
-  /** Whether it is certain, by this process's clocks, that nobody else has it. */
+  /** Whether its time isn't over by this process's clocks: nobody else has it then, unless the store lost its documents. */
   readonly isHeld: Effect.Effect<boolean>
   /** Completes when the lease is lost, with how that happened; never when it is given up. It isn't renewed any more then. */
   readonly lost: Effect.Effect<Lost>

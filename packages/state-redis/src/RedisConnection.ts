@@ -38,8 +38,6 @@ export interface RedisConnection {
   readonly evaluate: (script: Script, args: ReadonlyArray<string>) => Effect.Effect<unknown, RedisFailure.RedisFailure>
   /** The document in a field of the namespace's key, or null. */
   readonly read: (field: string) => Effect.Effect<unknown, RedisFailure.RedisFailure>
-  /** Fails when the server refuses the database. */
-  readonly select: Effect.Effect<unknown, RedisFailure.RedisFailure>
   /** Tries until the deadline, while trouble passes and the command wasn't executed, or may be executed again (`repeatable`). */
   readonly patiently: (
     attempt: Effect.Effect<unknown, RedisFailure.RedisFailure>,
@@ -85,6 +83,7 @@ const makeClient = (endpoint: Endpoint): Client => {
     // Commands without an answer fail when their connection is lost, not when a new one is there.
     maxRetriesPerRequest: 0,
     retryStrategy: reconnectDelay,
+    maxLoadingRetryTime: 500,
     // After a failover the old address may be a replica's.
     reconnectOnError: (error: Error) => error.message.startsWith("READONLY"),
     lazyConnect: true
@@ -103,8 +102,7 @@ const makeClient = (endpoint: Endpoint): Client => {
         ...(tls === undefined ? {} : { enableTLSForSentinelMode: true }),
         ...(place.tls && tls !== undefined ? { sentinelTLS: tls } : {}),
         sentinelCommandTimeout: patience,
-        sentinelRetryStrategy: reconnectDelay,
-        failoverDetector: true
+        sentinelRetryStrategy: reconnectDelay
       })
     }
     case "Cluster":
@@ -115,12 +113,20 @@ const makeClient = (endpoint: Endpoint): Client => {
         // Commands without an answer are not sent again.
         retryDelayOnFailover: 0,
         slotsRefreshTimeout: patience,
-        slotsRefreshInterval: 10_000,
         lazyConnect: true,
         // Certificates are for names, which resolving would lose.
         ...(tls === undefined ? {} : { dnsLookup: (address, callback) => callback(null, address) })
       })
   }
+}
+
+/** Errors that follow on others and say less. */
+const aftermath = /^(All sentinels are unreachable|Stream isn't writeable|Cluster isn't ready|Connection is closed)/
+
+/** Name of the command that was refused. */
+const commandOf = (error: unknown): unknown => {
+  const command: unknown = typeof error === "object" && error !== null ? Reflect.get(error, "command") : undefined
+  return typeof command === "object" && command !== null ? Reflect.get(command, "name") : undefined
 }
 
 /** Connects when the first command comes, and disconnects with the scope. */
@@ -130,16 +136,16 @@ export const open = Effect.fn("RedisConnection.open")(function*(
 ): Effect.fn.Return<RedisConnection, never, Scope.Scope> {
   let trouble: unknown
   const heard = (error: unknown): void => {
-    // What comes after the sentinels' own errors only says that there is none left.
-    if (error instanceof Error && error.message.startsWith("All sentinels are unreachable") && trouble !== undefined) {
-      return
-    }
-    trouble = error
+    if (trouble === undefined || !(error instanceof Error && aftermath.test(error.message))) trouble = error
   }
   const client = yield* Effect.acquireRelease(
     Effect.sync(() => {
       const made = makeClient(endpoint)
-      made.on("error", heard)
+      made.on("error", (error) => {
+        heard(error)
+        // The client would go on in database 0.
+        if (commandOf(error) === "select") made.disconnect(true)
+      })
       made.on("node error", heard)
       made.on("sentinelError", heard)
       return made
@@ -170,7 +176,6 @@ export const open = Effect.fn("RedisConnection.open")(function*(
         }
       }),
     read: (field) => attempt(() => client.hget(key, field)),
-    select: endpoint.database === 0 ? Effect.void : attempt(() => client.select(endpoint.database)),
     patiently: Effect.fnUntraced(function*(once, deadline, repeatable) {
       let again = false
       let last: RedisFailure.RedisFailure | undefined

@@ -121,7 +121,6 @@ export const make = Effect.fn("RedisStateStore.make")(function*(
   // A new connection has the time to be made; after it nothing else should stand in the way of the first write.
   const first = yield* deadline(Math.max(endpoint.connectTimeout, endpoint.timeout))
   yield* patiently(evaluate(Script.now, []), first, true).pipe(
-    Effect.andThen(patiently(redis.select, first, true)),
     Effect.andThen(patiently(evaluate(Script.probe, [`probe ${randomUUID()}`]), first, true)),
     Effect.mapError(toError)
   )

@@ -19,7 +19,7 @@ const script = (lua: string): Script => ({ lua, sha: createHash("sha1").update(l
  */
 export const compareAndSet = script(`
 local stored = redis.call('HGET', KEYS[1], ARGV[1])
-local version = stored and string.match(stored, '^%S*') or ''
+local version = stored and string.match(stored, '^[^ ]*') or ''
 if version == ARGV[4] then return 1 end
 if version ~= ARGV[3] then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[4] .. ' ' .. ARGV[2])
@@ -29,7 +29,7 @@ return 1
 /** ARGV: field, version. 1 when that version was there and is gone, else 0. */
 export const removeVersion = script(`
 local stored = redis.call('HGET', KEYS[1], ARGV[1])
-if not stored or string.match(stored, '^%S*') ~= ARGV[2] then return 0 end
+if not stored or string.match(stored, '^[^ ]*') ~= ARGV[2] then return 0 end
 return redis.call('HDEL', KEYS[1], ARGV[1])
 `)
 

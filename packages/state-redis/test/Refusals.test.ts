@@ -6,9 +6,13 @@ import * as RedisServer from "@etl-stream/testkit/RedisServer"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import { createServer } from "node:net"
 import { inspect } from "node:util"
 import { open, refusal, shared, someNamespace } from "./Stores.ts"
+
+/** As docs/state.md has them. */
+const commands = "+eval +evalsha +hget +hset +hdel +hkeys +time +select +info +ping"
 
 const password = "s3cret-of-the-tests"
 
@@ -59,7 +63,7 @@ describe("RedisStateStore's refusals", () => {
     RedisServer.start({
       settings: [
         `requirepass ${password}`,
-        `user etl on >${password} ~{etl-stream}:* +eval +evalsha +hget +hset +hdel +hkeys +time +select +info +ping`,
+        `user etl on >${password} ~{etl-stream}:* ${commands}`,
         `user reader on >${password} ~* +eval +evalsha +hget +hkeys +time +select +info +ping`,
         `user elsewhere on >${password} ~other:* +@all`
       ]
@@ -208,6 +212,49 @@ describe("RedisStateStore's refusals", () => {
       const error = yield* refusal({ url: `${url}/4711` })
       assert.strictEqual(error.reason, "Misconfigured")
       assert.include(error.message, "4711")
+    }))
+
+  it.live("never goes on in another database when its own is refused later", () =>
+    Effect.gen(function*() {
+      const own = yield* RedisServer.start()
+      const store = yield* open({ url: `${own.url}/2`, namespace: "same", ...quick })
+      yield* store.compareAndSet("a", "2", undefined)
+      const zero = yield* open({ url: own.url, namespace: "same" })
+      yield* zero.compareAndSet("a", "0", undefined)
+      yield* own.command("ACL", "SETUSER", "default", "-select")
+      yield* own.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+      for (let n = 0; n < 10; n++) {
+        const error = yield* Effect.flip(store.get("a"))
+        assert.include(["Forbidden", "Unreachable"], error.reason)
+      }
+      assert.strictEqual((yield* Effect.flip(store.get("a"))).reason, "Forbidden")
+      yield* own.command("ACL", "SETUSER", "default", "+select")
+      yield* Effect.retry(store.get("a"), Schedule.spaced("100 millis")).pipe(Effect.timeout("20 seconds"))
+      assert.strictEqual(Option.getOrThrow(yield* store.get("a")).value, "2")
+    }))
+
+  it.live("works in a cluster with the rights that the documentation asks for", () =>
+    Effect.gen(function*() {
+      const nodes = yield* RedisServer.startCluster
+      for (const { command } of nodes) {
+        yield* command(
+          "ACL",
+          "SETUSER",
+          "etl",
+          "on",
+          `>${password}`,
+          "~{etl-stream}:*",
+          ...`${commands} +cluster|slots +cluster|info +readonly`.split(" ")
+        )
+      }
+      const store = yield* open({
+        cluster: { nodes: nodes.map(({ host, port }) => `${host}:${port}`) },
+        username: "etl",
+        password,
+        namespace: "etl-stream"
+      })
+      assert.isTrue(Option.isSome(yield* store.compareAndSet("a", "1", undefined)))
+      assert.isTrue(Option.isSome(yield* store.get("a")))
     }))
 
   it.live("tells one server from a cluster", () =>
