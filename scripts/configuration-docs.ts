@@ -3,6 +3,7 @@
  *
  * With `--check` it only compares, for CI: the page can't say other than what the code does.
  */
+import { plugins as notifiers } from "@etl-stream/notifiers"
 import { Config as RunnerConfig } from "@etl-stream/runner/Config"
 import * as SchemaShape from "@etl-stream/runner/SchemaShape"
 import { Config as SinkConfig } from "@etl-stream/sink-snowflake/Config"
@@ -72,6 +73,8 @@ ${table(SinkConfig)}
 ## Options of \`@etl-stream/state-sqlite\`
 
 ${table(sqlite.config)}
+
+${Object.values(notifiers).map(({ config, name }) => `## Options of \`${name}\`\n\n${table(config)}`).join("\n\n")}
 `
 
 const file = new URL("../docs/configuration.md", import.meta.url)

@@ -36,7 +36,8 @@ export interface Loaded {
 export const builtIn: ReadonlyArray<string> = [
   "@etl-stream/source-postgres",
   "@etl-stream/sink-snowflake",
-  "@etl-stream/state-sqlite"
+  "@etl-stream/state-sqlite",
+  "@etl-stream/notifiers"
 ]
 
 const isPath = (specifier: string): boolean => /^(\.{1,2}[\\/]|\/|[A-Za-z]:[\\/])/.test(specifier)
@@ -154,7 +155,7 @@ const pick = (name: string, module: Readonly<Record<string, unknown>>): Effect.E
       new PluginError({
         message: `The module ${specifier} is not an etl-stream plugin.`,
         hint:
-          "A plugin module exports `plugin`, made with `Plugin.source`, `Plugin.sink`, `Plugin.transform` or `Plugin.state` of @etl-stream/core."
+          "A plugin module exports `plugin`, made with `Plugin.source`, `Plugin.sink`, `Plugin.transform`, `Plugin.state` or `Plugin.notifier` of @etl-stream/core."
       })
     )
   }

@@ -1,0 +1,402 @@
+/**
+ * Looks at pipelines and monitors every second, and tells people by notifiers what the rules say is to be told, once, and when it is over.
+ *
+ * What fires and who was told is kept in the state store, so a restart neither tells it again nor forgets to tell its end; losing that state costs one
+ * repeated notice. Each delivery is a fiber of its own: one that hangs or fails holds up no other, no pipeline and no stop, and is begun again, at
+ * growing intervals, as long as there is something to tell. An end that can't be told for a day is given up.
+ */
+import { ConnectorError } from "@etl-stream/core/ConnectorError"
+import type { StateStoreShape } from "@etl-stream/core/StateStore"
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
+import * as Latch from "effect/Latch"
+import * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import { closeWithin } from "../BoundedScope.ts"
+import { isConnectorError } from "../CommandError.ts"
+import * as AlertMetrics from "./AlertMetrics.ts"
+import * as AlertRecord from "./AlertRecord.ts"
+import type { ActiveRule } from "./AlertRule.ts"
+import * as AlertStore from "./AlertStore.ts"
+import * as Channels from "./Channels.ts"
+import { type Observation, observe, type Subject, tells } from "./Observation.ts"
+
+export interface Options {
+  readonly rules: ReadonlyArray<ActiveRule>
+  readonly notifiers: ReadonlyArray<Channels.NamedNotifier>
+  /** Pipelines and monitors as they are at a time (milliseconds since 1970-01-01 UTC). */
+  readonly subjects: (now: number) => ReadonlyArray<Subject>
+  readonly state: StateStoreShape
+  /** Takes secrets out of what is told. */
+  readonly redact: (text: string) => string
+}
+
+export interface Alerting {
+  /** Goes over to other rules and notifiers. Alerts whose rule is gone are over, and that is told. */
+  readonly reload: (
+    rules: ReadonlyArray<ActiveRule>,
+    notifiers: ReadonlyArray<Channels.NamedNotifier>
+  ) => Effect.Effect<void>
+  /** Looks once more and delivers what there is to tell, for a few seconds at most. What isn't delivered then is after the next start. */
+  readonly finish: Effect.Effect<void>
+}
+
+const lookEvery = Duration.seconds(1)
+
+/** How long `finish` may take. */
+const finishLimit = Duration.seconds(5)
+
+/** How long notifiers may take to close. */
+const closeLimit = Duration.seconds(2)
+
+/** A delivery that takes longer has failed. Notifiers have closer limits of their own. */
+const deliveryLimit = Duration.minutes(10)
+
+/** After a start, what is not there may not have come up yet: an alert of the last run is over only after this time at the earliest. */
+const settlingMillis = 30_000
+
+/** An end that can't be told for this long is given up. */
+const staleMillis = 24 * 3_600_000
+
+/** How long the state is waited for at the start. */
+const loadLimit = Duration.seconds(15)
+
+/** A failed save is tried again after this time. */
+const saveAgainMillis = 10_000
+
+/** Waits between attempts to deliver the same thing. */
+const again = Schedule.min([Schedule.exponential("10 seconds"), Schedule.spaced("5 minutes")]).pipe(Schedule.jittered)
+
+type Notice = "firing" | "reminder" | "resolved"
+
+/** One notifier's part in an alert. */
+interface Delivery {
+  running: boolean
+  /** Not before this time, milliseconds since 1970-01-01 UTC. */
+  retryAt: number
+  readonly step: (now: number, input: unknown) => Effect.Effect<readonly [unknown, Duration.Duration], unknown>
+}
+
+interface Alert {
+  record: AlertRecord.AlertRecord
+  /** Of the stored record. */
+  version: string | undefined
+  /** Whether the stored record says less than this one. */
+  dirty: boolean
+  saveAt: number
+  readonly saving: Semaphore.Semaphore
+  /** Since when it has not been there; undefined while it is. */
+  absentSince: number | undefined
+  /** Of an earlier run, and not seen in this one yet. */
+  restored: boolean
+  readonly deliveries: Map<string, Delivery>
+}
+
+interface Holding {
+  readonly rule: ActiveRule
+  readonly subject: Subject
+  readonly observation: Observation
+}
+
+const toldOf = ({ told }: AlertRecord.AlertRecord, name: string): AlertRecord.Told | undefined =>
+  Object.hasOwn(told, name) ? told[name] : undefined
+
+const subjectKey = ({ kind, name }: Pick<Subject, "kind" | "name">): string => `${kind}/${name}`
+
+/** What there is to tell by a notifier now. */
+const due = (
+  { record }: Alert,
+  rule: ActiveRule | undefined,
+  name: string,
+  now: number
+): Notice | undefined => {
+  const told = toldOf(record, name)
+  if (record.status === "resolved") {
+    return told?.status === "firing" && now - (record.endedAt ?? now) < staleMillis ? "resolved" : undefined
+  }
+  if (rule === undefined || !rule.to.includes(name)) return undefined
+  if (told?.status !== "firing" || (told.severity === "warning" && record.severity === "critical")) return "firing"
+  return rule.repeatMillis !== undefined && now - told.at >= rule.repeatMillis ? "reminder" : undefined
+}
+
+const asConnectorError = (cause: Cause.Cause<unknown>): ConnectorError => {
+  const failure = Cause.squash(cause)
+  return isConnectorError(failure)
+    ? failure
+    // Its message may quote anything.
+    : new ConnectorError({
+      reason: "Protocol",
+      plugin: "the notifier",
+      message: "The notifier broke",
+      hint: "This is a bug of its plugin: report it to its author."
+    })
+}
+
+const tooLong = new ConnectorError({
+  reason: "Unreachable",
+  plugin: "the notifier",
+  message: `The notifier did not get it through in ${Duration.format(deliveryLimit)}`,
+  hint: "Check with `etl-stream alert test` whether it works."
+})
+
+/** Alerts until the scope closes. */
+export const start = Effect.fn("Alerting.start")(function*(
+  options: Options
+): Effect.fn.Return<Alerting, never, Scope.Scope> {
+  const scope = yield* Effect.acquireRelease(
+    Scope.make(),
+    (scope, exit) => closeWithin(scope, exit, closeLimit, "notifiers")
+  )
+  const { redact, subjects } = options
+  const store = AlertStore.make(options.state)
+  const channels = yield* Scope.provide(Channels.make(options.notifiers), scope)
+  const work = yield* Scope.provide(FiberSet.make<void>(), scope)
+  const loaded = Latch.makeUnsafe(false)
+  const alerts = new Map<string, Alert>()
+  /** What holds and is no alert yet: since when, and where. */
+  const pending = new Map<string, { readonly since: number; readonly subject: string }>()
+  /** Stored records that are to be removed, with their versions. */
+  const removals = new Map<string, string>()
+  const removing = new Set<string>()
+  let rules = new Map(options.rules.map((rule) => [rule.id, rule]))
+
+  const alertOf = Effect.fnUntraced(function*(stored: AlertStore.Stored, restored: boolean) {
+    const alert: Alert = {
+      ...stored,
+      dirty: !restored,
+      saveAt: 0,
+      saving: yield* Semaphore.make(1),
+      absentSince: undefined,
+      restored,
+      deliveries: new Map()
+    }
+    alerts.set(stored.record.key, alert)
+    return alert
+  })
+
+  const count = ({ subject, type }: AlertRecord.AlertRecord): Effect.Effect<void> => {
+    const same = [...alerts.values()].filter(({ record }) =>
+      record.status === "firing" && record.type === type && record.subject.name === subject.name
+    )
+    return AlertMetrics.alerts(subject.name, type, same.length)
+  }
+
+  const annotations = ({ subject, table, type }: AlertRecord.AlertRecord) =>
+    Effect.annotateLogs({ alert: type, [subject.kind]: subject.name, ...(table === null ? {} : { table }) })
+
+  const save = (alert: Alert): Effect.Effect<void> =>
+    alert.saving.withPermits(1)(Effect.gen(function*() {
+      if (!alert.dirty) return
+      alert.dirty = false
+      const stored = yield* store.save(alert.record, alert.version)
+      if (stored === undefined) {
+        alert.dirty = true
+        alert.saveAt = (yield* Clock.currentTimeMillis) + saveAgainMillis
+        return
+      }
+      alert.version = stored.version
+      alert.record = { ...alert.record, told: AlertStore.together(alert.record.told, stored.record.told) }
+    }))
+
+  const fire = Effect.fnUntraced(
+    function*(key: string, { observation, rule, subject }: Holding, since: number, now: number) {
+      const record = AlertRecord.begin(key, rule.id, subject, observation, since, now, redact)
+      const before = alerts.get(key)
+      if (before === undefined) {
+        yield* alertOf({ record, version: removals.get(key) }, false)
+        removals.delete(key)
+      } else {
+        // Whoever was not told its end yet goes on believing what is true again.
+        before.record = { ...record, told: before.record.told }
+        before.dirty = true
+        before.absentSince = undefined
+      }
+      yield* count(record)
+      const text = `An alert fires: ${record.title}`
+      yield* (record.severity === "critical" ? Effect.logError(text) : Effect.logWarning(text)).pipe(
+        annotations(record)
+      )
+    }
+  )
+
+  const resolve = Effect.fnUntraced(function*(alert: Alert, now: number) {
+    alert.record = { ...alert.record, status: "resolved", endedAt: alert.absentSince ?? now }
+    alert.dirty = true
+    yield* count(alert.record)
+    yield* Effect.logInfo(`An alert is over: ${alert.record.title}`).pipe(annotations(alert.record))
+  })
+
+  const failed = Effect.fnUntraced(function*(alert: Alert, name: string, delivery: Delivery, error: ConnectorError) {
+    const now = yield* Clock.currentTimeMillis
+    const wait = yield* delivery.step(now, undefined).pipe(
+      Effect.map(([, wait]) => wait),
+      Effect.catch(() => Effect.succeed(Duration.minutes(5)))
+    )
+    delivery.retryAt = now + Duration.toMillis(wait)
+    yield* AlertMetrics.failed(name, error.reason)
+    yield* Effect.logWarning(`An alert could not be told: ${error.message}`).pipe(
+      Effect.annotateLogs({
+        notifier: name,
+        reason: error.reason,
+        hint: error.hint,
+        retryInMillis: Math.round(Duration.toMillis(wait))
+      }),
+      annotations(alert.record)
+    )
+  })
+
+  /** Tells one notifier; `running` is set until it has ended. */
+  const deliver = (alert: Alert, name: string, notice: Notice, delivery: Delivery): Effect.Effect<void> =>
+    Effect.gen(function*() {
+      // Kept before it is told: of two processes with one store, the later one sees that it was.
+      yield* save(alert)
+      const now = yield* Clock.currentTimeMillis
+      if (due(alert, rules.get(alert.record.rule), name, now) !== notice || !channels.has(name)) return
+      const { record } = alert
+      const exit = yield* channels.notify(name, AlertRecord.notification(record, notice === "reminder", now)).pipe(
+        Effect.timeoutOrElse({ duration: deliveryLimit, orElse: () => Effect.fail(tooLong) }),
+        Effect.exit
+      )
+      if (exit._tag === "Failure") return yield* failed(alert, name, delivery, asConnectorError(exit.cause))
+      const told = { status: record.status, severity: record.severity, at: now }
+      alert.record = { ...alert.record, told: { ...alert.record.told, [name]: told } }
+      alert.dirty = true
+      yield* AlertMetrics.delivered(name)
+      yield* save(alert)
+      // The next notice of this alert has waits of its own.
+      alert.deliveries.delete(name)
+    }).pipe(
+      Effect.ensuring(Effect.sync(() => {
+        delivery.running = false
+      }))
+    )
+
+  const tell = Effect.fnUntraced(function*(now: number) {
+    for (const [key, alert] of alerts) {
+      const rule = rules.get(alert.record.rule)
+      let open = false
+      for (const name of new Set([...rule?.to ?? [], ...Object.keys(alert.record.told)])) {
+        const delivery = alert.deliveries.get(name)
+        const notice = channels.has(name) ? due(alert, rule, name, now) : undefined
+        if (notice !== undefined || delivery?.running === true) open = true
+        if (notice === undefined || delivery?.running === true || now < (delivery?.retryAt ?? 0)) continue
+        const next: Delivery = delivery ?? { running: false, retryAt: 0, step: yield* Schedule.toStep(again) }
+        next.running = true
+        alert.deliveries.set(name, next)
+        yield* FiberSet.run(work, deliver(alert, name, notice, next))
+      }
+      if (alert.record.status === "resolved" && !open) {
+        alerts.delete(key)
+        if (alert.version !== undefined) removals.set(key, alert.version)
+      } else if (alert.dirty && now >= alert.saveAt) {
+        yield* FiberSet.run(work, save(alert))
+      }
+    }
+    for (const key of removals.keys()) {
+      if (removing.has(key)) continue
+      removing.add(key)
+      yield* FiberSet.run(
+        work,
+        Effect.map(store.remove(key), (removed) => {
+          removing.delete(key)
+          if (removed) removals.delete(key)
+        })
+      )
+    }
+  })
+
+  const looking = yield* Semaphore.make(1)
+  const look = looking.withPermits(1)(Effect.gen(function*() {
+    if (rules.size === 0 && alerts.size === 0 && removals.size === 0) return
+    const now = yield* Clock.currentTimeMillis
+    const present = subjects(now)
+    const byName = new Map(present.map((subject) => [subjectKey(subject), subject]))
+    const holding = new Map<string, Holding>()
+    for (const rule of rules.values()) {
+      for (const subject of present) {
+        for (const observation of observe(rule, subject, now)) {
+          holding.set(AlertRecord.keyOf(rule.id, subject, observation), { rule, subject, observation })
+        }
+      }
+    }
+    for (const [key, held] of holding) {
+      const alert = alerts.get(key)
+      if (alert?.record.status === "firing") {
+        alert.record = AlertRecord.seen(alert.record, held.observation, redact)
+        alert.absentSince = undefined
+        alert.restored = false
+        continue
+      }
+      const since = Math.min(pending.get(key)?.since ?? now, held.observation.since ?? now)
+      if (now - since < held.rule.forMillis) pending.set(key, { since, subject: subjectKey(held.subject) })
+      else {
+        pending.delete(key)
+        yield* fire(key, held, since, now)
+      }
+    }
+    /** Whether what isn't seen of a subject is not so; one that is gone has nothing. */
+    const absent = (key: string): boolean => {
+      const subject = byName.get(key)
+      return subject === undefined || tells(subject)
+    }
+    for (const [key, { subject }] of pending) if (!holding.has(key) && absent(subject)) pending.delete(key)
+    for (const [key, alert] of alerts) {
+      if (alert.record.status === "resolved" || holding.has(key)) continue
+      const rule = rules.get(alert.record.rule)
+      if (rule !== undefined) {
+        if (!absent(subjectKey(alert.record.subject))) continue
+        alert.absentSince ??= now
+        const least = alert.restored ? Math.max(settlingMillis, rule.recoverAfterMillis) : rule.recoverAfterMillis
+        if (now - alert.absentSince < least) continue
+      }
+      yield* resolve(alert, now)
+    }
+    yield* tell(now)
+  })).pipe(
+    Effect.catchCause((cause) =>
+      Cause.hasInterruptsOnly(cause) ? Effect.failCause(cause) : Effect.logDebug("Looking for alerts broke", cause)
+    )
+  )
+
+  const load = Effect.gen(function*() {
+    const stored = yield* store.load.pipe(
+      Effect.flatMap((stored) => stored === undefined ? Effect.fail("unreadable" as const) : Effect.succeed(stored)),
+      Effect.retry(Schedule.spaced("1 second")),
+      Effect.timeoutOption(loadLimit)
+    )
+    if (stored._tag === "None") {
+      yield* Effect.logWarning("What alerts were told before can't be read").pipe(
+        Effect.annotateLogs({ hint: "Those that still hold are told once more. Check the state store." })
+      )
+      return
+    }
+    for (const one of stored.value) {
+      if (alerts.has(one.record.key)) continue
+      yield* alertOf(one, true)
+      yield* count(one.record)
+    }
+  })
+
+  yield* load.pipe(
+    Effect.andThen(loaded.open),
+    Effect.andThen(Effect.repeat(look, Schedule.spaced(lookEvery))),
+    Effect.forkIn(scope)
+  )
+
+  return {
+    reload: Effect.fn("Alerting.reload")(function*(next, notifiers) {
+      rules = new Map(next.map((rule) => [rule.id, rule]))
+      yield* Scope.provide(channels.update(notifiers), scope)
+    }),
+    finish: Effect.raceFirst(loaded.await, Effect.sleep("2 seconds")).pipe(
+      Effect.andThen(look),
+      Effect.andThen(FiberSet.awaitEmpty(work)),
+      Effect.timeoutOption(finishLimit),
+      Effect.asVoid
+    )
+  }
+})
