@@ -16,7 +16,6 @@ import { createHash } from "node:crypto"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
 import { resolve } from "node:path"
-import { createTransport } from "nodemailer"
 import * as DeliveryOptions from "./DeliveryOptions.ts"
 import * as RateLimit from "./RateLimit.ts"
 import * as Wording from "./Wording.ts"
@@ -190,6 +189,8 @@ const readAuthority = (file: string): Effect.Effect<string, ConnectorError> =>
 
 export const make = Effect.fn("Email.make")(function*(config: Config, directory: string) {
   const ca = config.caFile === undefined ? undefined : yield* readAuthority(resolve(directory, config.caFile))
+  // Whoever uses another notifier of this package doesn't load the library.
+  const { createTransport } = yield* Effect.promise(() => import("nodemailer"))
   const port = config.port ?? ports[config.tls]
   const millis = Duration.toMillis(config.timeout)
   const attempt = (told: RateLimit.Told): Effect.Effect<void, ConnectorError> =>

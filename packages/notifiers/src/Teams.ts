@@ -32,10 +32,10 @@ export type Config = typeof Config.Type
 
 const colors = { resolved: "good", info: "accent", warning: "warning", critical: "attention" } as const
 
-/** A message to Teams may have about 28 KB. */
-const longestTitle = 500
-const longestBody = 8000
-const longestFact = 500
+/** A message to Teams may have 28 KB; a UTF-16 unit takes three bytes at most. */
+const longestTitle = 300
+const longestBody = 5000
+const longestFact = 300
 const mostLines = 20
 
 interface Run {

@@ -6,6 +6,7 @@
 export * as ChildProcess from "./ChildProcess.ts"
 export * as EmbeddedPostgres from "./EmbeddedPostgres.ts"
 export * as FaultProxy from "./FaultProxy.ts"
+export * as HttpReceiver from "./HttpReceiver.ts"
 export * as MirrorState from "./MirrorState.ts"
 export * as RowComparison from "./RowComparison.ts"
 export * as SnowflakeSession from "./SnowflakeSession.ts"

@@ -23,7 +23,7 @@ import * as AlertRecord from "./AlertRecord.ts"
 import type { ActiveRule } from "./AlertRule.ts"
 import * as AlertStore from "./AlertStore.ts"
 import * as Channels from "./Channels.ts"
-import { type Observation, observe, type Subject, tells } from "./Observation.ts"
+import { isOver, type Observation, observe, type Subject, tells } from "./Observation.ts"
 
 export interface Options {
   readonly rules: ReadonlyArray<ActiveRule>
@@ -158,7 +158,7 @@ export const start = Effect.fn("Alerting.start")(function*(
   const loaded = Latch.makeUnsafe(false)
   const alerts = new Map<string, Alert>()
   /** What holds and is no alert yet: since when, and where. */
-  const pending = new Map<string, { readonly since: number; readonly subject: string }>()
+  const pending = new Map<string, { readonly since: number; readonly rule: string; readonly subject: string }>()
   /** Stored records that are to be removed, with their versions. */
   const removals = new Map<string, string>()
   const removing = new Set<string>()
@@ -332,23 +332,27 @@ export const start = Effect.fn("Alerting.start")(function*(
         continue
       }
       const since = Math.min(pending.get(key)?.since ?? now, held.observation.since ?? now)
-      if (now - since < held.rule.forMillis) pending.set(key, { since, subject: subjectKey(held.subject) })
-      else {
+      if (now - since < held.rule.forMillis) {
+        pending.set(key, { since, rule: held.rule.id, subject: subjectKey(held.subject) })
+      } else {
         pending.delete(key)
         yield* fire(key, held, since, now)
       }
     }
-    /** Whether what isn't seen of a subject is not so; one that is gone has nothing. */
-    const absent = (key: string): boolean => {
-      const subject = byName.get(key)
-      return subject === undefined || tells(subject)
+    for (const [key, waiting] of pending) {
+      if (holding.has(key)) continue
+      const [rule, subject] = [rules.get(waiting.rule), byName.get(waiting.subject)]
+      if (rule === undefined || subject === undefined || isOver(rule, subject, now)) pending.delete(key)
     }
-    for (const [key, { subject }] of pending) if (!holding.has(key) && absent(subject)) pending.delete(key)
     for (const [key, alert] of alerts) {
       if (alert.record.status === "resolved" || holding.has(key)) continue
       const rule = rules.get(alert.record.rule)
       if (rule !== undefined) {
-        if (!absent(subjectKey(alert.record.subject))) continue
+        const subject = byName.get(subjectKey(alert.record.subject))
+        if (subject !== undefined && !tells(subject)) {
+          alert.absentSince = undefined
+          continue
+        }
         alert.absentSince ??= now
         const least = alert.restored ? Math.max(settlingMillis, rule.recoverAfterMillis) : rule.recoverAfterMillis
         if (now - alert.absentSince < least) continue

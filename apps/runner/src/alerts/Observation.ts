@@ -43,6 +43,20 @@ export const concerns = ({ pipelines, when }: ActiveRule, { kind, name }: Subjec
 export const tells = ({ kind, view }: Subject): boolean =>
   kind === "monitor" || view?.phase === "snapshot" || view?.phase === "streaming"
 
+/** A run that lasted this long is a good one. */
+const healthyMillis = 60_000
+
+/**
+ * Whether what a rule saw at a subject for a while, and doesn't see now, is over. A run that has just begun after a failed one isn't a recovery yet: a pipeline that
+ * fails again and again has failed all the time.
+ */
+export const isOver = ({ when }: ActiveRule, subject: Subject, now: number): boolean => {
+  const { view } = subject
+  if (!tells(subject)) return false
+  return when._tag !== "PipelineFailed" || view === undefined || view.run <= 1 || view.startedAt === undefined ||
+    now - view.startedAt >= healthyMillis
+}
+
 const sizeOf = (name: MeasureName, view: View, now: number): number | undefined => {
   switch (name) {
     case "freshness":
