@@ -4,6 +4,7 @@
  * With `--check` it only compares, for CI: the page can't say other than what the code does.
  */
 import { plugins as notifiers } from "@etl-stream/notifiers"
+import { AlertRule } from "@etl-stream/runner/alerts/AlertRule"
 import { Config as RunnerConfig } from "@etl-stream/runner/Config"
 import * as SchemaShape from "@etl-stream/runner/SchemaShape"
 import { Config as SinkConfig } from "@etl-stream/sink-snowflake/Config"
@@ -57,6 +58,10 @@ boolean may come from there too. Paths are relative to the file. Durations are w
 ## The file
 
 ${table(RunnerConfig)}
+
+## A rule of \`alerts\`
+
+${table(AlertRule)}
 
 ## A pipeline
 

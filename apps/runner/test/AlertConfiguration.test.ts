@@ -33,8 +33,8 @@ describe("alerts of a configuration", () => {
           "slack",
           "@etl-stream/notifiers:slack"
         ])
-        const { url } = notifier?.notifier.options as { readonly url: Redacted.Redacted<string> } // of the plugin's schema
-        assert.strictEqual(Redacted.value(url), environment.SLACK_URL)
+        const options = notifier?.notifier.options as { readonly url: Redacted.Redacted<string> } // of the plugin's schema
+        assert.strictEqual(Redacted.value(options.url), environment.SLACK_URL)
         assert.strictEqual(configuration.redact(`at ${environment.SLACK_URL}!`), "at <redacted>!")
         assert.strictEqual(configuration.alerts.length, 1)
         const none = yield* loaded(load(directory, Fixture.onePipeline("")))

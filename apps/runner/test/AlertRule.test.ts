@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as AlertRule from "@etl-stream/runner/alerts/AlertRule"
 import * as fc from "fast-check"
-import { rules } from "./AlertWorld.ts"
+import { rules, type WrittenRule } from "./AlertWorld.ts"
 
 describe("AlertRule", () => {
   it("reads limits with their units", () => {
@@ -53,7 +53,7 @@ describe("AlertRule", () => {
   })
 
   it("keeps a rule's identity while what it is about stays the same", () => {
-    const id = (...written: Parameters<typeof rules>) => rules(...written).map(({ id }) => id)
+    const id = (...written: ReadonlyArray<WrittenRule>) => rules(...written).map(({ id }) => id)
     const [first] = id({ when: "freshness > 5 minutes", pipelines: ["a", "b"], to: ["ops"] })
     const [same] = id({
       when: "freshness > 300 seconds",

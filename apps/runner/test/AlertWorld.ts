@@ -15,9 +15,11 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 
-/** Rules as a configuration file writes them. */
+/** A rule as a configuration file writes it. */
+export type WrittenRule = typeof AlertRule.AlertRule.Encoded
+
 export const rules = (
-  ...written: ReadonlyArray<typeof AlertRule.AlertRule.Encoded>
+  ...written: ReadonlyArray<WrittenRule>
 ): ReadonlyArray<AlertRule.ActiveRule> =>
   AlertRule.activate(Schema.decodeUnknownSync(Schema.Array(AlertRule.AlertRule))(written))
 

@@ -222,7 +222,7 @@ describe("Alerting", () => {
           const store = yield* SqliteStateStore.make(join(directory, "state.sqlite"))
           const alerting = yield* start({ ...w, memory: { ...w.memory, store } }, active)
           yield* pass(seconds, each)
-          yield* alerting.finish
+          yield* alerting.finish(true)
         }).pipe(Effect.scoped)
       w.pipeline.raise({ name: "slot-wal" }, 0)
       yield* process(5)
@@ -325,7 +325,7 @@ describe("Alerting", () => {
         w.pipeline.raise({ name: "heartbeat-late" }, 0)
         yield* pass(2)
         assert.deepStrictEqual(w.ops.lines, ["firing slot-wal", "firing heartbeat-late"])
-        const finishing = yield* Effect.forkChild(alerting.finish)
+        const finishing = yield* Effect.forkChild(alerting.finish(true))
         yield* TestClock.adjust("5 seconds")
         yield* Fiber.join(finishing)
       }).pipe(Effect.scoped)
@@ -447,11 +447,23 @@ describe("Alerting", () => {
   it.effect("a stop tells what has come up last", () =>
     Effect.gen(function*() {
       const w = world()
-      const alerting = yield* start(w, rules({ when: "pipeline-failed", to: ["ops"] }))
+      const alerting = yield* start(w, rules({ when: "condition", to: ["ops"] }))
       yield* pass(2)
-      w.pipeline.progress.phase = "failed"
-      yield* alerting.finish
-      assert.deepStrictEqual(w.ops.lines, ["firing pipeline-failed"])
+      w.pipeline.raise({ name: "slot-wal" }, 0)
+      yield* alerting.finish(true)
+      assert.deepStrictEqual(w.ops.lines, ["firing slot-wal"])
+    }))
+
+  it.effect("an end by failure isn't waited for, one that was asked for is", () =>
+    Effect.gen(function*() {
+      for (const stopped of [true, false]) {
+        const w = world()
+        const alerting = yield* start(w, rules({ when: "pipeline-failed", for: "1 minute", to: ["ops"] }))
+        yield* pass(2)
+        w.pipeline.progress.phase = "failed"
+        yield* alerting.finish(stopped)
+        assert.deepStrictEqual(w.ops.lines, stopped ? [] : ["firing pipeline-failed"])
+      }
     }))
 
   it.effect("a reload takes rules and notifiers over", () =>

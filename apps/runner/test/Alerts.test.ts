@@ -36,13 +36,30 @@ describe("alerts of etl-stream run", () => {
     (directory) =>
       Effect.gen(function*() {
         const ops = yield* HttpReceiver.start
-        const file = alerting(directory, ops.url, failing, ["{when: pipeline-failed, to: [ops]}"])
+        const file = alerting(directory, ops.url, failing, ["{when: pipeline-failed, for: 1 minute, to: [ops]}"])
         const first = yield* Fixture.run(["run", file, "--json"])
         assert.strictEqual(first.code, 1, first.stdout)
         assert.deepStrictEqual(told(ops), ["firing pipeline-failed: numbers failed: it does not work"])
         assert.include(first.stderr, "An alert fires: numbers failed")
         assert.strictEqual((yield* Fixture.run(["run", file, "--json"])).code, 1)
         assert.strictEqual(ops.requests.length, 1)
+      })
+  )
+
+  scenario(
+    "a receiver that hangs doesn't hold up the end of the process, and is told after the next start",
+    (directory) =>
+      Effect.gen(function*() {
+        const ops = yield* HttpReceiver.start
+        ops.script("hang")
+        const file = alerting(directory, ops.url, failing, ["{when: pipeline-failed, to: [ops]}"])
+        assert.strictEqual((yield* Fixture.run(["run", file, "--json"])).code, 1)
+        assert.strictEqual(ops.requests.length, 1)
+        assert.strictEqual((yield* Fixture.run(["run", file, "--json"])).code, 1)
+        assert.strictEqual(ops.requests.length, 2)
+        // The receiver can see that it is the same.
+        const ids = ops.requests.map(({ headers }) => headers["webhook-id"])
+        assert.strictEqual(new Set(ids).size, 1)
       })
   )
 

@@ -27,8 +27,7 @@ export const retryFor = period(Duration.minutes(10), "a duration above 0, at mos
 
 const rateOption = (byDefault: string, rest: string) =>
   Rate.pipe(Schema.withDecodingDefaultKey(Effect.succeed(byDefault))).annotateKey({
-    description:
-      `Messages at most, for example \`5 per minute\`, per second or per hour; ${rest}. Default: ${byDefault}`
+    description: `Messages at most, for example \`5 per minute\` or \`1 per second\`; ${rest}. Default: ${byDefault}`
   })
 
 /** For notifiers that tell people: what is too much comes as one message. */

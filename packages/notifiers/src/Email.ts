@@ -4,7 +4,7 @@
  * The connection is encrypted and the server's certificate verified unless the user says otherwise: with `starttls` a server that doesn't offer it is an error, and nothing is
  * sent in the clear. Messages are plain text; those about one alert share a reference, so that mail programs show them as one conversation.
  */
-import { ConnectorError, isRetryable, type Reason } from "@etl-stream/core/ConnectorError"
+import { ConnectorError, type Reason } from "@etl-stream/core/ConnectorError"
 import * as Plugin from "@etl-stream/core/Plugin"
 import * as RetryPolicy from "@etl-stream/core/RetryPolicy"
 import * as Duration from "effect/Duration"
@@ -239,7 +239,7 @@ export const make = Effect.fn("Email.make")(function*(config: Config, directory:
     plugin: pluginName,
     rate: config.rate,
     together: true,
-    send: (told) => Effect.retry(attempt(told), { schedule: policy, while: isRetryable })
+    send: (told) => Effect.retry(attempt(told), policy)
   })
 })
 

@@ -11,11 +11,12 @@ export interface Rate {
   readonly perMillis: number
 }
 
-const periods: Readonly<Record<string, number>> = { second: 1000, minute: 60_000, hour: 3_600_000 }
+// A longer one would let what waits for it be forgotten by whoever waits.
+const periods: Readonly<Record<string, number>> = { second: 1000, minute: 60_000 }
 
 /** The rate that `text` means; undefined when it is none. */
 export const parse = (text: string): Rate | undefined => {
-  const match = /^([1-9]\d{0,5}) per (second|minute|hour)$/.exec(text.trim().replace(/\s+/g, " "))
+  const match = /^([1-9]\d{0,5}) per (second|minute)$/.exec(text.trim().replace(/\s+/g, " "))
   const perMillis = periods[match?.[2] ?? ""]
   return match === null || perMillis === undefined ? undefined : { messages: Number(match[1]), perMillis }
 }
@@ -23,7 +24,7 @@ export const parse = (text: string): Rate | undefined => {
 export const format = ({ messages, perMillis }: Rate): string =>
   `${messages} per ${Object.keys(periods).find((name) => periods[name] === perMillis) ?? `${perMillis} millis`}`
 
-const expected = "a rate such as `10 per minute`, with a whole number above 0 and second, minute or hour"
+const expected = "a rate such as `10 per minute`, with a whole number above 0 and second or minute"
 
 const Decoded = Schema.Struct({ messages: Schema.Int, perMillis: Schema.Int })
 

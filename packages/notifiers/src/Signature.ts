@@ -19,7 +19,10 @@ export const shortestKey = 16
 
 /** What is wrong with `secret`, without quoting it; undefined when nothing is. */
 export const problemOf = (secret: string): string | undefined => {
-  if (secret.startsWith(prefix) && !/^[A-Za-z0-9+/]+={0,2}$/.test(secret.slice(prefix.length))) {
+  if (
+    secret.startsWith(prefix) &&
+    !/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(secret.slice(prefix.length))
+  ) {
     return `expected base64 after ${prefix}`
   }
   return keyOf(secret).length < shortestKey ? `expected a key of at least ${shortestKey} bytes` : undefined

@@ -25,7 +25,7 @@ describe("Rate", () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 999_999 }),
-        fc.constantFrom(1000, 60_000, 3_600_000),
+        fc.constantFrom(1000, 60_000),
         (messages, perMillis) => {
           assert.deepStrictEqual(Rate.parse(Rate.format({ messages, perMillis })), { messages, perMillis })
         }
@@ -39,6 +39,7 @@ describe("Rate", () => {
         "-1 per minute",
         "1.5 per minute",
         "10 per day",
+        "10 per hour",
         "10 per minutes",
         "ten per minute",
         "9999999 per second"

@@ -1,9 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as HttpDelivery from "@etl-stream/notifiers/HttpDelivery"
+import * as Signature from "@etl-stream/notifiers/Signature"
 import { webhook } from "@etl-stream/notifiers/Webhook"
 import * as Receiver from "@etl-stream/testkit/HttpReceiver"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Fs from "node:fs"
 import * as Net from "node:net"
 import { Webhook as Verifier } from "standardwebhooks"
 import * as Fixture from "./Fixture.ts"
@@ -77,6 +79,30 @@ describe("webhook", () => {
         assert.throws(() => verify(`whsec_${Buffer.from("another key of 24 bytes!").toString("base64")}`, request))
       }))
   }
+
+  it.live("is verified by what the documentation shows, which refuses what was changed or is old", () =>
+    Effect.gen(function*() {
+      const page = Fs.readFileSync(new URL("../../../docs/alerts.md", import.meta.url), "utf8")
+      const code = /```js\n(.*?)```/s.exec(page)?.[1] ?? ""
+      const shown: unknown = yield* Effect.promise(() =>
+        import(`data:text/javascript;base64,${Buffer.from(code).toString("base64")}`)
+      )
+      // The page's own function; a wrong one fails below.
+      const { isGenuine } = shown as { readonly isGenuine: (secret: string, headers: object, body: string) => boolean }
+      const receiver = yield* Receiver.start
+      for (const key of [secret, "any text of sixteen bytes or more"]) {
+        yield* (yield* Fixture.make(webhook, { url: receiver.url, secret: key })).notify(Fixture.firing)
+        const request = receiver.requests.at(-1)
+        if (request === undefined) return assert.fail("a request")
+        const { body, headers } = request
+        assert.isTrue(isGenuine(key, headers, body))
+        assert.isFalse(isGenuine(key, headers, body.replace("firing", "resolved")))
+        assert.isFalse(isGenuine(`${key.slice(0, -4)}wxyz`, headers, body))
+        const old = String(Math.floor(Date.now() / 1000) - 600)
+        const replayed = Signature.headers(Signature.keyOf(key), String(headers["webhook-id"]), Number(old), body)
+        assert.isFalse(isGenuine(key, replayed, body))
+      }
+    }))
 
   it.live("tries again after 429 and 500, not before Retry-After, with the same id and a signature of its own", () =>
     Effect.gen(function*() {

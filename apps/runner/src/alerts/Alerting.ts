@@ -41,8 +41,11 @@ export interface Alerting {
     rules: ReadonlyArray<ActiveRule>,
     notifiers: ReadonlyArray<Channels.NamedNotifier>
   ) => Effect.Effect<void>
-  /** Looks once more and delivers what there is to tell, for a few seconds at most. What isn't delivered then is after the next start. */
-  readonly finish: Effect.Effect<void>
+  /**
+   * Looks once more and delivers what there is to tell, for a few seconds at most. What isn't delivered then is after the next start. A pipeline that has
+   * failed when the process ends by itself won't recover, so it isn't waited for (`for`); `stopped`: the process was asked to end.
+   */
+  readonly finish: (stopped: boolean) => Effect.Effect<void>
 }
 
 const lookEvery = Duration.seconds(1)
@@ -54,7 +57,7 @@ const finishLimit = Duration.seconds(5)
 const closeLimit = Duration.seconds(2)
 
 /** A delivery that takes longer has failed. Notifiers have closer limits of their own. */
-const deliveryLimit = Duration.minutes(10)
+const deliveryLimit = Duration.minutes(15)
 
 /** After a start, what is not there may not have come up yet: an alert of the last run is over only after this time at the earliest. */
 const settlingMillis = 30_000
@@ -310,7 +313,7 @@ export const start = Effect.fn("Alerting.start")(function*(
   })
 
   const looking = yield* Semaphore.make(1)
-  const look = looking.withPermits(1)(Effect.gen(function*() {
+  const looked = Effect.fnUntraced(function*(last: boolean) {
     if (rules.size === 0 && alerts.size === 0 && removals.size === 0) return
     const now = yield* Clock.currentTimeMillis
     const present = subjects(now)
@@ -332,7 +335,8 @@ export const start = Effect.fn("Alerting.start")(function*(
         continue
       }
       const since = Math.min(pending.get(key)?.since ?? now, held.observation.since ?? now)
-      if (now - since < held.rule.forMillis) {
+      const waits = !last || held.rule.when._tag !== "PipelineFailed"
+      if (waits && now - since < held.rule.forMillis) {
         pending.set(key, { since, rule: held.rule.id, subject: subjectKey(held.subject) })
       } else {
         pending.delete(key)
@@ -360,11 +364,13 @@ export const start = Effect.fn("Alerting.start")(function*(
       yield* resolve(alert, now)
     }
     yield* tell(now)
-  })).pipe(
-    Effect.catchCause((cause) =>
-      Cause.hasInterruptsOnly(cause) ? Effect.failCause(cause) : Effect.logDebug("Looking for alerts broke", cause)
+  })
+  const look = (last: boolean): Effect.Effect<void> =>
+    looking.withPermits(1)(looked(last)).pipe(
+      Effect.catchCause((cause) =>
+        Cause.hasInterruptsOnly(cause) ? Effect.failCause(cause) : Effect.logDebug("Looking for alerts broke", cause)
+      )
     )
-  )
 
   const load = Effect.gen(function*() {
     const stored = yield* store.load.pipe(
@@ -387,7 +393,7 @@ export const start = Effect.fn("Alerting.start")(function*(
 
   yield* load.pipe(
     Effect.andThen(loaded.open),
-    Effect.andThen(Effect.repeat(look, Schedule.spaced(lookEvery))),
+    Effect.andThen(Effect.repeat(look(false), Schedule.spaced(lookEvery))),
     Effect.forkIn(scope)
   )
 
@@ -396,11 +402,12 @@ export const start = Effect.fn("Alerting.start")(function*(
       rules = new Map(next.map((rule) => [rule.id, rule]))
       yield* Scope.provide(channels.update(notifiers), scope)
     }),
-    finish: Effect.raceFirst(loaded.await, Effect.sleep("2 seconds")).pipe(
-      Effect.andThen(look),
-      Effect.andThen(FiberSet.awaitEmpty(work)),
-      Effect.timeoutOption(finishLimit),
-      Effect.asVoid
-    )
+    finish: (stopped) =>
+      Effect.raceFirst(loaded.await, Effect.sleep("2 seconds")).pipe(
+        Effect.andThen(look(!stopped)),
+        Effect.andThen(FiberSet.awaitEmpty(work)),
+        Effect.timeoutOption(finishLimit),
+        Effect.asVoid
+      )
   }
 })

@@ -19,7 +19,7 @@ export interface Options {
 
 export interface Alerts {
   readonly reload: (configuration: Configuration) => Effect.Effect<void>
-  readonly finish: Effect.Effect<void>
+  readonly finish: Alerting.Alerting["finish"]
 }
 
 /** The notifiers of a configuration, not made yet. */

@@ -164,7 +164,7 @@ const running = Effect.fnUntraced(
       Reload.run(configuration, { supervisor, asked: signals.reload, loaded, taken: alerts.reload })
     )
     return yield* Effect.flatMap(
-      Effect.tap(supervisor.outcomes, alerts.finish),
+      Effect.tap(supervisor.outcomes, () => alerts.finish(signals.stopping())),
       (outcomes) =>
         conclude(outcomes, (pipeline) => supervisor.pipelines().find(({ name }) => name === pipeline)?.progress)
     )
