@@ -489,6 +489,20 @@ describe("Alerting", () => {
       assert.strictEqual(w.memory.entries.size, 0)
     }))
 
+  it.effect("a reload tries again at once what failed before", () =>
+    Effect.gen(function*() {
+      const w = world()
+      const active = rules({ when: "condition", to: ["ops"] })
+      const alerting = yield* start(w, active)
+      w.ops.answer = () => Effect.fail(unreachable)
+      w.pipeline.raise({ name: "slot-wal" }, 0)
+      yield* pass(300)
+      w.ops.answer = () => Effect.void
+      yield* alerting.reload(active, [w.ops.notifier])
+      yield* pass(2)
+      assert.deepStrictEqual(w.ops.lines, ["firing slot-wal"])
+    }))
+
   it.effect("a pipeline that is no longer there has no alerts", () =>
     Effect.gen(function*() {
       const w = world()

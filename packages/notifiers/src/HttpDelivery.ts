@@ -77,8 +77,7 @@ const codeOf = (cause: unknown): string | undefined => {
   return typeof first === "object" && first !== null && "code" in first && isCode(first.code) ? first.code : undefined
 }
 
-const isCertificate = (code: string): boolean =>
-  /CERT|SELF_SIGNED|UNABLE_TO_(GET_ISSUER|VERIFY)|ERR_TLS|ERR_SSL/.test(code)
+const isCertificate = (code: string): boolean => /CERT|SELF_SIGNED|UNABLE_TO_(GET_ISSUER|VERIFY)/.test(code)
 
 const unanswered = ({ name, plugin, urlOption }: Service, code: string | undefined): ConnectorError =>
   code !== undefined && isCertificate(code)

@@ -6,7 +6,9 @@ import * as Receiver from "@etl-stream/testkit/HttpReceiver"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Fs from "node:fs"
+import * as Https from "node:https"
 import * as Net from "node:net"
+import { generate } from "selfsigned"
 import { Webhook as Verifier } from "standardwebhooks"
 import * as Fixture from "./Fixture.ts"
 
@@ -210,6 +212,28 @@ describe("webhook", () => {
         assert.strictEqual(error.reason, "Unreachable")
         assert.notMatch(JSON.stringify(error), /secret-/)
       }
+    }))
+
+  it.live("sends nothing to a server whose certificate isn't trusted", () =>
+    Effect.gen(function*() {
+      const { cert, private: key } = yield* Effect.promise(() => generate([{ name: "commonName", value: "localhost" }]))
+      let requests = 0
+      const server = yield* Effect.acquireRelease(
+        Effect.callback<Https.Server>((resume) => {
+          const server = Https.createServer({ cert, key }, (_, response) => {
+            requests++
+            response.end()
+          }).listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+        }),
+        (server) => Effect.sync(() => server.close())
+      )
+      const { port } = server.address() as Net.AddressInfo // it listens on a port
+      const notifier = yield* Fixture.make(webhook, { url: `https://localhost:${port}/secret-path` })
+      const error = yield* Effect.flip(notifier.notify(Fixture.firing))
+      assert.strictEqual(error.reason, "Misconfigured")
+      assert.include(error.hint, "NODE_EXTRA_CA_CERTS")
+      assert.notMatch(JSON.stringify(error), /secret-|localhost/)
+      assert.strictEqual(requests, 0)
     }))
 
   it.live("fails when the connection is cut in the middle of an answer", () =>

@@ -2,10 +2,8 @@
  * Looks at pipelines and monitors every second, and tells people by notifiers what the rules say is to be told, once, and when it is over.
  *
  * What fires and who was told is kept in the state store, so a restart neither tells it again nor forgets to tell its end; losing that state costs one
- * repeated notice. Each delivery is a fiber of its own: one that hangs or fails holds up no other, no pipeline and no stop, and is begun again, at
- * growing intervals, as long as there is something to tell. An end that can't be told for a day is given up.
+ * repeated notice. Nothing that is looked at waits for a notifier or for the store.
  */
-import { ConnectorError } from "@etl-stream/core/ConnectorError"
 import type { StateStoreShape } from "@etl-stream/core/StateStore"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -17,7 +15,8 @@ import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { closeWithin } from "../BoundedScope.ts"
-import { isConnectorError } from "../CommandError.ts"
+import * as Alert from "./Alert.ts"
+import * as AlertDelivery from "./AlertDelivery.ts"
 import * as AlertMetrics from "./AlertMetrics.ts"
 import * as AlertRecord from "./AlertRecord.ts"
 import type { ActiveRule } from "./AlertRule.ts"
@@ -56,48 +55,11 @@ const finishLimit = Duration.seconds(5)
 /** How long notifiers may take to close. */
 const closeLimit = Duration.seconds(2)
 
-/** A delivery that takes longer has failed. Notifiers have closer limits of their own. */
-const deliveryLimit = Duration.minutes(15)
-
 /** After a start, what is not there may not have come up yet: an alert of the last run is over only after this time at the earliest. */
 const settlingMillis = 30_000
 
-/** An end that can't be told for this long is given up. */
-const staleMillis = 24 * 3_600_000
-
 /** How long the state is waited for at the start. */
 const loadLimit = Duration.seconds(15)
-
-/** A failed save is tried again after this time. */
-const saveAgainMillis = 10_000
-
-/** Waits between attempts to deliver the same thing. */
-const again = Schedule.min([Schedule.exponential("10 seconds"), Schedule.spaced("5 minutes")]).pipe(Schedule.jittered)
-
-type Notice = "firing" | "reminder" | "resolved"
-
-/** One notifier's part in an alert. */
-interface Delivery {
-  running: boolean
-  /** Not before this time, milliseconds since 1970-01-01 UTC. */
-  retryAt: number
-  readonly step: (now: number, input: unknown) => Effect.Effect<readonly [unknown, Duration.Duration], unknown>
-}
-
-interface Alert {
-  record: AlertRecord.AlertRecord
-  /** Of the stored record. */
-  version: string | undefined
-  /** Whether the stored record says less than this one. */
-  dirty: boolean
-  saveAt: number
-  readonly saving: Semaphore.Semaphore
-  /** Since when it has not been there; undefined while it is. */
-  absentSince: number | undefined
-  /** Of an earlier run, and not seen in this one yet. */
-  restored: boolean
-  readonly deliveries: Map<string, Delivery>
-}
 
 interface Holding {
   readonly rule: ActiveRule
@@ -105,46 +67,7 @@ interface Holding {
   readonly observation: Observation
 }
 
-const toldOf = ({ told }: AlertRecord.AlertRecord, name: string): AlertRecord.Told | undefined =>
-  Object.hasOwn(told, name) ? told[name] : undefined
-
 const subjectKey = ({ kind, name }: Pick<Subject, "kind" | "name">): string => `${kind}/${name}`
-
-/** What there is to tell by a notifier now. */
-const due = (
-  { record }: Alert,
-  rule: ActiveRule | undefined,
-  name: string,
-  now: number
-): Notice | undefined => {
-  const told = toldOf(record, name)
-  if (record.status === "resolved") {
-    return told?.status === "firing" && now - (record.endedAt ?? now) < staleMillis ? "resolved" : undefined
-  }
-  if (rule === undefined || !rule.to.includes(name)) return undefined
-  if (told?.status !== "firing" || (told.severity === "warning" && record.severity === "critical")) return "firing"
-  return rule.repeatMillis !== undefined && now - told.at >= rule.repeatMillis ? "reminder" : undefined
-}
-
-const asConnectorError = (cause: Cause.Cause<unknown>): ConnectorError => {
-  const failure = Cause.squash(cause)
-  return isConnectorError(failure)
-    ? failure
-    // Its message may quote anything.
-    : new ConnectorError({
-      reason: "Protocol",
-      plugin: "the notifier",
-      message: "The notifier broke",
-      hint: "This is a bug of its plugin: report it to its author."
-    })
-}
-
-const tooLong = new ConnectorError({
-  reason: "Unreachable",
-  plugin: "the notifier",
-  message: `The notifier did not get it through in ${Duration.format(deliveryLimit)}`,
-  hint: "Check with `etl-stream alert test` whether it works."
-})
 
 /** Alerts until the scope closes. */
 export const start = Effect.fn("Alerting.start")(function*(
@@ -159,27 +82,14 @@ export const start = Effect.fn("Alerting.start")(function*(
   const channels = yield* Scope.provide(Channels.make(options.notifiers), scope)
   const work = yield* Scope.provide(FiberSet.make<void>(), scope)
   const loaded = Latch.makeUnsafe(false)
-  const alerts = new Map<string, Alert>()
+  const alerts = new Map<string, Alert.Alert>()
   /** What holds and is no alert yet: since when, and where. */
   const pending = new Map<string, { readonly since: number; readonly rule: string; readonly subject: string }>()
   /** Stored records that are to be removed, with their versions. */
   const removals = new Map<string, string>()
   const removing = new Set<string>()
   let rules = new Map(options.rules.map((rule) => [rule.id, rule]))
-
-  const alertOf = Effect.fnUntraced(function*(stored: AlertStore.Stored, restored: boolean) {
-    const alert: Alert = {
-      ...stored,
-      dirty: !restored,
-      saveAt: 0,
-      saving: yield* Semaphore.make(1),
-      absentSince: undefined,
-      restored,
-      deliveries: new Map()
-    }
-    alerts.set(stored.record.key, alert)
-    return alert
-  })
+  const delivery = AlertDelivery.make({ channels, store, work, ruleOf: ({ record }) => rules.get(record.rule) })
 
   const count = ({ subject, type }: AlertRecord.AlertRecord): Effect.Effect<void> => {
     const same = [...alerts.values()].filter(({ record }) =>
@@ -188,29 +98,12 @@ export const start = Effect.fn("Alerting.start")(function*(
     return AlertMetrics.alerts(subject.name, type, same.length)
   }
 
-  const annotations = ({ subject, table, type }: AlertRecord.AlertRecord) =>
-    Effect.annotateLogs({ alert: type, [subject.kind]: subject.name, ...(table === null ? {} : { table }) })
-
-  const save = (alert: Alert): Effect.Effect<void> =>
-    alert.saving.withPermits(1)(Effect.gen(function*() {
-      if (!alert.dirty) return
-      alert.dirty = false
-      const stored = yield* store.save(alert.record, alert.version)
-      if (stored === undefined) {
-        alert.dirty = true
-        alert.saveAt = (yield* Clock.currentTimeMillis) + saveAgainMillis
-        return
-      }
-      alert.version = stored.version
-      alert.record = { ...alert.record, told: AlertStore.together(alert.record.told, stored.record.told) }
-    }))
-
   const fire = Effect.fnUntraced(
     function*(key: string, { observation, rule, subject }: Holding, since: number, now: number) {
       const record = AlertRecord.begin(key, rule.id, subject, observation, since, now, redact)
       const before = alerts.get(key)
       if (before === undefined) {
-        yield* alertOf({ record, version: removals.get(key) }, false)
+        alerts.set(key, yield* Alert.make({ record, version: removals.get(key) }, false))
         removals.delete(key)
       } else {
         // Whoever was not told its end yet goes on believing what is true again.
@@ -221,83 +114,24 @@ export const start = Effect.fn("Alerting.start")(function*(
       yield* count(record)
       const text = `An alert fires: ${record.title}`
       yield* (record.severity === "critical" ? Effect.logError(text) : Effect.logWarning(text)).pipe(
-        annotations(record)
+        Alert.annotations(record)
       )
     }
   )
 
-  const resolve = Effect.fnUntraced(function*(alert: Alert, now: number) {
+  const resolve = Effect.fnUntraced(function*(alert: Alert.Alert, now: number) {
     alert.record = { ...alert.record, status: "resolved", endedAt: alert.absentSince ?? now }
     alert.dirty = true
     yield* count(alert.record)
-    yield* Effect.logInfo(`An alert is over: ${alert.record.title}`).pipe(annotations(alert.record))
+    yield* Effect.logInfo(`An alert is over: ${alert.record.title}`).pipe(Alert.annotations(alert.record))
   })
-
-  const failed = Effect.fnUntraced(function*(alert: Alert, name: string, delivery: Delivery, error: ConnectorError) {
-    const now = yield* Clock.currentTimeMillis
-    const wait = yield* delivery.step(now, undefined).pipe(
-      Effect.map(([, wait]) => wait),
-      Effect.catch(() => Effect.succeed(Duration.minutes(5)))
-    )
-    delivery.retryAt = now + Duration.toMillis(wait)
-    yield* AlertMetrics.failed(name, error.reason)
-    yield* Effect.logWarning(`An alert could not be told: ${error.message}`).pipe(
-      Effect.annotateLogs({
-        notifier: name,
-        reason: error.reason,
-        hint: error.hint,
-        retryInMillis: Math.round(Duration.toMillis(wait))
-      }),
-      annotations(alert.record)
-    )
-  })
-
-  /** Tells one notifier; `running` is set until it has ended. */
-  const deliver = (alert: Alert, name: string, notice: Notice, delivery: Delivery): Effect.Effect<void> =>
-    Effect.gen(function*() {
-      // Kept before it is told: of two processes with one store, the later one sees that it was.
-      yield* save(alert)
-      const now = yield* Clock.currentTimeMillis
-      if (due(alert, rules.get(alert.record.rule), name, now) !== notice || !channels.has(name)) return
-      const { record } = alert
-      const exit = yield* channels.notify(name, AlertRecord.notification(record, notice === "reminder", now)).pipe(
-        Effect.timeoutOrElse({ duration: deliveryLimit, orElse: () => Effect.fail(tooLong) }),
-        Effect.exit
-      )
-      if (exit._tag === "Failure") return yield* failed(alert, name, delivery, asConnectorError(exit.cause))
-      const told = { status: record.status, severity: record.severity, at: now }
-      alert.record = { ...alert.record, told: { ...alert.record.told, [name]: told } }
-      alert.dirty = true
-      yield* AlertMetrics.delivered(name)
-      yield* save(alert)
-      // The next notice of this alert has waits of its own.
-      alert.deliveries.delete(name)
-    }).pipe(
-      Effect.ensuring(Effect.sync(() => {
-        delivery.running = false
-      }))
-    )
 
   const tell = Effect.fnUntraced(function*(now: number) {
     for (const [key, alert] of alerts) {
-      const rule = rules.get(alert.record.rule)
-      let open = false
-      for (const name of new Set([...rule?.to ?? [], ...Object.keys(alert.record.told)])) {
-        const delivery = alert.deliveries.get(name)
-        const notice = channels.has(name) ? due(alert, rule, name, now) : undefined
-        if (notice !== undefined || delivery?.running === true) open = true
-        if (notice === undefined || delivery?.running === true || now < (delivery?.retryAt ?? 0)) continue
-        const next: Delivery = delivery ?? { running: false, retryAt: 0, step: yield* Schedule.toStep(again) }
-        next.running = true
-        alert.deliveries.set(name, next)
-        yield* FiberSet.run(work, deliver(alert, name, notice, next))
-      }
-      if (alert.record.status === "resolved" && !open) {
-        alerts.delete(key)
-        if (alert.version !== undefined) removals.set(key, alert.version)
-      } else if (alert.dirty && now >= alert.saveAt) {
-        yield* FiberSet.run(work, save(alert))
-      }
+      const open = yield* delivery.tell(alert, now)
+      if (alert.record.status === "firing" || open) continue
+      alerts.delete(key)
+      if (alert.version !== undefined) removals.set(key, alert.version)
     }
     for (const key of removals.keys()) {
       if (removing.has(key)) continue
@@ -386,7 +220,7 @@ export const start = Effect.fn("Alerting.start")(function*(
     }
     for (const one of stored.value) {
       if (alerts.has(one.record.key)) continue
-      yield* alertOf(one, true)
+      alerts.set(one.record.key, yield* Alert.make(one, true))
       yield* count(one.record)
     }
   })
@@ -401,6 +235,10 @@ export const start = Effect.fn("Alerting.start")(function*(
     reload: Effect.fn("Alerting.reload")(function*(next, notifiers) {
       rules = new Map(next.map((rule) => [rule.id, rule]))
       yield* Scope.provide(channels.update(notifiers), scope)
+      // What failed before may be mended now.
+      for (const { deliveries } of alerts.values()) {
+        for (const [name, { running }] of deliveries) if (!running) deliveries.delete(name)
+      }
     }),
     finish: (stopped) =>
       Effect.raceFirst(loaded.await, Effect.sleep("2 seconds")).pipe(
