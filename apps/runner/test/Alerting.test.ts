@@ -311,6 +311,50 @@ describe("Alerting", () => {
       assert.strictEqual(w.memory.entries.size, 1)
     }))
 
+  it.effect("a process that takes a pipeline over tells the end of what another one told, once", () =>
+    Effect.gen(function*() {
+      const w = world()
+      const active = rules({ when: "condition", repeat: "2 minutes", to: ["ops"] })
+      // It waits for the pipeline that the other process runs.
+      const standby = { ...w, ops: new Recorder(), pipeline: new Pipeline() }
+      standby.pipeline.progress.phase = "starting"
+      yield* start(standby, active)
+      yield* Effect.gen(function*() {
+        yield* start(w, active)
+        w.pipeline.raise({ name: "slot-wal" }, 0)
+        w.pipeline.raise({ name: "heartbeat-late" }, 0)
+        yield* pass(3)
+        w.pipeline.clear("heartbeat-late")
+        yield* pass(150)
+      }).pipe(Effect.scoped)
+      assert.sameMembers([...w.ops.lines], [
+        "firing slot-wal",
+        "firing heartbeat-late",
+        "resolved heartbeat-late",
+        "still firing slot-wal"
+      ])
+      yield* pass(300)
+      assert.deepStrictEqual(standby.ops.lines, [])
+      standby.pipeline.progress.phase = "streaming"
+      yield* pass(65)
+      assert.deepStrictEqual(standby.ops.lines, ["resolved slot-wal"])
+      assert.strictEqual(w.memory.entries.size, 0)
+    }))
+
+  it.effect("alerts of pipelines that aren't in the file are left to the process that runs them", () =>
+    Effect.gen(function*() {
+      const w = world()
+      const active = rules({ when: "condition", to: ["ops"] })
+      const other = { ...w, ops: new Recorder(), pipeline: new Pipeline("other") }
+      yield* start(other, active)
+      other.pipeline.raise({ name: "slot-wal" }, 0)
+      yield* pass(3)
+      yield* Effect.scoped(Effect.andThen(start(w, active), pass(200)))
+      assert.deepStrictEqual(w.ops.lines, [])
+      assert.deepStrictEqual(other.ops.lines, ["firing slot-wal"])
+      assert.strictEqual(w.memory.entries.size, 1)
+    }))
+
   it.effect("a notifier that hangs holds up neither another nor the stop, and is tried again after it", () =>
     Effect.gen(function*() {
       const w = world()

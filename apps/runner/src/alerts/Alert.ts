@@ -28,7 +28,7 @@ export interface Alert {
   readonly saving: Semaphore.Semaphore
   /** Since when it has not been there; undefined while it is. */
   absentSince: number | undefined
-  /** Of an earlier run, and not seen in this one yet. */
+  /** Known from the store alone: not seen since this process, or the pipeline's run, began. Another process may have it in hand. */
   restored: boolean
   /** By notifier. */
   readonly deliveries: Map<string, Delivery>
@@ -51,15 +51,25 @@ export type Notice = "firing" | "reminder" | "resolved"
 const staleMillis = 24 * 3_600_000
 
 /** What there is to tell by the notifier `name` now. `rule`: the alert's, if it is still there. */
-export const due = ({ record }: Alert, rule: ActiveRule | undefined, name: string, now: number): Notice | undefined => {
+export const due = (
+  { absentSince, record, restored }: Alert,
+  rule: ActiveRule | undefined,
+  name: string,
+  now: number
+): Notice | undefined => {
   const told = Object.hasOwn(record.told, name) ? record.told[name] : undefined
   if (record.status === "resolved") {
     return told?.status === "firing" && now - (record.endedAt ?? now) < staleMillis ? "resolved" : undefined
   }
   if (rule === undefined || !rule.to.includes(name)) return undefined
   if (told?.status !== "firing" || (told.severity === "warning" && record.severity === "critical")) return "firing"
-  return rule.repeatMillis !== undefined && now - told.at >= rule.repeatMillis ? "reminder" : undefined
+  const isSeen = absentSince === undefined && !restored
+  return isSeen && rule.repeatMillis !== undefined && now - told.at >= rule.repeatMillis ? "reminder" : undefined
 }
+
+/** Whether nothing of it is under way here that the store doesn't say. */
+export const isAsStored = ({ deliveries, dirty, restored }: Alert): boolean =>
+  restored && !dirty && ![...deliveries.values()].some(({ running }) => running)
 
 /** What log lines about an alert say besides their message. */
 export const annotations = ({ subject, table, type }: AlertRecord.AlertRecord) =>

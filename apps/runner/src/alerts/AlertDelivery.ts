@@ -29,8 +29,11 @@ export interface Options {
 }
 
 export interface AlertDelivery {
-  /** Begins what there is to tell of an alert now, and to keep; whether anything is left to tell or on its way. */
-  readonly tell: (alert: Alert.Alert, now: number) => Effect.Effect<boolean>
+  /**
+   * Begins what there is to tell of an alert now, unless it is to be held back, and to keep. Whether anything is left to tell or
+   * on its way.
+   */
+  readonly tell: (alert: Alert.Alert, now: number, hold: boolean) => Effect.Effect<boolean>
 }
 
 /** A delivery that takes longer has failed. Notifiers have closer limits of their own. */
@@ -132,14 +135,14 @@ export const make = ({ channels, ruleOf, store, work }: Options): AlertDelivery 
     )
 
   return {
-    tell: Effect.fnUntraced(function*(alert, now) {
+    tell: Effect.fnUntraced(function*(alert, now, hold) {
       const rule = ruleOf(alert)
       let open = false
       for (const name of new Set([...rule?.to ?? [], ...Object.keys(alert.record.told)])) {
         const delivery = alert.deliveries.get(name)
         const notice = channels.has(name) ? Alert.due(alert, rule, name, now) : undefined
         if (notice !== undefined || delivery?.running === true) open = true
-        if (notice === undefined || delivery?.running === true || now < (delivery?.retryAt ?? 0)) continue
+        if (hold || notice === undefined || delivery?.running === true || now < (delivery?.retryAt ?? 0)) continue
         const next: Alert.Delivery = delivery ?? { running: false, retryAt: 0, step: yield* Schedule.toStep(again) }
         next.running = true
         alert.deliveries.set(name, next)

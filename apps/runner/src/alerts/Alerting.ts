@@ -2,7 +2,8 @@
  * Looks at pipelines and monitors every second, and tells people by notifiers what the rules say is to be told, once, and when it is over.
  *
  * What fires and who was told is kept in the state store, so a restart neither tells it again nor forgets to tell its end; losing that state costs one
- * repeated notice. Nothing that is looked at waits for a notifier or for the store.
+ * repeated notice. Nothing that is looked at waits for a notifier or for the store. Where several processes share a store, what one has told is known to the
+ * one that takes its pipelines over.
  */
 import type { StateStoreShape } from "@etl-stream/core/StateStore"
 import * as Cause from "effect/Cause"
@@ -58,6 +59,9 @@ const closeLimit = Duration.seconds(2)
 /** After a start, what is not there may not have come up yet: an alert of the last run is over only after this time at the earliest. */
 const settlingMillis = 30_000
 
+/** How often what other processes with this store have told is looked at. */
+const refreshEvery = Duration.seconds(30)
+
 /** How long the state is waited for at the start. */
 const loadLimit = Duration.seconds(15)
 
@@ -88,6 +92,8 @@ export const start = Effect.fn("Alerting.start")(function*(
   /** Stored records that are to be removed, with their versions. */
   const removals = new Map<string, string>()
   const removing = new Set<string>()
+  /** What ended here since the store was asked last. */
+  const ended = new Set<string>()
   let rules = new Map(options.rules.map((rule) => [rule.id, rule]))
   const delivery = AlertDelivery.make({ channels, store, work, ruleOf: ({ record }) => rules.get(record.rule) })
 
@@ -126,11 +132,15 @@ export const start = Effect.fn("Alerting.start")(function*(
     yield* Effect.logInfo(`An alert is over: ${alert.record.title}`).pipe(Alert.annotations(alert.record))
   })
 
-  const tell = Effect.fnUntraced(function*(now: number) {
+  const tell = Effect.fnUntraced(function*(now: number, present: ReadonlyMap<string, Subject>) {
     for (const [key, alert] of alerts) {
-      const open = yield* delivery.tell(alert, now)
+      const subject = present.get(subjectKey(alert.record.subject))
+      // Another process may run it, and tells then.
+      const hold = alert.restored && subject !== undefined && !tells(subject)
+      const open = yield* delivery.tell(alert, now, hold)
       if (alert.record.status === "firing" || open) continue
       alerts.delete(key)
+      ended.add(key)
       if (alert.version !== undefined) removals.set(key, alert.version)
     }
     for (const key of removals.keys()) {
@@ -189,6 +199,7 @@ export const start = Effect.fn("Alerting.start")(function*(
         const subject = byName.get(subjectKey(alert.record.subject))
         if (subject !== undefined && !tells(subject)) {
           alert.absentSince = undefined
+          alert.restored = true
           continue
         }
         alert.absentSince ??= now
@@ -197,7 +208,7 @@ export const start = Effect.fn("Alerting.start")(function*(
       }
       yield* resolve(alert, now)
     }
-    yield* tell(now)
+    yield* tell(now, byName)
   })
   const look = (last: boolean): Effect.Effect<void> =>
     looking.withPermits(1)(looked(last)).pipe(
@@ -205,6 +216,34 @@ export const start = Effect.fn("Alerting.start")(function*(
         Cause.hasInterruptsOnly(cause) ? Effect.failCause(cause) : Effect.logDebug("Looking for alerts broke", cause)
       )
     )
+
+  /**
+   * Takes over what is stored of pipelines and monitors that are here: those that aren't may be another process's. `first`: also what was told by rules that
+   * are gone.
+   */
+  const adopt = Effect.fnUntraced(function*(stored: ReadonlyArray<AlertStore.Stored>, first: boolean) {
+    const here = new Set(subjects(yield* Clock.currentTimeMillis).map(subjectKey))
+    const found = new Set(stored.map(({ record }) => record.key))
+    for (const one of stored) {
+      const { key, rule, subject } = one.record
+      if (!here.has(subjectKey(subject)) || ended.has(key) || (!first && !rules.has(rule))) continue
+      const known = alerts.get(key)
+      if (known === undefined) alerts.set(key, yield* Alert.make(one, true))
+      else if (Alert.isAsStored(known)) Object.assign(known, one)
+      yield* count(one.record)
+    }
+    for (const [key, alert] of alerts) {
+      if (found.has(key) || !Alert.isAsStored(alert)) continue
+      alerts.delete(key)
+      yield* count(alert.record)
+    }
+  })
+
+  const refresh = Effect.gen(function*() {
+    ended.clear()
+    const stored = yield* store.load
+    if (stored !== undefined && rules.size > 0) yield* looking.withPermits(1)(adopt(stored, false))
+  })
 
   const load = Effect.gen(function*() {
     const stored = yield* store.load.pipe(
@@ -218,16 +257,16 @@ export const start = Effect.fn("Alerting.start")(function*(
       )
       return
     }
-    for (const one of stored.value) {
-      if (alerts.has(one.record.key)) continue
-      alerts.set(one.record.key, yield* Alert.make(one, true))
-      yield* count(one.record)
-    }
+    yield* adopt(stored.value, true)
   })
 
   yield* load.pipe(
     Effect.andThen(loaded.open),
     Effect.andThen(Effect.repeat(look(false), Schedule.spaced(lookEvery))),
+    Effect.forkIn(scope)
+  )
+  yield* loaded.await.pipe(
+    Effect.andThen(Effect.forever(Effect.andThen(Effect.sleep(refreshEvery), refresh))),
     Effect.forkIn(scope)
   )
 
