@@ -3,6 +3,8 @@
  *
  * With `--check` it only compares, for CI: the page can't say other than what the code does.
  */
+import { plugins as notifiers } from "@etl-stream/notifiers"
+import { AlertRule } from "@etl-stream/runner/alerts/AlertRule"
 import { Config as RunnerConfig } from "@etl-stream/runner/Config"
 import * as SchemaShape from "@etl-stream/runner/SchemaShape"
 import { Config as SinkConfig } from "@etl-stream/sink-snowflake/Config"
@@ -58,6 +60,10 @@ boolean may come from there too. Paths are relative to the file. Durations are w
 
 ${table(RunnerConfig)}
 
+## A rule of \`alerts\`
+
+${table(AlertRule)}
+
 ## A pipeline
 
 ${table(RunnerConfig, ["pipelines", "any"])}
@@ -77,6 +83,8 @@ ${table(sqlite.config)}
 ## Options of \`@etl-stream/state-redis\`
 
 ${table(RedisConfig)}
+
+${Object.values(notifiers).map(({ config, name }) => `## Options of \`${name}\`\n\n${table(config)}`).join("\n\n")}
 `
 
 const file = new URL("../docs/configuration.md", import.meta.url)

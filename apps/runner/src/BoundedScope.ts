@@ -4,28 +4,37 @@
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 
+/** Closes `scope`. Finalizers that don't end within `limit` are left to themselves, with a warning about what `held` it. */
+export const closeWithin = (
+  scope: Scope.Closeable,
+  exit: Exit.Exit<unknown, unknown>,
+  limit: Duration.Duration,
+  held: string
+): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    const closed = yield* Deferred.make<boolean>()
+    yield* Scope.close(scope, exit).pipe(
+      Effect.tapCause((cause) => Effect.logWarning(`Releasing what ${held} held failed`, cause)),
+      Effect.ensuring(Deferred.succeed(closed, true)),
+      Effect.forkDetach
+    )
+    const timer = yield* Effect.forkDetach(Effect.andThen(Effect.sleep(limit), Deferred.succeed(closed, false)))
+    if (!(yield* Deferred.await(closed))) {
+      yield* Effect.logWarning(`What ${held} held could not be released in time`)
+    }
+    yield* Fiber.interrupt(timer)
+  })
+
 /** Like `Effect.scoped`, but finalizers that don't end within `limit` are left to themselves, with a warning. */
 export const closingWithin =
-  (limit: Duration.Duration) =>
+  (limit: Duration.Duration, held = "the pipeline") =>
   <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, Exclude<R, Scope.Scope>> =>
     Effect.acquireUseRelease(
       Scope.make(),
       (scope) => Scope.provide(effect, scope),
-      (scope, exit) =>
-        Effect.gen(function*() {
-          const closed = yield* Deferred.make<boolean>()
-          yield* Scope.close(scope, exit).pipe(
-            Effect.tapCause((cause) => Effect.logWarning("Releasing what the pipeline held failed", cause)),
-            Effect.ensuring(Deferred.succeed(closed, true)),
-            Effect.forkDetach
-          )
-          const timer = yield* Effect.forkDetach(Effect.andThen(Effect.sleep(limit), Deferred.succeed(closed, false)))
-          if (!(yield* Deferred.await(closed))) {
-            yield* Effect.logWarning("What the pipeline held could not be released in time")
-          }
-          yield* Fiber.interrupt(timer)
-        })
+      (scope, exit) => closeWithin(scope, exit, limit, held)
     )

@@ -264,6 +264,38 @@ const letters = Command.make("dlq").pipe(
   ])
 )
 
+const alertTest = Command.make(
+  "test",
+  {
+    file,
+    notifiers: Argument.String("notifier").pipe(
+      Argument.withDescription("Notifiers of the file to try; all when none is named"),
+      Argument.variadic({ min: 0 })
+    )
+  },
+  Effect.fn(function*(options) {
+    const json = yield* Json
+    const { test } = yield* Effect.promise(() => import("./commands/AlertTest.ts"))
+    const result = yield* test({ ...options, json })
+    yield* Output.succeed(result, json)
+    const { exitCode = ExitCode.ok } = result
+    if (exitCode !== ExitCode.ok) return yield* new Verdict({ exitCode })
+  })
+).pipe(
+  Command.withDescription(
+    "Send a test alert and its end through notifiers, whatever the rules say. Exits with 3 when one has to be mended outside, 1 on other failures"
+  )
+)
+
+const alert = Command.make("alert").pipe(
+  Command.withDescription("About alerts and the notifiers that tell them"),
+  Command.withSubcommands([alertTest]),
+  Command.withExamples([
+    { command: "etl-stream alert test shop.yaml", description: "Try every notifier of the file" },
+    { command: "etl-stream alert test shop.yaml slack --json", description: "Try one, for a script" }
+  ])
+)
+
 const pluginList = Command.make(
   "list",
   {},
@@ -284,7 +316,7 @@ const root = (version: string) =>
     Command.withDescription(
       "Keeps a warehouse in step with a database: consistent snapshot, then every change, exactly once"
     ),
-    Command.withSubcommands([run(version), validate, doctor, resync, letters, plugin]),
+    Command.withSubcommands([run(version), validate, doctor, resync, letters, alert, plugin]),
     Command.withGlobalFlags([Json])
   )
 
@@ -292,7 +324,9 @@ const root = (version: string) =>
 const commandName = (args: ReadonlyArray<string>): string => {
   const words = args.filter((arg) => !arg.startsWith("-"))
   const [group = "etl-stream", command] = words
-  return (group === "plugin" || group === "dlq") && command !== undefined ? `${group} ${command}` : group
+  return (group === "plugin" || group === "dlq" || group === "alert") && command !== undefined
+    ? `${group} ${command}`
+    : group
 }
 
 const usageError = (errors: ReadonlyArray<CliError.NonShowHelpErrors>, command: string): CommandError =>

@@ -5,6 +5,7 @@ import { ByteSize } from "@etl-stream/core/ByteSize"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import { AlertRules } from "./alerts/AlertRule.ts"
 import { Options as OtlpOptions } from "./OtlpOptions.ts"
 
 /** Version of this model that a file names as `apiVersion`. */
@@ -87,6 +88,14 @@ const Telemetry = Schema.Struct({
 
 const noTelemetry = {}
 
+const NotifierName = Schema.String.check(
+  Schema.isPattern(/^[A-Za-z][A-Za-z0-9_-]{0,62}$/, {
+    expected: "a name of 1 to 63 letters, digits, _ and -, beginning with a letter"
+  })
+)
+
+const noNotifiers: { readonly [name: string]: typeof Stage.Encoded } = {}
+
 export const Config = Schema.Struct({
   apiVersion: Schema.Literal(apiVersion).annotateKey({ description: "Version of this file's format: 1" }),
   memory: ByteSize.pipe(Schema.withDecodingDefaultKey(Effect.succeed("64MiB"))).annotateKey({
@@ -98,6 +107,10 @@ export const Config = Schema.Struct({
   telemetry: Telemetry.pipe(Schema.withDecodingDefaultKey(Effect.succeed(noTelemetry))).annotateKey({
     description: "Where telemetry goes"
   }),
+  notifiers: Schema.Record(NotifierName, Stage).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed(noNotifiers))
+  ).annotateKey({ description: "Ways to tell people about alerts, by name" }),
+  alerts: AlertRules.annotateKey({ description: "What to tell them, and when: a list of rules" }),
   pipelines: Schema.Record(PipelineName, Pipeline).check(
     Schema.makeFilter((pipelines) => Object.keys(pipelines).length > 0, { expected: "at least one pipeline" })
   ).annotateKey({ description: "The pipelines by name, each with a source and a sink" })

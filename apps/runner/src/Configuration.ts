@@ -9,12 +9,13 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
 import { dirname, isAbsolute, resolve } from "node:path"
+import * as AlertReferences from "./alerts/AlertReferences.ts"
 import { type CommandError, invalidConfiguration, usage } from "./CommandError.ts"
 import { Config } from "./Config.ts"
 import * as Decoding from "./Decoding.ts"
 import * as Interpolation from "./Interpolation.ts"
 import * as PluginLoader from "./PluginLoader.ts"
-import type { Finding, Path } from "./Problem.ts"
+import { type Finding, isWithin, type Path } from "./Problem.ts"
 import * as Redaction from "./Redaction.ts"
 import * as YamlDocument from "./YamlDocument.ts"
 
@@ -34,6 +35,11 @@ export interface PipelineConfiguration {
   readonly batch: { readonly rows: number; readonly bytes: number; readonly every: Duration.Duration }
 }
 
+export interface NotifierConfiguration {
+  readonly name: string
+  readonly notifier: Stage<"notifier">
+}
+
 export interface Configuration {
   /** As the user named it. */
   readonly file: string
@@ -43,6 +49,8 @@ export interface Configuration {
   readonly memory: number
   readonly state: Stage<"state">
   readonly telemetry: Config["telemetry"]
+  readonly notifiers: ReadonlyArray<NotifierConfiguration>
+  readonly alerts: Config["alerts"]
   readonly pipelines: ReadonlyArray<PipelineConfiguration>
   /** What the file says, references resolved, before plugins decoded their options. It holds secrets. */
   readonly input: Config
@@ -143,6 +151,13 @@ const loadPipeline = Effect.fnUntraced(
   }
 )
 
+const loadNotifiers = (gathering: Gathering, notifiers: Config["notifiers"]) =>
+  Effect.forEach(Object.entries(notifiers), ([name, stage]) =>
+    Effect.map(
+      loadStage(gathering, ["notifiers", name], stage, "notifier"),
+      (notifier) => notifier === undefined ? undefined : { name, notifier }
+    ))
+
 /** Stages of a document whose frame doesn't decode: checked as far as they can be, so that one run of `validate` shows everything. */
 const checkStages = Effect.fnUntraced(function*(gathering: Gathering) {
   const stageAt = Effect.fnUntraced(function*(path: Path, value: unknown, kind: Kind) {
@@ -160,6 +175,9 @@ const checkStages = Effect.fnUntraced(function*(gathering: Gathering) {
   }
   for (const [key, value] of entries({ root: gathering.document }, "root")) {
     if (key === "state") yield* stageAt([key], value, "state")
+  }
+  for (const [name, notifier] of entries(gathering.document, "notifiers")) {
+    yield* stageAt(["notifiers", name], notifier, "notifier")
   }
   for (const [name, pipeline] of entries(gathering.document, "pipelines")) {
     if (typeof pipeline !== "object" || pipeline === null) continue
@@ -216,6 +234,14 @@ export const load = Effect.fn("Configuration.load")(function*(
     for (const secret of Redaction.secretsOf(frame.value.telemetry)) gathering.secrets.add(secret)
   }
   const state = frame._tag === "Valid" ? yield* loadStage(gathering, ["state"], frame.value.state, "state") : undefined
+  const notifiers = frame._tag === "Valid" ? yield* loadNotifiers(gathering, frame.value.notifiers) : []
+  if (frame._tag === "Valid") {
+    gathering.findings.push(
+      ...AlertReferences.findings(frame.value).filter(({ path }) =>
+        !references.some((reference) => reference.resolved === undefined && isWithin(path, reference.path))
+      )
+    )
+  }
   const pipelines = frame._tag === "Valid"
     ? yield* Effect.forEach(
       Object.entries(frame.value.pipelines),
@@ -228,13 +254,19 @@ export const load = Effect.fn("Configuration.load")(function*(
     return yield* invalidConfiguration(file, problems.sort((a, b) => a.line - b.line || a.column - b.column))
   }
   const complete = pipelines.filter((pipeline) => pipeline !== undefined)
-  if (frame._tag === "Invalid" || state === undefined || complete.length !== pipelines.length) return undefined
+  const told = notifiers.filter((notifier) => notifier !== undefined)
+  if (
+    frame._tag === "Invalid" || state === undefined || complete.length !== pipelines.length ||
+    told.length !== notifiers.length
+  ) return undefined
   return {
     file,
     directory,
     memory: frame.value.memory,
     state,
     telemetry: frame.value.telemetry,
+    notifiers: told,
+    alerts: frame.value.alerts,
     pipelines: complete,
     input: frame.value,
     secrets: gathering.secrets,

@@ -37,7 +37,8 @@ export const builtIn: ReadonlyArray<string> = [
   "@etl-stream/source-postgres",
   "@etl-stream/sink-snowflake",
   "@etl-stream/state-sqlite",
-  "@etl-stream/state-redis"
+  "@etl-stream/state-redis",
+  "@etl-stream/notifiers"
 ]
 
 const isPath = (specifier: string): boolean => /^(\.{1,2}[\\/]|\/|[A-Za-z]:[\\/])/.test(specifier)
@@ -155,7 +156,7 @@ const pick = (name: string, module: Readonly<Record<string, unknown>>): Effect.E
       new PluginError({
         message: `The module ${specifier} is not an etl-stream plugin.`,
         hint:
-          "A plugin module exports `plugin`, made with `Plugin.source`, `Plugin.sink`, `Plugin.transform` or `Plugin.state` of @etl-stream/core."
+          "A plugin module exports `plugin`, made with `Plugin.source`, `Plugin.sink`, `Plugin.transform`, `Plugin.state` or `Plugin.notifier` of @etl-stream/core."
       })
     )
   }
@@ -195,21 +196,33 @@ const checkVersion = (name: string, plugin: AnyPlugin): Effect.Effect<AnyPlugin,
       })
     )
 
+/** The module that `name` is in, looked for from `directory` (absolute) first. */
+const moduleOf = Effect.fnUntraced(function*(name: string, directory: string) {
+  const { specifier } = split(name)
+  const url = yield* locate(specifier, directory)
+  if (!url.startsWith("file:")) {
+    return yield* new PluginError({
+      message: `\`${name}\` is a part of Node, not a plugin.`,
+      hint: "Name a plugin package, or a path beginning with `./`."
+    })
+  }
+  return { module: yield* load(name, url), path: fileURLToPath(url), builtIn: builtIn.includes(specifier) }
+})
+
 /** The plugin `name`, looked for from `directory` (absolute) first. */
 export const find = Effect.fn("PluginLoader.find")(
   function*(name: string, directory: string): Effect.fn.Return<Loaded, PluginError> {
-    const url = yield* locate(split(name).specifier, directory)
-    if (!url.startsWith("file:")) {
-      return yield* new PluginError({
-        message: `\`${name}\` is a part of Node, not a plugin.`,
-        hint: "Name a plugin package, or a path beginning with `./`."
-      })
-    }
-    const plugin = yield* load(name, url).pipe(
-      Effect.flatMap((module) => pick(name, module)),
-      Effect.flatMap((plugin) => checkVersion(name, plugin))
-    )
-    return { name, plugin, path: fileURLToPath(url), builtIn: builtIn.includes(name) }
+    const { builtIn, module, path } = yield* moduleOf(name, directory)
+    const plugin = yield* Effect.flatMap(pick(name, module), (plugin) => checkVersion(name, plugin))
+    return { name, plugin, path, builtIn }
+  }
+)
+
+/** The names by which configurations name the plugins of the package `name`: one for each if it has several. */
+export const namesIn = Effect.fn("PluginLoader.namesIn")(
+  function*(name: string, directory: string): Effect.fn.Return<ReadonlyArray<string>, PluginError> {
+    const found = exportsOf((yield* moduleOf(name, directory)).module)
+    return found.size < 2 || found.has("plugin") ? [name] : [...found.keys()].map((exported) => `${name}:${exported}`)
   }
 )
 

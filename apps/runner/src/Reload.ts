@@ -17,6 +17,8 @@ export interface Options {
   readonly asked: Effect.Effect<void>
   /** Called with a configuration before anything of it is used, so that its secrets are hidden. */
   readonly loaded: (configuration: Configuration.Configuration) => void
+  /** Takes over what of a configuration isn't about pipelines; done once its changes are known to be possible. */
+  readonly taken: (configuration: Configuration.Configuration) => Effect.Effect<void>
 }
 
 const refused = (error: CommandError): Effect.Effect<void> =>
@@ -38,7 +40,7 @@ const named = (change: ConfigurationChange.ConfigurationChange): Readonly<Record
 /** Reloads whenever it is asked to, one after the other, beginning with what `initial` says. */
 export const run = Effect.fn("Reload.run")(function*(
   initial: Configuration.Configuration,
-  { asked, loaded, supervisor }: Options
+  { asked, loaded, supervisor, taken }: Options
 ) {
   let current = initial
   const reload = Effect.gen(function*() {
@@ -62,6 +64,7 @@ export const run = Effect.fn("Reload.run")(function*(
       Effect.annotateLogs({ file: next.file, ...named(change) })
     )
     current = next
+    yield* taken(next)
     yield* supervisor.reload(next, change)
     yield* Effect.logInfo("The reload is complete")
   }).pipe(

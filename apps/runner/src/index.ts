@@ -1,6 +1,9 @@
 /**
  * The `etl-stream` command's parts, for programs that embed it.
  */
+export * as Alerting from "./alerts/Alerting.ts"
+export * as AlertRule from "./alerts/AlertRule.ts"
+export * as Observation from "./alerts/Observation.ts"
 export * as CommandError from "./CommandError.ts"
 export * as Config from "./Config.ts"
 export * as Configuration from "./Configuration.ts"

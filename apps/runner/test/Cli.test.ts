@@ -110,6 +110,8 @@ describe("plugin list", () => {
       const plugins = envelope(ended)["plugins"] as ReadonlyArray<Record<string, unknown>> // the envelope's list
       const named = (name: string) => plugins.find((plugin) => plugin["name"] === name)
       assert.include(named("@etl-stream/state-sqlite"), { kind: "state", apiVersion: 1, builtIn: true })
+      assert.include(named("@etl-stream/notifiers:slack"), { kind: "notifier", version: "0.1.0", builtIn: true })
+      assert.isUndefined(named("@etl-stream/notifiers"))
       assert.include(named("good-plugin"), { kind: "state", version: "1.2.3", summary: "Forgets", builtIn: false })
       assert.include(String(named("broken-plugin")?.["problem"]), "broken inside")
       assert.isUndefined(named("other-package"))

@@ -296,3 +296,21 @@ export const examined = Plugin.source({
       }]
     })
 })
+
+/** A notifier that rings, or breaks. */
+export const bell = Plugin.notifier({
+  name: "bell",
+  version: "1.2.3",
+  summary: "Rings",
+  config: Schema.Struct({
+    password: Schema.RedactedFromValue(Schema.String),
+    breaks: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(false)))
+  }),
+  make: ({ breaks, password }) =>
+    Effect.succeed({
+      notify: ({ title }) =>
+        breaks
+          ? Effect.die(new TypeError(`it broke with ${Redacted.value(password)}`))
+          : Effect.logInfo(`${title} with ${Redacted.value(password)}`)
+    })
+})

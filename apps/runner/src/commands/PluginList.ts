@@ -60,7 +60,10 @@ const table = (entries: ReadonlyArray<Entry>): string => {
 }
 
 export const list = Effect.fn("PluginList.list")(function*(directory: string): Effect.fn.Return<Result> {
-  const names = [...PluginLoader.builtIn, ...PluginLoader.installed(directory)]
-  const plugins = yield* Effect.forEach(names, (name) => describe(name, directory))
+  const packages = [...PluginLoader.builtIn, ...PluginLoader.installed(directory)]
+  const names = yield* Effect.forEach(packages, (name) =>
+    // What is wrong with it is told by `describe`.
+    PluginLoader.namesIn(name, directory).pipe(Effect.catch(() => Effect.succeed([name]))))
+  const plugins = yield* Effect.forEach(names.flat(), (name) => describe(name, directory))
   return { command: "plugin list", data: { plugins }, text: table(plugins) }
 })

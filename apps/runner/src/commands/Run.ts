@@ -10,6 +10,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
+import * as Alerts from "../alerts/Alerts.ts"
 import { CommandError, internal, redacted } from "../CommandError.ts"
 import * as Configuration from "../Configuration.ts"
 import { ExitCode } from "../ExitCode.ts"
@@ -131,7 +132,8 @@ const running = Effect.fnUntraced(
     configuration: Configuration.Configuration,
     options: Options,
     screen: Screen.Screen | undefined,
-    loaded: (configuration: Configuration.Configuration) => void
+    loaded: (configuration: Configuration.Configuration) => void,
+    redact: Redaction.Redaction
   ) {
     const drain = options.drainTimeout
     const signals = yield* Signals.make((signal) => {
@@ -156,9 +158,16 @@ const running = Effect.fnUntraced(
         ? ProgressLog.run(supervisor.pipelines, options.progressEvery)
         : drawing(screen, supervisor, signals.stopping)
     )
-    yield* Effect.forkScoped(Reload.run(configuration, { supervisor, asked: signals.reload, loaded }))
+    const alerts = yield* Alerts.start(configuration, {
+      state,
+      redact,
+      subjects: (now) => Alerts.pipelines(supervisor.pipelines(), now)
+    })
+    yield* Effect.forkScoped(
+      Reload.run(configuration, { supervisor, asked: signals.reload, loaded, taken: alerts.reload })
+    )
     return yield* Effect.flatMap(
-      supervisor.outcomes,
+      Effect.tap(supervisor.outcomes, () => alerts.finish(signals.stopping())),
       (outcomes) =>
         conclude(outcomes, (pipeline) => supervisor.pipelines().find(({ name }) => name === pipeline)?.progress)
     )
@@ -189,7 +198,7 @@ export const run = Effect.fn("Run.run")(function*(options: Options): Effect.fn.R
         screen !== undefined && process.stderr.isTTY === true ? screen.print(line, write) : write(`${line}\n`)
     })
     const telemetry = OpenTelemetry.layer(otlp, { version: options.version, redact })
-    return yield* running(configuration, options, screen, loaded).pipe(
+    return yield* running(configuration, options, screen, loaded, redact).pipe(
       Effect.scoped,
       Effect.provide([
         Layer.provideMerge(telemetry, logging),
