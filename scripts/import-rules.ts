@@ -32,6 +32,7 @@ const rules: ReadonlyArray<Rule> = [
   // Reads the sink's files in tests only.
   { files: "packages/sink-snowflake/src/**/*.ts", ours: ["core"], forbidden: ["pg", "parquet-wasm"] },
   { files: "packages/state-sqlite/src/**/*.ts", ours: ["core"] },
+  { files: "packages/monitor-wal/src/**/*.ts", ours: ["core"], forbidden: ["pg-logical-replication", "snowflake-sdk"] },
   // Independent of the sink that it judges: nothing of ours at all.
   { files: "packages/snowflake-local/src/**/*.ts", ours: [], forbidden: ["snowflake-sdk"] },
   { files: "packages/testkit/src/**/*.ts", ours: ["core"] },

@@ -34,6 +34,11 @@ export interface PipelineConfiguration {
   readonly batch: { readonly rows: number; readonly bytes: number; readonly every: Duration.Duration }
 }
 
+export interface MonitorConfiguration {
+  readonly name: string
+  readonly stage: Stage<"monitor">
+}
+
 export interface Configuration {
   /** As the user named it. */
   readonly file: string
@@ -43,6 +48,7 @@ export interface Configuration {
   readonly memory: number
   readonly state: Stage<"state">
   readonly telemetry: Config["telemetry"]
+  readonly monitors: ReadonlyArray<MonitorConfiguration>
   readonly pipelines: ReadonlyArray<PipelineConfiguration>
   /** What the file says, references resolved, before plugins decoded their options. It holds secrets. */
   readonly input: Config
@@ -143,6 +149,13 @@ const loadPipeline = Effect.fnUntraced(
   }
 )
 
+const loadMonitor = Effect.fnUntraced(
+  function*(gathering: Gathering, name: string, monitor: Config["monitors"][string]) {
+    const stage = yield* loadStage(gathering, ["monitors", name], monitor, "monitor")
+    return stage === undefined ? undefined : { name, stage }
+  }
+)
+
 /** Stages of a document whose frame doesn't decode: checked as far as they can be, so that one run of `validate` shows everything. */
 const checkStages = Effect.fnUntraced(function*(gathering: Gathering) {
   const stageAt = Effect.fnUntraced(function*(path: Path, value: unknown, kind: Kind) {
@@ -160,6 +173,9 @@ const checkStages = Effect.fnUntraced(function*(gathering: Gathering) {
   }
   for (const [key, value] of entries({ root: gathering.document }, "root")) {
     if (key === "state") yield* stageAt([key], value, "state")
+  }
+  for (const [name, monitor] of entries(gathering.document, "monitors")) {
+    yield* stageAt(["monitors", name], monitor, "monitor")
   }
   for (const [name, pipeline] of entries(gathering.document, "pipelines")) {
     if (typeof pipeline !== "object" || pipeline === null) continue
@@ -213,6 +229,12 @@ export const load = Effect.fn("Configuration.load")(function*(
     yield* checkStages(gathering)
   }
   const state = frame._tag === "Valid" ? yield* loadStage(gathering, ["state"], frame.value.state, "state") : undefined
+  const monitors = frame._tag === "Valid"
+    ? yield* Effect.forEach(
+      Object.entries(frame.value.monitors),
+      ([name, monitor]) => loadMonitor(gathering, name, monitor)
+    )
+    : []
   const pipelines = frame._tag === "Valid"
     ? yield* Effect.forEach(
       Object.entries(frame.value.pipelines),
@@ -225,13 +247,16 @@ export const load = Effect.fn("Configuration.load")(function*(
     return yield* invalidConfiguration(file, problems.sort((a, b) => a.line - b.line || a.column - b.column))
   }
   const complete = pipelines.filter((pipeline) => pipeline !== undefined)
+  const watching = monitors.filter((monitor) => monitor !== undefined)
   if (frame._tag === "Invalid" || state === undefined || complete.length !== pipelines.length) return undefined
+  if (watching.length !== monitors.length) return undefined
   return {
     file,
     directory,
     memory: frame.value.memory,
     state,
     telemetry: frame.value.telemetry,
+    monitors: watching,
     pipelines: complete,
     input: frame.value,
     secrets: gathering.secrets,

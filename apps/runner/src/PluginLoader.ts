@@ -36,7 +36,8 @@ export interface Loaded {
 export const builtIn: ReadonlyArray<string> = [
   "@etl-stream/source-postgres",
   "@etl-stream/sink-snowflake",
-  "@etl-stream/state-sqlite"
+  "@etl-stream/state-sqlite",
+  "@etl-stream/monitor-wal"
 ]
 
 const isPath = (specifier: string): boolean => /^(\.{1,2}[\\/]|\/|[A-Za-z]:[\\/])/.test(specifier)

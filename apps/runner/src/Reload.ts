@@ -13,6 +13,8 @@ import type { Supervisor } from "./Supervisor.ts"
 
 export interface Options {
   readonly supervisor: Supervisor
+  /** Goes over to the monitors of another configuration. */
+  readonly monitors?: (configuration: Configuration.Configuration) => Effect.Effect<void>
   /** Completes each time that a reload is asked for. */
   readonly asked: Effect.Effect<void>
   /** Called with a configuration before anything of it is used, so that its secrets are hidden. */
@@ -38,7 +40,7 @@ const named = (change: ConfigurationChange.ConfigurationChange): Readonly<Record
 /** Reloads whenever it is asked to, one after the other, beginning with what `initial` says. */
 export const run = Effect.fn("Reload.run")(function*(
   initial: Configuration.Configuration,
-  { asked, loaded, supervisor }: Options
+  { asked, loaded, monitors, supervisor }: Options
 ) {
   let current = initial
   const reload = Effect.gen(function*() {
@@ -63,6 +65,7 @@ export const run = Effect.fn("Reload.run")(function*(
     )
     current = next
     yield* supervisor.reload(next, change)
+    if (monitors !== undefined) yield* monitors(next)
     yield* Effect.logInfo("The reload is complete")
   }).pipe(
     Effect.catchDefect((defect) => Effect.fail(internal("The reload", defect))),

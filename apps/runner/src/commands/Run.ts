@@ -14,6 +14,7 @@ import * as Configuration from "../Configuration.ts"
 import { ExitCode } from "../ExitCode.ts"
 import * as LiveView from "../LiveView.ts"
 import * as Logging from "../Logging.ts"
+import * as Monitors from "../Monitors.ts"
 import * as OpenTelemetry from "../OpenTelemetry.ts"
 import type { Result } from "../Output.ts"
 import * as ProgressLog from "../ProgressLog.ts"
@@ -45,6 +46,7 @@ const grace = Duration.seconds(10)
 const drawing = Effect.fnUntraced(function*(
   screen: Screen.Screen,
   supervisor: Supervisor.Supervisor,
+  monitors: Monitors.Monitors,
   stopping: () => boolean
 ) {
   const budget = yield* MemoryBudget.MemoryBudget
@@ -60,7 +62,8 @@ const drawing = Effect.fnUntraced(function*(
       startedAt,
       memory: { used: budget.used(), capacity: budget.capacity },
       draining: stopping() && pipelines.some(({ view }) => view.phase !== "stopped" && view.phase !== "failed"),
-      pipelines
+      pipelines,
+      monitors: monitors.monitors()
     }
     screen.draw(LiveView.render(model, {
       width: Math.max(1, process.stdout.columns),
@@ -148,12 +151,19 @@ const running = Effect.fnUntraced(
     )
     const state = yield* Supervisor.makeState(configuration)
     const supervisor = yield* Supervisor.start(configuration, state, { stop: signals.stop, drain })
+    const clock = yield* Clock.Clock
+    const monitors = yield* Monitors.start(configuration, {
+      state,
+      pipelines: () => Monitors.pipelinesOf(supervisor.pipelines(), () => clock.currentTimeMillisUnsafe())
+    })
     yield* Effect.forkScoped(
       screen === undefined
-        ? ProgressLog.run(supervisor.pipelines, options.progressEvery)
-        : drawing(screen, supervisor, signals.stopping)
+        ? ProgressLog.run(supervisor.pipelines, options.progressEvery, monitors.monitors)
+        : drawing(screen, supervisor, monitors, signals.stopping)
     )
-    yield* Effect.forkScoped(Reload.run(configuration, { supervisor, asked: signals.reload, loaded }))
+    yield* Effect.forkScoped(
+      Reload.run(configuration, { supervisor, monitors: monitors.reload, asked: signals.reload, loaded })
+    )
     return yield* Effect.flatMap(
       supervisor.outcomes,
       (outcomes) =>
