@@ -25,7 +25,7 @@ export class QueryPermits extends Context.Reference<Semaphore.Semaphore>("@etl-s
   defaultValue: () => Semaphore.makeUnsafe(concurrentQueries)
 }) {}
 
-/** A connection that nobody used for so long is closed. */
+/** A connection that nobody has used for so long is closed. */
 const idleTime = Duration.seconds(45)
 
 /** Added to the server's own time limit before a query counts as lost. */
@@ -150,10 +150,11 @@ const endsSession = (cause: unknown): boolean => !(cause instanceof DatabaseErro
 
 /** A connection for as long as the scope lives. Connects at the first query. */
 export const make = Effect.fnUntraced(function*(
-  endpoint: Endpoint
+  endpoint: Endpoint,
+  { idle = idleTime }: { readonly idle?: Duration.Duration } = {}
 ): Effect.fn.Return<Connection, never, Scope.Scope> {
   const permits = yield* QueryPermits
-  const pool = yield* Pool.makeWithTTL({ acquire: connect(endpoint), min: 0, max: 1, timeToLive: idleTime })
+  const pool = yield* Pool.makeWithTTL({ acquire: connect(endpoint), min: 0, max: 1, timeToLive: idle })
   const rows = (
     doing: string,
     sql: string,

@@ -69,10 +69,9 @@ describe("levels", () => {
       assert.deepStrictEqual(raised(), ["slot-wal-warning shop"])
       yield* pass(6 * 60, () => server.write(GiB / 6))
       assert.deepStrictEqual(raised(), ["slot-wal-warning shop", "slot-wal-danger shop"])
-      assert.deepInclude(JSON.parse(JSON.stringify(monitor.status())).slots[0], {
-        slot: "shop",
-        retainedBytes: 74 * GiB
-      })
+      const [slot] = JSON.parse(JSON.stringify(monitor.status())).slots
+      assert.closeTo(slot.retainedBytes, 74 * GiB, 1000)
+      assert.closeTo(slot.secondsLeft, 26 * 60, 60)
       // It stands still: nothing is predicted any more, though what was used is.
       yield* pass(12 * 60)
       assert.deepStrictEqual(raised(), [])
@@ -219,7 +218,7 @@ describe("a restart", () => {
       const after = yield* watch(server, options, { state })
       assert.deepStrictEqual(after.raised(), ["slot-wal-warning shop"])
       assert.strictEqual(after.conditions()[0]?.since, since)
-      assert.include(after.conditions()[0]?.message ?? "", "6 GiB")
+      assert.include(after.conditions()[0]?.message ?? "", "GiB of WAL")
       server.down = undefined
       yield* pass(150)
       assert.deepStrictEqual(after.raised(), ["slot-wal-warning shop"])
