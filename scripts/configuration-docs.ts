@@ -3,6 +3,7 @@
  *
  * With `--check` it only compares, for CI: the page can't say other than what the code does.
  */
+import { Config as MonitorConfig } from "@etl-stream/monitor-wal/Config"
 import { Config as RunnerConfig } from "@etl-stream/runner/Config"
 import * as SchemaShape from "@etl-stream/runner/SchemaShape"
 import { Config as SinkConfig } from "@etl-stream/sink-snowflake/Config"
@@ -72,6 +73,12 @@ ${table(SinkConfig)}
 ## Options of \`@etl-stream/state-sqlite\`
 
 ${table(sqlite.config)}
+
+## Options of \`@etl-stream/monitor-wal\`
+
+What they come to: [wal-monitor.md](wal-monitor.md).
+
+${table(MonitorConfig)}
 `
 
 const file = new URL("../docs/configuration.md", import.meta.url)

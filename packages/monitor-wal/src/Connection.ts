@@ -139,10 +139,7 @@ const connect = (endpoint: Endpoint): Effect.Effect<Session, ConnectorError, Sco
   const [first, ...others] = endpoint.hosts.map((host) => connectTo(endpoint, host))
   return first === undefined
     ? Effect.fail(MonitorError.make("Misconfigured", "there is no host to connect to", "Give url or host."))
-    : others.reduce(
-      (attempt, next) => Effect.catch(attempt, (error) => isRetryable(error) ? next : Effect.fail(error)),
-      first
-    )
+    : others.reduce((attempt, next) => attempt.pipe(Effect.catchIf(isRetryable, () => next)), first)
 }
 
 /** After an error of the connection itself the session must not be used again, nor after one that ended it. */

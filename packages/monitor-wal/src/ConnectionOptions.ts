@@ -5,7 +5,7 @@
  * it says, and isn't known here, is refused; problems never quote a part of the string, which holds a password.
  */
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"

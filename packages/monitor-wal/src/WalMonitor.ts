@@ -279,7 +279,9 @@ class Session {
       }
       const alarms = this.alarms.entries()
       const gist = JSON.stringify([
-        alarms.map(({ message: _, ...rest }) => rest),
+        alarms.map((
+          { name, overSince, raised, since, subject, table }
+        ) => [name, table, subject, since, raised, overSince]),
         Object.entries(slots).map(([name, { present, anew, identified }]) => [name, present, anew, identified]),
         ladders
       ])

@@ -87,7 +87,7 @@ describe("on a real server", () => {
         advance(server)
       )
       assert.deepStrictEqual(pipeline.asked, ["pause", "spool", "quarantine public.slow", "unspool", "resume"])
-      assert.isBelow(retained(), 16 << 20)
+      yield* Watching.until(() => retained() < 16 << 20, state)
     })
   )
 
@@ -113,7 +113,7 @@ describe("on a real server", () => {
         Effect.andThen(write(server, 32), server.query("CHECKPOINT"))
       )
       yield* Watching.until(() => !raised().includes("slot-wal-warning shop"), state)
-      assert.strictEqual(status().slots?.[0]?.walStatus, "lost")
+      yield* Watching.until(() => status().slots?.[0]?.walStatus === "lost", state)
       yield* server.query("SELECT pg_drop_replication_slot('shop')")
       yield* Watching.until(() => raised().includes("slot-missing shop"), state)
     })
@@ -133,7 +133,7 @@ describe("on a real server", () => {
       assert.isTrue(status().directory?.estimated)
       yield* write(server, 40)
       yield* Watching.until(() => raised().includes("slot-wal-warning shop"), state)
-      assert.isAtLeast(status().directory?.bytes ?? 0, 40 << 20)
+      yield* Watching.until(() => (status().directory?.bytes ?? 0) >= 40 << 20, state)
       assert.notMatch(readFileSync(server.logFile, "utf8"), /ERROR/)
       yield* server.query("GRANT pg_monitor TO watcher")
       yield* Watching.until(() => !raised().includes("wal-directory-unknown"), state)
@@ -156,12 +156,11 @@ describe("on a real server", () => {
       yield* Watching.until(() => status().slots !== undefined, state)
       yield* server.kill
       yield* Watching.until(() => raised().includes("server-unreachable"), state)
+      assert.isNotNull(status().problem)
       assert.include(conditions()[0]?.message ?? "", `connecting to 127.0.0.1:${server.port}`)
       assert.notInclude(JSON.stringify(conditions()), server.password)
-      assert.isNotNull(status().problem)
       yield* server.restart()
-      yield* Watching.until(() => !raised().includes("server-unreachable"), state)
-      assert.isNull(status().problem)
+      yield* Watching.until(() => !raised().includes("server-unreachable") && status().problem === null, state)
       const [row] = yield* server.query(
         "SELECT count(*)::int AS sessions FROM pg_stat_activity WHERE application_name = 'etl-stream monitor pg'"
       )
@@ -217,7 +216,7 @@ describe("on a real server", () => {
       yield* Watching.until(() => raised().includes("replica-identity-lost shop public.orders"), state)
       yield* server.query("ALTER TABLE events_2 REPLICA IDENTITY NOTHING")
       yield* Watching.until(
-        () => raised().some((name) => /^replica-identity-lost shop public\.events/.test(name)),
+        () => raised().some((name) => name.startsWith("replica-identity-lost shop public.events")),
         state
       )
       yield* server.query("ALTER TABLE events_2 REPLICA IDENTITY FULL; ALTER TABLE orders ADD PRIMARY KEY (id)")
