@@ -2,7 +2,7 @@
  * The options of the WAL monitor.
  */
 import { ByteSize } from "@etl-stream/core/ByteSize"
-import { parseTableId } from "@etl-stream/core/TableSchema"
+import { parseTableId, type TableId, tableId } from "@etl-stream/core/TableSchema"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -137,7 +137,7 @@ export interface Watched {
   readonly slot: string
   readonly pipeline: string | undefined
   readonly publication: string | undefined
-  readonly tables: ReadonlyArray<string> | undefined
+  readonly tables: ReadonlyArray<TableId> | undefined
   readonly failover: boolean | undefined
   readonly twoPhase: boolean | undefined
   /** Whether the options name it: then it has to be there. */
@@ -150,6 +150,12 @@ export const slotOf = (pipeline: string): string => {
   if (plain === pipeline && /^.{1,63}$/.test(plain)) return plain
   const hash = createHash("sha256").update(pipeline).digest("hex").slice(0, 8)
   return `${plain.slice(0, 54)}_${hash}`
+}
+
+/** A table's id, however its name is quoted. */
+const idOf = (text: string): TableId => {
+  const name = parseTableId(text)
+  return name === undefined ? text : tableId(name)
 }
 
 /** The slots to watch, while these pipelines are there. */
@@ -170,7 +176,7 @@ export const watched = ({ slots }: Pick<Config, "slots">, pipelines: ReadonlyArr
         slot: given.slot,
         pipeline: given.pipeline ?? pipelines.find((pipeline) => slotOf(pipeline) === given.slot),
         publication: given.publication,
-        tables: given.tables,
+        tables: given.tables?.map(idOf),
         failover: given.failover,
         twoPhase: given.twoPhase,
         named: true

@@ -55,6 +55,9 @@ export interface State {
 /** How long a request may take that a pipeline answers at once. */
 const answerWithin = "30 seconds"
 
+/** How long the end of the monitor waits for its pipelines. */
+const releaseWithin = "5 seconds"
+
 const keyOf = (action: Action): string => `${Trigger.format(action.at)} ${action.do}`
 
 /** A quarantine that was asked for and isn't in place yet. */
@@ -102,6 +105,7 @@ export class Ladder {
   private underWay: UnderWay | undefined
   /** Whether what stands has been asked of this process's pipeline. */
   private asserted = false
+  private control: PipelineControl | undefined
 
   constructor(options: Options, remembered: LadderEntry | undefined) {
     this.options = options
@@ -130,6 +134,7 @@ export class Ladder {
   /** Does what `outlook` asks for at `now`, and undoes what it no longer does. */
   step(outlook: Outlook, target: Target, now: number): Effect.Effect<void> {
     return Effect.gen({ self: this }, function*() {
+      this.control = target.control
       if (!this.asserted && target.control !== undefined) {
         this.asserted = true
         yield* this.assert(target.control, now)
@@ -149,6 +154,20 @@ export class Ladder {
       this.options.alarms.touch(ActionCondition.failed(this.options.slot, action, ""), now)
     }
   }
+
+  /**
+   * The monitor ends: what it asked for is taken back, since nobody would undo it any more. What is remembered stays, and is asked for again when it
+   * is still called for by then.
+   */
+  readonly release: Effect.Effect<void> = Effect.suspend(() => {
+    const { control } = this
+    if (control === undefined) return Effect.void
+    return Effect.forEach(this.states().toReversed(), ({ action, entry }) => {
+      if (entry?.done === undefined || entry.notOurs === true) return Effect.void
+      if (action.do === "pause-copies") return control.pauseCopies(false)
+      return action.do === "spool" ? asked(control.spool(false)) : Effect.void
+    }, { discard: true }).pipe(Effect.interruptible, Effect.timeoutOption(releaseWithin))
+  })
 
   /** A process that begins has forgotten what was asked of its pipelines. */
   private assert(control: PipelineControl, now: number): Effect.Effect<void> {

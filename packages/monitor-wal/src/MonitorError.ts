@@ -92,6 +92,13 @@ export const fromCause = (cause: unknown, doing: string): ConnectorError => {
       reason: "Rejected",
       hint: `The server's log says more about SQLSTATE ${code}.`
     }
+    if (message.includes("unsupported startup parameter")) {
+      return make(
+        "Misconfigured",
+        `${doing}: ${message} (SQLSTATE ${code})`,
+        "A connection pooler is in between: connect to the server itself."
+      )
+    }
     return make(reason, `${doing}: ${message} (SQLSTATE ${code})`, hint)
   }
   if (code !== undefined && isTls(code)) {

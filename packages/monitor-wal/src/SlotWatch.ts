@@ -110,6 +110,11 @@ export class SlotWatch {
     return this.ladder.entry()
   }
 
+  /** The monitor ends. */
+  get release(): Effect.Effect<void> {
+    return this.ladder.release
+  }
+
   /** The log is another one than before. */
   restart(): void {
     this.growth.reset()
@@ -217,7 +222,11 @@ export class SlotWatch {
         known ? atOnce : sustainedOf(config)
       )
       yield* this.judgeLevels(undefined, now)
-      if (met) yield* this.recordState("missing")
+      if (met) {
+        yield* this.recordState("missing")
+        yield* Metric.update(this.metrics.active, 0)
+        yield* Metric.update(this.metrics.retained, 0)
+      }
     })
   }
 
@@ -254,7 +263,8 @@ export class SlotWatch {
       },
       { met, over: slot.active },
       now,
-      atOnce
+      // After a start its reader may be about to begin.
+      { ...sustainedOf(config), clear: 0 }
     )
   }
 

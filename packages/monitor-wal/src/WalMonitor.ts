@@ -4,7 +4,6 @@
  * A server that can't be looked at is a condition: the monitor goes on asking, with longer and longer waits. What it remembers outlives a restart, so nothing is
  * told twice for that, and nothing forgotten.
  */
-import * as ByteSize from "@etl-stream/core/ByteSize"
 import type { Condition } from "@etl-stream/core/Condition"
 import { type ConnectorError, isRetryable } from "@etl-stream/core/ConnectorError"
 import type { Monitor, MonitorContext, MonitoredPipeline } from "@etl-stream/core/Monitor"
@@ -19,14 +18,12 @@ import type * as Schema from "effect/Schema"
 import { Alarms, atOnce } from "./Alarms.ts"
 import * as Config from "./Config.ts"
 import * as Drift from "./Drift.ts"
-import { Growth } from "./Growth.ts"
-import * as Lsn from "./Lsn.ts"
 import { LsnHistory } from "./LsnHistory.ts"
 import * as Memory from "./Memory.ts"
 import * as Metrics from "./Metrics.ts"
 import type { Look, Publication } from "./Observation.ts"
-import * as Outlook from "./Outlook.ts"
-import { describe, directoryOf, judgeLevel, levels, SlotWatch, type Surroundings, sustainedOf } from "./SlotWatch.ts"
+import { ServerWatch } from "./ServerWatch.ts"
+import { SlotWatch, type Surroundings, sustainedOf } from "./SlotWatch.ts"
 
 /** What the monitor sees the server with. */
 export interface Observer {
@@ -55,28 +52,6 @@ const unreachable = (error: ConnectorError): Condition => ({
   hint: error.hint
 })
 
-const withoutDirectory: Condition = {
-  name: "wal-directory-unknown",
-  severity: "warning",
-  message: "The role may not see the WAL directory; its size is taken to be what the slots keep",
-  hint: "GRANT pg_monitor TO the monitor's role, or leave `disk` out: slots are watched all the same."
-}
-
-const withoutBudget: Condition = {
-  name: "wal-budget-unknown",
-  severity: "warning",
-  message: "Nothing says how much WAL slots may keep, so shares of it and the time that is left are not known",
-  hint: "Set `budget` (or `disk`) in the monitor's options, or max_slot_wal_keep_size at the server."
-}
-
-const idleSlot = (slot: string, bytes: number): Condition => ({
-  name: "slot-idle",
-  subject: slot,
-  severity: "warning",
-  message: `The slot ${slot}, which nobody reads, keeps ${ByteSize.format(bytes)} of WAL`,
-  hint: "It fills the disk for all. If its reader is not to come back, drop it: SELECT pg_drop_replication_slot('…')."
-})
-
 /** What a monitor knows while it runs. */
 class Session {
   private readonly name: string
@@ -85,12 +60,14 @@ class Session {
   private readonly observer: Observer
   private readonly alarms: Alarms
   private readonly history: LsnHistory
-  private readonly directoryGrowth: Growth
+  private readonly server: ServerWatch
   private readonly metrics: ReturnType<typeof Metrics.forMonitor>
   private readonly surroundings: Surroundings
-  private readonly memory: Memory.Memory | undefined
+  private memory: Memory.Memory | undefined
+  private asked: number
   private readonly watches = new Map<string, SlotWatch>()
   private drifted = -Infinity
+  private driftFails = false
   private saved = { at: -Infinity, gist: "" }
   private savingFails = false
 
@@ -100,6 +77,7 @@ class Session {
     readonly context: MonitorContext
     readonly observer: Observer
     readonly memory: Memory.Memory | undefined
+    readonly now: number
     readonly surroundings: Surroundings
   }) {
     this.name = options.name
@@ -107,10 +85,11 @@ class Session {
     this.context = options.context
     this.observer = options.observer
     this.memory = options.memory
+    this.asked = options.now
     this.surroundings = options.surroundings
     this.alarms = options.surroundings.alarms
     this.history = options.surroundings.history
-    this.directoryGrowth = new Growth(Duration.toMillis(options.config.window))
+    this.server = new ServerWatch(options.surroundings)
     this.metrics = Metrics.forMonitor(options.name)
   }
 
@@ -131,7 +110,7 @@ class Session {
       const last = this.history.thinned(2).at(-1)
       if (last !== undefined && look.server.lsn < last.lsn) {
         // The log begins anew, as after a server was put back: rates across that mean nothing.
-        this.directoryGrowth.reset()
+        this.server.restart()
         for (const watch of this.watches.values()) watch.restart()
       }
       this.history.add(now, look.server.lsn)
@@ -139,14 +118,14 @@ class Session {
         const pipeline = pipelines.find(({ name }) => name === one.pipeline)
         yield* this.watchOf(one.slot).see(one, look, { pipeline: one.pipeline, control: pipeline?.control }, now)
       }
-      yield* this.judgeOthers(look, watched, now)
-      yield* this.judgeServer(look, now)
+      yield* this.server.see(look, watched, now)
       if (now - this.drifted >= Duration.toMillis(this.config.drift)) {
-        yield* this.judgePublications(look, watched, pipelines, now)
         this.drifted = now
+        yield* this.lookForDrift(look, watched, pipelines, now)
       }
       const patience = Math.max(Duration.toMillis(this.config.every), Duration.toMillis(this.config.drift)) * 3
-      yield* this.alarms.forgetBefore(now - patience)
+      // What can't be looked at is as it was.
+      if (!this.driftFails) yield* this.alarms.forgetBefore(now - patience)
       yield* this.save(now)
       return this.status(look, watched, now)
     })
@@ -169,6 +148,11 @@ class Session {
     })
   }
 
+  /** The monitor ends. */
+  readonly release: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.forEach([...this.watches.values()], (watch) => watch.release, { discard: true })
+  )
+
   private watchOf(slot: string): SlotWatch {
     const known = this.watches.get(slot)
     if (known !== undefined) return known
@@ -181,55 +165,30 @@ class Session {
     return made
   }
 
-  private judgeOthers(look: Look, watched: ReadonlyArray<Config.Watched>, now: number): Effect.Effect<void> {
-    const { hysteresis } = this.config.thresholds
-    return Effect.forEach(othersOf(look, watched), ({ bytes, slot }) => {
-      const idle = !slot.active && !slot.temporary && slot.synced !== true
-      return this.alarms.judge(
-        idleSlot(slot.name, bytes),
-        {
-          met: idle && bytes >= this.config.idleSlots,
-          over: !idle || bytes < this.config.idleSlots * (1 - hysteresis)
-        },
-        now,
-        sustainedOf(this.config)
-      )
-    }, { discard: true })
-  }
-
-  private judgeServer(look: Look, now: number): Effect.Effect<void> {
+  /** Looks at the publications; that this fails is told, and is no reason to lose sight of the slots. */
+  private lookForDrift(
+    look: Look,
+    watched: ReadonlyArray<Config.Watched>,
+    pipelines: ReadonlyArray<MonitoredPipeline>,
+    now: number
+  ): Effect.Effect<void> {
     return Effect.gen({ self: this }, function*() {
-      const { actions, budget, disk, thresholds } = this.config
-      const size = directoryOf(look)
-      yield* Metric.update(this.metrics.directory, size)
-      const blind = look.directory === undefined
-      yield* this.alarms.judge(withoutDirectory, { met: blind, over: !blind }, now, atOnce)
-      const triggers = [
-        ...levels.flatMap((level) => Config.triggers(thresholds[level])),
-        ...actions.map(({ at }) => at)
-      ]
-      const aimless = budget === undefined && disk === undefined && look.server.keepSize === undefined &&
-        triggers.some(({ _tag }) => _tag !== "Size")
-      yield* this.alarms.judge(withoutBudget, { met: aimless, over: !aimless }, now, atOnce)
-      this.directoryGrowth.add(now, size)
-      if (disk === undefined) return
-      const outlook = Outlook.make(
-        size,
-        { server: undefined, budget: undefined, disk: disk - size },
-        this.directoryGrowth.rate()
+      const error = yield* Effect.match(this.judgePublications(look, watched, pipelines, now), {
+        onFailure: (error) => error,
+        onSuccess: () => undefined
+      })
+      this.driftFails = error !== undefined
+      yield* this.alarms.judge(
+        {
+          name: "publications-unknown",
+          severity: "warning",
+          message: `The publications can't be looked at: ${error?.message ?? ""}`,
+          hint: error?.hint ?? ""
+        },
+        { met: error !== undefined, over: error === undefined },
+        now,
+        { ...sustainedOf(this.config), clear: 0 }
       )
-      yield* Effect.forEach(levels, (level) =>
-        this.alarms.judge(
-          {
-            name: `wal-directory-${level}`,
-            severity: level === "danger" ? "critical" : "warning",
-            message: `The WAL directory has ${describe(outlook)}`,
-            hint: "See which slots keep it, what archiving does (archive_command), and whether the disk can grow."
-          },
-          judgeLevel(this.config, level, outlook, false),
-          now,
-          sustainedOf(this.config)
-        ), { discard: true })
     })
   }
 
@@ -241,9 +200,10 @@ class Session {
   ): Effect.Effect<void, ConnectorError> {
     return Effect.gen({ self: this }, function*() {
       // A database has only its own publications.
-      const here = watched.filter(({ slot }) =>
-        look.slots.some(({ database, name }) => name === slot && database === look.server.database)
-      )
+      const here = watched.filter(({ slot }) => {
+        const seen = look.slots.find(({ name }) => name === slot)
+        return (seen?.database ?? this.watchOf(slot).entry?.database) === look.server.database
+      })
       const names = here.map((one) => one.publication ?? this.watchOf(one.slot).entry?.publication ?? one.slot)
       const found = yield* this.observer.publications([...new Set(names)])
       for (const one of here) {
@@ -268,7 +228,7 @@ class Session {
   private save(now: number): Effect.Effect<void> {
     return Effect.suspend(() => {
       const { memory } = this
-      if (memory === undefined) return Effect.void
+      if (memory === undefined) return this.askAgain(now)
       const slots = { ...memory.document.slots }
       const ladders = { ...memory.document.ladders }
       for (const [name, watch] of this.watches) {
@@ -302,40 +262,28 @@ class Session {
     })
   }
 
+  /** The state store didn't answer when the monitor began. What it holds is older than what is seen since, but it can be written to. */
+  private askAgain(now: number): Effect.Effect<void> {
+    if (now - this.asked < keepEvery) return Effect.void
+    this.asked = now
+    return Memory.load(this.context.state, this.name).pipe(Effect.match({
+      onFailure: () => undefined,
+      onSuccess: (memory) => {
+        this.memory = memory
+      }
+    }))
+  }
+
   private status(look: Look, watched: ReadonlyArray<Config.Watched>, now: number): Schema.Json {
-    const { server } = look
     return {
       lookedAt: new Date(now).toISOString(),
-      server: {
-        version: `${Math.floor(server.version / 10_000)}.${server.version % 10_000}`,
-        standby: server.standby,
-        database: server.database,
-        wal: Lsn.format(server.lsn),
-        slotKeepBytes: server.keepSize ?? null
-      },
-      directory: {
-        bytes: directoryOf(look),
-        estimated: look.directory === undefined,
-        growthBytesPerSecond: this.directoryGrowth.rate() ?? null,
-        diskBytes: this.config.disk ?? null
-      },
+      ...this.server.status(look, watched),
       slots: watched.filter(({ named, slot }) => named || this.watchOf(slot).entry !== undefined).map(({ slot }) =>
         this.watchOf(slot).status()
-      ),
-      otherSlots: othersOf(look, watched).map(({ bytes, slot }) => ({
-        slot: slot.name,
-        active: slot.active,
-        retainedBytes: bytes
-      }))
+      )
     }
   }
 }
-
-const othersOf = (look: Look, watched: ReadonlyArray<Config.Watched>) =>
-  look.slots.filter(({ name }) => !watched.some(({ slot }) => slot === name)).map((slot) => ({
-    slot,
-    bytes: slot.restart === undefined ? 0 : Lsn.distance(slot.restart, look.server.lsn)
-  }))
 
 /** What is remembered; nothing, and it is said, when the state store doesn't answer: a server is watched all the same. */
 const remembered = (context: MonitorContext, name: string): Effect.Effect<Memory.Memory | undefined> =>
@@ -360,7 +308,8 @@ export const make = (name: string, config: Config.Config, observer: Observer): M
       const memory = yield* remembered(context, name)
       const scope = yield* Effect.scope
       const document = memory?.document ?? Memory.nothing
-      const alarms = new Alarms(context.conditions, document.alarms, yield* Clock.currentTimeMillis)
+      const now = yield* Clock.currentTimeMillis
+      const alarms = new Alarms(context.conditions, document.alarms, now)
       yield* alarms.restore
       const session = new Session({
         name,
@@ -368,8 +317,10 @@ export const make = (name: string, config: Config.Config, observer: Observer): M
         context,
         observer,
         memory,
+        now,
         surroundings: { monitor: name, config, alarms, history: new LsnHistory(document.history), scope }
       })
+      yield* Effect.addFinalizer(() => session.release)
       const waits = Schedule.min([
         Schedule.exponential(config.every),
         Schedule.spaced(Duration.max(config.every, longestWait))

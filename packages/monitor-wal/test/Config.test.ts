@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { tableId } from "@etl-stream/core/TableSchema"
 import { plugin } from "@etl-stream/monitor-wal"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -63,6 +64,10 @@ describe("options", () => {
         { named, pipeline, slot }
       ) => [slot, pipeline, named]),
       [["shop", "shop", true], ["other", "crm", true], ["stray", undefined, true]]
+    )
+    assert.deepStrictEqual(
+      Config.watched({ slots: [{ slot: "shop", tables: ["\"public\".\"orders\"", "public.\"Odd\""] }] }, [])[0]?.tables,
+      ["public.orders", tableId({ schema: "public", name: "Odd" })]
     )
   })
 })

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as References from "effect/References"
 import * as Scope from "effect/Scope"
-import { memory, pass, Pipeline, Server, watch } from "./Scripted.ts"
+import { failure, GiB, memory, pass, Pipeline, Server, watch } from "./Scripted.ts"
 
 const scenario = (name: string, test: Effect.Effect<void, unknown, Scope.Scope>) =>
   it.effect(name, () => Effect.provideService(test, References.MinimumLogLevel, "None"))
@@ -192,6 +192,10 @@ describe("what is published", () => {
       server.publications = []
       yield* pass(200)
       assert.include(raised(), "publication-missing sales")
+      // Also while the slot is away.
+      server.slots.delete("shop")
+      yield* pass(400)
+      assert.include(raised(), "publication-missing sales")
     })
   )
 
@@ -228,6 +232,32 @@ describe("what is published", () => {
       server.publications = [{ name: "shop", needsIdentity: false, tables: tables(false) }]
       yield* pass(60)
       assert.deepStrictEqual(raised(), [])
+    })
+  )
+
+  scenario(
+    "that can't be looked at is told once that lasts, keeps what was told, and keeps nobody from watching the slots",
+    Effect.gen(function*() {
+      const server = new Server()
+      server.publications = [{ name: "shop", needsIdentity: true, tables: [] }]
+      const { raised } = yield* watch(server, {
+        slots: [{ slot: "shop", tables: ["public.orders"] }],
+        budget: "10GiB",
+        thresholds: { warning: "50%" }
+      })
+      yield* pass(130)
+      assert.deepStrictEqual(raised(), ["publication-table-missing shop public.orders"])
+      server.unreadable = failure("Throttled", "a lock is held")
+      server.write(6 * GiB)
+      yield* pass(600)
+      assert.deepStrictEqual(raised(), [
+        "publication-table-missing shop public.orders",
+        "slot-wal-warning shop",
+        "publications-unknown"
+      ])
+      server.unreadable = undefined
+      yield* pass(60)
+      assert.deepStrictEqual(raised(), ["publication-table-missing shop public.orders", "slot-wal-warning shop"])
     })
   )
 })

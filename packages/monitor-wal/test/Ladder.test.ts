@@ -269,6 +269,24 @@ describe("actions", () => {
   )
 
   scenario(
+    "are taken back when the monitor ends, since nobody would undo them, and taken again when it is there again",
+    Effect.gen(function*() {
+      const server = new Server()
+      const state = memory()
+      const pipeline = new Pipeline()
+      const scope = yield* Scope.make()
+      yield* watch(server, options, { state, pipelines: [pipeline] }).pipe(Scope.provide(scope))
+      server.write(75 * GiB)
+      yield* pass(30)
+      assert.deepStrictEqual([pipeline.paused, pipeline.spooling], [true, true])
+      yield* Scope.close(scope, Exit.void)
+      assert.deepStrictEqual([pipeline.paused, pipeline.spooling], [false, false])
+      yield* watch(server, options, { state, pipelines: [pipeline] })
+      assert.deepStrictEqual([pipeline.paused, pipeline.spooling], [true, true])
+    })
+  )
+
+  scenario(
     "that are no longer configured are forgotten with their conditions",
     Effect.gen(function*() {
       const server = new Server()

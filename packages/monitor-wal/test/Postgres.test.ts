@@ -64,6 +64,9 @@ describe("on a real server", () => {
       yield* Watching.until(() => status().slots?.[0]?.present === true, state)
       assert.strictEqual(status().server?.version.split(".")[0], String(server.version))
       assert.isBelow(retained(), 16 << 20)
+      assert.isNotNull(status().slots?.[0]?.inactiveSince)
+      assert.isFalse(status().slots?.[0]?.active)
+      assert.strictEqual(status().slots?.[0]?.decoded?.totalTransactions, 0)
       assert.isFalse(status().directory?.estimated)
       assert.isAtLeast(status().directory?.bytes ?? 0, 16 << 20)
       yield* write(server, 56)
@@ -269,7 +272,7 @@ describe("many monitors", () => {
       const monitors = Array.from({ length: 20 }, (_, index) => `many${permits ?? ""}_${index}`)
       const start = Effect.forEach(
         monitors,
-        (name) => Watching.start({ url: server.url, slots: ["shop"], budget: "1GiB" }, { name })
+        (name) => Watching.start({ url: server.url, slots: ["shop"], budget: "1GiB", every: "1 second" }, { name })
       )
       const scope = yield* Effect.scope
       let most = 0

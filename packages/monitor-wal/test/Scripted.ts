@@ -62,6 +62,8 @@ export class Server {
   publications: Array<Publication> = []
   /** Why it can't be looked at. */
   down: ConnectorError | undefined
+  /** Why its publications can't be. */
+  unreadable: ConnectorError | undefined
   looks = 0
 
   slot(name: string, fields: Partial<Slot> = {}): Slot {
@@ -124,7 +126,12 @@ export class Server {
       this.looks++
       return this.down === undefined ? Effect.succeed(this.look()) : Effect.fail(this.down)
     }),
-    publications: (names) => Effect.sync(() => this.publications.filter(({ name }) => names.includes(name)))
+    publications: (names) =>
+      Effect.suspend(() =>
+        this.unreadable === undefined
+          ? Effect.succeed(this.publications.filter(({ name }) => names.includes(name)))
+          : Effect.fail(this.unreadable)
+      )
   }
 }
 

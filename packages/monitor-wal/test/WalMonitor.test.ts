@@ -274,20 +274,38 @@ describe("a restart", () => {
   )
 
   scenario(
-    "goes on without a state store",
+    "goes on without a state store, and remembers once there is one",
     Effect.gen(function*() {
       const server = new Server()
       const refusing = failure("Unreachable", "no store")
+      const store = memory()
+      let up = false
       const state = {
-        get: () => Effect.fail(refusing),
-        list: () => Effect.fail(refusing),
-        compareAndSet: () => Effect.fail(refusing),
-        remove: () => Effect.fail(refusing)
+        ...store,
+        get: (key: string) => Effect.suspend(() => up ? store.get(key) : Effect.fail(refusing)),
+        compareAndSet: (key: string, value: string, expected: string | undefined) =>
+          Effect.suspend(() => up ? store.compareAndSet(key, value, expected) : Effect.fail(refusing))
       }
       server.write(6 * GiB)
       const { raised } = yield* watch(server, { slots, budget: "10GiB", thresholds: { warning: "50%" } }, { state })
       yield* pass(90)
       assert.deepStrictEqual(raised(), ["slot-wal-warning shop"])
+      up = true
+      yield* pass(130)
+      assert.lengthOf(
+        Memory.parse(store.documents.get(Memory.key("pg")) ?? "").alarms.filter(({ raised }) => raised),
+        1
+      )
+      // It goes away and comes back.
+      up = false
+      server.write(3 * GiB)
+      yield* pass(130)
+      up = true
+      yield* pass(130)
+      assert.lengthOf(
+        Memory.parse(store.documents.get(Memory.key("pg")) ?? "").alarms.filter(({ raised }) => raised),
+        2
+      )
     })
   )
 })
@@ -322,7 +340,9 @@ describe("slots", () => {
       const { monitor, raised } = yield* watch(server, { slots, budget: "100GiB" })
       yield* pass(80)
       assert.deepStrictEqual(raised(), ["slot-idle abandoned"])
-      yield* pass(240)
+      yield* pass(260)
+      assert.deepStrictEqual(raised(), ["slot-idle abandoned"])
+      yield* pass(40)
       assert.deepStrictEqual(raised(), ["slot-idle abandoned", "slot-inactive shop"])
       assert.deepStrictEqual(
         JSON.parse(JSON.stringify(monitor.status())).otherSlots.map(({ slot }: { slot: string }) => slot),
