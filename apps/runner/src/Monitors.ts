@@ -103,7 +103,7 @@ export const start = Effect.fn("Monitors.start")(function*(
       yield* Effect.forkScoped(well)
       return yield* monitor.run({ conditions, state: options.state, pipelines: options.pipelines })
     }).pipe(
-      closingWithin(closeLimit),
+      closingWithin(closeLimit, "monitor"),
       Effect.catchCause((cause) =>
         Cause.hasInterruptsOnly(cause)
           ? Effect.failCause(cause)

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -191,6 +192,29 @@ describe("actions", () => {
   )
 
   scenario(
+    "one that can't be undone is told, and tried again until it is",
+    Effect.gen(function*() {
+      const server = new Server()
+      const pipeline = new Pipeline()
+      pipeline.endsSpooling = false
+      const { conditions, raised } = yield* watch(server, options, { pipelines: [pipeline] })
+      server.write(75 * GiB)
+      yield* pass(10)
+      server.catchUp()
+      yield* pass(100)
+      assert.deepStrictEqual(pipeline.asked, ["pause", "spool", "unspool", "resume"])
+      assert.include(conditions().map(({ name }) => name), "wal-action-failed")
+      assert.include(raised(), "wal-action-spool shop at 70 % of the budget")
+      yield* pass(100)
+      assert.deepStrictEqual(pipeline.asked.slice(4), ["unspool"])
+      pipeline.endsSpooling = true
+      yield* pass(130)
+      assert.isFalse(pipeline.spooling)
+      assert.deepStrictEqual(ofActions(raised()), [])
+    })
+  )
+
+  scenario(
     "fail where no pipeline of this process reads the slot, and where no table holds it back",
     Effect.gen(function*() {
       const server = new Server()
@@ -366,6 +390,75 @@ describe("actions", () => {
         conditions().at(-1)?.message ?? "",
         "The action quarantine about the slot shop failed: No such table runs"
       )
+    })
+  )
+
+  scenario(
+    "of random loads, failures and restarts never contradict each other, and leave nothing behind in the end",
+    Effect.gen(function*() {
+      for (let seed = 1; seed <= 12; seed++) {
+        let random = seed * 7919
+        const below = (n: number) => {
+          random = (random * 1103515245 + 12345) % 2 ** 31
+          return Math.floor(random / 2 ** 31 * n)
+        }
+        const server = new Server()
+        const state = memory()
+        const pipeline = new Pipeline()
+        const quarantined: Array<number> = []
+        const begin = Effect.gen(function*() {
+          const scope = yield* Scope.make()
+          return {
+            scope,
+            ...(yield* watch(server, options, { state, pipelines: [pipeline] }).pipe(Scope.provide(scope)))
+          }
+        })
+        let monitor = yield* begin
+        for (let look = 0; look < 80; look++) {
+          const kept = Number(server.lsn - (server.slots.get("shop")?.restart ?? 0n)) / GiB
+          switch (below(8)) {
+            case 0:
+              server.catchUp(below(Math.ceil(kept + 1)) * GiB)
+              break
+            case 1:
+              pipeline.hasSpool = !pipeline.hasSpool
+              break
+            case 2:
+              server.down = server.down === undefined ? failure("Unreachable", "away") : undefined
+              break
+            case 3:
+              yield* Scope.close(monitor.scope, Exit.void)
+              assert.isFalse(pipeline.paused, `seed ${seed}`)
+              assert.isFalse(pipeline.spooling, `seed ${seed}`)
+              monitor = yield* begin
+              break
+            default:
+              server.write(below(20) * GiB)
+          }
+          pipeline.blocking = ["public.a", "public.b", "public.c", "public.d"].slice(below(4))
+          const before = pipeline.asked.filter((one) => one.startsWith("quarantine")).length
+          yield* pass(10 * (1 + below(4)))
+          const after = pipeline.asked.filter((one) => one.startsWith("quarantine")).length
+          assert.isAtMost(after - before, 1, `seed ${seed}`)
+          if (after > before) quarantined.push(yield* Clock.currentTimeMillis)
+        }
+        for (const [index, at] of quarantined.entries()) {
+          // Looks are ten seconds apart, and what is noted is the end of up to four of them.
+          if (index > 0) assert.isAtLeast(at - (quarantined[index - 1] ?? 0), 80_000, `seed ${seed}`)
+        }
+        server.down = undefined
+        pipeline.hasSpool = true
+        server.catchUp()
+        yield* pass(400)
+        assert.deepStrictEqual(ofActions(monitor.raised()), [], `seed ${seed}`)
+        assert.deepStrictEqual([pipeline.paused, pipeline.spooling], [false, false], `seed ${seed}`)
+        const copies = pipeline.asked.filter((one) => one === "pause" || one === "resume")
+        assert.isTrue(
+          copies.every((one, index) => one === (index % 2 === 0 ? "pause" : "resume")),
+          `seed ${seed}: ${copies}`
+        )
+        yield* Scope.close(monitor.scope, Exit.void)
+      }
     })
   )
 })

@@ -140,7 +140,9 @@ export class Pipeline {
   asked: Array<string> = []
   paused = false
   spooling = false
+  /** Whether it can begin to spool, and end it. */
   hasSpool = true
+  endsSpooling = true
   blocking: Array<string> = []
   /** Completes a quarantine; at once when undefined. */
   quarantining: Effect.Effect<void, ConnectorError> | undefined
@@ -161,7 +163,9 @@ export class Pipeline {
     spool: (wanted) =>
       Effect.suspend(() => {
         this.asked.push(wanted ? "spool" : "unspool")
-        if (!this.hasSpool) return Effect.fail(failure("Misconfigured", "The pipeline has no spool."))
+        if (wanted ? !this.hasSpool : !this.endsSpooling) {
+          return Effect.fail(failure("Misconfigured", "The pipeline has no spool."))
+        }
         this.spooling = wanted
         return Effect.void
       }),
