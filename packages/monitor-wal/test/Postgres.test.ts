@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { slotOf as derivedSlot } from "@etl-stream/monitor-wal/Config"
 import { objectName } from "@etl-stream/source-postgres/Config"
 import * as EmbeddedPostgres from "@etl-stream/testkit/EmbeddedPostgres"
+import * as Standby from "@etl-stream/testkit/Standby"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
@@ -236,6 +237,42 @@ describe("on a real server", () => {
       )
       yield* server.query("DROP PUBLICATION shop")
       yield* Watching.until(() => raised().includes("publication-missing shop"), state)
+    })
+  )
+
+  scenario(
+    "the primary of several hosts is watched, the next one after a failover; a standby too, when that is asked for",
+    Effect.gen(function*() {
+      const primary = yield* EmbeddedPostgres.start()
+      yield* makeSlot(primary)
+      const standby = yield* Standby.start(primary)
+      const hosts = `127.0.0.1:${standby.port},127.0.0.1:${primary.port}`
+      const options = { slots: ["shop"], budget: "1GiB", idleSlots: "8MiB", thresholds: quick }
+      const several = primary.url.replace(`127.0.0.1:${primary.port}`, hosts)
+      const main = yield* Watching.start({ ...options, url: several })
+      const other = yield* Watching.start(
+        { ...options, url: `${standby.url}?target_session_attrs=standby` },
+        { name: "other" }
+      )
+      const state = () => [main.raised(), main.status(), other.raised(), other.status()]
+      yield* Watching.until(() => main.status().slots?.[0]?.present === true, state)
+      yield* Watching.until(() => other.status().server?.standby === true, state)
+      assert.isFalse(main.status().server?.standby)
+      yield* standby.stop
+      yield* write(primary, 16)
+      // What a standby that is away keeps is told under its slot's name.
+      yield* Watching.until(() => main.raised().includes(`slot-idle ${standby.slot}`), state)
+      yield* Watching.until(() => other.raised().includes("server-unreachable"), state)
+      yield* standby.restart()
+      yield* Watching.until(() => !main.raised().includes(`slot-idle ${standby.slot}`), state)
+      yield* Watching.until(() => !other.raised().includes("server-unreachable"), state)
+      yield* primary.kill
+      yield* standby.query("SELECT pg_promote()")
+      yield* Watching.until(() => main.raised().includes("slot-missing shop"), state)
+      assert.notInclude(main.raised(), "slot-recreated shop")
+      yield* makeSlot(standby)
+      yield* Watching.until(() => main.raised().includes("slot-recreated shop"), state)
+      assert.notInclude(main.raised(), "slot-missing shop")
     })
   )
 
