@@ -10,9 +10,11 @@ const page = "docs/comparison.md"
 
 const escaped = (text: string): string => text.replaceAll(/[\\^$.*+?()[\]{}|]/g, "\\$&")
 
-/** What the titles of a file's tests look like, from first to last character. */
+/** What the titles of a file's tests look like, from first to last character; `scenario` is `it` with a fixture. */
 const titles = (source: string): ReadonlyArray<RegExp> =>
-  [...source.matchAll(/\bit(?:\.\w+)*\(\s*(?:"((?:[^"\\\n]|\\.)*)"|`((?:[^`\\]|\\.)*)`)/g)].map(([, plain, template]) =>
+  [...source.matchAll(/\b(?:it(?:\.\w+)*|scenario)\(\s*(?:"((?:[^"\\\n]|\\.)*)"|`((?:[^`\\]|\\.)*)`)/g)].map((
+    [, plain, template]
+  ) =>
     plain === undefined
       ? new RegExp(`^${(template ?? "").split(/\$\{[^}]*\}/).map(escaped).join(".+")}$`)
       : new RegExp(`^${escaped(plain.replaceAll("\\\"", "\""))}$`)

@@ -3,6 +3,7 @@
  *
  * With `--check` it only compares, for CI: the page can't say other than what the code does.
  */
+import { Config as MonitorConfig } from "@etl-stream/monitor-wal/Config"
 import { plugins as notifiers } from "@etl-stream/notifiers"
 import { AlertRule } from "@etl-stream/runner/alerts/AlertRule"
 import { Config as RunnerConfig } from "@etl-stream/runner/Config"
@@ -79,6 +80,12 @@ ${table(SinkConfig)}
 ## Options of \`@etl-stream/state-sqlite\`
 
 ${table(sqlite.config)}
+
+## Options of \`@etl-stream/monitor-wal\`
+
+What they come to: [wal-monitor.md](wal-monitor.md).
+
+${table(MonitorConfig)}
 
 ## Options of \`@etl-stream/state-redis\`
 

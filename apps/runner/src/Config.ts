@@ -77,6 +77,15 @@ const PipelineName = Schema.String.check(
   })
 )
 
+/** Conditions, metrics and what a monitor remembers are named after it. */
+const MonitorName = Schema.String.check(
+  Schema.isPattern(/^[A-Za-z][A-Za-z0-9_-]{0,62}$/, {
+    expected: "a name of 1 to 63 letters, digits, _ and -, beginning with a letter"
+  })
+)
+
+const noMonitors: { readonly [name: string]: typeof Stage.Encoded } = {}
+
 const defaultState = { plugin: "@etl-stream/state-sqlite", options: { file: "./.etl-stream/state.sqlite" } }
 
 const Telemetry = Schema.Struct({
@@ -111,6 +120,11 @@ export const Config = Schema.Struct({
     Schema.withDecodingDefaultKey(Effect.succeed(noNotifiers))
   ).annotateKey({ description: "Ways to tell people about alerts, by name" }),
   alerts: AlertRules.annotateKey({ description: "What to tell them, and when: a list of rules" }),
+  monitors: Schema.Record(MonitorName, Stage).pipe(Schema.withDecodingDefaultKey(Effect.succeed(noMonitors)))
+    .annotateKey({
+      description:
+        "What watches over the pipelines, by name: plugins such as @etl-stream/monitor-wal, each with its options"
+    }),
   pipelines: Schema.Record(PipelineName, Pipeline).check(
     Schema.makeFilter((pipelines) => Object.keys(pipelines).length > 0, { expected: "at least one pipeline" })
   ).annotateKey({ description: "The pipelines by name, each with a source and a sink" })

@@ -40,6 +40,11 @@ export interface NotifierConfiguration {
   readonly notifier: Stage<"notifier">
 }
 
+export interface MonitorConfiguration {
+  readonly name: string
+  readonly stage: Stage<"monitor">
+}
+
 export interface Configuration {
   /** As the user named it. */
   readonly file: string
@@ -51,6 +56,7 @@ export interface Configuration {
   readonly telemetry: Config["telemetry"]
   readonly notifiers: ReadonlyArray<NotifierConfiguration>
   readonly alerts: Config["alerts"]
+  readonly monitors: ReadonlyArray<MonitorConfiguration>
   readonly pipelines: ReadonlyArray<PipelineConfiguration>
   /** What the file says, references resolved, before plugins decoded their options. It holds secrets. */
   readonly input: Config
@@ -157,6 +163,12 @@ const loadNotifiers = (gathering: Gathering, notifiers: Config["notifiers"]) =>
       loadStage(gathering, ["notifiers", name], stage, "notifier"),
       (notifier) => notifier === undefined ? undefined : { name, notifier }
     ))
+const loadMonitor = Effect.fnUntraced(
+  function*(gathering: Gathering, name: string, monitor: Config["monitors"][string]) {
+    const stage = yield* loadStage(gathering, ["monitors", name], monitor, "monitor")
+    return stage === undefined ? undefined : { name, stage }
+  }
+)
 
 /** Stages of a document whose frame doesn't decode: checked as far as they can be, so that one run of `validate` shows everything. */
 const checkStages = Effect.fnUntraced(function*(gathering: Gathering) {
@@ -178,6 +190,9 @@ const checkStages = Effect.fnUntraced(function*(gathering: Gathering) {
   }
   for (const [name, notifier] of entries(gathering.document, "notifiers")) {
     yield* stageAt(["notifiers", name], notifier, "notifier")
+  }
+  for (const [name, monitor] of entries(gathering.document, "monitors")) {
+    yield* stageAt(["monitors", name], monitor, "monitor")
   }
   for (const [name, pipeline] of entries(gathering.document, "pipelines")) {
     if (typeof pipeline !== "object" || pipeline === null) continue
@@ -242,6 +257,12 @@ export const load = Effect.fn("Configuration.load")(function*(
       )
     )
   }
+  const monitors = frame._tag === "Valid"
+    ? yield* Effect.forEach(
+      Object.entries(frame.value.monitors),
+      ([name, monitor]) => loadMonitor(gathering, name, monitor)
+    )
+    : []
   const pipelines = frame._tag === "Valid"
     ? yield* Effect.forEach(
       Object.entries(frame.value.pipelines),
@@ -255,9 +276,10 @@ export const load = Effect.fn("Configuration.load")(function*(
   }
   const complete = pipelines.filter((pipeline) => pipeline !== undefined)
   const told = notifiers.filter((notifier) => notifier !== undefined)
+  const watching = monitors.filter((monitor) => monitor !== undefined)
   if (
     frame._tag === "Invalid" || state === undefined || complete.length !== pipelines.length ||
-    told.length !== notifiers.length
+    told.length !== notifiers.length || watching.length !== monitors.length
   ) return undefined
   return {
     file,
@@ -267,6 +289,7 @@ export const load = Effect.fn("Configuration.load")(function*(
     telemetry: frame.value.telemetry,
     notifiers: told,
     alerts: frame.value.alerts,
+    monitors: watching,
     pipelines: complete,
     input: frame.value,
     secrets: gathering.secrets,

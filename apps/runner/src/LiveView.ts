@@ -4,6 +4,7 @@
  * `render` is pure: from a `Model` to lines that fit the given width and height. `Screen.ts` draws them in place.
  */
 import * as ByteSize from "@etl-stream/core/ByteSize"
+import type { Raised } from "@etl-stream/core/Condition"
 import type { TableView, View } from "@etl-stream/core/Progress"
 import type { PipelineRates, TableRate } from "./Rates.ts"
 import { clip, width } from "./TextWidth.ts"
@@ -21,6 +22,8 @@ export interface Model {
   readonly startedAt: number
   readonly memory: { readonly used: number; readonly capacity: number }
   readonly pipelines: ReadonlyArray<PipelineModel>
+  /** What monitors have found; those with nothing to say aren't shown. */
+  readonly monitors?: ReadonlyArray<{ readonly name: string; readonly conditions: ReadonlyArray<Raised> }>
   /** Whether a graceful stop is under way. */
   readonly draining: boolean
 }
@@ -172,6 +175,11 @@ const phasePaint: Readonly<Record<View["phase"], Paint>> = {
   failed: "red"
 }
 
+const conditionLines = (conditions: ReadonlyArray<Raised>, look: Look): ReadonlyArray<string> =>
+  conditions.map(({ message, severity }) =>
+    line([piece(`  ${message}`, severity === "critical" ? "red" : "yellow")], look)
+  )
+
 const pipelineLines = ({ rates, retryAt, view }: PipelineModel, now: number, look: Look): ReadonlyArray<string> => {
   const copied = view.tables.filter(({ phase }) => phase === "streaming").length
   const lag = view.receivedPosition - view.acknowledgedPosition
@@ -195,9 +203,7 @@ const pipelineLines = ({ rates, retryAt, view }: PipelineModel, now: number, loo
   const error = view.lastError !== undefined && (waiting || view.phase === "failed")
     ? [line([piece(`  ${view.lastError.message}`, "red")], look)]
     : []
-  const conditions = view.conditions.map(({ message, severity }) =>
-    line([piece(`  ${message}`, severity === "critical" ? "red" : "yellow")], look)
-  )
+  const conditions = conditionLines(view.conditions, look)
   const nameColumns = Math.min(
     Math.max(8, ...view.tables.map(({ table }) => width(table))),
     Math.max(8, Math.floor(look.width * (look.width < 60 ? 0.5 : 0.35)))
@@ -223,7 +229,13 @@ export const render = (model: Model, look: Look): ReadonlyArray<string> => {
       : piece("")
   ], look)
   const room = Math.max(1, look.height - 2)
-  const blocks = model.pipelines.map((pipeline) => pipelineLines(pipeline, model.now, look))
+  const blocks = [
+    ...model.pipelines.map((pipeline) => pipelineLines(pipeline, model.now, look)),
+    ...(model.monitors ?? []).filter(({ conditions }) => conditions.length > 0).map(({ conditions, name }) => [
+      line([piece(name, "bold"), piece("monitor", "dim")], look),
+      ...conditionLines(conditions, look)
+    ])
+  ]
   // Every pipeline shows its own line; what room is left is shared among tables, and what doesn't fit is counted.
   const share = Math.max(1, Math.floor(room / Math.max(1, blocks.length)))
   const body = blocks.flatMap((lines) => {

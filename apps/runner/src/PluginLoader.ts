@@ -38,7 +38,8 @@ export const builtIn: ReadonlyArray<string> = [
   "@etl-stream/sink-snowflake",
   "@etl-stream/state-sqlite",
   "@etl-stream/state-redis",
-  "@etl-stream/notifiers"
+  "@etl-stream/notifiers",
+  "@etl-stream/monitor-wal"
 ]
 
 const isPath = (specifier: string): boolean => /^(\.{1,2}[\\/]|\/|[A-Za-z]:[\\/])/.test(specifier)

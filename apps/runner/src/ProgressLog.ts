@@ -1,11 +1,13 @@
 /**
  * Progress as log lines, one per pipeline and period, for where there is no live view.
  */
+import type { Raised } from "@etl-stream/core/Condition"
 import type { View } from "@etl-stream/core/Progress"
 import * as Clock from "effect/Clock"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
+import type { Watching } from "./Monitors.ts"
 import { PipelinesRates } from "./Rates.ts"
 import type { Supervised } from "./Supervisor.ts"
 
@@ -35,16 +37,18 @@ export const describe = (
     memoryBytes: view.memory,
     run: view.run,
     ...(quarantined.length === 0 ? {} : { tablesInQuarantine: quarantined.map(({ table }) => table) }),
-    ...(view.conditions.length === 0
-      ? {}
-      : { conditions: view.conditions.map(({ name, table }) => table === undefined ? name : `${name} ${table}`) })
+    ...(view.conditions.length === 0 ? {} : { conditions: view.conditions.map(named) })
   }
 }
 
-/** Logs every pipeline's progress every so often, for as long as it is not interrupted. */
+const named = ({ name, subject, table }: Raised): string =>
+  [name, table, subject].filter((part) => part !== undefined).join(" ")
+
+/** Logs every pipeline's progress, and the conditions of monitors that have any, every so often, for as long as it is not interrupted. */
 export const run = (
   pipelines: () => ReadonlyArray<Supervised>,
-  every: Duration.Duration
+  every: Duration.Duration,
+  monitors: () => ReadonlyArray<Watching> = () => []
 ): Effect.Effect<void> => {
   const rates = new PipelinesRates()
   const log = Effect.flatMap(Clock.currentTimeMillis, (now) =>
@@ -55,5 +59,13 @@ export const run = (
         ? Effect.void
         : Effect.logInfo("Progress").pipe(Effect.annotateLogs({ pipeline: name, ...describe(view, current) }))
     }, { discard: true }))
-  return Effect.asVoid(Effect.repeat(Effect.delay(log, every), Schedule.forever))
+  const watching = Effect.suspend(() =>
+    Effect.forEach(monitors(), ({ conditions, name }) =>
+      conditions.length === 0
+        ? Effect.void
+        : Effect.logInfo("Conditions of a monitor").pipe(
+          Effect.annotateLogs({ monitor: name, conditions: conditions.map(named) })
+        ), { discard: true })
+  )
+  return Effect.asVoid(Effect.repeat(Effect.delay(Effect.andThen(log, watching), every), Schedule.forever))
 }

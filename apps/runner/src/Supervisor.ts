@@ -9,6 +9,7 @@ import * as Condition from "@etl-stream/core/Condition"
 import * as Connector from "@etl-stream/core/ConnectorError"
 import { MemoryBudget } from "@etl-stream/core/MemoryBudget"
 import * as Pipeline from "@etl-stream/core/Pipeline"
+import type { PipelineControl } from "@etl-stream/core/PipelineControl"
 import type { Kind, Made } from "@etl-stream/core/Plugin"
 import * as Progress from "@etl-stream/core/Progress"
 import * as RetryPolicy from "@etl-stream/core/RetryPolicy"
@@ -43,6 +44,8 @@ export interface Supervised {
   readonly progress: Progress.Progress
   /** When it runs again after a failure, milliseconds since 1970-01-01 UTC; undefined while it runs. */
   readonly retryAt: () => number | undefined
+  /** What can be asked of it, over all its runs; monitors see only pipelines that have it. */
+  readonly control?: PipelineControl
 }
 
 export interface Supervisor {

@@ -123,7 +123,8 @@ export const memory = (): Memory => {
           entries.set(key, { value, version })
           return Option.some(version)
         }),
-      remove: (key) => Effect.map(first(), () => void entries.delete(key))
+      remove: (key) => Effect.map(first(), () => void entries.delete(key)),
+      now: Clock.currentTimeMillis
     }
   }
   const first = () => Effect.suspend(() => made.before)

@@ -268,6 +268,53 @@ export const memory = Plugin.state({
     }))
 })
 
+/**
+ * Raises `condition`, pauses the copies of each pipeline that it sees, and waits; or fails as it is told. `runs` names a file: each run appends a line.
+ */
+export const watcher = Plugin.monitor({
+  name: "watcher",
+  version: "1.2.3",
+  summary: "Watches",
+  config: Schema.Struct({
+    condition: Schema.optionalKey(Schema.String),
+    password: Schema.optionalKey(Schema.RedactedFromValue(Schema.String)),
+    fails: Schema.optionalKey(
+      Schema.Struct({ at: Schema.Literals(["make", "run", "defect"]), times: Schema.Int, reason: Reason })
+    ),
+    runs: Schema.optionalKey(Schema.String)
+  }),
+  make: ({ condition, fails: failing, password, runs }, { directory, pipeline: name }) =>
+    Effect.gen(function*() {
+      const file = resolve(directory, runs ?? `${name}.runs`)
+      Fs.appendFileSync(file, "run\n")
+      const nth = Fs.readFileSync(file, "utf8").split("\n").length - 1
+      const broken = (at: string) =>
+        failing?.at === at && nth <= failing.times ? Effect.fail(fails(failing.reason, "watcher")) : Effect.void
+      yield* broken("make")
+      return {
+        status: () => ({ nth }),
+        run: ({ conditions, pipelines }) =>
+          Effect.gen(function*() {
+            if (condition !== undefined) {
+              yield* conditions.raise({
+                name: condition,
+                subject: "all",
+                severity: "warning",
+                message: `Something is the matter${password === undefined ? "" : ` with ${Redacted.value(password)}`}`,
+                hint: "Look."
+              })
+            }
+            yield* Effect.forEach(pipelines(), ({ control }) => control.pauseCopies(true))
+            yield* broken("run")
+            if (failing?.at === "defect" && nth <= failing.times) {
+              return yield* Effect.die(new TypeError("row value 4711"))
+            }
+            return yield* Effect.never
+          })
+      }
+    })
+})
+
 /** Of another version of the contracts. */
 export const ancient = { ...memory, name: "ancient", apiVersion: 0 }
 

@@ -175,6 +175,25 @@ describe("the live view", () => {
     assert.notProperty(ProgressLog.describe(view(), rates), "conditions")
   })
 
+  it("shows monitors that have something to say, below the pipelines", () => {
+    const raised = {
+      name: "slot-wal-danger",
+      severity: "critical",
+      subject: "shop",
+      hint: "Look.",
+      since: now
+    } as const
+    const monitors = [
+      { name: "pg-main", conditions: [{ ...raised, message: "The slot shop keeps 12 GiB of WAL" }] },
+      { name: "quiet", conditions: [] }
+    ]
+    const lines = LiveView.render({ ...model({ tables: [] }), monitors }, look(100))
+    assert.deepStrictEqual(lines.slice(2), ["pg-main  monitor", "  The slot shop keeps 12 GiB of WAL"])
+    for (let height = 2; height < 8; height++) {
+      assert.isBelow(LiveView.render({ ...model(), monitors }, { ...look(100), height }).length, height)
+    }
+  })
+
   it("shows why and until when a failed pipeline waits", () => {
     const error = new ConnectorError({
       reason: "Unreachable",

@@ -52,6 +52,8 @@ export const Attributes = {
   pipeline: "etl_stream.pipeline",
   component: "etl_stream.component",
   table: "etl_stream.table",
+  monitor: "etl_stream.monitor",
+  subject: "etl_stream.condition.subject",
   element: "etl_stream.element",
   errorType: "error.type",
   stage: "etl_stream.stage",
@@ -244,13 +246,26 @@ export const metrics = [
   databaseDuration
 ] as const
 
-/** The gauge of one condition of a pipeline, or of one of its tables. */
-export const conditionOf = (pipeline: string, name: string, table: string | undefined) =>
+const conditionWith = (
+  owner: Readonly<Record<string, string>>,
+  name: string,
+  table: string | undefined,
+  subject: string | undefined
+) =>
   Metric.withAttributes(condition, {
-    [Attributes.pipeline]: pipeline,
+    ...owner,
     [Attributes.condition]: name,
-    ...(table === undefined ? {} : { [Attributes.table]: table })
+    ...(table === undefined ? {} : { [Attributes.table]: table }),
+    ...(subject === undefined ? {} : { [Attributes.subject]: subject })
   })
+
+/** The gauge of one condition of a pipeline, or of one of its tables. */
+export const conditionOf = (pipeline: string, name: string, table: string | undefined, subject?: string) =>
+  conditionWith({ [Attributes.pipeline]: pipeline }, name, table, subject)
+
+/** The gauge of one condition of a monitor. */
+export const monitorConditionOf = (monitor: string, name: string, table: string | undefined, subject?: string) =>
+  conditionWith({ [Attributes.monitor]: monitor }, name, table, subject)
 
 /** The metrics of a pipeline that aren't per table. */
 export const forPipeline = (pipeline: string) => {

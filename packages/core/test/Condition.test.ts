@@ -52,3 +52,29 @@ it.effect("a condition stays in status and metric from when it was first raised 
     assert.deepStrictEqual(progress.snapshot(0).conditions, [])
     assert.strictEqual(yield* gauge("missing", "public.b"), 0)
   }).pipe(Effect.provideService(References.MinimumLogLevel, "None")))
+
+it.effect("conditions of a monitor are told apart by subject, keep the beginning that they are given, and have metrics of their own", () =>
+  Effect.gen(function*() {
+    const holder: Condition.Holder = { conditions: new Map() }
+    const conditions = Condition.makeMonitor("m", holder)
+    const value = (subject: string) =>
+      Effect.map(
+        Metric.value(Telemetry.monitorConditionOf("m", "slot", undefined, subject)),
+        ({ value }) => Number(value)
+      )
+    yield* TestClock.adjust("10 seconds")
+    yield* conditions.raise({ ...late, name: "slot", subject: "a" }, 4000)
+    yield* conditions.raise({ ...late, name: "slot", subject: "b" })
+    yield* conditions.raise({ ...late, name: "slot", subject: "b", message: "Still" }, 5000)
+    assert.deepStrictEqual(
+      [...holder.conditions.values()].map(({ message, since, subject }) => [subject, since, message]),
+      [["a", 4000, "The heartbeat is late"], ["b", 10_000, "Still"]]
+    )
+    assert.deepStrictEqual([yield* value("a"), yield* value("b")], [1, 1])
+    yield* conditions.clear("slot")
+    assert.strictEqual(holder.conditions.size, 2)
+    yield* conditions.clear("slot", undefined, "a")
+    assert.deepStrictEqual([yield* value("a"), yield* value("b")], [0, 1])
+    yield* Condition.forgetMonitor("m", holder)
+    assert.deepStrictEqual([holder.conditions.size, yield* value("b")], [0, 0])
+  }).pipe(Effect.provideService(References.MinimumLogLevel, "None")))

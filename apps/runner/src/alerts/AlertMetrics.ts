@@ -1,6 +1,7 @@
 /**
  * Metrics of alerts and of what becomes of their notifications.
  */
+import * as MetricDefinition from "@etl-stream/core/MetricDefinition"
 import * as Telemetry from "@etl-stream/core/Telemetry"
 import type * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
@@ -14,15 +15,20 @@ export const Attributes = {
   outcome: "outcome"
 } as const
 
-const firing = Metric.gauge(Names.alert, {
+/** Alerts that fire. */
+export const firing = MetricDefinition.gauge({
+  name: Names.alert,
+  unit: "{alert}",
   description: "Alerts that fire, by what they are about",
-  attributes: { unit: "{alert}" }
+  attributes: [Attributes.source, Attributes.type]
 })
 
-const notifications = Metric.counter(Names.notifications, {
+/** What became of notifications. */
+export const notifications = MetricDefinition.counter({
+  name: Names.notifications,
+  unit: "{notification}",
   description: "Deliveries of notifications that succeeded or failed",
-  incremental: true,
-  attributes: { unit: "{notification}" }
+  attributes: [Attributes.notifier, Attributes.outcome, Telemetry.Attributes.errorType]
 })
 
 /** How many alerts of a type fire at a pipeline or monitor. */

@@ -51,8 +51,9 @@ export const encode = (record: AlertRecord): string => JSON.stringify(record)
 export const keyOf = (
   rule: string,
   { kind, name }: Pick<Subject, "kind" | "name">,
-  { table, type }: Observation
-): string => ["etl-stream", kind, name, type, rule, ...(table === undefined ? [] : [table])].join("/")
+  { subject, table, type }: Observation
+): string =>
+  ["etl-stream", kind, name, type, rule, ...[table, subject].filter((about) => about !== undefined)].join("/")
 
 /** What all alerts' keys in the state store begin with. */
 export const prefix = "alerts/"

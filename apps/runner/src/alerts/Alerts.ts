@@ -5,6 +5,7 @@ import type { StateStoreShape } from "@etl-stream/core/StateStore"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Configuration } from "../Configuration.ts"
+import type { Watching } from "../Monitors.ts"
 import type { Supervised } from "../Supervisor.ts"
 import * as Alerting from "./Alerting.ts"
 import * as AlertRule from "./AlertRule.ts"
@@ -36,6 +37,10 @@ export const pipelines = (supervised: ReadonlyArray<Supervised>, now: number): R
     const view = progress.snapshot(now)
     return { name, kind: "pipeline", view, conditions: view.conditions }
   })
+
+/** Monitors as alerts see them. */
+export const monitors = (watching: ReadonlyArray<Watching>): ReadonlyArray<Subject> =>
+  watching.map(({ conditions, name }) => ({ name, kind: "monitor", conditions }))
 
 /** Alerts until the scope closes. */
 export const start = Effect.fn("Alerts.start")(

@@ -25,6 +25,8 @@ export interface Observation {
   readonly type: string
   readonly severity: "warning" | "critical"
   readonly table: TableId | undefined
+  /** What it is about, other than a table: a slot, for example. */
+  readonly subject: string | undefined
   /** Since when it holds, if it says so itself: milliseconds since 1970-01-01 UTC. */
   readonly since: number | undefined
   readonly title: string
@@ -88,10 +90,14 @@ const limitTexts: Readonly<Record<MeasureName, { readonly title: string; readonl
   }
 }
 
-const ofCondition = ({ hint, message, name, severity, since, table }: Raised, subject: Subject): Observation => ({
+const ofCondition = (
+  { hint, message, name, severity, since, subject: about, table }: Raised,
+  subject: Subject
+): Observation => ({
   type: name,
   severity,
   table,
+  subject: about,
   since,
   title: `${subject.name}: ${message}`,
   body: hint,
@@ -128,6 +134,7 @@ export const observe = (rule: ActiveRule, subject: Subject, now: number): Readon
           type: "pipeline-failed",
           severity: severity ?? "critical",
           table: undefined,
+          subject: undefined,
           since: undefined,
           title: `${name} failed${view.lastError === undefined ? "" : `: ${view.lastError.message}`}`,
           body: view.lastError?.hint ?? "Look at the pipeline's log.",
@@ -144,6 +151,7 @@ export const observe = (rule: ActiveRule, subject: Subject, now: number): Readon
           type: when.measure,
           severity: severity ?? "warning",
           table: undefined,
+          subject: undefined,
           since: undefined,
           title: `${name}: ${limitTexts[when.measure].title}`,
           body: limitTexts[when.measure].body,

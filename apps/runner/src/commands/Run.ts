@@ -16,6 +16,7 @@ import * as Configuration from "../Configuration.ts"
 import { ExitCode } from "../ExitCode.ts"
 import * as LiveView from "../LiveView.ts"
 import * as Logging from "../Logging.ts"
+import * as Monitors from "../Monitors.ts"
 import * as OpenTelemetry from "../OpenTelemetry.ts"
 import * as OtlpSettings from "../OtlpSettings.ts"
 import type { Result } from "../Output.ts"
@@ -48,6 +49,7 @@ const grace = Duration.seconds(10)
 const drawing = Effect.fnUntraced(function*(
   screen: Screen.Screen,
   supervisor: Supervisor.Supervisor,
+  monitors: Monitors.Monitors,
   stopping: () => boolean
 ) {
   const budget = yield* MemoryBudget.MemoryBudget
@@ -63,7 +65,8 @@ const drawing = Effect.fnUntraced(function*(
       startedAt,
       memory: { used: budget.used(), capacity: budget.capacity },
       draining: stopping() && pipelines.some(({ view }) => view.phase !== "stopped" && view.phase !== "failed"),
-      pipelines
+      pipelines,
+      monitors: monitors.monitors()
     }
     screen.draw(LiveView.render(model, {
       width: Math.max(1, process.stdout.columns),
@@ -153,18 +156,31 @@ const running = Effect.fnUntraced(
     const state = yield* Supervisor.makeState(configuration)
     const supervisor = yield* Supervisor.start(configuration, state, { stop: signals.stop, drain })
     yield* Effect.forkScoped(StatusMetrics.run(supervisor.pipelines))
+    const clock = yield* Clock.Clock
+    const monitors = yield* Monitors.start(configuration, {
+      state,
+      pipelines: () => Monitors.pipelinesOf(supervisor.pipelines(), () => clock.currentTimeMillisUnsafe())
+    })
     yield* Effect.forkScoped(
       screen === undefined
-        ? ProgressLog.run(supervisor.pipelines, options.progressEvery)
-        : drawing(screen, supervisor, signals.stopping)
+        ? ProgressLog.run(supervisor.pipelines, options.progressEvery, monitors.monitors)
+        : drawing(screen, supervisor, monitors, signals.stopping)
     )
     const alerts = yield* Alerts.start(configuration, {
       state,
       redact,
-      subjects: (now) => Alerts.pipelines(supervisor.pipelines(), now)
+      subjects: (now) => [
+        ...Alerts.pipelines(supervisor.pipelines(), now),
+        ...Alerts.monitors(monitors.monitors())
+      ]
     })
     yield* Effect.forkScoped(
-      Reload.run(configuration, { supervisor, asked: signals.reload, loaded, taken: alerts.reload })
+      Reload.run(configuration, {
+        supervisor,
+        asked: signals.reload,
+        loaded,
+        taken: (next) => Effect.andThen(alerts.reload(next), monitors.reload(next))
+      })
     )
     return yield* Effect.flatMap(
       Effect.tap(supervisor.outcomes, () => alerts.finish(signals.stopping())),
