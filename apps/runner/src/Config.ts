@@ -54,7 +54,26 @@ export const SinkStage = Schema.Struct({
 
 const noTransforms: ReadonlyArray<typeof Stage.Encoded> = []
 
+const Watchdog = Schema.Struct({
+  after: Period.pipe(Schema.withDecodingDefaultKey(Effect.succeed("10 minutes"))).annotateKey({
+    description:
+      "How long nothing may move while something is under way, or nothing may come from a source that promises a sign of life, for example 10 minutes (the default)"
+  }),
+  restart: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(true))).annotateKey({
+    description:
+      "Whether a pipeline that is stuck is started again (the default), each time without success after twice as long; false: the condition `stalled` is raised, nothing else"
+  })
+})
+
+const noWatchdog = {}
+
 export const Pipeline = Schema.Struct({
+  status: Schema.Literals(["running", "paused"]).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed("running" as const))
+  ).annotateKey({
+    description:
+      "`running` (the default) or `paused`: a paused pipeline drains and waits until this says `running` again; its source keeps the log for it. It holds whatever is asked by `etl-stream resume`"
+  }),
   source: Stage.annotateKey({ description: "Where changes come from" }),
   transforms: Schema.Array(Stage).pipe(Schema.withDecodingDefaultKey(Effect.succeed(noTransforms))).annotateKey({
     description: "What is done to them on the way, in order"
@@ -65,6 +84,9 @@ export const Pipeline = Schema.Struct({
   ).annotateKey({
     description:
       "What is done about a table that can't go on (a refused row, a missing privilege): `quarantine` (the default) sets it aside with its reason and remedy until it is copied again by `etl-stream resync`, and the others go on; `stop` ends the pipeline, which keeps the source's log for it"
+  }),
+  watchdog: Watchdog.pipe(Schema.withDecodingDefaultKey(Effect.succeed(noWatchdog))).annotateKey({
+    description: "When a pipeline counts as stuck, and what is done then"
   })
 })
 

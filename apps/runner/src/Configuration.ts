@@ -32,6 +32,8 @@ export interface PipelineConfiguration {
   readonly sink: Stage<"sink">
   readonly onTableError: Policy
   readonly batch: { readonly rows: number; readonly bytes: number; readonly every: Duration.Duration }
+  readonly status: "running" | "paused"
+  readonly watchdog: { readonly after: Duration.Duration; readonly restart: boolean }
 }
 
 export interface Configuration {
@@ -139,7 +141,16 @@ const loadPipeline = Effect.fnUntraced(
     const complete = transforms.filter((transform) => transform !== undefined)
     return source === undefined || sink === undefined || complete.length !== transforms.length
       ? undefined
-      : { name, source, transforms: complete, sink, batch: pipeline.sink.batch, onTableError: pipeline.onTableError }
+      : {
+        name,
+        source,
+        transforms: complete,
+        sink,
+        batch: pipeline.sink.batch,
+        onTableError: pipeline.onTableError,
+        status: pipeline.status,
+        watchdog: pipeline.watchdog
+      }
   }
 )
 

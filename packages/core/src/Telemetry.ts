@@ -26,7 +26,8 @@ export const Names = {
   tableStatus: "etl_stream.table.status",
   condition: "etl_stream.condition",
   deadLetters: "etl_stream.dead_letters",
-  quarantines: "etl_stream.table.quarantines"
+  quarantines: "etl_stream.table.quarantines",
+  sinkCircuit: "etl_stream.sink.circuit"
 } as const
 
 /** Span names. */
@@ -116,6 +117,13 @@ export const conditionOf = (pipeline: string, name: string, table: string | unde
     [Attributes.condition]: name,
     ...(table === undefined ? {} : { [Attributes.table]: table })
   })
+
+/** The circuit breaker of a pipeline's sink: 1 for the state that it is in, 0 for the others. */
+export const sinkCircuit = gauge(Names.sinkCircuit, "1", "State of the circuit breaker in front of a pipeline's sink")
+
+/** The gauge of one state of a pipeline's circuit breaker. */
+export const sinkCircuitOf = (pipeline: string, state: "closed" | "open" | "half_open") =>
+  Metric.withAttributes(sinkCircuit, { [Attributes.pipeline]: pipeline, [Attributes.state]: state })
 
 /** The metrics of a pipeline that aren't per table. */
 export const forPipeline = (pipeline: string) => {
