@@ -74,6 +74,12 @@ const run = (version: string) =>
       progressEvery: period("progress-every", Duration.seconds(10)).pipe(
         Flag.withDescription("How often progress is logged without the live view (default: 10 seconds)")
       ),
+      http: Flag.Boolean("http").pipe(
+        Flag.withDescription(
+          "Serve the HTTP API, on 127.0.0.1:8086 without a section `http` in the file; --no-http leaves it out (default: as the file says)"
+        ),
+        Flag.optional
+      ),
       logFormat: Flag.Literals("log-format", formats).pipe(
         Flag.withDescription("Format of log lines (default: pretty on a terminal, otherwise logfmt; json with --json)"),
         Flag.optional
@@ -83,7 +89,13 @@ const run = (version: string) =>
       const json = yield* Json
       const { run } = yield* Effect.promise(() => import("./commands/Run.ts"))
       yield* Output.succeed(
-        yield* run({ ...options, logFormat: Option.getOrUndefined(options.logFormat), json, version }),
+        yield* run({
+          ...options,
+          logFormat: Option.getOrUndefined(options.logFormat),
+          http: Option.getOrUndefined(options.http),
+          json,
+          version
+        }),
         json
       )
     })

@@ -5,6 +5,7 @@ import { ByteSize } from "@etl-stream/core/ByteSize"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import { isLoopback } from "./Loopback.ts"
 
 /** Version of this model that a file names as `apiVersion`. */
 export const apiVersion = 1
@@ -113,6 +114,50 @@ const Telemetry = Schema.Struct({
 
 const noTelemetry = {}
 
+/** A shorter token could be found by trying. */
+const shortestToken = 24
+
+const noHosts: ReadonlyArray<string> = []
+
+/** The keys of `http`, also for when the API is switched on without the section. */
+export const Http = Schema.Struct({
+  host: Schema.NonEmptyString.pipe(Schema.withDecodingDefaultKey(Effect.succeed("127.0.0.1"))).annotateKey({
+    description:
+      "Address to listen on; default 127.0.0.1, which only this machine reaches. Any other needs a `token`, and belongs behind a proxy with TLS"
+  }),
+  port: Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 65535 })).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed(8086))
+  ).annotateKey({ description: "Port to listen on, 8086 by default; 0 takes any that is free and logs which" }),
+  token: Schema.optionalKey(
+    Schema.RedactedFromValue(
+      Schema.String.check(
+        Schema.isPattern(/^[\x21-\x7e]+$/, { expected: "printable ASCII characters without spaces" }),
+        Schema.isMinLength(shortestToken, { expected: `at least ${shortestToken} characters` })
+      )
+    )
+  ).annotateKey({
+    description:
+      `What clients send as \`Authorization: Bearer\`, at least ${shortestToken} characters; needed when \`host\` is not loopback. It gives full control of the pipelines`
+  }),
+  hosts: Schema.Array(Schema.NonEmptyString).pipe(Schema.withDecodingDefaultKey(Effect.succeed(noHosts))).annotateKey({
+    description:
+      "Further host names by which it may be asked for when it listens on loopback, such as that of a proxy; localhost and 127.0.0.1 are always among them"
+  }),
+  tapValues: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(false))).annotateKey({
+    description:
+      "Whether `tap` may show values of rows to whoever has access to the API, when asked for; default false: never"
+  })
+}).check(
+  Schema.makeFilter(({ host, token }) =>
+    token === undefined && !isLoopback(host)
+      ? { path: ["host"], issue: "loopback (127.0.0.1, ::1 or localhost), or else a `token` beside it" }
+      : undefined
+  )
+)
+
+/** What `http: {}` stands for. */
+export const defaultHttp = Schema.decodeUnknownEffect(Http)({})
+
 export const Config = Schema.Struct({
   apiVersion: Schema.Literal(apiVersion).annotateKey({ description: "Version of this file's format: 1" }),
   memory: ByteSize.pipe(Schema.withDecodingDefaultKey(Effect.succeed("64MiB"))).annotateKey({
@@ -123,6 +168,9 @@ export const Config = Schema.Struct({
   }),
   telemetry: Telemetry.pipe(Schema.withDecodingDefaultKey(Effect.succeed(noTelemetry))).annotateKey({
     description: "Where telemetry goes"
+  }),
+  http: Schema.optionalKey(Http).annotateKey({
+    description: "Serves the HTTP API: status, control, events, metrics. Off without this section or `--http`"
   }),
   pipelines: Schema.Record(PipelineName, Pipeline).check(
     Schema.makeFilter((pipelines) => Object.keys(pipelines).length > 0, { expected: "at least one pipeline" })

@@ -45,6 +45,8 @@ export interface Configuration {
   readonly memory: number
   readonly state: Stage<"state">
   readonly telemetry: Config["telemetry"]
+  /** The HTTP API; undefined when there is no such section. */
+  readonly http: Config["http"]
   readonly pipelines: ReadonlyArray<PipelineConfiguration>
   /** What the file says, references resolved, before plugins decoded their options. It holds secrets. */
   readonly input: Config
@@ -223,6 +225,9 @@ export const load = Effect.fn("Configuration.load")(function*(
     gathering.findings.push(...frame.findings)
     yield* checkStages(gathering)
   }
+  if (frame._tag === "Valid") {
+    for (const secret of Redaction.secretsOf(frame.value.http)) gathering.secrets.add(secret)
+  }
   const state = frame._tag === "Valid" ? yield* loadStage(gathering, ["state"], frame.value.state, "state") : undefined
   const pipelines = frame._tag === "Valid"
     ? yield* Effect.forEach(
@@ -243,6 +248,7 @@ export const load = Effect.fn("Configuration.load")(function*(
     memory: frame.value.memory,
     state,
     telemetry: frame.value.telemetry,
+    http: frame.value.http,
     pipelines: complete,
     input: frame.value,
     secrets: gathering.secrets,

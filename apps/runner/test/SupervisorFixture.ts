@@ -37,6 +37,28 @@ const rowOf = (commit: number): ChangeBatch.ChangeBatch => {
   return builder.finish()
 }
 
+/** An element of several kinds each; the row's value is `commit`. */
+export const elementsOf = (commit: number): ReadonlyArray<Element> => [
+  {
+    _tag: "SnapshotBegin",
+    table,
+    position: 0n,
+    plan: undefined,
+    resumed: false,
+    estimatedRows: 0,
+    estimatedBytes: undefined
+  },
+  { _tag: "SnapshotEnd", table, position: 0n, chunks: 0, settled: 0n },
+  { _tag: "Rows", batch: rowOf(commit) },
+  { _tag: "Watermark", position: BigInt(commit), commitTime: 0n },
+  {
+    _tag: "Message",
+    sequence: { commit: BigInt(commit), ordinal: 1n },
+    prefix: "told in confidence",
+    content: new TextEncoder().encode("told in confidence")
+  }
+]
+
 const error = (reason: Reason): ConnectorError =>
   new ConnectorError({ reason, plugin: "double", message: "it does not work", hint: "Mend it." })
 
@@ -233,8 +255,9 @@ export const configurationOf = (pipelines: ReadonlyArray<PipelineConfiguration>)
   file: "c.yaml",
   directory: "/",
   memory: 1_000_000,
-  state: { name: "none", plugin: noState, options: {} },
+  state: stateStage,
   telemetry: {},
+  http: undefined,
   pipelines,
   input: { apiVersion: 1, memory: 1_000_000, state: { plugin: "none", options: {} }, telemetry: {}, pipelines: {} },
   secrets: new Set(),
@@ -248,6 +271,8 @@ const noState = Plugin.state({
   config: Schema.Unknown,
   make: () => Effect.succeed(memoryState())
 })
+
+export const stateStage = { name: "none", plugin: noState, options: {} }
 
 export const change = (some: Partial<ConfigurationChange>): ConfigurationChange => ({
   unchanged: [],

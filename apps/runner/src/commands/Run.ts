@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import { CommandError, internal, redacted } from "../CommandError.ts"
+import * as Config from "../Config.ts"
 import * as Configuration from "../Configuration.ts"
 import { ExitCode } from "../ExitCode.ts"
 import * as LiveView from "../LiveView.ts"
@@ -34,6 +35,8 @@ export interface Options {
   readonly logFormat: Logging.Format | undefined
   readonly json: boolean
   readonly version: string
+  /** Whether the HTTP API is served; undefined: when the configuration says so. */
+  readonly http: boolean | undefined
 }
 
 const drawEvery = Duration.millis(200)
@@ -70,6 +73,43 @@ const drawing = Effect.fnUntraced(function*(
     }))
   })
   yield* Effect.repeat(draw, Schedule.spaced(drawEvery)).pipe(Effect.ensuring(draw))
+})
+
+/** Serves the HTTP API while the scope is open, when that is wanted. */
+const serving = Effect.fnUntraced(function*(
+  configuration: Configuration.Configuration,
+  wanted: boolean | undefined,
+  supervisor: Supervisor.Supervisor,
+  redact: Redaction.Redaction,
+  isStopping: () => boolean
+) {
+  const section = configuration.http ?? (wanted === true ? yield* Effect.orDie(Config.defaultHttp) : undefined)
+  if (section === undefined || wanted === false) return
+  const { host, hosts, port, tapValues, token } = section
+  // Loaded only when it is wanted.
+  const Server = yield* Effect.promise(() => import("../api/Server.ts"))
+  const url = yield* Server.serve({
+    host,
+    port,
+    token,
+    hosts,
+    tapValues,
+    supervisor,
+    redact,
+    state: configuration.state,
+    directory: configuration.directory,
+    isStopping
+  }).pipe(Effect.mapError(({ cause }) =>
+    new CommandError({
+      code: "Unreachable",
+      message: `The HTTP API can't listen on ${host}, port ${port}${
+        typeof cause === "object" && cause !== null && "code" in cause ? ` (${String(cause.code)})` : ""
+      }`,
+      hint: "Another process may have it: give another one as `http.port`, or leave the API out with `--no-http`.",
+      exitCode: ExitCode.environment
+    })
+  ))
+  yield* Effect.logInfo("The HTTP API is served").pipe(Effect.annotateLogs({ url }))
 })
 
 /** Tables in quarantine, with what people need to know of each. */
@@ -129,7 +169,8 @@ const running = Effect.fnUntraced(
     configuration: Configuration.Configuration,
     options: Options,
     screen: Screen.Screen | undefined,
-    loaded: (configuration: Configuration.Configuration) => void
+    loaded: (configuration: Configuration.Configuration) => void,
+    redact: Redaction.Redaction
   ) {
     const drain = options.drainTimeout
     const signals = yield* Signals.make((signal) => {
@@ -153,6 +194,7 @@ const running = Effect.fnUntraced(
         ? ProgressLog.run(supervisor.pipelines, options.progressEvery)
         : drawing(screen, supervisor, signals.stopping)
     )
+    yield* serving(configuration, options.http, supervisor, redact, signals.stopping)
     yield* Effect.forkScoped(Reload.run(configuration, { supervisor, asked: signals.reload, loaded }))
     return yield* Effect.flatMap(
       supervisor.outcomes,
@@ -186,7 +228,7 @@ export const run = Effect.fn("Run.run")(function*(options: Options): Effect.fn.R
     })
     const { otlp } = configuration.telemetry
     const telemetry = otlp === undefined ? Layer.empty : OpenTelemetry.layer(otlp.endpoint, options.version)
-    return yield* running(configuration, options, screen, loaded).pipe(
+    return yield* running(configuration, options, screen, loaded, redact).pipe(
       Effect.scoped,
       Effect.provide([logging, telemetry, MemoryBudget.MemoryBudget.layer(configuration.memory)])
     )
