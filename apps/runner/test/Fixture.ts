@@ -63,7 +63,9 @@ export interface Running {
   readonly ended: Effect.Effect<Ended>
   /** Waits until what it has written to standard error contains `text`; fails when it ends before. */
   readonly stderrHas: (text: string) => Effect.Effect<void, Error>
-  /** The same, and gives the line with it once it is whole. */
+  /** The same for standard output. */
+  readonly stdoutHas: (text: string) => Effect.Effect<void, Error>
+  /** The same as `stderrHas`, and gives the line with it once it is whole. */
   readonly stderrLine: (text: string) => Effect.Effect<string, Error>
 }
 
@@ -91,6 +93,7 @@ export const start = (
             if (found !== undefined) resume(Effect.succeed(found))
           }
           child.stderr.on("data", look)
+          child.stdout.on("data", look)
           child.once(
             "close",
             () => resume(Effect.fail(new Error(`It ended without saying "${text}": ${stderr}${stdout}`)))
@@ -101,6 +104,7 @@ export const start = (
         child,
         ended: Effect.promise(() => ended),
         stderrHas: (text: string) => Effect.asVoid(waitFor(text, () => stderr.includes(text) || undefined)),
+        stdoutHas: (text: string) => Effect.asVoid(waitFor(text, () => stdout.includes(text) || undefined)),
         stderrLine: (text: string) =>
           waitFor(text, () => stderr.split("\n").slice(0, -1).find((line) => line.includes(text)))
       }

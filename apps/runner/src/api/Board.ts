@@ -67,8 +67,9 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     if (before?.activity !== now.activity) {
       tell({ type: "activity", at, pipeline, from: before?.activity ?? null, to: now.activity }, listeners)
     }
-    for (const table of new Set([...before?.tables.keys() ?? [], ...now.tables.keys()])) {
-      const [from, to] = [before?.tables.get(table) ?? null, now.tables.get(table) ?? null]
+    // A table that isn't read any more says so by its phase; what is absent isn't known yet in a new run.
+    for (const [table, to] of now.tables) {
+      const from = before?.tables.get(table) ?? null
       if (from !== to) tell({ type: "table", at, pipeline, table, from, to }, listeners)
     }
     for (const [key, raised] of now.conditions) {

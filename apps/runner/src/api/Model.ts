@@ -181,7 +181,7 @@ export const Event = Schema.Union([
     ...ofPipeline,
     table: Schema.String,
     from: Schema.NullOr(TablePhase),
-    to: Schema.NullOr(TablePhase)
+    to: TablePhase
   }),
   event("condition", { ...ofPipeline, status: Schema.Literals(["raised", "cleared"]), condition: Condition }),
   event("error", { ...ofPipeline, error: Failure }),
