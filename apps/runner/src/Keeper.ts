@@ -13,7 +13,6 @@ import type { StateStoreShape } from "@etl-stream/core/StateStore"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Semaphore from "effect/Semaphore"
 import type { Changes } from "./Changes.ts"
 import * as Claims from "./Claims.ts"
@@ -100,9 +99,6 @@ export interface Keeper extends Supervised {
   /** Does what is wanted until it is removed from the configuration and gone. */
   readonly run: Effect.Effect<void, never, MemoryBudget>
 }
-
-/** How long the state store may take to say whether a pipeline is paused. */
-const readLimit = "5 seconds"
 
 interface Current {
   readonly generation: number
@@ -251,30 +247,9 @@ export const make = (name: string, options: Options): Keeper => {
     yield* Condition.forget(name, progress)
   })
 
-  const read = RequestedStatus.read(state, name).pipe(
-    Effect.timeoutOption(readLimit),
-    Effect.tap((read) =>
-      Option.isSome(read)
-        ? Effect.void
-        : Effect.logWarning("The state store doesn't say whether the pipeline is paused: it runs")
-    ),
-    Effect.map(Option.getOrElse(() => "running" as const)),
-    Effect.catch((error) =>
-      Effect.logWarning("The state store can't say whether the pipeline is paused: it runs").pipe(
-        Effect.annotateLogs({ reason: error.reason, message: error.message, hint: error.hint }),
-        Effect.as("running" as const)
-      )
-    ),
-    Effect.tap((read) =>
-      Effect.suspend(() => {
-        if (asked) return Effect.void
-        requested = read
-        return read === "running"
-          ? Effect.void
-          : Effect.logInfo(`The pipeline is ${read}, as somebody asked before; resume it to run it`)
-      })
-    )
-  )
+  const recall = Effect.map(RequestedStatus.recall(state, name), (recalled) => {
+    if (!asked) requested = recalled
+  })
 
   const blockers = (claims: Claims.Claims): ReadonlyArray<string> =>
     [...options.all()].filter((other) => {
@@ -291,7 +266,7 @@ export const make = (name: string, options: Options): Keeper => {
     }).pipe(Effect.ensuring(Effect.sync(() => rests = undefined)))
 
   const run = Effect.gen(function*() {
-    yield* read
+    yield* recall
     ready = true
     changes.touch()
     while (true) {
@@ -303,7 +278,7 @@ export const make = (name: string, options: Options): Keeper => {
       switch (wanted()) {
         case "removed":
           yield* Condition.forget(name, progress)
-          yield* Effect.ignore(Effect.timeoutOption(state.remove(RequestedStatus.key(name)), readLimit))
+          yield* RequestedStatus.forget(state, name)
           if (intent === undefined) return
           break
         case "ended":
@@ -373,16 +348,7 @@ export const make = (name: string, options: Options): Keeper => {
       generation++
       return true
     },
-    keep: persisting.withPermits(1)(Effect.suspend(() => RequestedStatus.write(state, name, requested))).pipe(
-      Effect.timeoutOption(readLimit),
-      Effect.map(Option.getOrElse(() => false)),
-      Effect.catch((error) =>
-        Effect.logWarning("What was asked of the pipeline can't be kept: it won't survive a restart").pipe(
-          Effect.annotateLogs({ pipeline: name, reason: error.reason, message: error.message, hint: error.hint }),
-          Effect.as(false)
-        )
-      )
-    ),
+    keep: persisting.withPermits(1)(Effect.suspend(() => RequestedStatus.keep(state, name, requested))),
     ending: () => current !== undefined && isEnding() ? current.claims : undefined,
     isSettled: () => {
       if (!ready) return false

@@ -58,3 +58,48 @@ export const write = Effect.fnUntraced(function*(
   }
   return false
 })
+
+/** How long the store may take: nothing waits for it any longer. */
+const limit = "5 seconds"
+
+/** `effect`, or `otherwise` with a warning when the store fails, breaks or doesn't answer. */
+const orElse = <A>(
+  effect: Effect.Effect<A, ConnectorError>,
+  otherwise: A,
+  warning: string
+): Effect.Effect<A> => {
+  const warned = (annotations: Readonly<Record<string, unknown>>) =>
+    Effect.as(Effect.annotateLogs(Effect.logWarning(warning), annotations), otherwise)
+  return effect.pipe(
+    Effect.timeoutOption(limit),
+    Effect.flatMap((answer) =>
+      Option.isSome(answer) ? Effect.succeed(answer.value) : warned({ reason: "The state store doesn't answer" })
+    ),
+    Effect.catch(({ hint, message, reason }) => warned({ reason, message, hint })),
+    Effect.catchDefect((defect) =>
+      Effect.andThen(Effect.logDebug("The state store broke", defect), warned({ reason: "The state store broke" }))
+    )
+  )
+}
+
+/** What was asked for in an earlier process; `running` when the store can't say. */
+export const recall = (state: StateStoreShape, pipeline: string): Effect.Effect<RequestedStatus> =>
+  orElse(read(state, pipeline), "running", "Whether the pipeline is paused can't be told: it runs").pipe(
+    Effect.tap((status) =>
+      status === "running"
+        ? Effect.void
+        : Effect.logInfo(`The pipeline is ${status}, as somebody asked before; resume it to run it`)
+    )
+  )
+
+/** Keeps what is asked for. False when it won't survive a restart of the process. */
+export const keep = (state: StateStoreShape, pipeline: string, status: RequestedStatus): Effect.Effect<boolean> =>
+  orElse(
+    write(state, pipeline, status),
+    false,
+    "What was asked of the pipeline can't be kept: it won't survive a restart"
+  ).pipe(Effect.annotateLogs({ pipeline }))
+
+/** Forgets what was asked for, with the pipeline. */
+export const forget = (state: StateStoreShape, pipeline: string): Effect.Effect<void> =>
+  orElse(state.remove(key(pipeline)), undefined, "What was asked of the removed pipeline can't be forgotten")

@@ -303,6 +303,22 @@ describe("Supervisor.pause, stop and resume", () => {
       assert.deepStrictEqual(yield* Fiber.join(asked), { changed: true, kept: false })
     })))
 
+  it.effect("work with a state store that breaks", () =>
+    scoped(Effect.gen(function*() {
+      const memory = memoryState()
+      const breaks: StateStoreShape = {
+        ...memory,
+        get: (key) => key === RequestedStatus.key("one") ? Effect.die(new TypeError("broken")) : memory.get(key)
+      }
+      const one = double("one")
+      const supervisor = yield* start([one], breaks)
+      yield* supervisor.streams("one")
+      assert.deepStrictEqual(yield* supervisor.pause("one"), { changed: true, kept: false })
+      yield* supervisor.settled("one")
+      assert.strictEqual(supervisor.activity("one"), "paused")
+      assert.isUndefined(yield* supervisor.stuck)
+    })))
+
   it.effect("`status: paused` in the configuration holds whatever is asked, until it says otherwise", () =>
     scoped(Effect.gen(function*() {
       const one = double("one", { status: "paused" })

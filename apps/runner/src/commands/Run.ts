@@ -54,9 +54,16 @@ const drawing = Effect.fnUntraced(function*(
   const startedAt = yield* Clock.currentTimeMillis
   const rates = new PipelinesRates()
   const draw = Effect.map(Clock.currentTimeMillis, (now) => {
-    const pipelines = supervisor.pipelines().map(({ progress, retryAt }) => {
+    const pipelines = supervisor.pipelines().map((pipeline) => {
+      const { progress } = pipeline
       const view = progress.snapshot(now)
-      return { view, rates: rates.of(progress).record(view, now), retryAt: retryAt() }
+      const activity = pipeline.activity()
+      return {
+        view,
+        rates: rates.of(progress).record(view, now),
+        retryAt: pipeline.retryAt(),
+        activity: activity === "paused" || activity === "waiting" ? activity : undefined
+      }
     })
     const model: LiveView.Model = {
       now,
