@@ -22,7 +22,7 @@ export class ControlError extends Schema.TaggedError<ControlError>("@etl-stream/
   message: Schema.String,
   hint: Schema.String
 }) {
-  static unknownPipeline(name: string, known: ReadonlyArray<string>): ControlError {
+  static unknownPipeline(name: string, known: Iterable<string>): ControlError {
     const meant = closest(name, known)
     return new ControlError({
       reason: "UnknownPipeline",

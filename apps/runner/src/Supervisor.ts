@@ -111,7 +111,10 @@ export const start = Effect.fn("Supervisor.start")(function*(
   const keepers = new Map<string, Keeper.Keeper>()
   /** Pipelines whose keeper broke. */
   const broken = new Set<string>()
-  let order: ReadonlyArray<string> = configuration.pipelines.map(({ name }) => name)
+  let order: ReadonlyMap<string, number> = new Map()
+  const setOrder = (pipelines: ReadonlyArray<PipelineConfiguration>): void => {
+    order = new Map(pipelines.map(({ name }, index) => [name, index]))
+  }
   let stopping = false
   let beatAt = clock.currentTimeMillisUnsafe()
   yield* options.stop.pipe(
@@ -196,7 +199,7 @@ export const start = Effect.fn("Supervisor.start")(function*(
     // Everything is set before anything is done, so that whoever takes over sees who gives away.
     for (const keeper of removed) keeper.configure(undefined, false)
     const added = intents.map(configure)
-    order = next.pipelines.map(({ name }) => name)
+    setOrder(next.pipelines)
     yield* fork(added)
     changes.touch()
     yield* Effect.forEach(
@@ -214,7 +217,7 @@ export const start = Effect.fn("Supervisor.start")(function*(
     Effect.suspend(() => {
       const keeper = keepers.get(name)
       return keeper?.configuration() === undefined
-        ? Effect.fail(ControlError.unknownPipeline(name, order))
+        ? Effect.fail(ControlError.unknownPipeline(name, order.keys()))
         : Effect.succeed(keeper)
     })
 
@@ -237,17 +240,18 @@ export const start = Effect.fn("Supervisor.start")(function*(
       return { changed, kept }
     })
 
+  setOrder(configuration.pipelines)
   const intents = configuration.pipelines.map((pipeline) => intentOf(pipeline, configuration.directory))
   yield* fork(intents.map(configure))
   return {
     pipelines: () => {
-      const place = (name: string) => order.includes(name) ? order.indexOf(name) : order.length
+      const place = (name: string) => order.get(name) ?? order.size
       return [...keepers.values()].sort((a, b) => place(a.name) - place(b.name))
     },
     outcomes: Effect.suspend(() => changes.until(() => !anyActive())).pipe(
       Effect.map(() => {
         const outcomes = new Map<string, Outcome>()
-        for (const name of order) {
+        for (const name of order.keys()) {
           const outcome = keepers.get(name)?.outcome()
           if (outcome !== undefined) outcomes.set(name, outcome)
         }

@@ -1,6 +1,7 @@
 import { assert, describe } from "@effect/vitest"
 import { Validator } from "@seriousme/openapi-schema-validator"
 import * as Effect from "effect/Effect"
+import * as Http from "node:http"
 import * as Net from "node:net"
 import { errorOf, scenario } from "./CommandFixture.ts"
 import * as Fixture from "./Fixture.ts"
@@ -355,4 +356,36 @@ describe("the HTTP API of a running process", () => {
       assert.notProperty(yield* plain.next(({ element }) => element === "Rows"), "values")
       yield* stop(served)
     }))
+
+  scenario(
+    "requests leave no trace, least of all of their token, at the collector",
+    (directory) =>
+      Effect.gen(function*() {
+        let received = ""
+        const collector = yield* Effect.acquireRelease(
+          Effect.callback<Http.Server>((resume) => {
+            const server = Http.createServer((request, response) => {
+              request.setEncoding("utf8").on("data", (text: string) => received += text).on(
+                "end",
+                () => response.end("{}")
+              )
+            })
+            server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+          }),
+          (server) => Effect.sync(() => server.close())
+        )
+        const address = collector.address()
+        const port = typeof address === "object" ? address?.port : 0
+        const token = "a-token-of-more-than-24-characters"
+        const served = yield* serve(configure(directory, {
+          http: `port: 0, token: "${token}"}\ntelemetry: {otlp: {endpoint: "http://127.0.0.1:${port}"}`
+        }))
+        const answer = yield* served.ask("/v1/pipelines?x=y", { headers: { authorization: `Bearer ${token}` } })
+        assert.strictEqual(answer.status, 200)
+        yield* stop(served)
+        assert.include(received, "etl_stream.sink.write")
+        assert.notInclude(received, "/v1/pipelines")
+        assert.notInclude(received, token)
+      })
+  )
 })

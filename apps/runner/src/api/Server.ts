@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
 import * as HttpApiScalar from "effect/http-api/HttpApiScalar"
+import * as HttpMiddleware from "effect/http/HttpMiddleware"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import type { ServeError } from "effect/http/HttpServerError"
@@ -112,6 +113,9 @@ const validation = HttpApiMiddleware.layerSchemaErrorTransform(
       )
 )
 
+/** Requests are of no interest to who traces pipelines, and streams would be endless spans. */
+const untraced = Layer.succeed(HttpMiddleware.TracerDisabledWhen, () => true)
+
 const unknown = HttpRouter.add("*", "/*", () =>
   Effect.succeed(ProblemDetails.toResponse({
     type: "about:blank",
@@ -157,9 +161,13 @@ export const serve = Effect.fn("Server.serve")(function*(
   ))
   const server = createServer({ requestTimeout: 30_000, headersTimeout: 10_000, keepAliveTimeout: 5_000 })
   server.maxConnections = mostConnections
+  // A connection that can't be accepted is no reason to end the process; that it can't listen at all is told below.
+  server.on("error", () => {})
   const app = HttpRouter.serve(routes, { disableLogger: true, disableListenLog: true })
   const context = yield* Layer.build(
-    Layer.provideMerge(app, NodeHttpServer.layer(() => server, { host, port, gracefulShutdownTimeout: "100 millis" }))
+    Layer.provideMerge(app, untraced).pipe(
+      Layer.provideMerge(NodeHttpServer.layer(() => server, { host, port, gracefulShutdownTimeout: "100 millis" }))
+    )
   )
   // What is still open must not hold up the end of the process.
   yield* Effect.addFinalizer(() => Effect.sync(() => server.closeAllConnections()))
