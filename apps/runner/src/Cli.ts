@@ -20,16 +20,11 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { CommandError, internal, usage, Verdict } from "./CommandError.ts"
 import { ExitCode } from "./ExitCode.ts"
+import { Json } from "./JsonFlag.ts"
 import { formats, isVerbose } from "./Logging.ts"
 import * as Output from "./Output.ts"
 import * as Redaction from "./Redaction.ts"
-
-const Json = GlobalFlag.Setting("json")({
-  flag: Flag.Boolean("json").pipe(
-    Flag.withDescription("Print one JSON envelope as the result; log as JSON lines"),
-    Flag.withDefault(false)
-  )
-})
+import * as RemoteCommands from "./RemoteCommands.ts"
 
 const file = Argument.String("file.yaml").pipe(Argument.withDescription("Configuration file"))
 
@@ -74,6 +69,12 @@ const run = (version: string) =>
       progressEvery: period("progress-every", Duration.seconds(10)).pipe(
         Flag.withDescription("How often progress is logged without the live view (default: 10 seconds)")
       ),
+      http: Flag.Boolean("http").pipe(
+        Flag.withDescription(
+          "Serve the HTTP API, on 127.0.0.1:8086 without a section `http` in the file; --no-http leaves it out (default: as the file says)"
+        ),
+        Flag.optional
+      ),
       logFormat: Flag.Literals("log-format", formats).pipe(
         Flag.withDescription("Format of log lines (default: pretty on a terminal, otherwise logfmt; json with --json)"),
         Flag.optional
@@ -83,7 +84,13 @@ const run = (version: string) =>
       const json = yield* Json
       const { run } = yield* Effect.promise(() => import("./commands/Run.ts"))
       yield* Output.succeed(
-        yield* run({ ...options, logFormat: Option.getOrUndefined(options.logFormat), json, version }),
+        yield* run({
+          ...options,
+          logFormat: Option.getOrUndefined(options.logFormat),
+          http: Option.getOrUndefined(options.http),
+          json,
+          version
+        }),
         json
       )
     })
@@ -142,10 +149,27 @@ const resync = Command.make(
     wait: Flag.Literals("wait", ["begun", "complete"]).pipe(
       Flag.withDescription("Wait until the copies have begun, or until they are complete"),
       Flag.optional
+    ),
+    url: Flag.String("url").pipe(
+      Flag.withDescription(
+        "Ask the running process by its HTTP API at this URL, instead of by the state store; without --wait"
+      ),
+      Flag.optional
     )
   },
-  Effect.fn(function*({ file, pipeline, tables, wait }) {
+  Effect.fn(function*({ file, pipeline, tables, url, wait }) {
     const json = yield* Json
+    if (Option.isSome(url)) {
+      if (Option.isSome(wait)) {
+        return yield* usage(
+          "`--wait` doesn't go with `--url`",
+          "Leave one out: how far a copy is shows `etl-stream status`."
+        )
+      }
+      const { resync } = yield* Effect.promise(() => import("./commands/Remote.ts"))
+      const asked = yield* resync({ file, url: url.value, tables, pipeline: Option.getOrUndefined(pipeline) })
+      return yield* Output.succeed(asked, json)
+    }
     const { resync } = yield* Effect.promise(() => import("./commands/Resync.ts"))
     const options = { file, tables, pipeline: Option.getOrUndefined(pipeline), wait: Option.getOrUndefined(wait), json }
     yield* Output.succeed(yield* resync(options), json)
@@ -316,7 +340,20 @@ const root = (version: string) =>
     Command.withDescription(
       "Keeps a warehouse in step with a database: consistent snapshot, then every change, exactly once"
     ),
-    Command.withSubcommands([run(version), validate, doctor, resync, letters, alert, plugin]),
+    Command.withSubcommands([
+      run(version),
+      validate,
+      doctor,
+      RemoteCommands.status,
+      RemoteCommands.pause,
+      RemoteCommands.resume,
+      RemoteCommands.stop,
+      RemoteCommands.tap,
+      resync,
+      letters,
+      alert,
+      plugin
+    ]),
     Command.withGlobalFlags([Json])
   )
 

@@ -1,7 +1,7 @@
 /**
  * Why a command failed, in the form that people and scripts get: one message, a hint, an exit code.
  *
- * `code` is stable and for scripts: `Usage`, `ConfigurationInvalid`, `Internal`, `DrainTimeout`, `ResyncRefused`, `NoDeadLetters`, or the reason of a connector's error.
+ * `code` is stable and for scripts: `Usage`, `ConfigurationInvalid`, `Internal`, `DrainTimeout`, `ResyncRefused`, `NoDeadLetters`, one of the HTTP API's (`ApiCode`), or the reason of a connector's error.
  */
 import * as Connector from "@etl-stream/core/ConnectorError"
 import * as Cause from "effect/Cause"
@@ -10,9 +10,30 @@ import { ExitCode } from "./ExitCode.ts"
 import { Problem, render } from "./Problem.ts"
 import type { Redaction } from "./Redaction.ts"
 
+/** Codes of the HTTP API's problems, as a client's command passes them on; `ApiError`: any other, or no answer of ours. */
+export const ApiCode = Schema.Literals([
+  "ApiError",
+  "CrossSite",
+  "InvalidRequest",
+  "InvalidTable",
+  "PausedByConfiguration",
+  "PipelineStopped",
+  "ShuttingDown",
+  "StateStore",
+  "Timeout",
+  "TooLarge",
+  "TooManyStreams",
+  "Unauthorized",
+  "UnknownPath",
+  "UnknownPipeline",
+  "ValuesNotAllowed",
+  "WrongHost"
+])
+
 export class CommandError extends Schema.TaggedError<CommandError>("@etl-stream/runner/CommandError")("CommandError", {
   code: Schema.Union([
     Schema.Literals(["Usage", "ConfigurationInvalid", "Internal", "DrainTimeout", "ResyncRefused", "NoDeadLetters"]),
+    ApiCode,
     Connector.Reason
   ]),
   message: Schema.String,

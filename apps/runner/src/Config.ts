@@ -6,6 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { AlertRules } from "./alerts/AlertRule.ts"
+import { isLoopback } from "./Loopback.ts"
 import { Options as OtlpOptions } from "./OtlpOptions.ts"
 
 /** Version of this model that a file names as `apiVersion`. */
@@ -56,7 +57,26 @@ export const SinkStage = Schema.Struct({
 
 const noTransforms: ReadonlyArray<typeof Stage.Encoded> = []
 
+const Watchdog = Schema.Struct({
+  after: Period.pipe(Schema.withDecodingDefaultKey(Effect.succeed("10 minutes"))).annotateKey({
+    description:
+      "How long nothing may move while something is under way, or nothing may come from a source that promises a sign of life, for example 10 minutes (the default)"
+  }),
+  restart: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(true))).annotateKey({
+    description:
+      "Whether a pipeline that is stuck is started again (the default), each time without success after twice as long; false: the condition `stalled` is raised, nothing else"
+  })
+})
+
+const noWatchdog = {}
+
 export const Pipeline = Schema.Struct({
+  status: Schema.Literals(["running", "paused"]).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed("running" as const))
+  ).annotateKey({
+    description:
+      "`running` (the default) or `paused`: a paused pipeline drains and waits until this says `running` again; its source keeps the log for it. It holds whatever is asked by `etl-stream resume`"
+  }),
   source: Stage.annotateKey({ description: "Where changes come from" }),
   transforms: Schema.Array(Stage).pipe(Schema.withDecodingDefaultKey(Effect.succeed(noTransforms))).annotateKey({
     description: "What is done to them on the way, in order"
@@ -67,6 +87,9 @@ export const Pipeline = Schema.Struct({
   ).annotateKey({
     description:
       "What is done about a table that can't go on (a refused row, a missing privilege): `quarantine` (the default) sets it aside with its reason and remedy until it is copied again by `etl-stream resync`, and the others go on; `stop` ends the pipeline, which keeps the source's log for it"
+  }),
+  watchdog: Watchdog.pipe(Schema.withDecodingDefaultKey(Effect.succeed(noWatchdog))).annotateKey({
+    description: "When a pipeline counts as stuck, and what is done then"
   })
 })
 
@@ -104,6 +127,49 @@ const NotifierName = Schema.String.check(
 )
 
 const noNotifiers: { readonly [name: string]: typeof Stage.Encoded } = {}
+/** A shorter token could be found by trying. */
+const shortestToken = 24
+
+const noHosts: ReadonlyArray<string> = []
+
+/** The keys of `http`, also for when the API is switched on without the section. */
+export const Http = Schema.Struct({
+  host: Schema.NonEmptyString.pipe(Schema.withDecodingDefaultKey(Effect.succeed("127.0.0.1"))).annotateKey({
+    description:
+      "Address to listen on; default 127.0.0.1, which only this machine reaches. Any other needs a `token`, and belongs behind a proxy with TLS"
+  }),
+  port: Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 65535 })).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed(8086))
+  ).annotateKey({ description: "Port to listen on, 8086 by default; 0 takes any that is free and logs which" }),
+  token: Schema.optionalKey(
+    Schema.RedactedFromValue(
+      Schema.String.check(
+        Schema.isPattern(/^[\x21-\x7e]+$/, { expected: "printable ASCII characters without spaces" }),
+        Schema.isMinLength(shortestToken, { expected: `at least ${shortestToken} characters` })
+      )
+    )
+  ).annotateKey({
+    description:
+      `What clients send as \`Authorization: Bearer\`, at least ${shortestToken} characters; needed when \`host\` is not loopback. It gives full control of the pipelines`
+  }),
+  hosts: Schema.Array(Schema.NonEmptyString).pipe(Schema.withDecodingDefaultKey(Effect.succeed(noHosts))).annotateKey({
+    description:
+      "Further host names by which it may be asked for when it listens on loopback, such as that of a proxy; localhost and 127.0.0.1 are always among them"
+  }),
+  tapValues: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(false))).annotateKey({
+    description:
+      "Whether `tap` may show values of rows to whoever has access to the API, when asked for; default false: never"
+  })
+}).check(
+  Schema.makeFilter(({ host, token }) =>
+    token === undefined && !isLoopback(host)
+      ? { path: ["host"], issue: "loopback (127.0.0.1, ::1 or localhost), or else a `token` beside it" }
+      : undefined
+  )
+)
+
+/** What `http: {}` stands for. */
+export const defaultHttp = Schema.decodeUnknownEffect(Http)({})
 
 export const Config = Schema.Struct({
   apiVersion: Schema.Literal(apiVersion).annotateKey({ description: "Version of this file's format: 1" }),
@@ -125,6 +191,9 @@ export const Config = Schema.Struct({
       description:
         "What watches over the pipelines, by name: plugins such as @etl-stream/monitor-wal, each with its options"
     }),
+  http: Schema.optionalKey(Http).annotateKey({
+    description: "Serves the HTTP API: status, control, events, metrics. Off without this section or `--http`"
+  }),
   pipelines: Schema.Record(PipelineName, Pipeline).check(
     Schema.makeFilter((pipelines) => Object.keys(pipelines).length > 0, { expected: "at least one pipeline" })
   ).annotateKey({ description: "The pipelines by name, each with a source and a sink" })

@@ -33,6 +33,8 @@ export interface PipelineConfiguration {
   readonly sink: Stage<"sink">
   readonly onTableError: Policy
   readonly batch: { readonly rows: number; readonly bytes: number; readonly every: Duration.Duration }
+  readonly status: "running" | "paused"
+  readonly watchdog: { readonly after: Duration.Duration; readonly restart: boolean }
 }
 
 export interface NotifierConfiguration {
@@ -57,6 +59,8 @@ export interface Configuration {
   readonly notifiers: ReadonlyArray<NotifierConfiguration>
   readonly alerts: Config["alerts"]
   readonly monitors: ReadonlyArray<MonitorConfiguration>
+  /** The HTTP API; undefined when there is no such section. */
+  readonly http: Config["http"]
   readonly pipelines: ReadonlyArray<PipelineConfiguration>
   /** What the file says, references resolved, before plugins decoded their options. It holds secrets. */
   readonly input: Config
@@ -153,7 +157,16 @@ const loadPipeline = Effect.fnUntraced(
     const complete = transforms.filter((transform) => transform !== undefined)
     return source === undefined || sink === undefined || complete.length !== transforms.length
       ? undefined
-      : { name, source, transforms: complete, sink, batch: pipeline.sink.batch, onTableError: pipeline.onTableError }
+      : {
+        name,
+        source,
+        transforms: complete,
+        sink,
+        batch: pipeline.sink.batch,
+        onTableError: pipeline.onTableError,
+        status: pipeline.status,
+        watchdog: pipeline.watchdog
+      }
   }
 )
 
@@ -247,6 +260,7 @@ export const load = Effect.fn("Configuration.load")(function*(
   }
   if (frame._tag === "Valid") {
     for (const secret of Redaction.secretsOf(frame.value.telemetry)) gathering.secrets.add(secret)
+    for (const secret of Redaction.secretsOf(frame.value.http)) gathering.secrets.add(secret)
   }
   const state = frame._tag === "Valid" ? yield* loadStage(gathering, ["state"], frame.value.state, "state") : undefined
   const notifiers = frame._tag === "Valid" ? yield* loadNotifiers(gathering, frame.value.notifiers) : []
@@ -290,6 +304,7 @@ export const load = Effect.fn("Configuration.load")(function*(
     notifiers: told,
     alerts: frame.value.alerts,
     monitors: watching,
+    http: frame.value.http,
     pipelines: complete,
     input: frame.value,
     secrets: gathering.secrets,

@@ -29,7 +29,7 @@ export const between = (before: Configuration, after: Configuration): Configurat
 }
 
 /** Sections that all pipelines share: they can't change while one runs. */
-const shared = ["state", "memory", "telemetry"] as const
+const shared = ["state", "memory", "telemetry", "http"] as const
 
 /** The shared sections that differ. */
 export const needingRestart = (before: Configuration, after: Configuration): ReadonlyArray<string> =>

@@ -14,6 +14,8 @@ export interface PipelineModel {
   readonly rates: PipelineRates
   /** When a failed pipeline runs again, milliseconds since 1970-01-01 UTC; undefined when it isn't waiting. */
   readonly retryAt: number | undefined
+  /** What is to be shown in place of its phase: that it is paused, for example. */
+  readonly activity?: string | undefined
 }
 
 export interface Model {
@@ -180,13 +182,19 @@ const conditionLines = (conditions: ReadonlyArray<Raised>, look: Look): Readonly
     line([piece(`  ${message}`, severity === "critical" ? "red" : "yellow")], look)
   )
 
-const pipelineLines = ({ rates, retryAt, view }: PipelineModel, now: number, look: Look): ReadonlyArray<string> => {
+const pipelineLines = (
+  { activity, rates, retryAt, view }: PipelineModel,
+  now: number,
+  look: Look
+): ReadonlyArray<string> => {
   const copied = view.tables.filter(({ phase }) => phase === "streaming").length
   const lag = view.receivedPosition - view.acknowledgedPosition
   const waiting = retryAt !== undefined
   const head = line([
     piece(view.pipeline, "bold"),
-    waiting ? piece(`retrying in ${span(retryAt - now)}`, "yellow") : piece(view.phase, phasePaint[view.phase]),
+    waiting
+      ? piece(`retrying in ${span(retryAt - now)}`, "yellow")
+      : piece(activity ?? view.phase, activity === undefined ? phasePaint[view.phase] : "yellow"),
     view.tables.length === 0 ? piece("") : piece(`${copied}/${view.tables.length} tables in step`, undefined, 1),
     view.phase === "snapshot" && rates.snapshot > 0
       ? piece(`copy ${compact(rates.snapshot)} rows/s`, undefined, 2)

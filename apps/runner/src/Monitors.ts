@@ -53,7 +53,7 @@ const closeLimit = Duration.seconds(10)
 
 /** Pipelines under supervision as monitors see them: those of which something can be asked. */
 export const pipelinesOf = (
-  supervised: ReadonlyArray<Supervised>,
+  supervised: ReadonlyArray<Pick<Supervised, "name" | "progress" | "control">>,
   now: () => number
 ): ReadonlyArray<MonitoredPipeline> =>
   supervised.flatMap(({ control, name, progress }) =>

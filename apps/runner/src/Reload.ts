@@ -65,8 +65,11 @@ export const run = Effect.fn("Reload.run")(function*(
     )
     current = next
     yield* taken(next)
-    yield* supervisor.reload(next, change)
-    yield* Effect.logInfo("The reload is complete")
+    // The next reload doesn't wait for the drains of this one.
+    yield* supervisor.reload(next, change).pipe(
+      Effect.andThen(Effect.logInfo("The reload is complete")),
+      Effect.forkScoped({ startImmediately: true })
+    )
   }).pipe(
     Effect.catchDefect((defect) => Effect.fail(internal("The reload", defect))),
     Effect.catch(refused)

@@ -1,63 +1,69 @@
 /**
- * Runs every pipeline of a configuration as a supervised fiber.
+ * Runs every pipeline of a configuration, each kept as it is wanted by a `Keeper` of its own.
  *
- * A run that fails retryably is started again by `RetryPolicy`; any other failure ends its pipeline and leaves the others alone. Until a pipeline has
- * reached its source's stream for the first time, trouble with its environment ends it at once: whoever starts it is there to read the error. When `stop`
- * completes, running pipelines drain and waiting ones end. A reload does the same to those pipelines that it changes or removes.
+ * What is wanted of a pipeline is its configuration, and what was asked of it while it runs: to pause, to stop, to go on. A change to one pipeline never waits
+ * for another one's drain, except when it takes over what that one still has (`Claims`). When `stop` completes, running pipelines drain and waiting ones end.
  */
-import * as Condition from "@etl-stream/core/Condition"
-import * as Connector from "@etl-stream/core/ConnectorError"
 import { MemoryBudget } from "@etl-stream/core/MemoryBudget"
-import * as Pipeline from "@etl-stream/core/Pipeline"
-import type { PipelineControl } from "@etl-stream/core/PipelineControl"
-import type { Kind, Made } from "@etl-stream/core/Plugin"
-import * as Progress from "@etl-stream/core/Progress"
-import * as RetryPolicy from "@etl-stream/core/RetryPolicy"
-import type { Source } from "@etl-stream/core/Source"
+import type { Made } from "@etl-stream/core/Plugin"
+import * as ResyncRequest from "@etl-stream/core/ResyncRequest"
+import type * as RetryPolicy from "@etl-stream/core/RetryPolicy"
 import type { StateStoreShape } from "@etl-stream/core/StateStore"
+import type { TableId } from "@etl-stream/core/TableSchema"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
-import * as Latch from "effect/Latch"
+import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import { closingWithin } from "./BoundedScope.ts"
+import * as Changes from "./Changes.ts"
+import * as Claims from "./Claims.ts"
 import { type CommandError, fromConnector, internal, isConnectorError } from "./CommandError.ts"
-import type { Configuration, PipelineConfiguration, Stage } from "./Configuration.ts"
+import type { Configuration, PipelineConfiguration } from "./Configuration.ts"
 import type { ConfigurationChange } from "./ConfigurationChange.ts"
-import { ExitCode } from "./ExitCode.ts"
-import * as PipelineLease from "./PipelineLease.ts"
+import { ControlError } from "./ControlError.ts"
+import * as Keeper from "./Keeper.ts"
+import type { Outcome } from "./PipelineRun.ts"
+import type { RequestedStatus } from "./RequestedStatus.ts"
+import * as SinkCircuit from "./SinkCircuit.ts"
 
-/** How a pipeline ended. */
-export type Outcome =
-  /** Its source came to an end, and everything is in place. */
-  | { readonly _tag: "Finished" }
-  /** It was asked to stop; `settled` is false when the deadline came before everything read was in place. */
-  | { readonly _tag: "Stopped"; readonly settled: boolean }
-  | { readonly _tag: "Failed"; readonly error: CommandError }
+export type { Activity, Supervised } from "./Keeper.ts"
+export type { Outcome } from "./PipelineRun.ts"
 
-/** A pipeline as it runs. */
-export interface Supervised {
-  readonly name: string
-  readonly progress: Progress.Progress
-  /** When it runs again after a failure, milliseconds since 1970-01-01 UTC; undefined while it runs. */
-  readonly retryAt: () => number | undefined
-  /** What can be asked of it, over all its runs; monitors see only pipelines that have it. */
-  readonly control?: PipelineControl
+/** What became of a request to pause, stop or resume. */
+export interface Requested {
+  /** Whether it asks for something else than what was wanted already. */
+  readonly changed: boolean
+  /** Whether it survives a restart of the process: false when the state store keeps nothing. */
+  readonly kept: boolean
 }
 
 export interface Supervisor {
   /** The pipelines of the configuration as it is now, ended ones and those that are being stopped included. */
-  readonly pipelines: () => ReadonlyArray<Supervised>
-  /** Waits until no pipeline is left and no reload is under way: how those of the configuration as it is then ended. */
+  readonly pipelines: () => ReadonlyArray<Keeper.Supervised>
+  /** Waits until no pipeline is left and nothing is being changed: how those of the configuration as it is then ended. Paused and stopped ones are left. */
   readonly outcomes: Effect.Effect<ReadonlyMap<string, Outcome>>
   /**
-   * Goes over to another configuration: pipelines that are no longer in it drain and stop, changed ones drain and start anew, new ones start
-   * once nothing is being drained. Unchanged ones are left alone, but started again when they had failed. Completes when all is under way.
+   * Goes over to another configuration: pipelines that are no longer in it drain and stop, changed ones drain and start anew, new ones start. Those in
+   * `change.unchanged` are left alone, but started again when they had failed; in none of its lists they are left alone in any case. What is wanted is set at
+   * once, in the order of calls; completes when all of it is under way, or what came later. Interrupting it takes nothing back.
    */
   readonly reload: (configuration: Configuration, change: ConfigurationChange) => Effect.Effect<void>
+  /** Asks a pipeline to drain and wait until it is resumed. It keeps its place: what is known of it, and whoever watches it. */
+  readonly pause: (pipeline: string) => Effect.Effect<Requested, ControlError>
+  /** Asks a pipeline to drain and end until it is resumed. Nothing of it stays in this process; its slot stays where it is, as for a pause. */
+  readonly stop: (pipeline: string) => Effect.Effect<Requested, ControlError>
+  /** Asks a pipeline to run again, whether it was paused, was stopped or has ended. */
+  readonly resume: (pipeline: string) => Effect.Effect<Requested, ControlError>
+  /** Waits until a pipeline is as it is wanted: drained when it is paused or stopped, started when it is to run. */
+  readonly settled: (pipeline: string) => Effect.Effect<void>
+  /** Asks for a new copy of tables: taken up within a second when the pipeline runs, or when it is resumed. */
+  readonly resync: (
+    pipeline: string,
+    tables: ReadonlyArray<TableId>
+  ) => Effect.Effect<ReadonlyArray<ResyncRequest.ResyncRequest>, ControlError>
+  /** Why the supervisor doesn't do its work; undefined while it does. */
+  readonly stuck: Effect.Effect<string | undefined>
 }
 
 export interface Options {
@@ -68,28 +74,14 @@ export interface Options {
   readonly retry?: RetryPolicy.Options
 }
 
-/** A run that lasted this long was a good one: after it, waits between restarts begin anew. */
-const healthyAfter = Duration.minutes(1)
-
-/** How long what a run holds may take to be released, before the run counts as over. */
-const closeLimit = Duration.seconds(10)
-
-const make = <K extends Kind>(stage: Stage<K>, pipeline: string, directory: string) =>
-  stage.plugin.make(stage.options, { pipeline, directory })
-
-/** `source`, telling when its stream is asked for: by then its tables are known and open at the sink. */
-const onStream = (source: Source, started: () => void): Source => ({
-  tables: source.tables,
-  stream: (context) => {
-    started()
-    return source.stream(context)
-  },
-  ...(source.resync === undefined ? {} : { resync: source.resync.bind(source) })
-})
+const beatEvery = 1_000
+/** The supervisor is stuck when it hasn't had its turn for this long, milliseconds. */
+const beatLimit = 30_000
 
 /** The store that all pipelines of a configuration share. */
-export const makeState = (configuration: Configuration): Effect.Effect<Made["state"], CommandError, Scope.Scope> =>
-  make(configuration.state, "etl-stream", configuration.directory).pipe(
+export const makeState = (configuration: Configuration): Effect.Effect<Made["state"], CommandError, Scope.Scope> => {
+  const { options, plugin } = configuration.state
+  return plugin.make(options, { pipeline: "etl-stream", directory: configuration.directory }).pipe(
     Effect.catchCause((cause) => {
       const failure = Cause.squash(cause)
       return Effect.fail(
@@ -99,141 +91,6 @@ export const makeState = (configuration: Configuration): Effect.Effect<Made["sta
       )
     })
   )
-
-/** Runs one pipeline to its end. `before`: it ran well before, so nobody waits to read about its environment. */
-const supervise = Effect.fnUntraced(function*(
-  pipeline: PipelineConfiguration,
-  progress: Progress.Progress,
-  directory: string,
-  state: StateStoreShape,
-  options: Options,
-  waitsUntil: (retryAt: number | undefined) => void,
-  before: boolean
-) {
-  const { batch, name, onTableError, sink, source, transforms } = pipeline
-  let reached = before
-  let stoppedAt: number | undefined
-  const waiting = Latch.makeUnsafe(false)
-  const stop = Effect.andThen(
-    options.stop,
-    Effect.map(Clock.currentTimeMillis, (now): void => {
-      stoppedAt ??= now
-    })
-  )
-
-  const made = Effect.gen(function*() {
-    const madeSource = yield* make(source, name, directory)
-    const madeTransforms = yield* Effect.forEach(transforms, (transform) => make(transform, name, directory))
-    return { source: madeSource, transforms: madeTransforms, sink: yield* make(sink, name, directory) }
-  })
-  const run = Effect.gen(function*() {
-    waiting.closeUnsafe()
-    waitsUntil(undefined)
-    const lease = yield* Effect.raceFirst(PipelineLease.hold(state, name), Effect.as(stop, undefined))
-    if (lease === undefined) return
-    // A plugin may connect while it is made: that doesn't hold a stop up.
-    const parts = yield* Effect.raceFirst(made, Effect.as(stop, undefined))
-    if (parts === undefined) return
-    yield* Pipeline.run({
-      name,
-      source: onStream(parts.source, () => {
-        reached = true
-      }),
-      transforms: parts.transforms,
-      sink: parts.sink,
-      batch,
-      onTableError,
-      progress,
-      state,
-      stop,
-      drain: options.drain
-    }).pipe(Effect.raceFirst(lease.taken))
-  }).pipe(closingWithin(closeLimit))
-
-  const ended = Effect.map(Clock.currentTimeMillis, (now): Outcome =>
-    stoppedAt === undefined
-      ? { _tag: "Finished" }
-      : { _tag: "Stopped", settled: now - stoppedAt < Duration.toMillis(options.drain) })
-  const failed = (error: Connector.ConnectorError): Outcome => {
-    progress.phase = "failed"
-    progress.lastError = error
-    return { _tag: "Failed", error: fromConnector(name, error) }
-  }
-  /** Whether trying again is out of the question, whatever the policy says. */
-  const final = (error: Connector.ConnectorError): boolean =>
-    stoppedAt !== undefined || (!reached && Connector.exitCode(error) === ExitCode.environment)
-
-  const runs = RetryPolicy.supervise(
-    run.pipe(
-      Effect.andThen(ended),
-      Effect.catchIf(final, (error) => Effect.succeed(failed(error)))
-    ),
-    {
-      policy: RetryPolicy.make({ cap: "30 seconds", ...options.retry }),
-      healthyAfter,
-      onRetry: ({ delay, error, failures }) =>
-        Effect.gen(function*() {
-          waitsUntil((yield* Clock.currentTimeMillis) + Duration.toMillis(delay))
-          progress.lastError = error
-          waiting.openUnsafe()
-          yield* Effect.logWarning(error.message).pipe(
-            Effect.annotateLogs({
-              reason: error.reason,
-              ...(error.table === undefined ? {} : { table: error.table }),
-              hint: error.hint,
-              failures,
-              retryInMillis: Math.round(Duration.toMillis(delay))
-            })
-          )
-        })
-    }
-  ).pipe(Effect.catch((error) => Effect.succeed(failed(error))))
-
-  // Between runs nothing is under way, so there is nothing to drain.
-  const stoppedWhileWaiting: Effect.Effect<Outcome> = stop.pipe(
-    Effect.andThen(waiting.await),
-    Effect.as({ _tag: "Stopped", settled: true })
-  )
-
-  return yield* Effect.raceFirst(runs, stoppedWhileWaiting).pipe(
-    Effect.catchCause((cause) =>
-      Cause.hasInterruptsOnly(cause)
-        ? Effect.failCause(cause)
-        : Effect.logDebug("The pipeline broke", cause).pipe(
-          Effect.as<Outcome>({ _tag: "Failed", error: internal(`Pipeline ${name}`, Cause.squash(cause)) }),
-          Effect.tap(() => Effect.sync(() => progress.phase = "failed"))
-        )
-    ),
-    Effect.ensuring(Effect.sync(() => waitsUntil(undefined)))
-  )
-})
-
-const tell = (outcome: Outcome, othersRun: boolean): Effect.Effect<void> => {
-  switch (outcome._tag) {
-    case "Finished":
-      return Effect.logInfo("The source has ended and everything is in place")
-    case "Stopped":
-      return outcome.settled
-        ? Effect.logInfo("Stopped")
-        : Effect.logWarning("Stopped before everything read was in place; it is read again next time")
-    case "Failed":
-      // The last failure is the command's own result and told there.
-      return othersRun
-        ? Effect.logError(outcome.error.message).pipe(
-          Effect.annotateLogs({ code: outcome.error.code, hint: outcome.error.hint })
-        )
-        : Effect.void
-  }
-}
-
-/** A pipeline under supervision. */
-interface Entry extends Supervised {
-  readonly progress: Progress.Progress
-  /** Asks this pipeline alone to stop. */
-  readonly stop: Deferred.Deferred<void>
-  readonly fiber: Fiber.Fiber<Outcome>
-  /** How it ended; undefined while it runs. */
-  readonly outcome: () => Outcome | undefined
 }
 
 const removedHint =
@@ -248,124 +105,172 @@ export const start = Effect.fn("Supervisor.start")(function*(
 ): Effect.fn.Return<Supervisor, never, MemoryBudget | Scope.Scope> {
   const budget = yield* MemoryBudget
   const scope = yield* Effect.scope
-  const entries = new Map<string, Entry>()
-  /** Opened whenever a pipeline ends or a change of configuration is over. */
-  const changed = Latch.makeUnsafe(false)
-  let order = configuration.pipelines.map(({ name }) => name)
-  /** Whether pipelines are being started or stopped by configuration. */
-  let changing = true
+  const clock = yield* Clock.Clock
+  const changes = Changes.make()
+  const circuits = SinkCircuit.make()
+  const keepers = new Map<string, Keeper.Keeper>()
+  /** Pipelines whose keeper broke. */
+  const broken = new Set<string>()
+  let order: ReadonlyMap<string, number> = new Map()
+  const setOrder = (pipelines: ReadonlyArray<PipelineConfiguration>): void => {
+    order = new Map(pipelines.map(({ name }, index) => [name, index]))
+  }
   let stopping = false
-  yield* Effect.forkScoped(Effect.andThen(options.stop, Effect.sync(() => stopping = true)))
-  const active = () => changing || [...entries.values()].some(({ outcome }) => outcome() === undefined)
-
-  const launch = Effect.fnUntraced(
-    function*(pipeline: PipelineConfiguration, directory: string, before: Entry | undefined) {
-      const { name } = pipeline
-      const progress = before?.progress ?? Progress.make(name)
-      const stop = yield* Deferred.make<void>()
-      let retryAt: number | undefined
-      let outcome: Outcome | undefined
-      const reached = before?.outcome()?._tag === "Stopped"
-      const ended = (how: Outcome) =>
-        Effect.suspend(() => {
-          outcome = how
-          changed.openUnsafe()
-          return tell(how, active())
-        })
-      const fiber = yield* supervise(
-        pipeline,
-        progress,
-        directory,
-        state,
-        { ...options, stop: Effect.raceFirst(options.stop, Deferred.await(stop)) },
-        (at) => {
-          retryAt = at
-        },
-        reached
-      ).pipe(
-        Effect.tap(ended),
-        Effect.annotateLogs({ pipeline: name }),
-        Effect.provideService(MemoryBudget, budget),
-        Effect.forkIn(scope)
-      )
-      entries.set(name, { name, progress, stop, fiber, retryAt: () => retryAt, outcome: () => outcome })
-    }
+  let beatAt = clock.currentTimeMillisUnsafe()
+  yield* options.stop.pipe(
+    Effect.andThen(Effect.sync(() => {
+      stopping = true
+      changes.touch()
+    })),
+    Effect.forkScoped
   )
+  yield* Effect.forkScoped(
+    Effect.repeat(
+      Effect.sync(() => {
+        beatAt = clock.currentTimeMillisUnsafe()
+      }),
+      Schedule.spaced(beatEvery)
+    )
+  )
+  const anyActive = () => [...keepers.values()].some((keeper) => !keeper.hasEnded())
 
-  /** Asks a pipeline to stop and waits until it has ended. */
-  const drain = (entry: Entry): Effect.Effect<void> =>
-    Deferred.succeed(entry.stop, undefined).pipe(
-      Effect.andThen(Fiber.await(entry.fiber)),
-      // Whoever raised these is gone.
-      Effect.andThen(Condition.forget(entry.name, entry.progress))
+  /** Keeps a pipeline until it is removed. */
+  const keep = (keeper: Keeper.Keeper): Effect.Effect<void> =>
+    Effect.gen(function*() {
+      do {
+        yield* keeper.run
+      } while (keeper.configuration() !== undefined)
+      keepers.delete(keeper.name)
+      changes.touch()
+    }).pipe(
+      Effect.catchCause((cause) => {
+        if (Cause.hasInterruptsOnly(cause)) return Effect.failCause(cause)
+        broken.add(keeper.name)
+        return Effect.logError("The supervision of a pipeline broke; restart etl-stream").pipe(
+          Effect.andThen(Effect.logDebug("The supervision of a pipeline broke", cause)),
+          Effect.annotateLogs({ pipeline: keeper.name })
+        )
+      }),
+      Effect.provideService(MemoryBudget, budget)
     )
 
-  const remove = Effect.fnUntraced(function*(entry: Entry) {
-    yield* Effect.logInfo("The pipeline is no longer in the configuration: it drains and stops").pipe(
-      Effect.annotateLogs({ hint: removedHint })
-    )
-    yield* drain(entry)
-    entries.delete(entry.name)
+  const intentOf = (pipeline: PipelineConfiguration, directory: string): Keeper.Intent => ({
+    pipeline,
+    directory,
+    claims: Claims.of(pipeline, directory)
   })
 
-  const reload = Effect.fn("Supervisor.reload")(function*(next: Configuration, change: ConfigurationChange) {
-    changing = true
-    const known = (name: string) => entries.get(name)
-    const startAgain = new Set([
-      ...change.changed,
-      ...change.unchanged.filter((name) => known(name)?.outcome()?._tag === "Failed")
-    ])
-    const stops = change.removed.map(known).filter((entry) => entry !== undefined)
-    const drained = Effect.forEach(
-      stops,
-      (entry) => Effect.annotateLogs(remove(entry), { pipeline: entry.name }),
-      { concurrency: "unbounded", discard: true }
-    )
-    const restarted = Effect.forEach(
-      next.pipelines.filter(({ name }) => startAgain.has(name)),
-      Effect.fnUntraced(function*(pipeline) {
-        const before = known(pipeline.name)
-        if (before !== undefined) yield* drain(before)
-        if (!stopping) yield* launch(pipeline, next.directory, before)
-      }),
-      { concurrency: "unbounded", discard: true }
-    )
-    yield* Effect.all([drained, restarted], { concurrency: "unbounded", discard: true })
-    order = next.pipelines.map(({ name }) => name)
-    const added = next.pipelines.filter(({ name }) => change.added.includes(name))
-    yield* Effect.forEach(
-      added,
-      (pipeline) => Effect.suspend(() => stopping ? Effect.void : launch(pipeline, next.directory, undefined)),
+  /** Sets what is wanted of a pipeline of the configuration, and gives its keeper when it is new. */
+  const configure = (intent: Keeper.Intent): Keeper.Keeper | undefined => {
+    const { name } = intent.pipeline
+    const known = keepers.get(name)
+    const keeper = known ?? Keeper.make(name, {
+      state,
+      circuits,
+      changes,
+      stop: options.stop,
+      isStopping: () => stopping,
+      drain: options.drain,
+      retry: options.retry,
+      all: () => keepers.values(),
+      anyActive
+    })
+    keepers.set(name, keeper)
+    keeper.configure(intent, true)
+    return known === undefined ? keeper : undefined
+  }
+
+  const fork = (added: ReadonlyArray<Keeper.Keeper | undefined>): Effect.Effect<void> =>
+    Effect.forEach(
+      added.filter((keeper) => keeper !== undefined),
+      (keeper) => Effect.forkIn(keep(keeper), scope),
       { discard: true }
     )
-  }, (effect) =>
-    Effect.ensuring(
-      effect,
-      Effect.sync(() => {
-        changing = false
-        changed.openUnsafe()
-      })
-    ))
 
-  yield* Effect.forEach(configuration.pipelines, (pipeline) => launch(pipeline, configuration.directory, undefined))
-  changing = false
+  const reload = Effect.fn("Supervisor.reload")(function*(next: Configuration, change: ConfigurationChange) {
+    const removed = change.removed.map((name) => keepers.get(name)).filter((keeper) => keeper !== undefined)
+    const again = new Set([
+      ...change.changed,
+      ...change.added,
+      ...change.unchanged.filter((name) => keepers.get(name)?.outcome()?._tag === "Failed")
+    ])
+    const wanted = next.pipelines.filter(({ name }) => again.has(name))
+    const intents = wanted.map((pipeline) => intentOf(pipeline, next.directory))
+    // Everything is set before anything is done, so that whoever takes over sees who gives away.
+    for (const keeper of removed) keeper.configure(undefined, false)
+    const added = intents.map(configure)
+    setOrder(next.pipelines)
+    yield* fork(added)
+    changes.touch()
+    yield* Effect.forEach(
+      removed,
+      (keeper) =>
+        Effect.logInfo("The pipeline is no longer in the configuration: it drains and stops").pipe(
+          Effect.annotateLogs({ pipeline: keeper.name, hint: removedHint })
+        )
+    )
+    const affected = [...removed.map(({ name }) => name), ...wanted.map(({ name }) => name)]
+    yield* changes.until(() => affected.every((name) => stopping || (keepers.get(name)?.isSettled() ?? true)))
+  })
+
+  const find = (name: string): Effect.Effect<Keeper.Keeper, ControlError> =>
+    Effect.suspend(() => {
+      const keeper = keepers.get(name)
+      return keeper?.configuration() === undefined
+        ? Effect.fail(ControlError.unknownPipeline(name, order.keys()))
+        : Effect.succeed(keeper)
+    })
+
+  const request = (status: RequestedStatus) =>
+    Effect.fnUntraced(function*(name: string): Effect.fn.Return<Requested, ControlError> {
+      const keeper = yield* find(name)
+      if (stopping) return yield* ControlError.shuttingDown()
+      if (status === "running" && keeper.isPausedByConfiguration() && keeper.desired() !== "stopped") {
+        return yield* ControlError.pausedByConfiguration(name)
+      }
+      const changed = keeper.request(status)
+      changes.touch()
+      const kept = yield* keeper.keep
+      if (changed) {
+        yield* Effect.logInfo(
+          `The pipeline was asked to ${status === "running" ? "resume" : status === "paused" ? "pause" : "stop"}`
+        )
+          .pipe(Effect.annotateLogs({ pipeline: name }))
+      }
+      return { changed, kept }
+    })
+
+  setOrder(configuration.pipelines)
+  const intents = configuration.pipelines.map((pipeline) => intentOf(pipeline, configuration.directory))
+  yield* fork(intents.map(configure))
   return {
     pipelines: () => {
-      const place = (name: string) => order.includes(name) ? order.indexOf(name) : order.length
-      return [...entries.values()].sort((a, b) => place(a.name) - place(b.name))
+      const place = (name: string) => order.get(name) ?? order.size
+      return [...keepers.values()].sort((a, b) => place(a.name) - place(b.name))
     },
-    outcomes: Effect.gen(function*() {
-      while (active()) {
-        changed.closeUnsafe()
-        yield* changed.await
-      }
-      const outcomes = new Map<string, Outcome>()
-      for (const name of order) {
-        const outcome = entries.get(name)?.outcome()
-        if (outcome !== undefined) outcomes.set(name, outcome)
-      }
-      return outcomes
+    outcomes: Effect.suspend(() => changes.until(() => !anyActive())).pipe(
+      Effect.map(() => {
+        const outcomes = new Map<string, Outcome>()
+        for (const name of order.keys()) {
+          const outcome = keepers.get(name)?.outcome()
+          if (outcome !== undefined) outcomes.set(name, outcome)
+        }
+        return outcomes
+      })
+    ),
+    reload,
+    pause: request("paused"),
+    stop: request("stopped"),
+    resume: request("running"),
+    settled: (name) => changes.until(() => keepers.get(name)?.isSettled() ?? true),
+    resync: Effect.fnUntraced(function*(name, tables) {
+      const keeper = yield* find(name)
+      if (keeper.desired() === "stopped") return yield* ControlError.pipelineStopped(name)
+      return yield* Effect.mapError(ResyncRequest.ask(state, name, tables), ControlError.stateStore)
     }),
-    reload
+    stuck: Effect.sync(() => {
+      if (broken.size > 0) return `the supervision of ${[...broken].join(", ")} broke`
+      return clock.currentTimeMillisUnsafe() - beatAt > beatLimit ? "the supervisor doesn't get its turn" : undefined
+    })
   }
 })

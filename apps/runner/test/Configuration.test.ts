@@ -24,6 +24,52 @@ describe("a valid configuration", () => {
       assert.strictEqual(configuration.redact("the password is hunter22"), "the password is <redacted>")
     }))
 
+  scenario(
+    "runs its pipelines, watches over them and serves no API unless it says otherwise",
+    (directory) =>
+      Effect.gen(function*() {
+        const plain = yield* loaded(load(directory, Fixture.onePipeline("")))
+        assert.strictEqual(plain.http, undefined)
+        assert.deepInclude(plain.pipelines[0], {
+          status: "running",
+          watchdog: { after: Duration.minutes(10), restart: true }
+        })
+        const text = Fixture.onePipeline("")
+          .replace(
+            "pipelines:\n  numbers:\n",
+            "http: {}\npipelines:\n  numbers:\n    status: paused\n    watchdog: {after: 1 hour, restart: false}\n"
+          )
+        const other = yield* loaded(load(directory, text))
+        assert.deepStrictEqual(other.http, { host: "127.0.0.1", port: 8086, hosts: [], tapValues: false })
+        assert.deepInclude(other.pipelines[0], {
+          status: "paused",
+          watchdog: { after: Duration.hours(1), restart: false }
+        })
+      })
+  )
+
+  scenario("hides the token of the API as every secret", (directory) =>
+    Effect.gen(function*() {
+      const token = "a-token-of-more-than-24-characters"
+      const { redact } = yield* loaded(load(directory, `http: {token: "${token}"}\n${Fixture.onePipeline("")}`))
+      assert.strictEqual(redact(`it is ${token}`), "it is <redacted>")
+    }))
+
+  scenario("may listen elsewhere than on loopback only with a token", (directory) =>
+    Effect.gen(function*() {
+      const http = (section: string) => `http: {${section}}\n${Fixture.onePipeline("")}`
+      for (const host of ["0.0.0.0", "'::'", "10.1.2.3", "etl.example", "127.evil.example"]) {
+        assert.strictEqual(only(yield* problems(directory, http(`host: ${host}`))).path, "http.host", host)
+        yield* loaded(load(directory, http(`host: ${host}, token: a-token-of-more-than-24-characters`)))
+      }
+      for (const host of ["127.0.0.1", "127.1.2.3", "'::1'", "localhost"]) {
+        yield* loaded(load(directory, http(`host: ${host}`)))
+      }
+      for (const token of ["short", "'spaces in it, though long enough'", "ümlauts-are-not-ascii-letters"]) {
+        assert.strictEqual(only(yield* problems(directory, http(`token: ${token}`))).path, "http.token", token)
+      }
+    }))
+
   scenario("keeps its state in a SQLite file when it names no store", (directory) =>
     Effect.gen(function*() {
       const configuration = yield* loaded(load(directory, Fixture.onePipeline("").replace(/^state: .*\n/m, "")))

@@ -63,6 +63,10 @@ export interface Running {
   readonly ended: Effect.Effect<Ended>
   /** Waits until what it has written to standard error contains `text`; fails when it ends before. */
   readonly stderrHas: (text: string) => Effect.Effect<void, Error>
+  /** The same for standard output. */
+  readonly stdoutHas: (text: string) => Effect.Effect<void, Error>
+  /** The same as `stderrHas`, and gives the line with it once it is whole. */
+  readonly stderrLine: (text: string) => Effect.Effect<string, Error>
 }
 
 /** Starts the command; it is killed with the scope. */
@@ -82,21 +86,27 @@ export const start = (
       child.stdout.setEncoding("utf8").on("data", (text: string) => stdout += text)
       child.stderr.setEncoding("utf8").on("data", (text: string) => stderr += text)
       const ended = new Promise<Ended>((resolve) => child.once("close", (code) => resolve({ code, stdout, stderr })))
+      const waitFor = <A>(text: string, find: () => A | undefined) =>
+        Effect.callback<A, Error>((resume) => {
+          const look = () => {
+            const found = find()
+            if (found !== undefined) resume(Effect.succeed(found))
+          }
+          child.stderr.on("data", look)
+          child.stdout.on("data", look)
+          child.once(
+            "close",
+            () => resume(Effect.fail(new Error(`It ended without saying "${text}": ${stderr}${stdout}`)))
+          )
+          look()
+        })
       return {
         child,
         ended: Effect.promise(() => ended),
-        stderrHas: (text: string) =>
-          Effect.callback<void, Error>((resume) => {
-            const look = () => {
-              if (stderr.includes(text)) resume(Effect.void)
-            }
-            child.stderr.on("data", look)
-            child.once(
-              "close",
-              () => resume(Effect.fail(new Error(`It ended without saying "${text}": ${stderr}${stdout}`)))
-            )
-            look()
-          })
+        stderrHas: (text: string) => Effect.asVoid(waitFor(text, () => stderr.includes(text) || undefined)),
+        stdoutHas: (text: string) => Effect.asVoid(waitFor(text, () => stdout.includes(text) || undefined)),
+        stderrLine: (text: string) =>
+          waitFor(text, () => stderr.split("\n").slice(0, -1).find((line) => line.includes(text)))
       }
     }),
     ({ child }) => Effect.sync(() => child.kill("SIGKILL"))

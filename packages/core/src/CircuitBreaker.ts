@@ -38,6 +38,10 @@ export interface CircuitBreaker {
   /** Runs a call when the circuit allows it. */
   readonly execute: <A, E, R>(call: Effect.Effect<A, E, R>) => Effect.Effect<A, E | CircuitOpen, R>
   readonly state: Effect.Effect<State>
+  /** The state as it is now, for status pages. */
+  readonly current: () => State
+  /** When the next probe may be made, milliseconds since 1970-01-01 UTC; undefined unless it is open. */
+  readonly nextProbe: () => number | undefined
   /** Every change of state from the moment of subscription on; ends with the breaker's scope. */
   readonly transitions: Stream.Stream<Transition>
 }
@@ -135,6 +139,8 @@ export const make = Effect.fnUntraced(
           Effect.flatMap(admit(), (admitted) => Effect.onExit(restore(call), (exit) => record(admitted, exit)))
         ),
       state: Effect.sync(() => state),
+      current: () => state,
+      nextProbe: () => state === "Open" ? openUntil : undefined,
       transitions: Stream.fromPubSub(changes)
     }
   }

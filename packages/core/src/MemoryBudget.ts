@@ -2,10 +2,11 @@
  * How much memory the batches of a process may hold between being read and being accepted by a sink.
  *
  * One `MemoryBudget` is shared by all pipelines of a process. Each opens an account; intake reserves the size of a batch and
- * waits when the budget is used up, first come, first served; a sink's acceptance releases it. An account that holds nothing is
- * always admitted, whatever the size and whoever holds the rest: so a batch larger than the budget passes (alone in its
- * account), no pipeline can be starved by another one's stalled sink, and memory stays below the capacity plus one batch
- * per account. Closing an account returns what it still holds.
+ * waits when there is no room; a sink's acceptance releases it. A quarter of the capacity is divided among the accounts as shares that nobody else can
+ * take; the rest is there for whoever needs it. Within an account reservations are served in order; one that waits doesn't hold other accounts up, so a
+ * pipeline whose sink stalls never slows the others down to its pace. An account that holds nothing is always admitted, whatever the size and whoever holds
+ * the rest: so a batch larger than the budget passes (alone in its account), and memory stays below the capacity plus one batch per account. Closing an
+ * account returns what it still holds.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -15,9 +16,12 @@ import type * as Scope from "effect/Scope"
 /** 64 MiB: some batches of 16 MiB that wait and one that is written; more made nothing faster (measured). */
 export const defaultCapacity = 64 * 1024 * 1024
 
-/** One pipeline's share in the budget. Sizes are bytes. */
+/** The part of the capacity that is divided among accounts as guaranteed shares: 1 / this. */
+const guaranteedPart = 4
+
+/** One pipeline's account in the budget. Sizes are bytes. */
 export interface Account {
-  /** Takes `bytes` at once when they are free and nobody waits for them; false when `reserve` would have to wait. */
+  /** Takes `bytes` at once when there is room and nothing of this account waits; false when `reserve` would have to wait. */
   readonly tryReserve: (bytes: number) => boolean
   /** Takes `bytes`, waiting for its turn. Interrupting the wait takes nothing. */
   readonly reserve: (bytes: number) => Effect.Effect<void>
@@ -40,6 +44,8 @@ export interface MemoryBudgetShape {
 interface Holder {
   held: number
   closed: boolean
+  /** Number of its reservations that wait. */
+  waiting: number
 }
 
 interface Waiter {
@@ -51,6 +57,7 @@ interface Waiter {
 /** A budget of `capacity` bytes. */
 export const make = (capacity: number = defaultCapacity): MemoryBudgetShape => {
   let used = 0
+  const holders = new Set<Holder>()
   const waiters: Array<Waiter> = []
 
   const take = (holder: Holder, bytes: number): void => {
@@ -58,20 +65,33 @@ export const make = (capacity: number = defaultCapacity): MemoryBudgetShape => {
     used += bytes
   }
 
-  /** Admits the waiters that may go on: from the front while they fit, and any whose account holds nothing. */
+  /** Whether an account may take `bytes`: as its first, out of its own share, or out of what no account has as its share. */
+  const fits = (holder: Holder, bytes: number): boolean => {
+    if (holder.held === 0) return true
+    const share = capacity / guaranteedPart / Math.max(1, holders.size)
+    const beyond = (held: number): number => Math.max(0, held - share)
+    if (beyond(holder.held + bytes) === 0) return true
+    let shared = beyond(holder.held + bytes) - beyond(holder.held)
+    for (const { held } of holders) shared += beyond(held)
+    return shared <= capacity - share * holders.size
+  }
+
+  /** Admits the waiters that may go on, in order; of an account none overtakes another. */
   const admit = (): void => {
-    let front = true
     // A resumed fiber runs at once and may come back here, so the list is settled first.
     const admitted: Array<Waiter> = []
+    const blocked = new Set<Holder>()
     for (let i = 0; i < waiters.length;) {
       const waiter = waiters[i]
       if (waiter === undefined) break
-      if (waiter.holder.held === 0 || (front && used + waiter.bytes <= capacity)) {
+      const { bytes, holder } = waiter
+      if (!blocked.has(holder) && fits(holder, bytes)) {
         waiters.splice(i, 1)
-        take(waiter.holder, waiter.bytes)
+        holder.waiting--
+        take(holder, bytes)
         admitted.push(waiter)
       } else {
-        front = false
+        blocked.add(holder)
         i++
       }
     }
@@ -89,7 +109,7 @@ export const make = (capacity: number = defaultCapacity): MemoryBudgetShape => {
 
   const open = (holder: Holder): Account => {
     const tryReserve = (bytes: number): boolean => {
-      if (holder.held > 0 && (waiters.length > 0 || used + bytes > capacity)) return false
+      if (holder.waiting > 0 || !fits(holder, bytes)) return false
       take(holder, bytes)
       return true
     }
@@ -100,11 +120,13 @@ export const make = (capacity: number = defaultCapacity): MemoryBudgetShape => {
           if (tryReserve(bytes)) return resume(Effect.void)
           const waiter: Waiter = { holder, bytes, resume: () => resume(Effect.void) }
           waiters.push(waiter)
+          holder.waiting++
           return Effect.sync(() => {
             const at = waiters.indexOf(waiter)
-            if (at >= 0) waiters.splice(at, 1)
             // Admitted, but the fiber was interrupted before it could go on.
-            else give(holder, bytes)
+            if (at < 0) return give(holder, bytes)
+            waiters.splice(at, 1)
+            holder.waiting--
             admit()
           })
         }),
@@ -122,9 +144,14 @@ export const make = (capacity: number = defaultCapacity): MemoryBudgetShape => {
     waiting: () => waiters.length,
     account: Effect.map(
       Effect.acquireRelease(
-        Effect.sync((): Holder => ({ held: 0, closed: false })),
+        Effect.sync((): Holder => {
+          const holder = { held: 0, closed: false, waiting: 0 }
+          holders.add(holder)
+          return holder
+        }),
         (holder) =>
           Effect.sync(() => {
+            holders.delete(holder)
             give(holder, holder.held)
             holder.closed = true
           })

@@ -64,6 +64,12 @@ export interface Plugin<K extends Kind, A> {
     config: A,
     context: PluginContext
   ) => Effect.Effect<ReadonlyArray<Finding>, ConnectorError, Scope.Scope>
+  /**
+   * Names of what only one running pipeline can use at a time, such as a replication slot, or should, such as a table; a `*` at the end stands for anything.
+   * A pipeline waits for the drain of one that ends and claims the same, and for no other. Without this, pipelines with this plugin wait for each other's
+   * drain. They are compared, never shown.
+   */
+  readonly claims?: (config: A, context: PluginContext) => ReadonlyArray<string>
   /** Sinks: the dead letters of a pipeline, for `etl-stream dlq`; undefined when none are kept. Changes nothing by itself. */
   readonly deadLetters?: (
     config: A,

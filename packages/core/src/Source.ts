@@ -5,6 +5,7 @@
  * the stream later by their `SnapshotBegin`, and leave it by `TableLeft`. The source emits every change after the acknowledged position, in commit order, each with the same sequence every time it is read. It
  * may emit changes again that a sink holds already; it must never leave one out. Where it goes on from it tells by a watermark, first or soon after, also when nothing has changed since. Interrupting the stream stops the source.
  */
+import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
@@ -38,6 +39,11 @@ export interface SourceContext {
 export interface Source {
   /** The tables of the source as they are now. Checks the environment (preflight) and fails with a clear error. */
   readonly tables: Effect.Effect<ReadonlyArray<TableSchema>, ConnectorError>
+  /**
+   * While the stream is read, something comes at least this often even when nothing changes (a watermark will do), so that silence means trouble.
+   * Undefined: it may be silent for ever.
+   */
+  readonly heartbeat?: Duration.Duration | undefined
   /** Elements in order. Pulling is the only back pressure: what isn't pulled is not read from the server. */
   readonly stream: (context: SourceContext) => Stream.Stream<Element, ConnectorError, Scope.Scope>
   /**

@@ -33,6 +33,7 @@ export const Names = {
   condition: "etl_stream.condition",
   deadLetters: "etl_stream.dead_letters",
   quarantines: "etl_stream.table.quarantines",
+  sinkCircuit: "etl_stream.sink.circuit",
   databaseDuration: "db.client.operation.duration"
 } as const
 
@@ -213,6 +214,14 @@ export const condition = gauge({
   description: "1 while something needs somebody and the pipeline goes on, 0 after it is over",
   attributes: [pipeline, Attributes.condition, table]
 })
+/** The circuit breaker of a pipeline's sink. */
+export const sinkCircuit = gauge({
+  name: Names.sinkCircuit,
+  unit: "{circuit}",
+  description:
+    "1 for the state that the circuit breaker before the pipeline's sink is in, 0 for the others: closed, open, half_open",
+  attributes: [pipeline, Attributes.state]
+})
 /** How long statements of sources and sinks take, as OpenTelemetry's conventions have it. */
 export const databaseDuration = histogram({
   name: Names.databaseDuration,
@@ -243,6 +252,7 @@ export const metrics = [
   quarantines,
   deadLetters,
   condition,
+  sinkCircuit,
   databaseDuration
 ] as const
 
@@ -266,6 +276,10 @@ export const conditionOf = (pipeline: string, name: string, table: string | unde
 /** The gauge of one condition of a monitor. */
 export const monitorConditionOf = (monitor: string, name: string, table: string | undefined, subject?: string) =>
   conditionWith({ [Attributes.monitor]: monitor }, name, table, subject)
+
+/** The gauge of one state of a pipeline's circuit breaker. */
+export const sinkCircuitOf = (pipeline: string, state: "closed" | "open" | "half_open") =>
+  Metric.withAttributes(sinkCircuit, { [Attributes.pipeline]: pipeline, [Attributes.state]: state })
 
 /** The metrics of a pipeline that aren't per table. */
 export const forPipeline = (pipeline: string) => {

@@ -77,6 +77,50 @@ describe("MemoryBudget", () => {
       assert.strictEqual(budget.used(), 130)
     }))
 
+  it.effect("keeps a share for each account that others can't take, several batches of it at a time", () =>
+    Effect.gen(function*() {
+      const budget = MemoryBudget.make(800)
+      const stalled = yield* budget.account
+      const other = yield* budget.account
+      // A quarter, divided by two: 100 each; the other 600 are for whoever needs them.
+      while (stalled.tryReserve(50));
+      assert.strictEqual(stalled.held(), 700)
+      const waiting = yield* Effect.forkChild(stalled.reserve(50))
+      yield* settle
+      yield* other.reserve(40)
+      yield* other.reserve(30)
+      yield* other.reserve(30)
+      assert.isFalse(other.tryReserve(1))
+      assert.strictEqual(budget.used(), 800)
+      other.release(30)
+      assert.isTrue(other.tryReserve(30))
+      yield* Fiber.interrupt(waiting)
+    }))
+
+  it.effect("doesn't let a reservation that waits hold up another account that has room", () =>
+    Effect.gen(function*() {
+      const budget = MemoryBudget.make(800)
+      const stalled = yield* budget.account
+      const other = yield* budget.account
+      yield* stalled.reserve(400)
+      const waiting = yield* Effect.forkChild(stalled.reserve(600))
+      yield* settle
+      yield* other.reserve(100)
+      yield* other.reserve(200)
+      assert.strictEqual(other.held(), 300)
+      assert.strictEqual(budget.waiting(), 1)
+      stalled.release(400)
+      yield* Fiber.join(waiting)
+    }))
+
+  it.effect("gives the whole capacity to the only account", () =>
+    Effect.gen(function*() {
+      const budget = MemoryBudget.make(100)
+      const account = yield* budget.account
+      while (account.tryReserve(10));
+      assert.strictEqual(account.held(), 100)
+    }))
+
   it.effect("takes nothing when a wait is interrupted, and lets those behind go on", () =>
     Effect.gen(function*() {
       const budget = MemoryBudget.make(100)

@@ -16,6 +16,8 @@ export const plugin = Plugin.sink({
     "Mirrors tables into Snowflake, or keeps a changelog there: Snowpipe Streaming, COPY and MERGE, exactly once",
   config: Config,
   make: SnowflakeSink.make,
+  // Channels and journals are the pipeline's own, by its name; targets follow from the tables, which sources claim.
+  claims: () => [],
   check: Doctor.check,
   deadLetters: DeadLetterReplay.make
 })

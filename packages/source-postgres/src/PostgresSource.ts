@@ -223,7 +223,9 @@ export const make = (settings: Settings): Effect.Effect<Source, never, Scope.Sco
       latest = report
       return report
     })
+    const { heartbeat } = settings
     return {
+      heartbeat: heartbeat.enabled ? heartbeat.every : undefined,
       tables: Effect.map(checked, ({ catalog }) => catalog.tables.map((table) => table.schema)),
       // The sink was opened with the tables of the latest check; the stream must describe the same.
       stream: (context) =>

@@ -3,6 +3,7 @@
  */
 import * as Plugin from "@etl-stream/core/Plugin"
 import * as Effect from "effect/Effect"
+import * as Claims from "./Claims.ts"
 import * as Config from "./Config.ts"
 import * as Doctor from "./Doctor.ts"
 import { pluginName } from "./PostgresError.ts"
@@ -15,11 +16,13 @@ export const plugin = Plugin.source({
   summary: "PostgreSQL: a consistent snapshot of the tables, then every change by logical replication",
   config: Config.Config,
   make: (config, context) => Effect.flatMap(Config.resolve(config, context), PostgresSource.make),
+  claims: Claims.of,
   check: (config, context) => Effect.flatMap(Config.resolve(config, context), (settings) => Doctor.check(settings))
 })
 
 export * as BinaryValues from "./BinaryValues.ts"
 export * as Catalog from "./Catalog.ts"
+export * as Claims from "./Claims.ts"
 export * as Config from "./Config.ts"
 export * as ConnectionOptions from "./ConnectionOptions.ts"
 export * as ConnectionParameters from "./ConnectionParameters.ts"

@@ -12,6 +12,7 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Alerts from "../alerts/Alerts.ts"
 import { CommandError, internal, redacted } from "../CommandError.ts"
+import * as Config from "../Config.ts"
 import * as Configuration from "../Configuration.ts"
 import { ExitCode } from "../ExitCode.ts"
 import * as LiveView from "../LiveView.ts"
@@ -38,6 +39,8 @@ export interface Options {
   readonly logFormat: Logging.Format | undefined
   readonly json: boolean
   readonly version: string
+  /** Whether the HTTP API is served; undefined: when the configuration says so. */
+  readonly http: boolean | undefined
 }
 
 const drawEvery = Duration.millis(200)
@@ -56,9 +59,16 @@ const drawing = Effect.fnUntraced(function*(
   const startedAt = yield* Clock.currentTimeMillis
   const rates = new PipelinesRates()
   const draw = Effect.map(Clock.currentTimeMillis, (now) => {
-    const pipelines = supervisor.pipelines().map(({ progress, retryAt }) => {
+    const pipelines = supervisor.pipelines().map((pipeline) => {
+      const { progress } = pipeline
       const view = progress.snapshot(now)
-      return { view, rates: rates.of(progress).record(view, now), retryAt: retryAt() }
+      const activity = pipeline.activity()
+      return {
+        view,
+        rates: rates.of(progress).record(view, now),
+        retryAt: pipeline.retryAt(),
+        activity: activity === "paused" || activity === "waiting" ? activity : undefined
+      }
     })
     const model: LiveView.Model = {
       now,
@@ -76,6 +86,45 @@ const drawing = Effect.fnUntraced(function*(
     }))
   })
   yield* Effect.repeat(draw, Schedule.spaced(drawEvery)).pipe(Effect.ensuring(draw))
+})
+
+/** Serves the HTTP API while the scope is open, when that is wanted. */
+const serving = Effect.fnUntraced(function*(
+  configuration: Configuration.Configuration,
+  wanted: boolean | undefined,
+  supervisor: Supervisor.Supervisor,
+  monitors: Monitors.Monitors,
+  redact: Redaction.Redaction,
+  isStopping: () => boolean
+) {
+  const section = configuration.http ?? (wanted === true ? yield* Effect.orDie(Config.defaultHttp) : undefined)
+  if (section === undefined || wanted === false) return
+  const { host, hosts, port, tapValues, token } = section
+  // Loaded only when it is wanted.
+  const Server = yield* Effect.promise(() => import("../api/Server.ts"))
+  const url = yield* Server.serve({
+    host,
+    port,
+    token,
+    hosts,
+    tapValues,
+    supervisor,
+    monitors: monitors.monitors,
+    redact,
+    state: configuration.state,
+    directory: configuration.directory,
+    isStopping
+  }).pipe(Effect.mapError(({ cause }) =>
+    new CommandError({
+      code: "Unreachable",
+      message: `The HTTP API can't listen on ${host}, port ${port}${
+        typeof cause === "object" && cause !== null && "code" in cause ? ` (${String(cause.code)})` : ""
+      }`,
+      hint: "Another process may have it: give another one as `http.port`, or leave the API out with `--no-http`.",
+      exitCode: ExitCode.environment
+    })
+  ))
+  yield* Effect.logInfo("The HTTP API is served").pipe(Effect.annotateLogs({ url }))
 })
 
 /** Tables in quarantine, with what people need to know of each. */
@@ -182,6 +231,7 @@ const running = Effect.fnUntraced(
         taken: (next) => Effect.andThen(alerts.reload(next), monitors.reload(next))
       })
     )
+    yield* serving(configuration, options.http, supervisor, monitors, redact, signals.stopping)
     return yield* Effect.flatMap(
       Effect.tap(supervisor.outcomes, () => alerts.finish(signals.stopping())),
       (outcomes) =>
