@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import type { DeadLetter } from "@etl-stream/core/DeadLetter"
 import type { Element } from "@etl-stream/core/Element"
 import * as Guard from "@etl-stream/runner/api/Guard"
 import * as Mailbox from "@etl-stream/runner/api/Mailbox"
@@ -93,6 +94,37 @@ describe("event streams", () => {
         times: 500,
         schedule: Schedule.spaced("20 millis")
       })
+    })))
+
+  it.live("dead letters are told without the values in them, so many at a time", () =>
+    scoped(Effect.gen(function*() {
+      const letters = Array.from({ length: 5 }, (_, index): DeadLetter => ({
+        id: `letter-${index}`,
+        pipeline: "one",
+        table: index < 3 ? "public.a" : "public.b",
+        sequence: "0/1",
+        operation: "insert",
+        commitTime: "2026-01-01T00:00:00.000000Z",
+        row: "confidential row",
+        identity: "Key",
+        key: [],
+        column: { name: "c", target: "C", type: "NUMBER" },
+        reason: "is too large",
+        values: { c: "confidential value" },
+        unsent: [],
+        at: "2026-01-01T00:00:00.000Z"
+      }))
+      const { url } = yield* serve([double("one", { letters })], Duration.millis(20))
+      const ask = (query: string) => request(`${url}/v1/pipelines/one/dead-letters${query}`)
+      const ids = (answer: unknown) =>
+        (answer as ReadonlyArray<{ readonly id: string }>).map(({ id }) => id.slice(-1)).join("") // as the API says
+      const all = yield* ask("")
+      assert.deepStrictEqual([ids(fields(all)["letters"]), fields(all)["more"]], ["01234", false])
+      assert.notInclude(all.text, "confidential")
+      const some = fields(yield* ask("?limit=2&table=public.a"))
+      assert.deepStrictEqual([ids(some["letters"]), some["more"]], ["01", true])
+      assert.strictEqual(ids(fields(yield* ask("?table=public.b"))["letters"]), "34")
+      assert.strictEqual(fields(yield* ask("?table=b"))["code"], "InvalidTable")
     })))
 
   it.live("a process whose supervisor is stuck is neither alive nor ready, and says why", () =>

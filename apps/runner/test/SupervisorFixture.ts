@@ -5,6 +5,7 @@ import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
 import { ChangeBatchBuilder } from "@etl-stream/core/ChangeBatchBuilder"
 import { Int64Column } from "@etl-stream/core/ColumnBuilder"
 import { ConnectorError, type Reason } from "@etl-stream/core/ConnectorError"
+import type { DeadLetter } from "@etl-stream/core/DeadLetter"
 import type { Element } from "@etl-stream/core/Element"
 import { MemoryBudget } from "@etl-stream/core/MemoryBudget"
 import * as Plugin from "@etl-stream/core/Plugin"
@@ -97,6 +98,8 @@ export interface DoubleOptions {
   readonly watchdog?: { readonly after: Duration.Duration; readonly restart: boolean }
   /** What both plugins claim, the pipeline's name when not given; undefined: they don't say. */
   readonly claims?: ReadonlyArray<string> | undefined
+  /** Dead letters that the sink keeps; none when not given. */
+  readonly letters?: ReadonlyArray<DeadLetter>
   /** What the sink talks to. */
   readonly account?: string
   /** The log and the sink of another one: the same tables under another name. */
@@ -169,6 +172,19 @@ export const double = (name: string, options: DoubleOptions = {}): Double => {
     summary: "Is held in hand",
     config: Schema.Unknown,
     ...(claims === undefined ? {} : { claims: () => claims }),
+    deadLetters: () =>
+      Effect.succeed(
+        options.letters === undefined ? undefined : {
+          store: {
+            put: () => Effect.succeed(0),
+            list: ({ table }) =>
+              Stream.fromIterable(options.letters?.filter((one) => table === undefined || one.table === table) ?? []),
+            get: () => Effect.undefined,
+            remove: () => Effect.void
+          },
+          replay: () => Effect.succeed({ _tag: "Written" })
+        }
+      ),
     make: () =>
       Effect.sync(() => {
         self.makes++
