@@ -43,6 +43,13 @@ const period = (name: string, fallback: Duration.Duration) =>
     Flag.withDefault(fallback)
   )
 
+const database = Flag.String("config-db").pipe(
+  Flag.withDescription(
+    "URL of the configuration database, or a reference to it: ${env:NAME}, ${file:path}. Default: the environment variable ETL_STREAM_CONFIG_DB, which the list of processes doesn't show"
+  ),
+  Flag.optional
+)
+
 const validate = Command.make(
   "validate",
   {
@@ -63,7 +70,20 @@ const run = (version: string) =>
   Command.make(
     "run",
     {
-      file,
+      file: Argument.String("file.yaml").pipe(
+        Argument.withDescription("Configuration file; without one the configuration comes from a database"),
+        Argument.optional
+      ),
+      database,
+      watch: Flag.Boolean("watch").pipe(
+        Flag.withDescription("Take changes of the file over by themselves, as SIGHUP does"),
+        Flag.withDefault(false)
+      ),
+      poll: period("config-poll", Duration.seconds(30)).pipe(
+        Flag.withDescription(
+          "How often the configuration database is looked at besides its notifications (default: 30 seconds)"
+        )
+      ),
       drainTimeout: period("drain-timeout", Duration.seconds(30)).pipe(
         Flag.withDescription("How long a graceful stop may take (default: 30 seconds)")
       ),
@@ -83,13 +103,20 @@ const run = (version: string) =>
       const json = yield* Json
       const { run } = yield* Effect.promise(() => import("./commands/Run.ts"))
       yield* Output.succeed(
-        yield* run({ ...options, logFormat: Option.getOrUndefined(options.logFormat), json, version }),
+        yield* run({
+          ...options,
+          file: Option.getOrUndefined(options.file),
+          database: Option.getOrUndefined(options.database),
+          logFormat: Option.getOrUndefined(options.logFormat),
+          json,
+          version
+        }),
         json
       )
     })
   ).pipe(
     Command.withDescription(
-      "Run every pipeline of a configuration file until SIGTERM or Ctrl-C. SIGHUP reloads the file: what changed in it starts anew, the rest goes on"
+      "Run every pipeline of a configuration file or database until SIGTERM or Ctrl-C. SIGHUP reloads a file: what changed in it starts anew, the rest goes on; changes in a database always take effect at once"
     ),
     Command.withExamples([
       {
@@ -99,9 +126,85 @@ const run = (version: string) =>
       {
         command: "etl-stream run shop.yaml --json --drain-timeout \"10 seconds\"",
         description: "Run under a service manager"
+      },
+      {
+        command: "etl-stream run --config-db '${file:/run/secrets/config-db}'",
+        description: "Run what a configuration database says, and follow it"
       }
     ])
   )
+
+const apply = Command.make(
+  "apply",
+  {
+    file,
+    database,
+    dryRun: Flag.Boolean("dry-run").pipe(
+      Flag.withDescription("Show what would change, and change nothing"),
+      Flag.withDefault(false)
+    ),
+    prune: Flag.Boolean("prune").pipe(
+      Flag.withDescription("Remove from the database what the file lacks"),
+      Flag.withDefault(false)
+    ),
+    encrypt: Flag.Boolean("encrypt").pipe(
+      Flag.withDescription("Encrypt secrets that the file spells out, with the key in ETL_STREAM_CONFIG_KEY"),
+      Flag.withDefault(false)
+    )
+  },
+  Effect.fn(function*({ database, ...options }) {
+    const json = yield* Json
+    const { apply } = yield* Effect.promise(() => import("./commands/Apply.ts"))
+    yield* Output.succeed(yield* apply({ ...options, database: Option.getOrUndefined(database) }), json)
+  })
+).pipe(
+  Command.withDescription(
+    "Bring a configuration file into the configuration database, all of it or nothing, and show what is different. Makes the database's tables where there are none"
+  ),
+  Command.withExamples([
+    { command: "etl-stream apply shop.yaml --dry-run", description: "See what would change" },
+    {
+      command: "etl-stream apply shop.yaml --prune",
+      description: "Make the database say what the file says, and no more"
+    }
+  ])
+)
+
+const exportYaml = Command.make(
+  "export",
+  { database },
+  Effect.fn(function*({ database }) {
+    const json = yield* Json
+    const { exportYaml } = yield* Effect.promise(() => import("./commands/Export.ts"))
+    yield* Output.succeed(yield* exportYaml({ database: Option.getOrUndefined(database) }), json)
+  })
+).pipe(
+  Command.withDescription(
+    "Print the configuration database as YAML, which `apply` takes back. References and encrypted secrets stay as they are"
+  )
+)
+
+const encrypt = Command.make(
+  "encrypt",
+  {
+    place: Argument.String("place").pipe(
+      Argument.withDescription("Where the secret is to stand, such as sources.shop.options.password")
+    )
+  },
+  Effect.fn(function*(options) {
+    const json = yield* Json
+    const { encrypt } = yield* Effect.promise(() => import("./commands/Encrypt.ts"))
+    yield* Output.succeed(yield* encrypt(options), json)
+  })
+).pipe(
+  Command.withDescription(
+    "Encrypt the secret on standard input with the key in ETL_STREAM_CONFIG_KEY, for one place of the configuration: it opens nowhere else"
+  ),
+  Command.withExamples([{
+    command: "etl-stream encrypt sources.shop.options.password < password.txt",
+    description: "Print what to write as that option"
+  }])
+)
 
 const doctor = Command.make(
   "doctor",
@@ -284,7 +387,7 @@ const root = (version: string) =>
     Command.withDescription(
       "Keeps a warehouse in step with a database: consistent snapshot, then every change, exactly once"
     ),
-    Command.withSubcommands([run(version), validate, doctor, resync, letters, plugin]),
+    Command.withSubcommands([run(version), validate, apply, exportYaml, encrypt, doctor, resync, letters, plugin]),
     Command.withGlobalFlags([Json])
   )
 

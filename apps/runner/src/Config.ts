@@ -55,11 +55,17 @@ export const SinkStage = Schema.Struct({
 const noTransforms: ReadonlyArray<typeof Stage.Encoded> = []
 
 export const Pipeline = Schema.Struct({
-  source: Stage.annotateKey({ description: "Where changes come from" }),
+  status: Schema.Literals(["running", "paused"]).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed("running" as const))
+  ).annotateKey({
+    description:
+      "`running` (the default), or `paused`: the pipeline drains and stops, and goes on where it was when it runs again; its source keeps the log for it meanwhile"
+  }),
+  source: Stage.annotateKey({ description: "Where changes come from; or the name of one of `sources`" }),
   transforms: Schema.Array(Stage).pipe(Schema.withDecodingDefaultKey(Effect.succeed(noTransforms))).annotateKey({
     description: "What is done to them on the way, in order"
   }),
-  sink: SinkStage.annotateKey({ description: "Where changes go" }),
+  sink: SinkStage.annotateKey({ description: "Where changes go; or the name of one of `sinks`" }),
   onTableError: Schema.Literals(["quarantine", "stop"]).pipe(
     Schema.withDecodingDefaultKey(Effect.succeed("quarantine" as const))
   ).annotateKey({
@@ -72,6 +78,13 @@ export const Pipeline = Schema.Struct({
 const PipelineName = Schema.String.check(
   Schema.isPattern(/^[A-Za-z][A-Za-z0-9_-]{0,62}$/, {
     expected: "a name of 1 to 63 letters, digits, _ and -, beginning with a letter"
+  })
+)
+
+/** Sources and sinks that pipelines name instead of spelling them out. */
+const StageName = Schema.String.check(
+  Schema.isPattern(/^[A-Za-z][A-Za-z0-9_.-]{0,99}$/, {
+    expected: "a name of 1 to 100 letters, digits, _, . and -, beginning with a letter"
   })
 )
 
@@ -102,8 +115,17 @@ export const Config = Schema.Struct({
   telemetry: Telemetry.pipe(Schema.withDecodingDefaultKey(Effect.succeed(noTelemetry))).annotateKey({
     description: "Where telemetry goes"
   }),
+  sources: Schema.optionalKey(Schema.Record(StageName, Stage)).annotateKey({
+    description: "Sources by name, for pipelines that share one: `source: <name>` there"
+  }),
+  sinks: Schema.optionalKey(Schema.Record(StageName, SinkStage)).annotateKey({
+    description: "Sinks by name, for pipelines that share one: `sink: <name>` there"
+  }),
   pipelines: Schema.Record(PipelineName, Pipeline).check(
     Schema.makeFilter((pipelines) => Object.keys(pipelines).length > 0, { expected: "at least one pipeline" })
   ).annotateKey({ description: "The pipelines by name, each with a source and a sink" })
 })
 export type Config = typeof Config.Type
+
+/** The same for where no pipeline need be there yet: a configuration database. */
+export const GrowingConfig = Schema.Struct({ ...Config.fields, pipelines: Schema.Record(PipelineName, Pipeline) })

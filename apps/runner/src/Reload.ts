@@ -23,9 +23,9 @@ const refused = (error: CommandError): Effect.Effect<void> =>
   Effect.logError(`${error.message}; the pipelines go on with the configuration that they have`).pipe(
     Effect.annotateLogs({ code: error.code, ...(error.problems === undefined ? { hint: error.hint } : {}) }),
     Effect.andThen(
-      Effect.forEach(error.problems ?? [], ({ column, line, message, path, remedy }) =>
+      Effect.forEach(error.problems ?? [], ({ message, remedy, ...place }) =>
         Effect.logError(message).pipe(
-          Effect.annotateLogs({ path, line, column, hint: remedy })
+          Effect.annotateLogs({ ...place, hint: remedy })
         ), { discard: true })
     )
   )
@@ -42,8 +42,9 @@ export const run = Effect.fn("Reload.run")(function*(
 ) {
   let current = initial
   const reload = Effect.gen(function*() {
-    const next = yield* Configuration.load(current.file, { environment: process.env, offline: false })
-    if (next === undefined) return
+    const found = yield* Configuration.load(current.file, { environment: process.env, offline: false })
+    if (found === undefined) return
+    const next = Configuration.running(found)
     loaded(next)
     const sections = ConfigurationChange.needingRestart(current, next)
     if (sections.length > 0) {

@@ -61,6 +61,8 @@ export interface Options {
   readonly stop: Effect.Effect<void>
   /** How long a graceful stop may take. */
   readonly drain: Duration.Duration
+  /** Whether the process goes on when no pipeline is left: nobody waits to read how they ended. Default: false. */
+  readonly lasting?: boolean
   readonly retry?: RetryPolicy.Options
 }
 
@@ -259,12 +261,12 @@ export const start = Effect.fn("Supervisor.start")(function*(
       const stop = yield* Deferred.make<void>()
       let retryAt: number | undefined
       let outcome: Outcome | undefined
-      const reached = before?.outcome()?._tag === "Stopped"
+      const reached = options.lasting === true || before?.outcome()?._tag === "Stopped"
       const ended = (how: Outcome) =>
         Effect.suspend(() => {
           outcome = how
           changed.openUnsafe()
-          return tell(how, active())
+          return tell(how, options.lasting === true || active())
         })
       const fiber = yield* supervise(
         pipeline,
