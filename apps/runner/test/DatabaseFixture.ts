@@ -42,6 +42,8 @@ export interface Database {
   readonly provide: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, Exclude<R, SqlClient.SqlClient>>
 }
 
+export const provideClient = (client: PgClient.PgClient) => Effect.provideService(SqlClient.SqlClient, client)
+
 let databases = 0
 
 /** A new, empty database of `server`. */

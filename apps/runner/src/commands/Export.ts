@@ -16,8 +16,16 @@ export interface Options {
 }
 
 /** The document of a snapshot as YAML. */
-export const yamlOf = ({ rows }: Snapshot): string =>
-  Yaml.stringify(Documents.exported(rows), { lineWidth: 120, aliasDuplicateObjects: false, merge: true })
+export const yamlOf = ({ rows }: Snapshot): string => {
+  const document = new Yaml.Document(Documents.exported(rows), { aliasDuplicateObjects: false })
+  Yaml.visit(document, {
+    Pair: (_, { key }) => {
+      // In quotes it is a key like any other; plain, a configuration file merges what it leads to.
+      if (Yaml.isScalar(key) && key.value === "<<") key.type = "QUOTE_DOUBLE"
+    }
+  })
+  return document.toString({ lineWidth: 120 })
+}
 
 export const exportYaml = Effect.fn("Export.export")(
   function*({ database }: Options): Effect.fn.Return<Result, CommandError> {
