@@ -206,6 +206,20 @@ const encrypt = Command.make(
   }])
 )
 
+const rotateKey = Command.make(
+  "rotate-key",
+  { database },
+  Effect.fn(function*({ database }) {
+    const json = yield* Json
+    const { rotateKey } = yield* Effect.promise(() => import("./commands/RotateKey.ts"))
+    yield* Output.succeed(yield* rotateKey({ database: Option.getOrUndefined(database) }), json)
+  })
+).pipe(
+  Command.withDescription(
+    "Encrypt the configuration database's secrets anew with the key in ETL_STREAM_CONFIG_KEY; the one in ETL_STREAM_CONFIG_KEY_PREVIOUS opens them. Pipelines go on"
+  )
+)
+
 const doctor = Command.make(
   "doctor",
   {
@@ -387,7 +401,18 @@ const root = (version: string) =>
     Command.withDescription(
       "Keeps a warehouse in step with a database: consistent snapshot, then every change, exactly once"
     ),
-    Command.withSubcommands([run(version), validate, apply, exportYaml, encrypt, doctor, resync, letters, plugin]),
+    Command.withSubcommands([
+      run(version),
+      validate,
+      apply,
+      exportYaml,
+      encrypt,
+      rotateKey,
+      doctor,
+      resync,
+      letters,
+      plugin
+    ]),
     Command.withGlobalFlags([Json])
   )
 

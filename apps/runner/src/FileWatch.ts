@@ -6,7 +6,7 @@
  * and network file systems give none; looking every now and then is the net. The text is compared, so that a touched file is no change, and a file
  * that is away or still being written is waited for.
  */
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"

@@ -1,7 +1,13 @@
 import { assert, layer } from "@effect/vitest"
+import * as Rotation from "@etl-stream/runner/database/Rotation"
+import * as EncryptedSecret from "@etl-stream/runner/EncryptedSecret"
 import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import { randomBytes } from "node:crypto"
 import * as Database from "./DatabaseFixture.ts"
-import { literal, pipeline, problemOf, until } from "./DatabaseFixture.ts"
+import { pipeline, problemOf, until } from "./DatabaseFixture.ts"
 
 const schema = "etl_stream_config"
 
@@ -113,8 +119,142 @@ layer(Database.Server.layer, { excludeTestServices: true })("a run from the conf
       yield* database.query(`UPDATE ${schema}.pipelines SET transforms = '[{"plugin": 5}]' WHERE name = 'bad'`)
       yield* until(() => run.lines("bad", "settled").length === 1)
       yield* until(() => Effect.map(problemOf(database, "pipelines", "bad"), (problem) => problem !== undefined))
-      assert.match(yield* problemOf(database, "pipelines", "bad") ?? "", /^transforms\[0\]\.plugin: /)
+      assert.match((yield* problemOf(database, "pipelines", "bad")) ?? "", /^transforms\[0\]\.plugin: /)
       assert.strictEqual(run.runs("steady"), 1)
       assert.notInclude(JSON.stringify(run.logs), "hunter2222")
+    }))
+
+  it.effect("writes back why a pipeline failed, and starts it again when its row changes or everything is asked for", () =>
+    Effect.gen(function*() {
+      const database = yield* Database.prepared
+      yield* database.transaction([
+        Database.memoryState,
+        ...pipeline("steady"),
+        ...pipeline("failing", { source: { fails: { at: "tables", reason: "Unauthorized" } } }),
+        ...pipeline("tripping", { sink: { trips: { file: "tripped", reason: "Rejected" } } })
+      ])
+      const run = yield* Database.run(database, { poll: "100 millis" })
+      yield* flows(run, "steady")
+      const said = (name: string) =>
+        until(() =>
+          Effect.map(
+            problemOf(database, "pipelines", name),
+            (found) => found?.startsWith("The pipeline failed: it does not work Mend it.") === true
+          )
+        )
+      yield* said("failing")
+      yield* said("tripping")
+      // What changes elsewhere is no reason.
+      yield* database.transaction(pipeline("added"))
+      yield* flows(run, "added")
+      assert.deepStrictEqual([run.runs("failing"), run.runs("tripping")], [1, 1])
+      yield* run.ask
+      yield* flows(run, "tripping")
+      yield* until(() => Effect.map(problemOf(database, "pipelines", "tripping"), (found) => found === undefined))
+      assertWhole(run, "tripping")
+      yield* database.query(`UPDATE ${schema}.sources SET options = options - 'fails' WHERE name = 'failing'`)
+      yield* flows(run, "failing")
+      assert.deepStrictEqual([run.runs("steady"), run.runs("added")], [1, 1])
+    }))
+
+  it.effect("tries a pipeline again whose source can't be reached at first: nobody is there to start it", () =>
+    Effect.gen(function*() {
+      const database = yield* Database.prepared
+      yield* database.transaction([
+        Database.memoryState,
+        ...pipeline("waiting", { source: { fails: { at: "tables", reason: "Unreachable" } } })
+      ])
+      const run = yield* Database.run(database)
+      yield* until(() => run.runs("waiting") >= 2)
+      assert.isUndefined(yield* problemOf(database, "pipelines", "waiting"))
+    }))
+
+  it.effect("resolves references when a row changes or everything is asked for, and only then", () =>
+    Effect.gen(function*() {
+      const database = yield* Database.prepared
+      const environment: Record<string, string> = { SECRET: "first-secret" }
+      yield* database.transaction([
+        Database.memoryState,
+        ...pipeline("one", { source: { password: "${env:SECRET}" } }),
+        ...pipeline("two")
+      ])
+      const run = yield* Database.run(database, { environment, poll: "50 millis" })
+      yield* flows(run, "one")
+      environment["SECRET"] = "second-secret"
+      yield* database.transaction(pipeline("three"))
+      yield* flows(run, "three")
+      assert.strictEqual(run.runs("one"), 1)
+      yield* run.ask
+      yield* until(() => run.runs("one") === 2)
+      assert.deepStrictEqual([run.runs("two"), run.runs("three")], [1, 1])
+      // It goes away: the pipeline is disabled at the next look at its row, and comes back with it.
+      delete environment["SECRET"]
+      yield* run.ask
+      yield* until(() => Effect.map(problemOf(database, "sources", "one"), (found) => found !== undefined))
+      yield* until(() => !run.supervisor.pipelines().some(({ name }) => name === "one"))
+      environment["SECRET"] = "third-secret"
+      yield* flows(run, "one")
+      assert.notMatch(JSON.stringify(run.logs), /(first|second|third)-secret/)
+    }))
+
+  it.effect("opens secrets where they belong, also with the previous key, and goes on while they are rotated", () =>
+    Effect.gen(function*() {
+      const database = yield* Database.prepared
+      const [old, current] = [randomBytes(32).toString("base64"), randomBytes(32).toString("base64")]
+      const environment = { ETL_STREAM_CONFIG_KEY: current, ETL_STREAM_CONFIG_KEY_PREVIOUS: old }
+      const keys = Result.getOrThrow(EncryptedSecret.keysFrom(environment))
+      const oldKeys = Result.getOrThrow(EncryptedSecret.keysFrom({ ETL_STREAM_CONFIG_KEY: old }))
+      const sealed = EncryptedSecret.encrypt(
+        Redacted.make("tell-nobody"),
+        ["sources", "right", "options", "password"],
+        oldKeys
+      )
+      const leak = { fails: { at: "leak", reason: "Lost" } }
+      yield* database.transaction([
+        Database.memoryState,
+        ...pipeline("right", { source: { password: sealed } }),
+        ...pipeline("moved", { source: { password: sealed, ...leak } })
+      ])
+      const run = yield* Database.run(database, { environment })
+      yield* flows(run, "right")
+      yield* until(() => Effect.map(problemOf(database, "sources", "moved"), (found) => found !== undefined))
+      assert.include(
+        yield* problemOf(database, "sources", "moved"),
+        "options.password: The secret does not open here: it was altered, or encrypted for another place than sources.moved.options.password."
+      )
+      assert.strictEqual(run.lines("moved", "begin").length, 0)
+
+      // One that can't be opened stops the rotation before anything is written.
+      const refused = yield* Effect.flip(database.provide(Rotation.run(keys)))
+      assert.include(refused.message, "sources.moved.options.password")
+      yield* database.query(`DELETE FROM ${schema}.pipelines WHERE name = 'moved'`)
+      yield* database.query(`DELETE FROM ${schema}.sources WHERE name = 'moved'`)
+      assert.deepStrictEqual(yield* database.provide(Rotation.run(keys)), { rows: ["sources/right"], secrets: 1 })
+      assert.deepStrictEqual(yield* database.provide(Rotation.run(keys)), { rows: [], secrets: 0 })
+      const [row] = yield* database.query(`SELECT options ->> 'password' AS password FROM ${schema}.sources`)
+      assert.include(String(row?.["password"]), `\${enc:v1:${keys.current.id}:`)
+      yield* database.transaction(pipeline("added"))
+      yield* flows(run, "added")
+      yield* flows(run, "right")
+      assert.strictEqual(run.runs("right"), 1)
+      assert.notMatch(JSON.stringify(run.logs), /tell-nobody/)
+    }))
+
+  it.effect("leaves alone what only the order of keys tells apart, and what is written back", () =>
+    Effect.gen(function*() {
+      const database = yield* Database.prepared
+      yield* database.transaction([Database.memoryState, ...pipeline("steady")])
+      const run = yield* Database.run(database)
+      yield* flows(run, "steady")
+      const listener = yield* database.client
+      const notifications = yield* Effect.orDie(listener.listen(schema))
+      yield* database.query(`UPDATE ${schema}.pipelines SET problem = 'written by somebody', problem_at = now()`)
+      yield* database.query(`UPDATE ${schema}.sinks SET plugin = plugin`)
+      // The first told nobody, the second did.
+      yield* Queue.take(notifications)
+      yield* until(() => Effect.map(problemOf(database, "pipelines", "steady"), (found) => found === undefined))
+      assert.strictEqual(yield* Queue.size(notifications), 0)
+      assert.strictEqual(run.runs("steady"), 1)
+      assert.strictEqual(run.logs.filter(({ message }) => message === "The configuration has changed").length, 0)
     }))
 })

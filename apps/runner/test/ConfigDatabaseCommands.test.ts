@@ -33,7 +33,7 @@ layer(Database.Server.layer, { excludeTestServices: true })("the commands of the
     it.effect(name, () =>
       Effect.gen(function*() {
         yield* test(yield* Fixture.folder, yield* Database.empty)
-      }))
+      }), { timeout: 180_000 })
 
   scenario(
     "apply, run and export go between the two forms; secrets stay encrypted and hidden",

@@ -156,7 +156,7 @@ layer(Database.Server.layer, { excludeTestServices: true })("rows of any kind", 
         yield* until(() => Effect.map(problemOf(database, table, name), (found) => found !== undefined)).pipe(
           Effect.onError(() => Effect.sync(() => assert.fail(`nothing is said of ${name}`)))
         )
-        const found = yield* problemOf(database, table, name) ?? ""
+        const found = (yield* problemOf(database, table, name)) ?? ""
         assert.match(found, problem, name)
         assert.isAtMost(found.length, 4001)
         if (table === "sources") {

@@ -84,7 +84,8 @@ const sealed = (row: Wanted, before: Row | undefined, keys: EncryptedSecret.Keys
 
 const jsonColumns: ReadonlySet<string> = new Set(["value", "options", "settings", "transforms"])
 
-const write = Effect.fnUntraced(function*(row: Content, exists: boolean) {
+/** Writes a row's configuration, in the transaction that is open. `exists`: it is there. */
+export const writeRow = Effect.fnUntraced(function*(row: Content, exists: boolean) {
   const sql = yield* SqlClient.SqlClient
   const columns = Object.entries(columnsFor(row))
   const placeholders = columns.map(([column], index) =>
@@ -131,7 +132,7 @@ const inTransaction = Effect.fnUntraced(function*(
       row: key,
       keys: before === undefined ? [] : differing(before.value, value)
     })
-    if (!dryRun) yield* write({ ...row, value }, before !== undefined)
+    if (!dryRun) yield* writeRow({ ...row, value }, before !== undefined)
   }
   const others = rows.filter((row) => !names.has(keyOf(row)))
   if (prune) {
@@ -153,25 +154,31 @@ const again = Schedule.max([
   Schedule.while(({ input }) => input.reason === "Throttled")
 )
 
-/** Brings `wanted` into the database, whose tables are there. */
-export const apply = Effect.fn("Apply.apply")(
-  function*(
-    wanted: ReadonlyArray<Wanted>,
-    options: Options
-  ): Effect.fn.Return<Applied, ConnectorError, SqlClient.SqlClient> {
+/** Runs `change` in a transaction that sees and writes as if it were alone; begins anew when it wasn't. */
+export const serially = <A>(
+  change: Effect.Effect<A, SqlError | ConnectorError, SqlClient.SqlClient>
+): Effect.Effect<A, ConnectorError, SqlClient.SqlClient> =>
+  Effect.gen(function*() {
     const sql = yield* SqlClient.SqlClient
-    const attempt = sql.withTransaction(
-      Effect.andThen(
-        // One after the other: otherwise two that write the same would only make each other begin anew.
-        options.dryRun ? Effect.void : Effect.asVoid(sql`SELECT pg_advisory_xact_lock(${lockKey})`),
-        inTransaction(wanted, options)
-      )
-    ).pipe(
-      Effect.provideService(SqlClient.BeginTransaction, "BEGIN ISOLATION LEVEL SERIALIZABLE"),
-      Effect.catchTag("SqlError", (error) => Effect.fail(fromSql(error)))
-    )
-    return yield* Effect.retry(attempt, again)
-  }
+    return yield* sql.withTransaction(change)
+  }).pipe(
+    Effect.provideService(SqlClient.BeginTransaction, "BEGIN ISOLATION LEVEL SERIALIZABLE"),
+    Effect.catchTag("SqlError", (error) => Effect.fail(fromSql(error))),
+    Effect.retry(again)
+  )
+
+/** One of us after the other: otherwise two that write the same would only make each other begin anew. */
+const alone = Effect.gen(function*() {
+  const sql = yield* SqlClient.SqlClient
+  yield* sql`SELECT pg_advisory_xact_lock(${lockKey})`
+})
+
+/** Brings `wanted` into the database, whose tables are there unless it is a dry run. */
+export const apply: (
+  wanted: ReadonlyArray<Wanted>,
+  options: Options
+) => Effect.Effect<Applied, ConnectorError, SqlClient.SqlClient> = Effect.fn("Apply.apply")((wanted, options) =>
+  serially(Effect.andThen(options.dryRun ? Effect.void : alone, inTransaction(wanted, options)))
 )
 
 /** The keys, where secrets are to be encrypted. */

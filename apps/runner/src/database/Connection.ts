@@ -55,7 +55,7 @@ export const requireUrl = Effect.fnUntraced(function*(option: string | undefined
 })
 
 const isLocal = (host: string): boolean =>
-  host === "" || host === "localhost" || host === "[::1]" || host === "::1" || /^127\./.test(host) ||
+  host === "" || host === "localhost" || host === "[::1]" || host === "::1" || host.startsWith("127.") ||
   /^(\/|%2f)/i.test(host)
 
 /** Without `sslmode` another machine has to show a certificate that is valid for its name, as a source has to. */

@@ -148,7 +148,7 @@ export const run = Effect.fn("Following.run")(function*(options: Options) {
   const session = Effect.gen(function*() {
     const client = yield* Connection.open(url)
     mayWrite = true
-    yield* Effect.gen(function*() {
+    return yield* Effect.gen(function*() {
       const notifications = yield* client.listen(channel).pipe(
         Effect.mapError(fromSql),
         Effect.timeoutOrElse({ duration: patience, orElse: () => Effect.fail(timedOut()) })
@@ -188,5 +188,8 @@ export const run = Effect.fn("Following.run")(function*(options: Options) {
     }
   )
   // The schedule has no end.
-  return yield* Effect.forever(Effect.catch(keptUp, (error) => Effect.logError(redact(error.message))))
+  return yield* keptUp.pipe(
+    Effect.catch((error) => Effect.logError(redact(error.message))),
+    Effect.forever
+  )
 })
