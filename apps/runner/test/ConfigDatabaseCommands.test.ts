@@ -1,6 +1,11 @@
 import { assert, layer } from "@effect/vitest"
+import * as Tables from "@etl-stream/runner/database/Tables"
+import * as EncryptedSecret from "@etl-stream/runner/EncryptedSecret"
 import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
+import { execFileSync } from "node:child_process"
 import { randomBytes } from "node:crypto"
 import { envelope, errorOf } from "./CommandFixture.ts"
 import * as Database from "./DatabaseFixture.ts"
@@ -109,6 +114,27 @@ layer(Database.Server.layer, { excludeTestServices: true })("the commands of the
         assert.deepStrictEqual([ended.code, envelope(ended)["pipelines"]], [0, []], ended.stderr)
       })
   )
+
+  scenario("encrypt prints what opens at its place", (directory, database) =>
+    Effect.gen(function*() {
+      const env = { ETL_STREAM_CONFIG_KEY: randomBytes(32).toString("base64") }
+      // As it is spelled out, and as the database has it: the same place.
+      for (const place of ["pipelines.shop.source.options.password", "sources.shop.options.password"]) {
+        const printed = execFileSync(process.execPath, [Fixture.command, "encrypt", place], {
+          env: { PATH: process.env["PATH"], ...env },
+          input: "tell-nobody\n",
+          encoding: "utf8"
+        })
+        const body = /^\$\{enc:([^{}]+)\}\n$/.exec(printed)?.[1] ?? ""
+        const keys = Result.getOrThrow(EncryptedSecret.keysFrom(env))
+        const opened = EncryptedSecret.decrypt(body, ["sources", "shop", "options", "password"], keys)
+        assert.strictEqual(Redacted.value(Result.getOrThrow(opened)), "tell-nobody")
+      }
+      // The same key rotates: nothing is to be done.
+      yield* database.provide(Tables.prepare)
+      const rotated = yield* Fixture.run(["rotate-key", "--config-db", database.url, "--json"], { cwd: directory, env })
+      assert.deepInclude(envelope(rotated), { ok: true, secrets: 0, rows: [] })
+    }))
 
   scenario(
     "what can't be is refused with the remedy, and no password is shown",

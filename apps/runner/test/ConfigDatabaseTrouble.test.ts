@@ -119,6 +119,21 @@ layer(Database.Server.layer, { excludeTestServices: true })("trouble with the co
       assert.isTrue(run.supervisor.pipelines().some(({ name }) => name === "slow"), "it is still draining")
     }))
 
+  it.effect("a pipeline under another name starts once it has stopped under the old one", () =>
+    Effect.gen(function*() {
+      const database = yield* Database.prepared
+      yield* database.transaction([Database.memoryState, ...pipeline("old", { sink: { slow: "300 millis" } })])
+      const run = yield* Database.run(database)
+      yield* flows(run, "old")
+      yield* database.query(`UPDATE ${schema}.pipelines SET name = 'new'`)
+      yield* until(() => run.lines("old", "settled").length === 1)
+      yield* flows(run, "old")
+      const changes = run.lines("old", "change").map(({ n }) => Number(n))
+      assert.deepStrictEqual(changes, changes.map((_, index) => 1002 + index))
+      assert.deepStrictEqual(run.supervisor.pipelines().map(({ name }) => name), ["new"])
+      assert.strictEqual(run.lines("old", "begin").length, 1)
+    }))
+
   it.effect("a transaction is seen as a whole or not at all", () =>
     Effect.gen(function*() {
       const database = yield* Database.prepared

@@ -6,8 +6,8 @@ import * as Result from "effect/Result"
 import { dirname, resolve } from "node:path"
 import { type CommandError, invalidConfiguration, usage } from "../CommandError.ts"
 import * as Configuration from "../Configuration.ts"
+import * as Address from "../database/Address.ts"
 import * as ApplyRows from "../database/Apply.ts"
-import * as Connection from "../database/Connection.ts"
 import * as Documents from "../database/Documents.ts"
 import { using } from "../database/Opening.ts"
 import * as PlainSecrets from "../database/PlainSecrets.ts"
@@ -43,7 +43,7 @@ const render = ({ changes, kept, unchanged }: ApplyRows.Applied, { dryRun, file 
 
 export const apply = Effect.fn("Apply.apply")(function*(options: Options): Effect.fn.Return<Printed, CommandError> {
   const { database, dryRun, encrypt, file, prune } = options
-  const url = yield* Connection.requireUrl(database, process.env)
+  const url = yield* Address.requireUrl(database, process.env)
   const keys = yield* Result.match(ApplyRows.keysFor(encrypt, process.env), {
     onFailure: ({ message, remedy }) => Effect.fail(usage(message, remedy)),
     onSuccess: (keys) => Effect.succeed(keys)

@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import * as Yaml from "yaml"
 import { type CommandError, invalidConfiguration } from "../CommandError.ts"
-import * as Connection from "../database/Connection.ts"
+import * as Address from "../database/Address.ts"
 import * as Documents from "../database/Documents.ts"
 import { databaseName, using } from "../database/Opening.ts"
 import { keyOf, read, type Snapshot } from "../database/Rows.ts"
@@ -29,7 +29,7 @@ export const yamlOf = ({ rows }: Snapshot): string => {
 
 export const exportYaml = Effect.fn("Export.export")(
   function*({ database }: Options): Effect.fn.Return<Result, CommandError> {
-    const url = yield* Connection.requireUrl(database, process.env)
+    const url = yield* Address.requireUrl(database, process.env)
     const snapshot = yield* using(url, read)
     const unreadable = snapshot.rows.flatMap((row) =>
       row.unreadable === undefined ? [] : [{ path: "", row: keyOf(row), ...row.unreadable }]

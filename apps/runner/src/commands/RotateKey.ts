@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import { type CommandError, usage } from "../CommandError.ts"
-import * as Connection from "../database/Connection.ts"
+import * as Address from "../database/Address.ts"
 import { using } from "../database/Opening.ts"
 import * as Rotation from "../database/Rotation.ts"
 import * as EncryptedSecret from "../EncryptedSecret.ts"
@@ -17,7 +17,7 @@ export interface Options {
 
 export const rotateKey = Effect.fn("RotateKey.rotateKey")(
   function*({ database }: Options): Effect.fn.Return<Printed, CommandError> {
-    const url = yield* Connection.requireUrl(database, process.env)
+    const url = yield* Address.requireUrl(database, process.env)
     const keys = yield* Result.match(EncryptedSecret.keysFrom(process.env), {
       onFailure: ({ message, remedy }) => Effect.fail(usage(message, remedy)),
       onSuccess: (keys) => Effect.succeed(keys)

@@ -14,7 +14,7 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { CommandError, internal, redacted, usage } from "../CommandError.ts"
 import * as Configuration from "../Configuration.ts"
-import * as Connection from "../database/Connection.ts"
+import * as Address from "../database/Address.ts"
 import { ExitCode } from "../ExitCode.ts"
 import * as FileWatch from "../FileWatch.ts"
 import * as LiveView from "../LiveView.ts"
@@ -203,11 +203,11 @@ const originOf = Effect.fnUntraced(
           "Leave out one of the file and `--config-db`; `etl-stream apply` brings the file into the database."
         )
     }
-    const url = yield* Connection.urlFrom(database, process.env)
+    const url = yield* Address.urlFrom(database, process.env)
     if (url === undefined) {
       return yield* usage(
         "There is no configuration to run",
-        `Name a file, or a database with \`--config-db\` or the environment variable ${Connection.urlVariable}.`
+        `Name a file, or a database with \`--config-db\` or the environment variable ${Address.urlVariable}.`
       )
     }
     return watch

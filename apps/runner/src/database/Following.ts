@@ -100,6 +100,18 @@ export const run = Effect.fn("Following.run")(function*(options: Options) {
   let current = initial
   let reached = false
   let mayWrite = true
+  let anew = false
+  /** Holds something when there is a reason to look. */
+  const reasons = yield* Queue.sliding<void>(1)
+  const remind = Queue.offer(reasons, undefined)
+  yield* asked.pipe(
+    Effect.andThen(Effect.sync(() => {
+      anew = true
+    })),
+    Effect.andThen(remind),
+    Effect.forever,
+    Effect.forkScoped
+  )
 
   yield* tellProblems(new Map(), initial.problems)
 
@@ -134,9 +146,11 @@ export const run = Effect.fn("Following.run")(function*(options: Options) {
     )
   })
 
-  const look = Effect.fnUntraced(function*(anew: boolean) {
+  const look = Effect.gen(function*() {
     const snapshot = yield* read
-    yield* apply(snapshot, anew).pipe(
+    const all = anew
+    anew = false
+    yield* apply(snapshot, all).pipe(
       Effect.catchDefect((defect) => Effect.fail(internal("Looking at the configuration", defect))),
       Effect.catch((error) => Effect.logError(error.message).pipe(Effect.annotateLogs({ hint: error.hint })))
     )
@@ -148,23 +162,22 @@ export const run = Effect.fn("Following.run")(function*(options: Options) {
   const session = Effect.gen(function*() {
     const client = yield* Connection.open(url)
     mayWrite = true
-    return yield* Effect.gen(function*() {
-      const notifications = yield* client.listen(channel).pipe(
-        Effect.mapError(fromSql),
-        Effect.timeoutOrElse({ duration: patience, orElse: () => Effect.fail(timedOut()) })
-      )
-      yield* look(false)
-      const changed = Queue.takeAll(notifications).pipe(
-        Effect.mapError(fromSql),
-        Effect.andThen(Effect.sleep(gathering)),
-        Effect.andThen(Effect.mapError(Queue.clear(notifications), fromSql)),
-        Effect.as(false)
-      )
-      const anew = Effect.as(asked, true)
+    const notifications = yield* client.listen(channel).pipe(
+      Effect.mapError(fromSql),
+      Effect.timeoutOrElse({ duration: patience, orElse: () => Effect.fail(timedOut()) })
+    )
+    const listening = Queue.takeAll(notifications).pipe(
+      Effect.mapError(fromSql),
+      Effect.andThen(remind),
+      Effect.forever
+    )
+    const looking = Effect.gen(function*() {
       while (true) {
-        yield* look(yield* Effect.raceFirst(Effect.raceFirst(changed, anew), Effect.as(Effect.sleep(poll), false)))
+        yield* Effect.provideService(look, SqlClient.SqlClient, client)
+        yield* Effect.raceFirst(Effect.andThen(Queue.take(reasons), Effect.sleep(gathering)), Effect.sleep(poll))
       }
-    }).pipe(Effect.provideService(SqlClient.SqlClient, client))
+    })
+    return yield* Effect.raceFirst(listening, looking)
   }).pipe(Effect.scoped)
 
   const keptUp = RetryPolicy.supervise(

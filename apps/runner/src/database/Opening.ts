@@ -5,7 +5,8 @@ import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
 import * as SqlClient from "effect/sql/SqlClient"
-import { type CommandError, fromConnector } from "../CommandError.ts"
+import { type CommandError, fromConnector, redacted } from "../CommandError.ts"
+import * as Redaction from "../Redaction.ts"
 import * as Connection from "./Connection.ts"
 import * as Evaluation from "./Evaluation.ts"
 import * as Rows from "./Rows.ts"
@@ -37,5 +38,5 @@ export const using = <A>(
   Connection.open(url).pipe(
     Effect.flatMap((client) => Effect.provideService(use, SqlClient.SqlClient, client)),
     Effect.scoped,
-    Effect.mapError((error) => fromConnector(undefined, error))
+    Effect.mapError((error) => redacted(fromConnector(undefined, error), Redaction.make(Redaction.secretsOf(url))))
   )
