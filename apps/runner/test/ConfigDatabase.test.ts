@@ -157,6 +157,19 @@ layer(Database.Server.layer, { excludeTestServices: true })("a run from the conf
       assert.deepStrictEqual([run.runs("steady"), run.runs("added")], [1, 1])
     }))
 
+  it.effect("hides secrets in what it writes back", () =>
+    Effect.gen(function*() {
+      const database = yield* Database.prepared
+      yield* database.transaction([
+        Database.memoryState,
+        ...pipeline("leaky", { source: { password: "${env:SECRET}", fails: { at: "leak", reason: "Lost" } } })
+      ])
+      const run = yield* Database.run(database, { environment: { SECRET: "tell-nobody" }, poll: "50 millis" })
+      yield* until(() => Effect.map(problemOf(database, "pipelines", "leaky"), (found) => found !== undefined))
+      assert.include(yield* problemOf(database, "pipelines", "leaky"), "The pipeline failed: refused: <redacted>")
+      assert.strictEqual(run.runs("leaky"), 0)
+    }))
+
   it.effect("tries a pipeline again whose source can't be reached at first: nobody is there to start it", () =>
     Effect.gen(function*() {
       const database = yield* Database.prepared

@@ -217,6 +217,25 @@ layer(Database.Server.layer, { excludeTestServices: true })("rows of any kind", 
       assert.strictEqual(run.runs("good"), 1)
     }))
 
+  it.effect("a monitor or notifier that is wrong keeps nothing from starting", () =>
+    Effect.gen(function*() {
+      const database = yield* Database.prepared
+      yield* database.transaction([
+        Database.memoryState,
+        ...pipeline("good"),
+        stage("monitors", "absent", "./absent.ts", {}),
+        stage("notifiers", "text", "./absent.ts", {}, "x")
+      ])
+      const run = yield* Database.run(database)
+      yield* flows(run, "good")
+      yield* until(() => Effect.map(problemOf(database, "monitors", "absent"), (found) => found !== undefined))
+      yield* until(() => Effect.map(problemOf(database, "notifiers", "text"), (found) => found !== undefined))
+      yield* database.query(`DELETE FROM ${schema}.monitors`)
+      yield* database.transaction(pipeline("added"))
+      yield* flows(run, "added")
+      assert.strictEqual(run.runs("good"), 1)
+    }))
+
   it.effect("can't be larger than a message of the protocol without being told so", () =>
     Effect.gen(function*() {
       const database = yield* Database.prepared

@@ -14,7 +14,7 @@ const isLocal = (host: string): boolean =>
   /^(\/|%2f)/i.test(host)
 
 /** Without `sslmode` another machine has to show a certificate that is valid for its name, as a source has to. */
-const tls = (url: string): { readonly ssl?: boolean } => {
+export const tls = (url: string): { readonly ssl?: boolean } => {
   const { hostname, searchParams } = new URL(url)
   return searchParams.has("sslmode") || isLocal(searchParams.get("host") ?? hostname) ? {} : { ssl: true }
 }

@@ -20,7 +20,11 @@ export const documentOf = (rows: ReadonlyArray<Content>): Mapping => {
   const own: Array<readonly [string, unknown]> = []
   for (const { name, table, value } of rows) {
     if (table === "settings") own.push([name, value])
-    else sections.set(table, [...sections.get(table) ?? [], [name, value]])
+    else {
+      const entries = sections.get(table) ?? []
+      entries.push([name, value])
+      sections.set(table, entries)
+    }
   }
   return Object.fromEntries([
     ["apiVersion", Config.apiVersion],
@@ -63,6 +67,7 @@ export const rowsOf = (document: unknown): Written => {
       for (const [name, stage] of Object.entries(value)) rows.push({ table: section, name, value: stage })
     }
   }
+  const taken = new Set(rows.map(({ name, table }) => `${table}/${name}`))
   const pipelines = isMapping(document["pipelines"]) ? document["pipelines"] : {}
   for (const [name, pipeline] of Object.entries(pipelines)) {
     if (!isMapping(pipeline)) continue
@@ -70,7 +75,7 @@ export const rowsOf = (document: unknown): Written => {
       const stage = pipeline[kind]
       if (typeof stage === "string") return [kind, stage] as const
       const table = `${kind}s` as const
-      if (rows.some((row) => row.table === table && row.name === name)) {
+      if (taken.has(`${table}/${name}`)) {
         findings.push({
           path: ["pipelines", name, kind],
           at: "value",

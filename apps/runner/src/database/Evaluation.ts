@@ -93,40 +93,63 @@ export const make = ({ directory, environment, name }: Options): Evaluation => {
       { environment, offline: false }
     )
 
-  /** Sections of the whole process. A change that needs a restart is told, and what runs goes on with what it has. */
+  const examineShared = Effect.fnUntraced(function*(rows: ReadonlyArray<Row>) {
+    const { configuration, findings, redact } = yield* examine(rows)
+    const problems = findings.flatMap((finding) => {
+      const place = Documents.rowAt(finding.path)
+      if (place !== undefined) return [problemOf(place, place.path)(finding, redact)]
+      // What is wrong with a section is wrong with all its rows.
+      const own = rows.filter(({ table }) => table === finding.path[0])
+      const rest = own.length > 0 ? own : [{ table: "settings", name: formatPath(finding.path) } as const]
+      return rest.map((row) => problemOf(row, [])(finding, redact))
+    })
+    return { configuration, problems }
+  })
+
+  /**
+   * What concerns the whole process. A monitor or notifier that is wrong is left out, and keeps nothing from starting. A change of a section that needs a restart
+   * is told, and what runs goes on with what it has.
+   */
   const evaluateShared = Effect.fnUntraced(function*(rows: ReadonlyArray<Row>, anew: boolean) {
     const text = textOf(rows)
-    if (shared !== undefined && shared.text === text && shared.problems.length === 0 && !anew) return shared
-    const reserved = rows.filter((row) => row.table === "settings" && Documents.isReserved(row.name)).map((row) =>
-      problemOf(row, [])({ message: "This section is none of `settings`.", remedy: "Delete the row." })
-    )
-    const unreadable = rows.flatMap((row) => row.unreadable === undefined ? [] : [problemOf(row, [])(row.unreadable)])
-    const usable = rows.filter((row) => row.unreadable === undefined)
-    const { configuration, findings, redact } = yield* examine(usable)
-    const found = findings.map((finding) => {
-      const place = Documents.rowAt(finding.path)
-      // A section that is wrong as a whole has the first of its rows.
-      const row = place ?? rows[0] ?? { table: "settings", name: formatPath(finding.path) } as const
-      return problemOf(row, place?.path ?? finding.path)(finding, redact)
-    })
-    const problems = [...reserved, ...unreadable, ...found]
     const before = shared
-    if (before === undefined) {
-      if (configuration === undefined || problems.length > 0) {
-        return yield* invalidConfiguration(name, problems.map(([, problem]) => problem))
-      }
-      return { text, rows: usable, problems, configuration }
+    if (before !== undefined && before.text === text && before.problems.length === 0 && !anew) return before
+    const unusable = rows.flatMap((row) => {
+      if (row.unreadable !== undefined) return [problemOf(row, [])(row.unreadable)]
+      return row.table === "settings" && Documents.isReserved(row.name)
+        ? [problemOf(row, [])({ message: "This section is none of `settings`.", remedy: "Delete the row." })]
+        : []
+    })
+    const isIn = (problems: Part["problems"], row: Row) => problems.some(([key]) => key === keyOf(row))
+    const usable = rows.filter((row) => !isIn(unusable, row))
+    const first = yield* examineShared(usable)
+    const right = usable.filter((row) => row.table === "settings" || !isIn(first.problems, row))
+    const { configuration, problems: others } = right.length === usable.length ? first : yield* examineShared(right)
+    const problems = [...unusable, ...first.problems, ...others]
+    if (configuration === undefined || problems.some(([key]) => key.startsWith("settings/"))) {
+      if (before !== undefined) return { ...before, text, problems }
+      const each = new Map(problems.map(([key, problem]) => [JSON.stringify([key, problem]), problem]))
+      return yield* invalidConfiguration(name, [...each.values()])
     }
-    if (configuration === undefined || problems.length > 0) return { ...before, text, problems }
-    const sections = ConfigurationChange.needingRestart(before.configuration, configuration)
-    if (sections.length === 0) return { text, rows: usable, problems, configuration }
-    const late = sections.map((section) =>
-      problemOf({ table: "settings", name: section }, [])({
-        message: `\`${section}\` can't be changed while pipelines run.`,
-        remedy: "It takes effect when etl-stream starts again."
-      })
-    )
-    return { ...before, text, problems: late }
+    const late = before === undefined ? [] : ConfigurationChange.needingRestart(before.configuration, configuration)
+    if (before === undefined || late.length === 0) return { text, rows: right, problems, configuration }
+    const isLate = ({ name, table }: Row) => table === "settings" && late.includes(name)
+    const mixed = [...right.filter((row) => !isLate(row)), ...before.rows.filter(isLate)]
+    const adopted = yield* examineShared(mixed)
+    return {
+      text,
+      rows: mixed,
+      problems: [
+        ...problems,
+        ...late.map((section) =>
+          problemOf({ table: "settings", name: section }, [])({
+            message: `\`${section}\` can't be changed while pipelines run.`,
+            remedy: "It takes effect when etl-stream starts again."
+          })
+        )
+      ],
+      configuration: adopted.configuration ?? before.configuration
+    }
   })
 
   const evaluatePipeline = Effect.fnUntraced(function*(
