@@ -51,6 +51,44 @@ layer(Database.Server.layer, { excludeTestServices: true })("trouble with the co
       assert.strictEqual(run.runs("steady"), 1)
     }))
 
+  it.effect("that is silent is noticed when it is looked at, and connected to anew", () =>
+    Effect.gen(function*() {
+      const server = yield* Database.Server
+      const database = yield* Database.prepared
+      yield* database.transaction([Database.memoryState, ...pipeline("steady"), ...pipeline("changing")])
+      const proxy = yield* FaultProxy.start(server)
+      const url = database.url.replace(`:${server.port}/`, `:${proxy.port}/`)
+      const run = yield* Database.run(database, { url, poll: "100 millis", patience: "500 millis" })
+      yield* flows(run, "changing")
+      yield* proxy.stall
+      yield* until(() => logged(run, "The configuration database does not answer in time").length > 0)
+      yield* database.query(addTable("changing"))
+      yield* flows(run, "changing")
+      yield* proxy.resume
+      yield* until(() => run.runs("changing") === 2)
+      yield* flows(run, "changing")
+      assert.strictEqual(run.runs("steady"), 1)
+    }))
+
+  it.effect("that is silent doesn't hold up the end of the process", () =>
+    Effect.gen(function*() {
+      const server = yield* Database.Server
+      const database = yield* Database.prepared
+      yield* database.transaction([Database.memoryState, ...pipeline("steady")])
+      const proxy = yield* FaultProxy.start(server)
+      const url = database.url.replace(`:${server.port}/`, `:${proxy.port}/`)
+      let stalledAt = 0
+      yield* Effect.scoped(Effect.gen(function*() {
+        const run = yield* Database.run(database, { url, poll: "20 millis", patience: "10 minutes" })
+        yield* flows(run, "steady")
+        yield* proxy.stall
+        // By then a look waits for its answer.
+        yield* Effect.sleep(500)
+        stalledAt = performance.now()
+      }))
+      assert.isBelow(performance.now() - stalledAt, 15_000)
+    }))
+
   it.effect("survives a restart of the server", () =>
     Effect.gen(function*() {
       const server = yield* Database.Server

@@ -52,7 +52,7 @@ export const empty = Effect.gen(function*() {
   const name = `config_${++databases}`
   yield* Effect.orDie(server.query(`CREATE DATABASE ${name}`))
   const url = server.urlOf({ user: server.user, password: server.password, database: name })
-  const client = yield* Effect.orDie(Connection.open(Redacted.make(url)))
+  const { client } = yield* Effect.orDie(Connection.connect(Redacted.make(url)))
   return {
     name,
     url,
@@ -61,7 +61,7 @@ export const empty = Effect.gen(function*() {
       Effect.orDie(
         client.withTransaction(Effect.forEach(statements, (statement) => client.unsafe(statement), { discard: true }))
       ),
-    client: Effect.orDie(Connection.open(Redacted.make(url))),
+    client: Effect.map(Effect.orDie(Connection.connect(Redacted.make(url))), ({ client }) => client),
     provide: Effect.provideService(SqlClient.SqlClient, client)
   } satisfies Database as Database
 })
@@ -127,6 +127,7 @@ export interface RunOptions {
   readonly environment?: Readonly<Record<string, string>>
   readonly url?: string
   readonly drain?: Duration.Input
+  readonly patience?: Duration.Input
 }
 
 /** Runs what the database says, and follows it, until the scope closes. */
@@ -158,6 +159,7 @@ export const run = Effect.fnUntraced(function*(database: Database, options: RunO
       initial,
       supervisor,
       asked: Queue.take(asks),
+      ...(options.patience === undefined ? {} : { patience: Duration.fromInputUnsafe(options.patience) }),
       // Nothing is found by looking unless a test wants it.
       poll: Duration.fromInputUnsafe(options.poll ?? "1 hour"),
       loaded: (configuration) => {

@@ -104,5 +104,5 @@ const unreachable = (message: string, cause: unknown): ConnectorError =>
   databaseError("Unreachable", message, "Check that it runs, and the host, port and TLS in its URL.", cause)
 
 /** An answer that didn't come in time. */
-export const timedOut = (): ConnectorError =>
+export const silent = (): ConnectorError =>
   unreachable("The configuration database does not answer in time.", undefined)

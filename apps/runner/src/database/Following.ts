@@ -21,7 +21,7 @@ import type { Problem } from "../Problem.ts"
 import type { Redaction } from "../Redaction.ts"
 import type { Supervised, Supervisor } from "../Supervisor.ts"
 import * as Connection from "./Connection.ts"
-import { fromSql, timedOut } from "./DatabaseError.ts"
+import { fromSql } from "./DatabaseError.ts"
 import type { Evaluated, Evaluation, Problems } from "./Evaluation.ts"
 import * as ProblemColumns from "./ProblemColumns.ts"
 import { keyOf, read, type Snapshot } from "./Rows.ts"
@@ -38,6 +38,8 @@ export interface Options {
   readonly asked: Effect.Effect<void>
   /** How often the tables are looked at without a notification. */
   readonly poll: Duration.Duration
+  /** How long the database may take to answer. Default: 20 seconds. */
+  readonly patience?: Duration.Duration
   /** Called with a configuration before anything of it is used, so that its secrets are hidden. */
   readonly loaded: (configuration: Configuration) => void
   /** Hides the secrets of all configurations so far. */
@@ -51,8 +53,6 @@ const condition = "configuration-database-unavailable"
 
 /** Changes that come within this time are looked at together. */
 const gathering = Duration.millis(50)
-
-const patience = Duration.seconds(20)
 
 const reconnecting: RetryPolicy.RetryPolicy = Schedule.min([
   Schedule.exponential("250 millis"),
@@ -94,7 +94,7 @@ const withFailures = (problems: Problems, pipelines: ReadonlyArray<Supervised>):
 
 /** Follows the database until interrupted. */
 export const run = Effect.fn("Following.run")(function*(options: Options) {
-  const { asked, evaluation, initial, loaded, poll, redact, supervisor, url } = options
+  const { asked, evaluation, initial, loaded, patience = Duration.seconds(20), poll, redact, supervisor, url } = options
   const takeOver = yield* TakeOver.make(supervisor, initial.configuration)
   const conditions = Condition.make(conditionsOf, Progress.make(conditionsOf))
   let current = initial
@@ -112,6 +112,12 @@ export const run = Effect.fn("Following.run")(function*(options: Options) {
     Effect.forever,
     Effect.forkScoped
   )
+
+  let connection: Connection.Connection | undefined
+  const inTime = <A, R>(use: Effect.Effect<A, ConnectorError, R>): Effect.Effect<A, ConnectorError, R> =>
+    connection === undefined ? use : Connection.answering(patience, connection)(use)
+  // Before this is interrupted: what waits on a silent connection can't be.
+  yield* Effect.addFinalizer(() => connection?.sever ?? Effect.void)
 
   yield* tellProblems(new Map(), initial.problems)
 
@@ -133,7 +139,7 @@ export const run = Effect.fn("Following.run")(function*(options: Options) {
   const writeBack = Effect.fnUntraced(function*(snapshot: Snapshot) {
     if (!mayWrite) return
     yield* ProblemColumns.write(snapshot, withFailures(current.problems, supervisor.pipelines()), redact).pipe(
-      Effect.timeoutOrElse({ duration: patience, orElse: () => Effect.fail(timedOut()) }),
+      inTime,
       Effect.catchIf(
         ({ reason }) => reason !== "Unreachable",
         (error) => {
@@ -147,7 +153,7 @@ export const run = Effect.fn("Following.run")(function*(options: Options) {
   })
 
   const look = Effect.gen(function*() {
-    const snapshot = yield* read
+    const snapshot = yield* inTime(read)
     const all = anew
     anew = false
     yield* apply(snapshot, all).pipe(
@@ -160,11 +166,12 @@ export const run = Effect.fn("Following.run")(function*(options: Options) {
   })
 
   const session = Effect.gen(function*() {
-    const client = yield* Connection.open(url)
+    connection = yield* Connection.connect(url)
+    const { client } = connection
     mayWrite = true
     const notifications = yield* client.listen(channel).pipe(
       Effect.mapError(fromSql),
-      Effect.timeoutOrElse({ duration: patience, orElse: () => Effect.fail(timedOut()) })
+      inTime
     )
     const listening = Queue.takeAll(notifications).pipe(
       Effect.mapError(fromSql),

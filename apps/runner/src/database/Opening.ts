@@ -2,6 +2,7 @@
  * What a run from the configuration database begins with: its tables made or brought up to date, and what they say.
  */
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
 import * as SqlClient from "effect/sql/SqlClient"
@@ -14,6 +15,9 @@ import * as Tables from "./Tables.ts"
 
 /** What messages call the database: its URL may hold a password. */
 export const databaseName = "the configuration database"
+
+/** How long a command waits for the database, and for others who change it. */
+const patience = Duration.minutes(1)
 
 export interface Opened {
   readonly evaluation: Evaluation.Evaluation
@@ -35,8 +39,10 @@ export const using = <A>(
   url: Redacted.Redacted,
   use: Effect.Effect<A, ConnectorError, SqlClient.SqlClient>
 ): Effect.Effect<A, CommandError> =>
-  Connection.open(url).pipe(
-    Effect.flatMap((client) => Effect.provideService(use, SqlClient.SqlClient, client)),
+  Connection.connect(url).pipe(
+    Effect.flatMap((connection) =>
+      Connection.answering(patience, connection)(Effect.provideService(use, SqlClient.SqlClient, connection.client))
+    ),
     Effect.scoped,
     Effect.mapError((error) => redacted(fromConnector(undefined, error), Redaction.make(Redaction.secretsOf(url))))
   )

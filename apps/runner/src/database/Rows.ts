@@ -8,7 +8,7 @@ import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import * as Effect from "effect/Effect"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
-import { databaseError, fromSql, timedOut } from "./DatabaseError.ts"
+import { databaseError, fromSql } from "./DatabaseError.ts"
 import { currentVersion, schema, type StageTable, stageTables, type Table, tables, tooNew, version } from "./Tables.ts"
 
 /** A row's part of the configuration, apart from what the runner writes back. */
@@ -43,8 +43,6 @@ const largestJson = 1024 * 1024
 const mostRows = 10_000
 /** Levels of a JSON value. */
 const deepest = 100
-/** Reading all of it may take this long. */
-const patience = "20 seconds"
 
 /** A row as its query gives it: JSON as text, null where it is too large. */
 interface Raw {
@@ -206,8 +204,7 @@ export const read: Effect.Effect<Snapshot, ConnectorError, SqlClient.SqlClient> 
   }))
 }).pipe(
   Effect.provideService(SqlClient.BeginTransaction, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
-  Effect.catchTag("SqlError", (error) => Effect.fail(fromSql(error))),
-  Effect.timeoutOrElse({ duration: patience, orElse: () => Effect.fail(timedOut()) })
+  Effect.catchTag("SqlError", (error) => Effect.fail(fromSql(error)))
 )
 
 /** Whether `table` holds plugins and their options. */
