@@ -142,7 +142,7 @@ layer(Database.Server.layer, { excludeTestServices: true })("apply and export", 
     () =>
       Effect.gen(function*() {
         const database = yield* Database.prepared
-        for (const value of fc.sample(document, { numRuns: 60, seed: 20260101 })) {
+        for (const value of fc.sample(document, { numRuns: 30, seed: 20260101 })) {
           yield* database.provide(Apply.apply(wantedOf(value), writing))
           // Once more is no change.
           const again = yield* database.provide(Apply.apply(wantedOf(value), writing))

@@ -143,8 +143,10 @@ export const run = Effect.fn("Following.run")(function*(options: Options) {
       Effect.catchIf(
         ({ reason }) => reason !== "Unreachable",
         (error) => {
+          // Somebody was in the way: next time.
+          if (error.reason === "Throttled") return Effect.void
           mayWrite = false
-          return Effect.logWarning(`What is wrong with rows can't be written back: ${error.message}`).pipe(
+          return Effect.logWarning(`What is wrong with rows can't be written back: ${redact(error.message)}`).pipe(
             Effect.annotateLogs({ reason: error.reason, hint: error.hint })
           )
         }

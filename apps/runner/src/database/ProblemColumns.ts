@@ -20,9 +20,10 @@ const line = ({ message, path, remedy }: Problem): string => `${path === "" ? ""
 
 /** The text for the column. */
 const textOf = (problems: ReadonlyArray<Problem>, redact: Redaction): string => {
-  // PostgreSQL's text has no NUL.
-  const text = redact(problems.map(line).join("\n")).replaceAll("\0", "\ufffd")
-  return text.length <= longest ? text : `${text.slice(0, longest)}…`
+  const text = redact(problems.map(line).join("\n"))
+  const short = text.length <= longest ? text : `${text.slice(0, longest)}…`
+  // PostgreSQL's text has neither NUL nor half a character.
+  return short.replaceAll("\0", "\ufffd").toWellFormed()
 }
 
 const update = Effect.fnUntraced(function*(row: Row, problem: string | null) {
