@@ -70,6 +70,26 @@ layer(Database.Server.layer, { excludeTestServices: true })("trouble with the co
       assert.strictEqual(run.runs("steady"), 1)
     }))
 
+  it.effect("that breaks the connection in the middle of a look is connected to anew", () =>
+    Effect.gen(function*() {
+      const database = yield* Database.prepared
+      yield* database.transaction([Database.memoryState, ...pipeline("steady")])
+      const run = yield* Database.run(database, { poll: "20 millis" })
+      yield* flows(run, "steady")
+      const sql = yield* database.client
+      const waiting = `FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
+      yield* sql.withTransaction(Effect.gen(function*() {
+        yield* sql.unsafe(`LOCK TABLE ${schema}.pipelines IN ACCESS EXCLUSIVE MODE`)
+        yield* until(() => Effect.map(database.query(`SELECT pid ${waiting}`), (rows) => rows.length === 1))
+        yield* database.query(`SELECT pg_terminate_backend(pid) ${waiting}`)
+        yield* until(() => logged(run, "Pipelines go on with the configuration that they have").length === 1)
+      })).pipe(Effect.orDie)
+      yield* until(() => logged(run, "A condition is over").length === 1)
+      yield* database.transaction(pipeline("added"))
+      yield* flows(run, "added")
+      assert.strictEqual(run.runs("steady"), 1)
+    }))
+
   it.effect("that is silent doesn't hold up the end of the process", () =>
     Effect.gen(function*() {
       const server = yield* Database.Server

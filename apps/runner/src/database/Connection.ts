@@ -10,7 +10,7 @@ import * as Reactivity from "effect/reactivity/Reactivity"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Net from "node:net"
-import { fromSql, silent } from "./DatabaseError.ts"
+import { fromSql, silent, withoutDefects } from "./DatabaseError.ts"
 
 const isLocal = (host: string): boolean =>
   host === "" || host === "localhost" || host === "[::1]" || host === "::1" || host.startsWith("127.") ||
@@ -90,7 +90,7 @@ export const answering =
         Effect.andThen(sever),
         Effect.forkChild
       )
-      return yield* use.pipe(
+      return yield* withoutDefects(use).pipe(
         Effect.ensuring(Fiber.interrupt(timer)),
         Effect.mapError((error) => late ? silent() : error)
       )

@@ -4,7 +4,10 @@
  * Messages of the server are passed on only where they can't quote what rows hold.
  */
 import { ConnectorError, type Reason } from "@etl-stream/core/ConnectorError"
-import type { SqlError } from "effect/sql/SqlError"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
 
 const plugin = "configuration database"
 
@@ -106,3 +109,27 @@ const unreachable = (message: string, cause: unknown): ConnectorError =>
 /** An answer that didn't come in time. */
 export const silent = (): ConnectorError =>
   unreachable("The configuration database does not answer in time.", undefined)
+
+/**
+ * Turns defects into errors: a transaction that can't be rolled back, because its connection is gone, ends in one. What failed before it is the error then.
+ */
+export const withoutDefects = <A, R>(use: Effect.Effect<A, ConnectorError, R>): Effect.Effect<A, ConnectorError, R> =>
+  Effect.catchCause(use, (cause) => {
+    if (Cause.hasInterruptsOnly(cause)) return Effect.failCause(cause)
+    return Option.match(Cause.findErrorOption(cause), {
+      onSome: (error) => Effect.fail(error),
+      onNone: () => {
+        const defect = Cause.squash(cause)
+        return Effect.fail(
+          isSqlError(defect)
+            ? fromSql(defect)
+            : databaseError(
+              "Protocol",
+              "Something unexpected happened on the way to the configuration database.",
+              "This is a bug. Run again with `--log-level debug` to see where it comes from, and report it.",
+              defect
+            )
+        )
+      }
+    })
+  })

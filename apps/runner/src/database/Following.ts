@@ -21,7 +21,7 @@ import type { Problem } from "../Problem.ts"
 import type { Redaction } from "../Redaction.ts"
 import type { Supervised, Supervisor } from "../Supervisor.ts"
 import * as Connection from "./Connection.ts"
-import { fromSql } from "./DatabaseError.ts"
+import { fromSql, withoutDefects } from "./DatabaseError.ts"
 import type { Evaluated, Evaluation, Problems } from "./Evaluation.ts"
 import * as ProblemColumns from "./ProblemColumns.ts"
 import { keyOf, read, type Snapshot } from "./Rows.ts"
@@ -187,7 +187,7 @@ export const run = Effect.fn("Following.run")(function*(options: Options) {
       }
     })
     return yield* Effect.raceFirst(listening, looking)
-  }).pipe(Effect.scoped)
+  }).pipe(Effect.scoped, withoutDefects)
 
   const keptUp = RetryPolicy.supervise(
     Effect.andThen(
