@@ -53,8 +53,8 @@ const page = `# Configuration
 
 <!-- Written by scripts/configuration-docs.ts from the schemas; edit those. -->
 
-A YAML file. \`\${env:NAME}\`, \`\${env:NAME:-default}\` and \`\${file:path}\` are resolved in values (never in keys or structure), after parsing; a number or a
-boolean may come from there too. Paths are relative to the file. Durations are written \`5 seconds\`, sizes \`16MiB\`. Unknown keys are errors.
+A YAML file, or [tables in PostgreSQL](configuration-database.md) that say the same. \`\${env:NAME}\`, \`\${env:NAME:-default}\`, \`\${file:path}\` and
+[\`\${enc:…}\`](configuration-database.md#secrets) are resolved in values (never in keys or structure), after parsing; a number or a boolean may come from there too. Paths are relative to the file. Durations are written \`5 seconds\`, sizes \`16MiB\`. Unknown keys are errors.
 \`etl-stream validate file.yaml\` names every problem with its path, line and remedy. Examples: [examples/](../examples).
 
 ## The file

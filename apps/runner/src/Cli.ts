@@ -19,14 +19,13 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { CommandError, internal, usage, Verdict } from "./CommandError.ts"
+import { database, file, Json } from "./CommandFlags.ts"
+import { databaseCommands } from "./DatabaseCommands.ts"
 import { ExitCode } from "./ExitCode.ts"
-import { Json } from "./JsonFlag.ts"
 import { formats, isVerbose } from "./Logging.ts"
 import * as Output from "./Output.ts"
 import * as Redaction from "./Redaction.ts"
 import * as RemoteCommands from "./RemoteCommands.ts"
-
-const file = Argument.String("file.yaml").pipe(Argument.withDescription("Configuration file"))
 
 const period = (name: string, fallback: Duration.Duration) =>
   Flag.String(name).pipe(
@@ -58,7 +57,20 @@ const run = (version: string) =>
   Command.make(
     "run",
     {
-      file,
+      file: Argument.String("file.yaml").pipe(
+        Argument.withDescription("Configuration file; without one the configuration comes from a database"),
+        Argument.optional
+      ),
+      database,
+      watch: Flag.Boolean("watch").pipe(
+        Flag.withDescription("Take changes of the file over by themselves, as SIGHUP does"),
+        Flag.withDefault(false)
+      ),
+      poll: period("config-poll", Duration.seconds(30)).pipe(
+        Flag.withDescription(
+          "How often the configuration database is looked at besides its notifications (default: 30 seconds)"
+        )
+      ),
       drainTimeout: period("drain-timeout", Duration.seconds(30)).pipe(
         Flag.withDescription("How long a graceful stop may take (default: 30 seconds)")
       ),
@@ -86,6 +98,8 @@ const run = (version: string) =>
       yield* Output.succeed(
         yield* run({
           ...options,
+          file: Option.getOrUndefined(options.file),
+          database: Option.getOrUndefined(options.database),
           logFormat: Option.getOrUndefined(options.logFormat),
           http: Option.getOrUndefined(options.http),
           json,
@@ -96,7 +110,7 @@ const run = (version: string) =>
     })
   ).pipe(
     Command.withDescription(
-      "Run every pipeline of a configuration file until SIGTERM or Ctrl-C. SIGHUP reloads the file: what changed in it starts anew, the rest goes on"
+      "Run every pipeline of a configuration file or database until SIGTERM or Ctrl-C. SIGHUP reloads a file: what changed in it starts anew, the rest goes on; changes in a database always take effect at once"
     ),
     Command.withExamples([
       {
@@ -106,6 +120,10 @@ const run = (version: string) =>
       {
         command: "etl-stream run shop.yaml --json --drain-timeout \"10 seconds\"",
         description: "Run under a service manager"
+      },
+      {
+        command: "etl-stream run --config-db '${file:/run/secrets/config-db}'",
+        description: "Run what a configuration database says, and follow it"
       }
     ])
   )
@@ -343,6 +361,7 @@ const root = (version: string) =>
     Command.withSubcommands([
       run(version),
       validate,
+      ...databaseCommands,
       doctor,
       RemoteCommands.status,
       RemoteCommands.pause,

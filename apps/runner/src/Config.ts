@@ -77,11 +77,11 @@ export const Pipeline = Schema.Struct({
     description:
       "`running` (the default) or `paused`: a paused pipeline drains and waits until this says `running` again; its source keeps the log for it. It holds whatever is asked by `etl-stream resume`"
   }),
-  source: Stage.annotateKey({ description: "Where changes come from" }),
+  source: Stage.annotateKey({ description: "Where changes come from; or the name of one of `sources`" }),
   transforms: Schema.Array(Stage).pipe(Schema.withDecodingDefaultKey(Effect.succeed(noTransforms))).annotateKey({
     description: "What is done to them on the way, in order"
   }),
-  sink: SinkStage.annotateKey({ description: "Where changes go" }),
+  sink: SinkStage.annotateKey({ description: "Where changes go; or the name of one of `sinks`" }),
   onTableError: Schema.Literals(["quarantine", "stop"]).pipe(
     Schema.withDecodingDefaultKey(Effect.succeed("quarantine" as const))
   ).annotateKey({
@@ -108,6 +108,13 @@ const MonitorName = Schema.String.check(
 )
 
 const noMonitors: { readonly [name: string]: typeof Stage.Encoded } = {}
+
+/** Sources and sinks that pipelines name instead of spelling them out. */
+const StageName = Schema.String.check(
+  Schema.isPattern(/^[A-Za-z][A-Za-z0-9_.-]{0,99}$/, {
+    expected: "a name of 1 to 100 letters, digits, _, . and -, beginning with a letter"
+  })
+)
 
 const defaultState = { plugin: "@etl-stream/state-sqlite", options: { file: "./.etl-stream/state.sqlite" } }
 
@@ -194,8 +201,17 @@ export const Config = Schema.Struct({
   http: Schema.optionalKey(Http).annotateKey({
     description: "Serves the HTTP API: status, control, events, metrics. Off without this section or `--http`"
   }),
+  sources: Schema.optionalKey(Schema.Record(StageName, Stage)).annotateKey({
+    description: "Sources by name, for pipelines that share one: `source: <name>` there"
+  }),
+  sinks: Schema.optionalKey(Schema.Record(StageName, SinkStage)).annotateKey({
+    description: "Sinks by name, for pipelines that share one: `sink: <name>` there"
+  }),
   pipelines: Schema.Record(PipelineName, Pipeline).check(
     Schema.makeFilter((pipelines) => Object.keys(pipelines).length > 0, { expected: "at least one pipeline" })
   ).annotateKey({ description: "The pipelines by name, each with a source and a sink" })
 })
 export type Config = typeof Config.Type
+
+/** The same for where no pipeline need be there yet: a configuration database. */
+export const GrowingConfig = Schema.Struct({ ...Config.fields, pipelines: Schema.Record(PipelineName, Pipeline) })

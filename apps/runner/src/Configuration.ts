@@ -1,5 +1,6 @@
 /**
- * Loads a configuration file: reads, parses, resolves references, finds plugins and decodes their options.
+ * Loads a configuration: reads and parses its file, resolves references, finds plugins and decodes their options. `examine` does what follows the parsing for
+ * a document from anywhere.
  *
  * Nothing is connected to and no plugin is made. All problems are found in one go, each with its path, its place in the file and its remedy.
  */
@@ -11,9 +12,11 @@ import * as Fs from "node:fs"
 import { dirname, isAbsolute, resolve } from "node:path"
 import * as AlertReferences from "./alerts/AlertReferences.ts"
 import { type CommandError, invalidConfiguration, usage } from "./CommandError.ts"
-import { Config } from "./Config.ts"
+import { Config, GrowingConfig } from "./Config.ts"
 import * as Decoding from "./Decoding.ts"
+import * as EncryptedSecret from "./EncryptedSecret.ts"
 import * as Interpolation from "./Interpolation.ts"
+import * as NamedStages from "./NamedStages.ts"
 import * as PluginLoader from "./PluginLoader.ts"
 import { type Finding, isWithin, type Path } from "./Problem.ts"
 import * as Redaction from "./Redaction.ts"
@@ -28,12 +31,12 @@ export interface Stage<K extends Kind> {
 
 export interface PipelineConfiguration {
   readonly name: string
+  readonly status: Config["pipelines"][string]["status"]
   readonly source: Stage<"source">
   readonly transforms: ReadonlyArray<Stage<"transform">>
   readonly sink: Stage<"sink">
   readonly onTableError: Policy
   readonly batch: { readonly rows: number; readonly bytes: number; readonly every: Duration.Duration }
-  readonly status: "running" | "paused"
   readonly watchdog: { readonly after: Duration.Duration; readonly restart: boolean }
 }
 
@@ -48,9 +51,9 @@ export interface MonitorConfiguration {
 }
 
 export interface Configuration {
-  /** As the user named it. */
+  /** Its file as the user named it, or what else it comes from. */
   readonly file: string
-  /** Absolute folder of the file: what relative paths in it are relative to. */
+  /** Absolute folder that relative paths in it are relative to: the file's. */
   readonly directory: string
   /** Bytes. */
   readonly memory: number
@@ -105,6 +108,20 @@ const readText = (path: string): Effect.Effect<string, string> =>
     },
     catch: whyUnreadable
   })
+
+/** The YAML of `file`. */
+export const parse = Effect.fnUntraced(function*(file: string) {
+  const text = yield* readText(file).pipe(
+    Effect.mapError((why) =>
+      usage(
+        `The configuration file ${file} ${why}`,
+        "Give the path of a YAML file; see examples/ for one to start from."
+      )
+    )
+  )
+  const yaml = YamlDocument.parse(text)
+  return yaml.problems.length > 0 ? yield* invalidConfiguration(file, yaml.problems) : yaml
+})
 
 /** What is gathered while stages are decoded. */
 interface Gathering {
@@ -219,6 +236,125 @@ const checkStages = Effect.fnUntraced(function*(gathering: Gathering) {
   }
 })
 
+/** A configuration as a plain value, and where it comes from. */
+export interface Document {
+  /** Its file as the user named it, or what else it comes from. */
+  readonly name: string
+  /** Absolute folder that relative paths are relative to. */
+  readonly directory: string
+  readonly value: unknown
+  /** Whether it may have no pipelines yet. */
+  readonly growing: boolean
+}
+
+/** All that is to be said of a document. */
+export interface Examined {
+  /** Undefined with findings; also without one when something depends on a reference that was not to be resolved. */
+  readonly configuration: Configuration | undefined
+  /** Each with the path where it is written in the document. */
+  readonly findings: ReadonlyArray<Finding>
+  /** Hides the secrets that were found, of an invalid document too. */
+  readonly redact: Redaction.Redaction
+}
+
+/** Resolves references of a document, finds its plugins and decodes their options. */
+export const examine = Effect.fn("Configuration.examine")(
+  function*({ directory, growing, name, value }: Document, options: LoadOptions): Effect.fn.Return<Examined> {
+    const named = NamedStages.expand(value)
+    const interpolated = yield* Interpolation.resolve(named.value, {
+      environment: options.environment,
+      offline: options.offline,
+      readFile: (path) => readText(isAbsolute(path) ? path : resolve(directory, path)),
+      placeOf: (path) => NamedStages.place(named.origin(path))
+    })
+    const { references, value: document } = interpolated
+    const gathering: Gathering = {
+      document,
+      directory,
+      references,
+      findings: [...interpolated.findings],
+      secrets: new Set([...interpolated.secrets, ...EncryptedSecret.keyTexts(options.environment)])
+    }
+
+    const frame = yield* Decoding.decode(growing ? GrowingConfig : Config, document, [], references)
+    if (frame._tag === "Invalid") {
+      gathering.findings.push(...frame.findings)
+      yield* checkStages(gathering)
+    }
+    if (frame._tag === "Valid") {
+      for (const secret of Redaction.secretsOf(frame.value.telemetry)) gathering.secrets.add(secret)
+      for (const secret of Redaction.secretsOf(frame.value.http)) gathering.secrets.add(secret)
+    }
+    const state = frame._tag === "Valid"
+      ? yield* loadStage(gathering, ["state"], frame.value.state, "state")
+      : undefined
+    const notifiers = frame._tag === "Valid" ? yield* loadNotifiers(gathering, frame.value.notifiers) : []
+    if (frame._tag === "Valid") {
+      gathering.findings.push(
+        ...AlertReferences.findings(frame.value).filter(({ path }) =>
+          !references.some((reference) => reference.resolved === undefined && isWithin(path, reference.path))
+        )
+      )
+    }
+    const monitors = frame._tag === "Valid"
+      ? yield* Effect.forEach(
+        Object.entries(frame.value.monitors),
+        ([name, monitor]) => loadMonitor(gathering, name, monitor)
+      )
+      : []
+    const pipelines = frame._tag === "Valid"
+      ? yield* Effect.forEach(
+        Object.entries(frame.value.pipelines),
+        ([name, pipeline]) => loadPipeline(gathering, name, pipeline)
+      )
+      : []
+    if (frame._tag === "Valid") {
+      // Those that no pipeline uses are to be right too.
+      for (const [name, stage] of Object.entries(frame.value.sources ?? {})) {
+        yield* loadStage(gathering, ["sources", name], stage, "source")
+      }
+      for (const [name, stage] of Object.entries(frame.value.sinks ?? {})) {
+        yield* loadStage(gathering, ["sinks", name], stage, "sink")
+      }
+    }
+
+    const redact = Redaction.make(gathering.secrets)
+    const written = [...named.findings, ...NamedStages.withoutConsequences(gathering.findings, named.findings)].map(
+      (finding) => ({ ...finding, path: named.origin(finding.path) })
+    )
+    // What several pipelines share is told once.
+    const findings = [
+      ...new Map(written.map((finding) => [JSON.stringify([finding.path, finding.message]), finding])).values()
+    ]
+    const complete = pipelines.filter((pipeline) => pipeline !== undefined)
+    const told = notifiers.filter((notifier) => notifier !== undefined)
+    const watching = monitors.filter((monitor) => monitor !== undefined)
+    return {
+      configuration: findings.length > 0 || frame._tag === "Invalid" || state === undefined ||
+          complete.length !== pipelines.length ||
+          told.length !== notifiers.length || watching.length !== monitors.length
+        ? undefined
+        : {
+          file: name,
+          directory,
+          memory: frame.value.memory,
+          state,
+          telemetry: frame.value.telemetry,
+          notifiers: told,
+          alerts: frame.value.alerts,
+          monitors: watching,
+          http: frame.value.http,
+          pipelines: complete,
+          input: frame.value,
+          secrets: gathering.secrets,
+          redact
+        },
+      findings,
+      redact
+    }
+  }
+)
+
 /**
  * The configuration in `file`, or a `ConfigurationInvalid` error with all its problems. Offline, the result is undefined when something depends on a
  * reference.
@@ -227,87 +363,15 @@ export const load = Effect.fn("Configuration.load")(function*(
   file: string,
   options: LoadOptions
 ): Effect.fn.Return<Configuration | undefined, CommandError> {
-  const directory = dirname(resolve(file))
-  const text = yield* readText(file).pipe(
-    Effect.mapError((why) =>
-      usage(
-        `The configuration file ${file} ${why}`,
-        "Give the path of a YAML file; see examples/ for one to start from."
-      )
-    )
+  const yaml = yield* parse(file)
+  const { configuration, findings } = yield* examine(
+    { name: file, directory: dirname(resolve(file)), value: yaml.value, growing: false },
+    options
   )
-  const yaml = YamlDocument.parse(text)
-  if (yaml.problems.length > 0) return yield* invalidConfiguration(file, yaml.problems)
-
-  const interpolated = yield* Interpolation.resolve(yaml.value, {
-    environment: options.environment,
-    offline: options.offline,
-    readFile: (path) => readText(isAbsolute(path) ? path : resolve(directory, path))
-  })
-  const { references, value: document } = interpolated
-  const gathering: Gathering = {
-    document,
-    directory,
-    references,
-    findings: [...interpolated.findings],
-    secrets: new Set()
-  }
-
-  const frame = yield* Decoding.decode(Config, document, [], references)
-  if (frame._tag === "Invalid") {
-    gathering.findings.push(...frame.findings)
-    yield* checkStages(gathering)
-  }
-  if (frame._tag === "Valid") {
-    for (const secret of Redaction.secretsOf(frame.value.telemetry)) gathering.secrets.add(secret)
-    for (const secret of Redaction.secretsOf(frame.value.http)) gathering.secrets.add(secret)
-  }
-  const state = frame._tag === "Valid" ? yield* loadStage(gathering, ["state"], frame.value.state, "state") : undefined
-  const notifiers = frame._tag === "Valid" ? yield* loadNotifiers(gathering, frame.value.notifiers) : []
-  if (frame._tag === "Valid") {
-    gathering.findings.push(
-      ...AlertReferences.findings(frame.value).filter(({ path }) =>
-        !references.some((reference) => reference.resolved === undefined && isWithin(path, reference.path))
-      )
-    )
-  }
-  const monitors = frame._tag === "Valid"
-    ? yield* Effect.forEach(
-      Object.entries(frame.value.monitors),
-      ([name, monitor]) => loadMonitor(gathering, name, monitor)
-    )
-    : []
-  const pipelines = frame._tag === "Valid"
-    ? yield* Effect.forEach(
-      Object.entries(frame.value.pipelines),
-      ([name, pipeline]) => loadPipeline(gathering, name, pipeline)
-    )
-    : []
-
-  if (gathering.findings.length > 0) {
-    const problems = gathering.findings.map((finding) => YamlDocument.problemAt(yaml, finding))
-    return yield* invalidConfiguration(file, problems.sort((a, b) => a.line - b.line || a.column - b.column))
-  }
-  const complete = pipelines.filter((pipeline) => pipeline !== undefined)
-  const told = notifiers.filter((notifier) => notifier !== undefined)
-  const watching = monitors.filter((monitor) => monitor !== undefined)
-  if (
-    frame._tag === "Invalid" || state === undefined || complete.length !== pipelines.length ||
-    told.length !== notifiers.length || watching.length !== monitors.length
-  ) return undefined
-  return {
-    file,
-    directory,
-    memory: frame.value.memory,
-    state,
-    telemetry: frame.value.telemetry,
-    notifiers: told,
-    alerts: frame.value.alerts,
-    monitors: watching,
-    http: frame.value.http,
-    pipelines: complete,
-    input: frame.value,
-    secrets: gathering.secrets,
-    redact: Redaction.make(gathering.secrets)
-  }
+  if (findings.length === 0) return configuration
+  const place = (finding: Finding) => yaml.place(finding.path, finding.at)
+  const sorted = findings.map((finding) => ({ finding, ...place(finding) })).sort((a, b) =>
+    a.line - b.line || a.column - b.column
+  )
+  return yield* invalidConfiguration(file, sorted.map(({ finding }) => YamlDocument.problemAt(yaml, finding)))
 })

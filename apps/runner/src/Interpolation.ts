@@ -1,11 +1,14 @@
 /**
- * References in a configuration: `${env:NAME}`, `${env:NAME:-default}` and `${file:path}`.
+ * References in a configuration: `${env:NAME}`, `${env:NAME:-default}`, `${file:path}` and `${enc:…}`.
  *
  * They are resolved in the string values of the parsed document, never in its text or its keys, and only once: whatever a variable or file holds, it
  * can't change the document's structure, and a `${` in it stays as it is. `$${` writes a literal `${`. What was resolved is remembered by path
  * (`Reference`), so that a number or boolean may come from a variable and messages can keep the value to themselves.
  */
 import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import * as EncryptedSecret from "./EncryptedSecret.ts"
 import type { Finding, Path } from "./Problem.ts"
 
 /** A string value that held references. */
@@ -22,6 +25,8 @@ export interface Interpolated {
   readonly value: unknown
   readonly references: ReadonlyArray<Reference>
   readonly findings: ReadonlyArray<Finding>
+  /** What was decrypted: secrets, whatever option they are for. */
+  readonly secrets: ReadonlyArray<string>
 }
 
 export interface Options {
@@ -30,6 +35,8 @@ export interface Options {
   readonly readFile: (path: string) => Effect.Effect<string, string>
   /** Leaves every reference unresolved; only their form is checked. */
   readonly offline: boolean
+  /** The place that an encrypted secret at a path is bound to; default: the path. */
+  readonly placeOf?: (path: Path) => Path
 }
 
 /** `$${` (a literal `${`), a well-formed or malformed `${…}`, or an opening that is never closed. */
@@ -40,6 +47,7 @@ const variableName = /^[A-Za-z_][A-Za-z0-9_]*$/
 type Parsed =
   | { readonly _tag: "Env"; readonly name: string; readonly fallback: string | undefined }
   | { readonly _tag: "File"; readonly path: string }
+  | { readonly _tag: "Encrypted"; readonly body: string }
   | { readonly _tag: "Malformed"; readonly remedy: string }
 
 const parseReference = (body: string | undefined): Parsed => {
@@ -61,6 +69,10 @@ const parseReference = (body: string | undefined): Parsed => {
       return rest.trim() === ""
         ? { _tag: "Malformed", remedy: "Write `${file:path}`." }
         : { _tag: "File", path: rest.trim() }
+    case "enc":
+      return EncryptedSecret.isEncrypted(rest)
+        ? { _tag: "Encrypted", body: rest }
+        : { _tag: "Malformed", remedy: "Write what `etl-stream encrypt` prints." }
     default:
       return {
         _tag: "Malformed",
@@ -77,6 +89,7 @@ const resolveText = Effect.fnUntraced(function*(path: Path, text: string, option
   const found = (message: string, remedy: string): undefined => {
     findings.push({ path, at: "value", message, remedy })
   }
+  const secrets: Array<string> = []
   let resolved = ""
   let complete = true
   let references = 0
@@ -117,25 +130,39 @@ const resolveText = Effect.fnUntraced(function*(path: Path, text: string, option
             `The file ${reference.path} ${content.failure}.`,
             "Create it, or correct the path (relative to the configuration file's folder)."
           )}
+        break
+      }
+      case "Encrypted": {
+        if (options.offline) break
+        const secret = Result.flatMap(
+          EncryptedSecret.keysFrom(options.environment),
+          (keys) => EncryptedSecret.decrypt(reference.body, options.placeOf?.(path) ?? path, keys)
+        )
+        if (Result.isSuccess(secret)) {
+          value = Redacted.value(secret.success)
+          secrets.push(value)
+        } else found(secret.failure.message, secret.failure.remedy)
       }
     }
     if (value === undefined) complete = false
     else resolved += value
   }
   resolved += text.slice(last)
-  return { resolved: complete ? resolved : undefined, references, findings }
+  return { resolved: complete ? resolved : undefined, references, findings, secrets }
 })
 
 /** Resolves the references in all string values of `document`, a plain value without cycles. */
 export const resolve = Effect.fn("Interpolation.resolve")(function*(document: unknown, options: Options) {
   const references: Array<Reference> = []
   const findings: Array<Finding> = []
+  const secrets: Array<string> = []
   const visit = (value: unknown, path: Path): Effect.Effect<unknown> =>
     Effect.gen(function*() {
       if (typeof value === "string") {
         if (!value.includes("${")) return value
         const text = yield* resolveText(path, value, options)
         findings.push(...text.findings)
+        secrets.push(...text.secrets)
         if (text.references > 0) references.push({ path, written: value, resolved: text.resolved })
         return text.resolved ?? value
       }
@@ -149,7 +176,7 @@ export const resolve = Effect.fn("Interpolation.resolve")(function*(document: un
       }
       return value
     })
-  return { value: yield* visit(document, []), references, findings } satisfies Interpolated as Interpolated
+  return { value: yield* visit(document, []), references, findings, secrets } satisfies Interpolated as Interpolated
 })
 
 /** Text without what references were resolved to: `${env:NAME}` as written stands in its place. */

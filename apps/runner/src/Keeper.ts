@@ -78,6 +78,8 @@ export interface Options {
   readonly isStopping: () => boolean
   readonly drain: Duration.Duration
   readonly retry: RetryPolicy.Options | undefined
+  /** Whether the process goes on whatever becomes of its pipelines: nobody waits to read about their environment. */
+  readonly lasting: boolean
   /** All keepers, this one included. */
   readonly all: () => Iterable<Keeper>
   /** Whether any pipeline is left that runs or may run. */
@@ -150,7 +152,7 @@ export const make = (name: string, options: Options): Keeper => {
   let asked = false
   let current: Current | undefined
   let outcome: PipelineRun.Outcome | undefined
-  let reached = false
+  let reached = options.lasting
   let retryAt: number | undefined
   let waitsFor: ReadonlyArray<string> = []
   let ready = false
@@ -226,8 +228,8 @@ export const make = (name: string, options: Options): Keeper => {
         Effect.suspend(() => {
           current = undefined
           outcome = how
-          reached = how._tag === "Stopped"
-          return tell(how, options.anyActive())
+          reached = options.lasting || how._tag === "Stopped"
+          return tell(how, options.lasting || options.anyActive())
         })
       ),
       Effect.ensuring(Effect.suspend(() => {

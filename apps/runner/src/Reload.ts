@@ -25,9 +25,9 @@ const refused = (error: CommandError): Effect.Effect<void> =>
   Effect.logError(`${error.message}; the pipelines go on with the configuration that they have`).pipe(
     Effect.annotateLogs({ code: error.code, ...(error.problems === undefined ? { hint: error.hint } : {}) }),
     Effect.andThen(
-      Effect.forEach(error.problems ?? [], ({ column, line, message, path, remedy }) =>
+      Effect.forEach(error.problems ?? [], ({ message, remedy, ...place }) =>
         Effect.logError(message).pipe(
-          Effect.annotateLogs({ path, line, column, hint: remedy })
+          Effect.annotateLogs({ ...place, hint: remedy })
         ), { discard: true })
     )
   )

@@ -7,8 +7,8 @@ import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { Verdict } from "./CommandError.ts"
+import { Json } from "./CommandFlags.ts"
 import { ExitCode } from "./ExitCode.ts"
-import { Json } from "./JsonFlag.ts"
 import * as Output from "./Output.ts"
 
 const where = {

@@ -129,6 +129,17 @@ export const description = (schema: Schema.Constraint, path: Path): string | und
   return undefined
 }
 
+/** Whether what `schema` makes of the value at `path` may be `Redacted`: the value is a secret. */
+export const isSecret = (schema: Schema.Constraint, path: Path): boolean =>
+  path.reduce(
+    (shapes, part) => shapes.flatMap((shape) => inside(shape, part)).flatMap(alternatives),
+    alternatives(SchemaAST.toType(schema.ast))
+  ).some((shape) => {
+    const representation = SchemaAST.isDeclaration(shape) ? shape.annotations?.["representation"] : undefined
+    return typeof representation === "object" && representation !== null && "id" in representation &&
+      representation.id === "effect/schema/Redacted"
+  })
+
 /** What the names in a mapping of free names at `path` must be like, when there is a rule. */
 export const nameRule = (schema: Schema.Constraint, path: Path): string | undefined => {
   const shapes = path.reduce(

@@ -72,6 +72,8 @@ export interface Options {
   /** How long a graceful stop may take. */
   readonly drain: Duration.Duration
   readonly retry?: RetryPolicy.Options
+  /** Whether more pipelines may come when none is left. Trouble with the environment of one then passes, as far as it can, and is always logged. */
+  readonly lasting?: boolean
 }
 
 const beatEvery = 1_000
@@ -172,6 +174,7 @@ export const start = Effect.fn("Supervisor.start")(function*(
       isStopping: () => stopping,
       drain: options.drain,
       retry: options.retry,
+      lasting: options.lasting === true,
       all: () => keepers.values(),
       anyActive
     })

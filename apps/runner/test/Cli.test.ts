@@ -19,7 +19,7 @@ describe("the command line", () => {
         for (
           const [args, message] of [
             [["rnu"], "Unknown subcommand \"rnu\""],
-            [["run"], "Missing required argument: file.yaml"],
+            [["run"], "There is no configuration to run"],
             [["validate", "x.yaml", "--ofline"], "--ofline"],
             [["run", "x.yaml", "--drain-timeout", "soon"], "--drain-timeout"],
             [["validate", join(directory, "absent.yaml")], "does not exist"],

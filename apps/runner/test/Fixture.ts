@@ -9,7 +9,8 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 
 const runner = join(import.meta.dirname, "..")
-const command = join(runner, "bin", "etl-stream.js")
+/** The command's own file. */
+export const command = join(runner, "bin", "etl-stream.js")
 
 /** A folder with `FakePlugins.ts` as `plugins.ts`, from which `effect` and `@etl-stream/core` can be imported; removed with the scope. */
 export const folder: Effect.Effect<string, never, Scope.Scope> = Effect.acquireRelease(

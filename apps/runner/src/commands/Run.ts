@@ -1,5 +1,6 @@
 /**
- * `etl-stream run`: runs every pipeline of a configuration file until it is asked to stop or none is left; SIGHUP reloads the file.
+ * `etl-stream run`: runs every pipeline of a configuration file until it is asked to stop or none is left; SIGHUP reloads the file, and with `--watch` so does
+ * every change of it. From a configuration database it runs until it is asked to stop, and follows what changes there.
  */
 import * as MemoryBudget from "@etl-stream/core/MemoryBudget"
 import type { Progress } from "@etl-stream/core/Progress"
@@ -9,12 +10,16 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
 import * as Alerts from "../alerts/Alerts.ts"
-import { CommandError, internal, redacted } from "../CommandError.ts"
+import { CommandError, internal, redacted, usage } from "../CommandError.ts"
 import * as Config from "../Config.ts"
 import * as Configuration from "../Configuration.ts"
+import * as Address from "../database/Address.ts"
 import { ExitCode } from "../ExitCode.ts"
+import * as FileWatch from "../FileWatch.ts"
 import * as LiveView from "../LiveView.ts"
 import * as Logging from "../Logging.ts"
 import * as Monitors from "../Monitors.ts"
@@ -31,7 +36,14 @@ import * as Supervisor from "../Supervisor.ts"
 import * as Terminal from "../Terminal.ts"
 
 export interface Options {
-  readonly file: string
+  /** The configuration's file; undefined: it comes from a database. */
+  readonly file: string | undefined
+  /** URL of the configuration database, or a reference to it. */
+  readonly database: string | undefined
+  /** How often the database is looked at without a notification. */
+  readonly poll: Duration.Duration
+  /** Whether changes of the file take effect by themselves. */
+  readonly watch: boolean
   readonly drainTimeout: Duration.Duration
   /** Whether a live view is welcome. */
   readonly view: boolean
@@ -179,14 +191,99 @@ const conclude = (
     })
 }
 
+/** What follows a configuration needs. */
+interface Following {
+  readonly supervisor: Supervisor.Supervisor
+  /** Completes each time that a reload is asked for. */
+  readonly asked: Effect.Effect<void>
+  readonly loaded: (configuration: Configuration.Configuration) => void
+  /** Takes over what of a configuration isn't about pipelines. */
+  readonly taken: (configuration: Configuration.Configuration) => Effect.Effect<void>
+  readonly redact: Redaction.Redaction
+}
+
+/** Where a run's configuration comes from. */
+interface Origin {
+  readonly configuration: Configuration.Configuration
+  /** Whether there is more to come when no pipeline is left. */
+  readonly lasting: boolean
+  /** Takes over what changes there, until interrupted. */
+  readonly follow: (following: Following) => Effect.Effect<never, never, Scope.Scope>
+  /** More that nobody may see. */
+  readonly secrets: ReadonlySet<string>
+}
+
+const fromFile = Effect.fnUntraced(function*(file: string, watch: boolean): Effect.fn.Return<Origin, CommandError> {
+  const since = FileWatch.digestOf(file)
+  const configuration = yield* Configuration.load(file, { environment: process.env, offline: false })
+  if (configuration === undefined) return yield* internal("Loading the configuration", undefined)
+  return {
+    configuration,
+    lasting: false,
+    follow: ({ asked, loaded, supervisor, taken }) =>
+      Effect.gen(function*() {
+        const changed = watch ? yield* FileWatch.make(file, { since }) : Effect.never
+        return yield* Reload.run(configuration, { supervisor, loaded, taken, asked: Effect.raceFirst(asked, changed) })
+      }),
+    secrets: new Set()
+  }
+})
+
+const fromDatabase = Effect.fnUntraced(function*(
+  url: Redacted.Redacted,
+  poll: Duration.Duration
+): Effect.fn.Return<Origin, CommandError> {
+  // Who runs from a file doesn't pay for these.
+  const Opening = yield* Effect.promise(() => import("../database/Opening.ts"))
+  const Following = yield* Effect.promise(() => import("../database/Following.ts"))
+  const secrets = Redaction.secretsOf(url)
+  const { evaluation, initial } = yield* Opening.open(url, { directory: process.cwd(), environment: process.env }).pipe(
+    Effect.mapError((error) => redacted(error, Redaction.make(secrets)))
+  )
+  return {
+    configuration: initial.configuration,
+    lasting: true,
+    follow: (following) => Following.run({ ...following, url, evaluation, initial, poll }),
+    secrets
+  }
+})
+
+/** The origin that the options name: one, and not two. */
+const originOf = Effect.fnUntraced(
+  function*({ database, file, poll, watch }: Options): Effect.fn.Return<Origin, CommandError> {
+    if (file !== undefined) {
+      return database === undefined
+        ? yield* fromFile(file, watch)
+        : yield* usage(
+          "The configuration comes from a file or from a database, not from both",
+          "Leave out one of the file and `--config-db`; `etl-stream apply` brings the file into the database."
+        )
+    }
+    const url = yield* Address.urlFrom(database, process.env)
+    if (url === undefined) {
+      return yield* usage(
+        "There is no configuration to run",
+        `Name a file, or a database with \`--config-db\` or the environment variable ${Address.urlVariable}.`
+      )
+    }
+    return watch
+      ? yield* usage(
+        "`--watch` is for files",
+        "Leave it out: changes in the database always take effect by themselves."
+      )
+      : yield* fromDatabase(url, poll)
+  }
+)
+
 const running = Effect.fnUntraced(
   function*(
-    configuration: Configuration.Configuration,
+    origin: Origin,
     options: Options,
     screen: Screen.Screen | undefined,
     loaded: (configuration: Configuration.Configuration) => void,
     redact: Redaction.Redaction
   ) {
+    const { configuration, lasting } = origin
     const drain = options.drainTimeout
     const signals = yield* Signals.make((signal) => {
       // Whatever a plugin's finalizer does: the process ends.
@@ -203,7 +300,7 @@ const running = Effect.fnUntraced(
       })
     )
     const state = yield* Supervisor.makeState(configuration)
-    const supervisor = yield* Supervisor.start(configuration, state, { stop: signals.stop, drain })
+    const supervisor = yield* Supervisor.start(configuration, state, { stop: signals.stop, drain, lasting })
     yield* Effect.forkScoped(StatusMetrics.run(supervisor.pipelines))
     const clock = yield* Clock.Clock
     const monitors = yield* Monitors.start(configuration, {
@@ -223,15 +320,15 @@ const running = Effect.fnUntraced(
         ...Alerts.monitors(monitors.monitors())
       ]
     })
-    yield* Effect.forkScoped(
-      Reload.run(configuration, {
-        supervisor,
-        asked: signals.reload,
-        loaded,
-        taken: (next) => Effect.andThen(alerts.reload(next), monitors.reload(next))
-      })
-    )
+    yield* Effect.forkScoped(origin.follow({
+      supervisor,
+      asked: signals.reload,
+      loaded,
+      taken: (next) => Effect.andThen(alerts.reload(next), monitors.reload(next)),
+      redact
+    }))
     yield* serving(configuration, options.http, supervisor, monitors, redact, signals.stopping)
+    if (lasting) yield* signals.stop
     return yield* Effect.flatMap(
       Effect.tap(supervisor.outcomes, () => alerts.finish(signals.stopping())),
       (outcomes) =>
@@ -241,11 +338,11 @@ const running = Effect.fnUntraced(
 )
 
 export const run = Effect.fn("Run.run")(function*(options: Options): Effect.fn.Return<Result, CommandError> {
-  const configuration = yield* Configuration.load(options.file, { environment: process.env, offline: false })
-  if (configuration === undefined) return yield* internal("Loading the configuration", undefined)
+  const origin = yield* originOf(options)
+  const { configuration } = origin
   const otlp = yield* OtlpSettings.make(configuration.telemetry.otlp, process.env)
   // Secrets of configurations that were replaced stay hidden.
-  let secrets = new Set([...configuration.secrets, ...otlp.secrets])
+  let secrets: ReadonlySet<string> = new Set([...configuration.secrets, ...origin.secrets, ...otlp.secrets])
   let redacting = Redaction.make(secrets)
   const redact = (text: string) => redacting(text)
   const loaded = (next: Configuration.Configuration): void => {
@@ -264,7 +361,7 @@ export const run = Effect.fn("Run.run")(function*(options: Options): Effect.fn.R
         screen !== undefined && process.stderr.isTTY === true ? screen.print(line, write) : write(`${line}\n`)
     })
     const telemetry = OpenTelemetry.layer(otlp, { version: options.version, redact })
-    return yield* running(configuration, options, screen, loaded, redact).pipe(
+    return yield* running(origin, options, screen, loaded, redact).pipe(
       Effect.scoped,
       Effect.provide([
         Layer.provideMerge(telemetry, logging),
