@@ -5,6 +5,7 @@
  */
 import type { Kind, Plugin } from "@etl-stream/core/Plugin"
 import type { Policy } from "@etl-stream/core/Quarantine"
+import type { Settings as SpoolSettings } from "@etl-stream/core/Spool"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
@@ -32,6 +33,8 @@ export interface PipelineConfiguration {
   readonly sink: Stage<"sink">
   readonly onTableError: Policy
   readonly batch: { readonly rows: number; readonly bytes: number; readonly every: Duration.Duration }
+  /** Its folder is this pipeline's alone; undefined: it has no spool. */
+  readonly spool: SpoolSettings | undefined
 }
 
 export interface Configuration {
@@ -137,9 +140,20 @@ const loadPipeline = Effect.fnUntraced(
     )
     const sink = yield* loadStage(gathering, [...path, "sink"], pipeline.sink, "sink")
     const complete = transforms.filter((transform) => transform !== undefined)
+    const spool = pipeline.spool === undefined
+      ? undefined
+      : { ...pipeline.spool, directory: resolve(gathering.directory, pipeline.spool.directory, name) }
     return source === undefined || sink === undefined || complete.length !== transforms.length
       ? undefined
-      : { name, source, transforms: complete, sink, batch: pipeline.sink.batch, onTableError: pipeline.onTableError }
+      : {
+        name,
+        source,
+        transforms: complete,
+        sink,
+        batch: pipeline.sink.batch,
+        onTableError: pipeline.onTableError,
+        spool
+      }
   }
 )
 

@@ -9,6 +9,7 @@ import * as Condition from "@etl-stream/core/Condition"
 import * as Connector from "@etl-stream/core/ConnectorError"
 import { MemoryBudget } from "@etl-stream/core/MemoryBudget"
 import * as Pipeline from "@etl-stream/core/Pipeline"
+import * as PipelineControl from "@etl-stream/core/PipelineControl"
 import type { Kind, Made } from "@etl-stream/core/Plugin"
 import * as Progress from "@etl-stream/core/Progress"
 import * as RetryPolicy from "@etl-stream/core/RetryPolicy"
@@ -40,6 +41,8 @@ export type Outcome =
 export interface Supervised {
   readonly name: string
   readonly progress: Progress.Progress
+  /** What can be asked of it while it runs, over all its runs. */
+  readonly control: PipelineControl.PipelineControl
   /** When it runs again after a failure, milliseconds since 1970-01-01 UTC; undefined while it runs. */
   readonly retryAt: () => number | undefined
 }
@@ -80,7 +83,8 @@ const onStream = (source: Source, started: () => void): Source => ({
     started()
     return source.stream(context)
   },
-  ...(source.resync === undefined ? {} : { resync: source.resync.bind(source) })
+  ...(source.resync === undefined ? {} : { resync: source.resync.bind(source) }),
+  ...(source.spoolable === undefined ? {} : { spoolable: source.spoolable })
 })
 
 /** The store that all pipelines of a configuration share. */
@@ -104,9 +108,10 @@ const supervise = Effect.fnUntraced(function*(
   state: StateStoreShape,
   options: Options,
   waitsUntil: (retryAt: number | undefined) => void,
-  before: boolean
+  before: boolean,
+  control: PipelineControl.OwnedControl
 ) {
-  const { batch, name, onTableError, sink, source, transforms } = pipeline
+  const { batch, name, onTableError, sink, source, spool, transforms } = pipeline
   let reached = before
   let stoppedAt: number | undefined
   const waiting = Latch.makeUnsafe(false)
@@ -137,6 +142,8 @@ const supervise = Effect.fnUntraced(function*(
       sink: parts.sink,
       batch,
       onTableError,
+      control,
+      spool,
       progress,
       state,
       stop,
@@ -223,6 +230,7 @@ const tell = (outcome: Outcome, othersRun: boolean): Effect.Effect<void> => {
 /** A pipeline under supervision. */
 interface Entry extends Supervised {
   readonly progress: Progress.Progress
+  readonly control: PipelineControl.OwnedControl
   /** Asks this pipeline alone to stop. */
   readonly stop: Deferred.Deferred<void>
   readonly fiber: Fiber.Fiber<Outcome>
@@ -256,6 +264,7 @@ export const start = Effect.fn("Supervisor.start")(function*(
     function*(pipeline: PipelineConfiguration, directory: string, before: Entry | undefined) {
       const { name } = pipeline
       const progress = before?.progress ?? Progress.make(name)
+      const control = before?.control ?? PipelineControl.make({ pipeline: name, spool: pipeline.spool !== undefined })
       const stop = yield* Deferred.make<void>()
       let retryAt: number | undefined
       let outcome: Outcome | undefined
@@ -275,14 +284,15 @@ export const start = Effect.fn("Supervisor.start")(function*(
         (at) => {
           retryAt = at
         },
-        reached
+        reached,
+        control
       ).pipe(
         Effect.tap(ended),
         Effect.annotateLogs({ pipeline: name }),
         Effect.provideService(MemoryBudget, budget),
         Effect.forkIn(scope)
       )
-      entries.set(name, { name, progress, stop, fiber, retryAt: () => retryAt, outcome: () => outcome })
+      entries.set(name, { name, progress, control, stop, fiber, retryAt: () => retryAt, outcome: () => outcome })
     }
   )
 

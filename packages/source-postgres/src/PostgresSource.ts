@@ -114,7 +114,12 @@ const stream = (
     const { lost, slot } = yield* SlotContinuity.settle(
       connections,
       server.version,
-      SlotContinuity.held(context.positions, (id) => inventory.copied.has(id) || inventory.unfinished.has(id))
+      SlotContinuity.held(
+        context.positions,
+        (id) => inventory.copied.has(id) || inventory.unfinished.has(id),
+        context.spool?.commits
+      ),
+      context.spool
     )
     for (const [table, why] of [...inventory.voided, ...lost]) {
       yield* Effect.logWarning(`table ${table} is copied again: ${why}`, { table })
@@ -213,6 +218,11 @@ export const make = (settings: Settings): Effect.Effect<Source, never, Scope.Sco
       return report
     })
     return {
+      spoolable: settings.heartbeat.enabled ? Effect.void : Effect.fail(PostgresError.make(
+        "Misconfigured",
+        "changes can't be kept in a spool while heartbeats are off: they say which spool stands behind what is confirmed",
+        "Leave heartbeat.enabled at true, or remove the section spool from the pipeline."
+      )),
       tables: Effect.map(checked, ({ catalog }) => catalog.tables.map((table) => table.schema)),
       // The sink was opened with the tables of the latest check; the stream must describe the same.
       stream: (context) =>
