@@ -5,7 +5,7 @@
  * A run has one of these. Only where a spool has all that the sink may have lost can another one follow when the sink is unreachable
  * for a while, with the source's stream going on beside it (`Pipeline`).
  */
-import * as Cause from "effect/Cause"
+import type * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"

@@ -22,7 +22,7 @@ import * as Stream from "effect/Stream"
 import * as Condition from "./Condition.ts"
 import type { ConnectorError } from "./ConnectorError.ts"
 import * as Delivery from "./Delivery.ts"
-import { MemoryBudget } from "./MemoryBudget.ts"
+import type { MemoryBudget } from "./MemoryBudget.ts"
 import * as PipelineControl from "./PipelineControl.ts"
 import type { Progress } from "./Progress.ts"
 import type * as Quarantine from "./Quarantine.ts"
@@ -129,8 +129,7 @@ const start = Effect.fnUntraced(function*(options: Options) {
   yield* options.stop.pipe(Effect.andThen(Deferred.succeed(stopped, undefined)), Effect.forkIn(deliveries))
   if (spool !== undefined) yield* endsRun(spool.run, "spool").pipe(Effect.forkIn(deliveries))
   yield* control.attach({
-    quarantine: (table, why) =>
-      delivery === undefined ? RunSpool.notYet(name, table) : delivery.quarantine(table, why),
+    quarantine: (table, why) => delivery === undefined ? RunSpool.notYet(name, table) : delivery.quarantine(table, why),
     blocking: () => delivery?.acknowledgement.blockingTables() ?? [],
     isSpooling: () => spool?.isSpooling() ?? false,
     spools: spool !== undefined

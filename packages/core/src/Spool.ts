@@ -188,6 +188,9 @@ export const open = Effect.fn("Spool.open")(function*(
   let movedAt = clock.currentTimeMillisUnsafe()
   let seen = acknowledged()
   let told = false
+  /** How many elements were taken. */
+  let taken = 0
+  let takenBefore = 0
   const copies = new Map<TableId, bigint>()
 
   /** What is given on from memory: during the prologue, and past the spool. */
@@ -230,8 +233,7 @@ export const open = Effect.fn("Spool.open")(function*(
     }
   }
 
-  const allTaken = (): boolean =>
-    !outstanding && direct === undefined && (prologue || locate() === undefined)
+  const allTaken = (): boolean => !outstanding && direct === undefined && (prologue || locate() === undefined)
 
   const closeFile = Effect.suspend(() => {
     const open = file
@@ -312,10 +314,9 @@ export const open = Effect.fn("Spool.open")(function*(
         ? conditions.raise({
           name: fullCondition,
           severity: "critical",
-          message:
-            `The spool in ${directory} is full (${
-              ByteSize.format(maxBytes)
-            }, or the disk): the source is read only as fast as the sink takes changes`,
+          message: `The spool in ${directory} is full (${
+            ByteSize.format(maxBytes)
+          }, or the disk): the source is read only as fast as the sink takes changes`,
           hint: "Give the disk room and raise spool.maxBytes, or see to it that the sink takes changes again."
         })
         : conditions.clear(fullCondition)
@@ -325,8 +326,10 @@ export const open = Effect.fn("Spool.open")(function*(
   const watch = Effect.gen(function*() {
     const now = clock.currentTimeMillisUnsafe()
     const position = acknowledged()
-    if (position !== seen || position >= watermark) movedAt = now
+    // Within a transaction nothing becomes durable, however large it is: then it counts that elements are taken.
+    if (position !== seen || (position >= watermark && (allTaken() || taken !== takenBefore))) movedAt = now
     seen = position
+    takenBefore = taken
     const late = now - movedAt >= after
     if (when === "stalled") {
       if (late) stalled = true
@@ -344,7 +347,8 @@ export const open = Effect.fn("Spool.open")(function*(
           message: options.asked()
             ? `Changes are kept on disk in ${directory}, as was asked`
             : `Changes are kept on disk in ${directory}, because the sink makes no progress`,
-          hint: "Keep that folder until the sink has caught up: the source may have been told that what is in it is safe."
+          hint:
+            "Keep that folder until the sink has caught up: the source may have been told that what is in it is safe."
         })
       }
     }
@@ -356,6 +360,8 @@ export const open = Effect.fn("Spool.open")(function*(
     yield* watch
     yield* sync
     yield* trim
+    // Whoever waits looks again, whatever came between their last look and their waiting.
+    look()
   }))
 
   yield* Effect.addFinalizer(() =>
@@ -546,6 +552,7 @@ export const open = Effect.fn("Spool.open")(function*(
   const take: Effect.Effect<Taken, ConnectorError> = Effect.gen(function*() {
     if (outstanding) {
       outstanding = false
+      taken++
       look()
     }
     while (true) {

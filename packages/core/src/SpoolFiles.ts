@@ -269,7 +269,8 @@ export class SegmentFile {
   }
 }
 
-const isStructural = (tag: string): boolean => tag.startsWith("Snapshot") || tag === "TableLeft" || tag === "TableFailed"
+const isStructural = (tag: string): boolean =>
+  tag.startsWith("Snapshot") || tag === "TableLeft" || tag === "TableFailed"
 
 /** Notes in a segment what an element in it means for it. */
 export const note = (segment: Segment, tag: string): void => {
@@ -423,7 +424,9 @@ export const find = async (folder: string, pipeline: string): Promise<Found> => 
 /** Removes the segments of a folder that `keeps` doesn't keep. */
 export const removeOthers = async (folder: string, keeps: (number: number) => boolean): Promise<void> => {
   for (const name of await readdir(folder)) {
-    if (/^\d{12}\.segment$/.test(name) && !keeps(Number.parseInt(name, 10))) await rm(join(folder, name), { force: true })
+    if (/^\d{12}\.segment$/.test(name) && !keeps(Number.parseInt(name, 10))) {
+      await rm(join(folder, name), { force: true })
+    }
   }
 }
 

@@ -138,8 +138,7 @@ describe("a pipeline's control", () => {
       sink.held("public.a").copied = 1n
       sink.held("public.b").copied = 1n
       let stalled = true
-      sink.at = (point, table) =>
-        point === "write" && table === "public.a" && stalled ? Effect.never : Effect.void
+      sink.at = (point, table) => point === "write" && table === "public.a" && stalled ? Effect.never : Effect.void
       const run = yield* start(control, sink, { onTableError: "stop" })
       yield* run.emit(rows(a, 10), rows(b, 11), mark(20))
       yield* eventually(() => run.progress.snapshot(0).receivedPosition === 20n)
@@ -150,7 +149,10 @@ describe("a pipeline's control", () => {
       assert.include(sink.held("public.a").quarantined ?? {}, why)
       assert.strictEqual(run.context().acknowledged(), 20n)
       assert.deepStrictEqual(control.blocking(), [])
-      assert.strictEqual(run.progress.snapshot(0).tables.find(({ table }) => table === "public.a")?.phase, "quarantined")
+      assert.strictEqual(
+        run.progress.snapshot(0).tables.find(({ table }) => table === "public.a")?.phase,
+        "quarantined"
+      )
       // Once more changes nothing.
       yield* control.quarantine("public.a", { ...why, message: "another reason" })
       assert.include(sink.held("public.a").quarantined ?? {}, why)

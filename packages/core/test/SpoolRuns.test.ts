@@ -47,106 +47,109 @@ const compare = (server: LogServer, sink: PrefixSink, what: string) => {
 }
 
 describe("a pipeline with a spool", () => {
-  it.live("loses and doubles nothing, whatever fails, however often it is killed, and wherever the sink is", () =>
-    Effect.gen(function*() {
-      let ahead = 0n
-      let replayed = 0
-      for (let seed = 1; seed <= 20; seed++) {
-        const directory = yield* folder
-        const chance = Chance.make(seed)
-        const server = new LogServer(tables, randomLog(chance, tables, 40), chance)
-        const log = new SpoolingLog(server)
-        const sink = new PrefixSink()
-        sink.commits = (n) => chance.below(n + 1)
-        sink.reports = () => !chance.oneIn(3)
-        const state = new MemoryState()
-        let outage = false
-        let calm = false
-        let runs = 0
-        sink.at = (point) =>
-          outage && !calm
-            ? Effect.fail(broken(point))
-            : chance.oneIn(3)
-            ? Effect.yieldNow
-            : Effect.void
-        while (true) {
-          runs++
-          calm = runs > 25
-          log.frozen = false
-          outage = false
-          const spool: Spool.Settings = {
-            directory,
-            maxBytes: chance.oneIn(4) ? 1 + chance.below(20_000) : 1 << 24,
-            when: chance.oneIn(2) ? "asked" : "stalled",
-            after: chance.below(10),
-            every: 1
+  it.live(
+    "loses and doubles nothing, whatever fails, however often it is killed, and wherever the sink is",
+    () =>
+      Effect.gen(function*() {
+        let ahead = 0n
+        let replayed = 0
+        for (let seed = 1; seed <= 20; seed++) {
+          const directory = yield* folder
+          const chance = Chance.make(seed)
+          const server = new LogServer(tables, randomLog(chance, tables, 40), chance)
+          const log = new SpoolingLog(server)
+          const sink = new PrefixSink()
+          sink.commits = (n) => chance.below(n + 1)
+          sink.reports = () => !chance.oneIn(3)
+          const state = new MemoryState()
+          let outage = false
+          let calm = false
+          let runs = 0
+          sink.at = (point) =>
+            outage && !calm
+              ? Effect.fail(broken(point))
+              : chance.oneIn(3)
+              ? Effect.yieldNow
+              : Effect.void
+          while (true) {
+            runs++
+            calm = runs > 25
+            log.frozen = false
+            outage = false
+            const spool: Spool.Settings = {
+              directory,
+              maxBytes: chance.oneIn(4) ? 1 + chance.below(20_000) : 1 << 24,
+              when: chance.oneIn(2) ? "asked" : "stalled",
+              after: chance.below(10),
+              every: 1
+            }
+            const control = PipelineControl.make({ pipeline: "shop", spool: true })
+            const fiber = yield* Pipeline.run({
+              name: "shop",
+              source: log.source(),
+              sink: sink.sink,
+              transforms: [],
+              progress: Progress.make("shop"),
+              state,
+              control,
+              spool,
+              stop: Effect.never,
+              drain: "5 seconds",
+              batch: { rows: 1 + chance.below(15), bytes: 1 << 16, every: 1 }
+            }).pipe(
+              Effect.provide([
+                MemoryBudget.MemoryBudget.layer(chance.oneIn(2) ? 1 << 28 : 1 + chance.below(30_000)),
+                Logger.layer([])
+              ]),
+              Effect.exit,
+              Effect.forkChild
+            )
+            const weather = yield* Effect.forkChild(Effect.forever(Effect.gen(function*() {
+              yield* Effect.sleep(1 + chance.below(4))
+              sink.wake()
+              if (calm) return
+              outage = chance.oneIn(outage ? 3 : 20) ? !outage : outage
+              if (chance.oneIn(6)) yield* Effect.ignore(control.spool(chance.oneIn(2)))
+            })))
+            if (!calm && chance.oneIn(2)) {
+              // Killed: what is on the disk, confirmed and durable stays as it is at this moment.
+              yield* Effect.timeoutOption(Fiber.await(fiber), chance.below(60))
+              const image = join(directory, "..", `image-${process.pid}-${seed}-${runs}`)
+              cpSync(directory, image, { recursive: true })
+              log.frozen = true
+              sink.at = () => Effect.never
+              sink.commits = () => 0
+              yield* Fiber.interrupt(fiber)
+              rmSync(directory, { recursive: true, force: true })
+              cpSync(image, directory, { recursive: true })
+              rmSync(image, { recursive: true, force: true })
+              sink.commits = (n) => chance.below(n + 1)
+              sink.at = (point) =>
+                outage && !calm ? Effect.fail(broken(point)) : chance.oneIn(3) ? Effect.yieldNow : Effect.void
+            }
+            const outer = yield* Fiber.await(fiber)
+            yield* Fiber.interrupt(weather)
+            sink.crash()
+            /** Undefined when it was killed. */
+            const exit = Exit.isSuccess(outer) ? outer.value : undefined
+            if (exit !== undefined && Exit.isFailure(exit)) {
+              const error = exit.cause.reasons.find(Cause.isFailReason)?.error
+              assert.strictEqual(error?.reason, "Unreachable", `seed ${seed}: ${String(exit.cause)}`)
+            }
+            if (runs > 200) assert.fail(`seed ${seed}: it never comes to an end`)
+            if (chance.oneIn(4)) state.entries.clear()
+            const complete = tables.every(({ table }) => sink.held(tableId(table)).copied !== undefined)
+            if (complete && server.confirmed === server.end && exit !== undefined && Exit.isSuccess(exit)) break
           }
-          const control = PipelineControl.make({ pipeline: "shop", spool: true })
-          const fiber = yield* Pipeline.run({
-            name: "shop",
-            source: log.source(),
-            sink: sink.sink,
-            transforms: [],
-            progress: Progress.make("shop"),
-            state,
-            control,
-            spool,
-            stop: Effect.never,
-            drain: "5 seconds",
-            batch: { rows: 1 + chance.below(15), bytes: 1 << 16, every: 1 }
-          }).pipe(
-            Effect.provide([
-              MemoryBudget.MemoryBudget.layer(chance.oneIn(2) ? 1 << 28 : 1 + chance.below(30_000)),
-              Logger.layer([])
-            ]),
-            Effect.exit,
-            Effect.forkChild
-          )
-          const weather = yield* Effect.forkChild(Effect.forever(Effect.gen(function*() {
-            yield* Effect.sleep(1 + chance.below(4))
-            sink.wake()
-            if (calm) return
-            outage = chance.oneIn(outage ? 3 : 20) ? !outage : outage
-            if (chance.oneIn(6)) yield* Effect.ignore(control.spool(chance.oneIn(2)))
-          })))
-          if (!calm && chance.oneIn(2)) {
-            // Killed: what is on the disk, confirmed and durable stays as it is at this moment.
-            yield* Effect.timeoutOption(Fiber.await(fiber), chance.below(60))
-            const image = join(directory, "..", `image-${process.pid}-${seed}-${runs}`)
-            cpSync(directory, image, { recursive: true })
-            log.frozen = true
-            sink.at = () => Effect.never
-            sink.commits = () => 0
-            yield* Fiber.interrupt(fiber)
-            rmSync(directory, { recursive: true, force: true })
-            cpSync(image, directory, { recursive: true })
-            rmSync(image, { recursive: true, force: true })
-            sink.commits = (n) => chance.below(n + 1)
-            sink.at = (point) =>
-              outage && !calm ? Effect.fail(broken(point)) : chance.oneIn(3) ? Effect.yieldNow : Effect.void
-          }
-          const outer = yield* Fiber.await(fiber)
-          yield* Fiber.interrupt(weather)
-          sink.crash()
-          /** Undefined when it was killed. */
-          const exit = Exit.isSuccess(outer) ? outer.value : undefined
-          if (exit !== undefined && Exit.isFailure(exit)) {
-            const error = exit.cause.reasons.find(Cause.isFailReason)?.error
-            assert.strictEqual(error?.reason, "Unreachable", `seed ${seed}: ${String(exit.cause)}`)
-          }
-          if (process.env["DBG"]) console.error(seed, runs, String(exit), server.confirmed, log.durable, sink.breaches, [...sink.tables.values()].map((h) => h.quarantined?.message))
-          if (runs > 60) throw new Error("stuck")
-          if (chance.oneIn(4)) state.entries.clear()
-          const complete = tables.every(({ table }) => sink.held(tableId(table)).copied !== undefined)
-          if (complete && server.confirmed === server.end && exit !== undefined && Exit.isSuccess(exit)) break
+          compare(server, sink, `seed ${seed}, ${runs} runs`)
+          assert.strictEqual(server.open, 0)
+          if (log.ahead > ahead) ahead = log.ahead
+          replayed += log.ahead > 0n ? 1 : 0
         }
-        compare(server, sink, `seed ${seed}, ${runs} runs`)
-        assert.strictEqual(server.open, 0)
-        if (log.ahead > ahead) ahead = log.ahead
-        replayed += log.ahead > 0n ? 1 : 0
-      }
-      // It has come to that: positions were confirmed that only a spool stood behind.
-      assert.isAbove(Number(ahead), 100)
-      assert.isAbove(replayed, 10)
-    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))), Number(process.env['TMO'] ?? 180_000))
+        // It has come to that: positions were confirmed that only a spool stood behind.
+        assert.isAbove(Number(ahead), 100)
+        assert.isAbove(replayed, 10)
+      }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))),
+    180_000
+  )
 })

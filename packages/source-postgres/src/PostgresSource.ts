@@ -102,8 +102,7 @@ const stream = (
   Stream.unwrap(Effect.gen(function*() {
     const { server } = report
     const inventory = yield* Inventory.take(connections, report.catalog, context)
-    const { catalog } = inventory
-    if (catalog.tables.length === 0) {
+    if (inventory.catalog.tables.length === 0) {
       return yield* PostgresError.make(
         "Misconfigured",
         `transforms leave out every table of the source (${report.catalog.tables.length}): there is nothing to replicate`,
@@ -123,6 +122,15 @@ const stream = (
     )
     for (const [table, why] of [...inventory.voided, ...lost]) {
       yield* Effect.logWarning(`table ${table} is copied again: ${why}`, { table })
+    }
+    // What is copied again begins with the table as it is, whatever the lost copy was.
+    const catalog = {
+      ...inventory.catalog,
+      tables: inventory.catalog.tables.map((table) =>
+        lost.has(tableId(table.schema.table))
+          ? report.catalog.tables.find(({ oid }) => oid === table.oid) ?? table
+          : table
+      )
     }
     const copied = new Map([...inventory.copied].filter(([id]) => !lost.has(id)))
     const unfit = yield* UnfitTables.find(report.findings, catalog, context, (id) => copied.has(id))

@@ -148,7 +148,9 @@ const withoutSpool = (
   needed: string,
   spool: SourceSpool | undefined
 ): string => {
-  const stands = `replication slot ${name} stands at ${Lsn.format(confirmed)}, and changes before that were only kept in the spool ${needed}`
+  const stands = `replication slot ${name} stands at ${
+    Lsn.format(confirmed)
+  }, and changes before that were only kept in the spool ${needed}`
   if (spool === undefined) return `${stands}, but the pipeline has no spool now`
   if (spool.id !== needed) return `${stands}; the spool in ${spool.directory} is another one`
   return `${stands}; in ${spool.directory} it ends at ${Lsn.format(spool.position)}` +
@@ -191,10 +193,12 @@ const search = Effect.fn("PostgresSource.checkSlotContinuity")(function*(
   const unproven = state.proven ? [] : behind
   const what = [
     ...(state.proven ? [] : [
-      state.needed !== undefined ? withoutSpool(slot, confirmed, state.needed, spool) : `replication slot ${name} stands at ${
-        Lsn.format(confirmed)
-      }, which this pipeline never confirmed: it was dropped and ` +
-      "created again, or moved, by somebody else"
+      state.needed !== undefined ?
+        withoutSpool(slot, confirmed, state.needed, spool) :
+        `replication slot ${name} stands at ${
+          Lsn.format(confirmed)
+        }, which this pipeline never confirmed: it was dropped and ` +
+        "created again, or moved, by somebody else"
     ]),
     ...(missing.length === 0 ? [] : [
       `the server's log lacks transactions that the sink${spool === undefined ? "" : ", or the spool,"} holds of ${
