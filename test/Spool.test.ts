@@ -155,6 +155,34 @@ describe("a pipeline with a spool", () => {
   )
 
   it.live(
+    "brings what it kept to tables whose columns were added, renamed and dropped meanwhile",
+    () =>
+      Effect.gen(function*() {
+        const { arrived, changes, confirmed, landscape, warehouse, write } = yield* make()
+        const { postgres } = landscape
+        const file = write()
+        const first = yield* landscape.run(file)
+        yield* first.waitFor(copied)
+        yield* warehouse.kill
+        yield* changes(12)
+        yield* confirmed
+        yield* first.kill()
+        yield* postgres.query(
+          `ALTER TABLE orders ADD COLUMN extra int; ALTER TABLE orders RENAME COLUMN note TO remark;
+         ALTER TABLE orders DROP COLUMN v`
+        )
+        yield* postgres.query("UPDATE orders SET extra = 1, remark = 'new' WHERE id % 3 = 0")
+        yield* warehouse.restart
+        const second = yield* landscape.run(file)
+        const mirror = yield* landscape.mirror
+        yield* arrived(mirror)
+        yield* Landscape.assertSame(landscape, mirror, tables)
+        assert.notMatch(second.output(), /public\.orders is copied again/)
+      }),
+    180_000
+  )
+
+  it.live(
     "recognises a spool that is gone, and halts or copies again as slot.onLost says",
     () =>
       Effect.gen(function*() {

@@ -184,6 +184,8 @@ export const open = Effect.fn("Spool.open")(function*(
   let base = 0n
   let bypassing = false
   let full = false
+  /** Whether an element waits for room. */
+  let blocked = false
   let stalled = false
   let movedAt = clock.currentTimeMillisUnsafe()
   let seen = acknowledged()
@@ -353,7 +355,7 @@ export const open = Effect.fn("Spool.open")(function*(
       }
     }
     if (!wanted && counted <= position) yield* conditions.clear(spoolingCondition)
-    if (!bypassing && full && (!wanted || bytes() < maxBytes - segmentBytes)) yield* setFull(false)
+    if (full && !bypassing && !blocked && (!wanted || bytes() < maxBytes * 0.9)) yield* setFull(false)
   })
 
   const tend = exclusive.withPermits(1)(Effect.gen(function*() {
@@ -476,8 +478,10 @@ export const open = Effect.fn("Spool.open")(function*(
         }
         if (fits()) return true
         if (allTaken()) return false
+        blocked = true
         yield* setFull(true)
         yield* until(() => !isWanted() || fits() || allTaken())
+        blocked = false
       }
     })
 

@@ -282,6 +282,27 @@ export const cover = (segments: Iterable<Segment>, position: bigint): void => {
   for (const segment of segments) if (segment.end === undefined && position > segment.last) segment.end = position
 }
 
+const headerOf = ({ payload }: RecordAt): SpoolRecord.Header | undefined => {
+  try {
+    const decoded = SpoolRecord.decode(payload, [])
+    return decoded._tag === "Header" ? decoded.header : undefined
+  } catch (cause) {
+    if (cause instanceof SpoolRecord.Malformed) return undefined
+    throw cause
+  }
+}
+
+/** How long the segment before was when the one at `path` was begun; undefined when that isn't known. */
+const lengthBefore = async (path: string): Promise<number | undefined> => {
+  const reader = await RecordReader.open(path)
+  try {
+    const first = await reader.begins() ? await reader.read(firstRecord, reader.size) : undefined
+    return first === undefined ? undefined : headerOf(first)?.previous?.length
+  } finally {
+    await reader.close()
+  }
+}
+
 /** What is known of a folder while its segments are read. */
 class Scan {
   readonly segments: Array<Segment> = []
@@ -326,21 +347,29 @@ class Scan {
     this.marks.set(id, { table, below, error: element._tag === "TableFailed" ? element.error : undefined })
   }
 
-  /** Reads a segment; returns why the reading ends there, `undefined` when it goes on. */
-  async read(path: string, number: number, spool: string, before: Segment | undefined): Promise<string | undefined> {
+  /**
+   * Reads a segment up to `limit`, which the one behind it has noted; returns why the reading ends there, `undefined` when it goes on. What was appended
+   * later, by a run that didn't know that it was over, doesn't count.
+   */
+  async read(
+    path: string,
+    number: number,
+    spool: string,
+    before: Segment | undefined,
+    limit: number | undefined
+  ): Promise<string | undefined> {
     const reader = await RecordReader.open(path)
     const name = `segment ${number}`
     try {
       if (!(await reader.begins())) return `${name} has no beginning`
       const first = await reader.read(firstRecord, reader.size)
-      if (first === undefined) return `${name} has no header`
-      const head = SpoolRecord.decode(first.payload, [])
-      if (head._tag !== "Header") return `${name} has no header`
-      const { header } = head
+      const header = first === undefined ? undefined : headerOf(first)
+      if (first === undefined || header === undefined) return `${name} has no header`
       if (header.spool !== spool || header.number !== number) return `${name} belongs to another spool`
       if (before !== undefined && header.previous?.length !== before.length) {
         return `segment ${before.number} isn't as long any more as it was`
       }
+      const end = Math.min(reader.size, limit ?? reader.size)
       const segment: Segment = {
         number,
         path,
@@ -353,7 +382,7 @@ class Scan {
       }
       this.segments.push(segment)
       for (;;) {
-        const record = await reader.read(segment.length, reader.size)
+        const record = await reader.read(segment.length, end)
         if (record === undefined) return undefined
         const decoded = SpoolRecord.decode(record.payload, segment.tables)
         if (decoded._tag === "Table") {
@@ -402,7 +431,11 @@ export const find = async (folder: string, pipeline: string): Promise<Found> => 
         damage = `segment ${next} is missing`
         break
       }
-      damage = await scan.read(join(folder, segmentName(number)), number, front.spool, scan.segments.at(-1))
+      const path = join(folder, segmentName(number))
+      const limit = numbers.includes(number + 1)
+        ? await lengthBefore(join(folder, segmentName(number + 1)))
+        : undefined
+      damage = await scan.read(path, number, front.spool, scan.segments.at(-1), limit)
       if (damage !== undefined) break
       next++
     }
@@ -417,7 +450,8 @@ export const find = async (folder: string, pipeline: string): Promise<Found> => 
     damage,
     marks,
     shapes,
-    next: last === undefined ? Math.max(highest + 1, front.first) : last + 1
+    // Where the front says that the spool begins, should nothing of it be there.
+    next: last !== undefined ? last + 1 : front.relied ? front.first : Math.max(highest + 1, front.first)
   }
 }
 

@@ -27,6 +27,18 @@ const folder = Effect.acquireRelease(
   (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
 )
 
+/** Copies a folder as it is now. A call under way in another thread may take a file away meanwhile: then it is over, and nothing else can begin. */
+const copyNow = (from: string, to: string): void => {
+  for (let attempt = 0;; attempt++) {
+    rmSync(to, { recursive: true, force: true })
+    try {
+      return cpSync(from, to, { recursive: true })
+    } catch (error) {
+      if (attempt > 3) throw error
+    }
+  }
+}
+
 /** Every change is in the copy or among the changes exactly once, in order, at every table. */
 const compare = (server: LogServer, sink: PrefixSink, what: string) => {
   for (const table of tables) {
@@ -115,7 +127,7 @@ describe("a pipeline with a spool", () => {
               // Killed: what is on the disk, confirmed and durable stays as it is at this moment.
               yield* Effect.timeoutOption(Fiber.await(fiber), chance.below(60))
               const image = join(directory, "..", `image-${process.pid}-${seed}-${runs}`)
-              cpSync(directory, image, { recursive: true })
+              copyNow(directory, image)
               log.frozen = true
               sink.at = () => Effect.never
               sink.commits = () => 0
