@@ -26,6 +26,7 @@ import type { Element } from "./Element.ts"
 import { tableOf } from "./Element.ts"
 import * as SpoolFiles from "./SpoolFiles.ts"
 import * as SpoolRecord from "./SpoolRecord.ts"
+import * as SpoolSegment from "./SpoolSegment.ts"
 import { type TableId, tableId } from "./TableSchema.ts"
 
 export interface Settings {
@@ -162,13 +163,13 @@ export const open = Effect.fn("Spool.open")(function*(
   const changed = Latch.makeUnsafe(false)
   const look = () => void changed.openUnsafe()
 
-  let segments: Array<SpoolFiles.Segment> = [...found.segments]
+  let segments: Array<SpoolSegment.Segment> = [...found.segments]
   let nextNumber = found.next
-  let file: SpoolFiles.SegmentFile | undefined
+  let file: SpoolSegment.SegmentFile | undefined
   let relied = found.front.relied
   let durableNoted = found.front.durable
   /** Segments of this run that are closed and may not be on the disk yet. */
-  let unsynced: Array<SpoolFiles.Segment> = []
+  let unsynced: Array<SpoolSegment.Segment> = []
   let newNames = false
   let cleaned = false
   /** Whether changes have come, and whether a table's shape changed after that. */
@@ -200,27 +201,27 @@ export const open = Effect.fn("Spool.open")(function*(
   /** Until the source's stream has begun what is kept waits. */
   let prologue = segments.length > 0
   /** Where reading goes on after what earlier runs left behind. */
-  let resume: { readonly segment: SpoolFiles.Segment; readonly offset: number } | undefined
+  let resume: { readonly segment: SpoolSegment.Segment; readonly offset: number } | undefined
   /** The place in the segments up to which everything was taken. */
-  let cursor: { segment: SpoolFiles.Segment; offset: number } | undefined
+  let cursor: { segment: SpoolSegment.Segment; offset: number } | undefined
   /** Whether the element that was taken last may still be on its way to whoever took it. */
   let outstanding = false
-  let latest: { segment: SpoolFiles.Segment; start: number; end: number; element: Element } | undefined
-  let reader: { segment: SpoolFiles.Segment; records: SpoolFiles.RecordReader } | undefined
+  let latest: { segment: SpoolSegment.Segment; start: number; end: number; element: Element } | undefined
+  let reader: { segment: SpoolSegment.Segment; records: SpoolSegment.RecordReader } | undefined
 
   const isWanted = () => options.asked() || stalled
   const bytes = () => segments.reduce((sum, { length }) => sum + length, 0)
 
-  const startOf = (segment: SpoolFiles.Segment): number => {
+  const startOf = (segment: SpoolSegment.Segment): number => {
     if (resume === undefined || segment.run !== run || segment.number > resume.segment.number) {
-      return SpoolFiles.firstRecord
+      return SpoolSegment.firstRecord
     }
     // The prologue was given on when it came.
     return segment === resume.segment ? resume.offset : segment.length
   }
 
   /** The place of the next record that wasn't taken; undefined when there is none. */
-  const locate = (): { segment: SpoolFiles.Segment; offset: number } | undefined => {
+  const locate = (): { segment: SpoolSegment.Segment; offset: number } | undefined => {
     for (;;) {
       if (cursor === undefined) {
         const [first] = segments
@@ -288,7 +289,7 @@ export const open = Effect.fn("Spool.open")(function*(
     const open = file?.segment
     const held = cursor?.segment
     const passed = held !== undefined && held.length === cursor?.offset && held !== open && !outstanding
-    const goes = (segment: SpoolFiles.Segment): boolean =>
+    const goes = (segment: SpoolSegment.Segment): boolean =>
       !prologue && segment !== open && segment.end !== undefined && position >= segment.end &&
       held !== undefined && (segment.number < held.number || (segment === held && passed))
     const staying = segments.findIndex((segment) => !goes(segment))
@@ -413,7 +414,7 @@ export const open = Effect.fn("Spool.open")(function*(
               number: nextNumber,
               previous: before === undefined ? null : { number: before.number, length: before.length }
             }
-            file = await SpoolFiles.SegmentFile.create(directory, header, watermark)
+            file = await SpoolSegment.SegmentFile.create(directory, header, watermark)
             nextNumber++
             newNames = true
             segments.push(file.segment)
@@ -436,7 +437,7 @@ export const open = Effect.fn("Spool.open")(function*(
       }))
       if (!stored || file === undefined) return false
       const { segment } = file
-      SpoolFiles.note(segment, element._tag)
+      SpoolSegment.note(segment, element._tag)
       if (element._tag === "SnapshotBegin" && name !== undefined) copies.set(tableId(name), element.position)
       if (element._tag !== "Watermark") segment.end = undefined
       noteWatermark(element)
@@ -447,7 +448,7 @@ export const open = Effect.fn("Spool.open")(function*(
     atWatermark = element._tag === "Watermark"
     if (element._tag !== "Watermark") return
     const { position } = element
-    SpoolFiles.cover(segments, position)
+    SpoolSegment.cover(segments, position)
     if (position > watermark) watermark = position
     const open = file?.segment
     if (open !== undefined && position > open.last) {
@@ -541,13 +542,13 @@ export const open = Effect.fn("Spool.open")(function*(
     yield* bypass(element)
   })
 
-  const readerOf = Effect.fnUntraced(function*(segment: SpoolFiles.Segment) {
+  const readerOf = Effect.fnUntraced(function*(segment: SpoolSegment.Segment) {
     if (reader?.segment === segment) return reader.records
     return yield* io(async () => {
       const old = reader?.records
       reader = undefined
       await old?.close()
-      const records = await SpoolFiles.RecordReader.open(segment.path)
+      const records = await SpoolSegment.RecordReader.open(segment.path)
       reader = { segment, records }
       return records
     })
