@@ -70,6 +70,27 @@ const Watchdog = Schema.Struct({
 
 const noWatchdog = {}
 
+/** See `docs/spool.md`. */
+export const Spool = Schema.Struct({
+  directory: Schema.NonEmptyString.annotateKey({
+    description:
+      "Folder for the spools, one folder in it for each pipeline. It must outlast the process (in a container: a volume), be this runner's alone, and hold values of rows: only its owner can read it"
+  }),
+  maxBytes: ByteSize.pipe(Schema.withDecodingDefaultKey(Effect.succeed("10GiB"))).annotateKey({
+    description:
+      "Disk space that the spool may take, for example 10GiB (the default). When it is used up, the source is read only as fast as the sink takes changes"
+  }),
+  when: Schema.Literals(["stalled", "asked"]).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed("stalled" as const))
+  ).annotateKey({
+    description:
+      "When changes kept in the spool are confirmed to the source: `stalled` (the default) while the sink makes no progress for the time of `after`, and when it is asked for; `asked` only when it is asked for, by a monitor or through the API"
+  }),
+  after: Period.pipe(Schema.withDecodingDefaultKey(Effect.succeed("1 minute"))).annotateKey({
+    description: "With `when: stalled`: how long the sink makes no progress before spooling begins. Default 1 minute"
+  })
+})
+
 export const Pipeline = Schema.Struct({
   status: Schema.Literals(["running", "paused"]).pipe(
     Schema.withDecodingDefaultKey(Effect.succeed("running" as const))
@@ -82,6 +103,9 @@ export const Pipeline = Schema.Struct({
     description: "What is done to them on the way, in order"
   }),
   sink: SinkStage.annotateKey({ description: "Where changes go; or the name of one of `sinks`" }),
+  spool: Schema.optionalKey(Spool).annotateKey({
+    description: "Keeps changes on disk while the sink takes none, so that the source need not keep its log for them"
+  }),
   onTableError: Schema.Literals(["quarantine", "stop"]).pipe(
     Schema.withDecodingDefaultKey(Effect.succeed("quarantine" as const))
   ).annotateKey({

@@ -6,6 +6,7 @@
  */
 import type { Kind, Plugin } from "@etl-stream/core/Plugin"
 import type { Policy } from "@etl-stream/core/Quarantine"
+import type { Settings as SpoolSettings } from "@etl-stream/core/Spool"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
@@ -38,6 +39,8 @@ export interface PipelineConfiguration {
   readonly onTableError: Policy
   readonly batch: { readonly rows: number; readonly bytes: number; readonly every: Duration.Duration }
   readonly watchdog: { readonly after: Duration.Duration; readonly restart: boolean }
+  /** Its folder is this pipeline's alone; undefined: it has no spool. */
+  readonly spool: SpoolSettings | undefined
 }
 
 export interface NotifierConfiguration {
@@ -172,6 +175,9 @@ const loadPipeline = Effect.fnUntraced(
     )
     const sink = yield* loadStage(gathering, [...path, "sink"], pipeline.sink, "sink")
     const complete = transforms.filter((transform) => transform !== undefined)
+    const spool = pipeline.spool === undefined
+      ? undefined
+      : { ...pipeline.spool, directory: resolve(gathering.directory, pipeline.spool.directory, name) }
     return source === undefined || sink === undefined || complete.length !== transforms.length
       ? undefined
       : {
@@ -182,7 +188,8 @@ const loadPipeline = Effect.fnUntraced(
         batch: pipeline.sink.batch,
         onTableError: pipeline.onTableError,
         status: pipeline.status,
-        watchdog: pipeline.watchdog
+        watchdog: pipeline.watchdog,
+        spool
       }
   }
 )

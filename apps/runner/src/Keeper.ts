@@ -7,7 +7,7 @@
 import * as Condition from "@etl-stream/core/Condition"
 import type { Element } from "@etl-stream/core/Element"
 import type { MemoryBudget } from "@etl-stream/core/MemoryBudget"
-import type { PipelineControl } from "@etl-stream/core/PipelineControl"
+import * as PipelineControl from "@etl-stream/core/PipelineControl"
 import * as Progress from "@etl-stream/core/Progress"
 import type * as RetryPolicy from "@etl-stream/core/RetryPolicy"
 import type { StateStoreShape } from "@etl-stream/core/StateStore"
@@ -56,8 +56,8 @@ export interface Supervised {
   readonly circuit: () => SinkCircuit | undefined
   /** Undefined when it is no longer in the configuration. */
   readonly configuration: () => PipelineConfiguration | undefined
-  /** What can be asked of it, over all its runs; monitors see only pipelines that have it. */
-  readonly control?: PipelineControl
+  /** What can be asked of it while it runs, over all its runs. */
+  readonly control: PipelineControl.PipelineControl
   /** Calls `see` for each element that its source emits, until the returned function is called. It must be quick and must not throw. */
   readonly observe: (see: (element: Element) => void) => () => void
 }
@@ -151,6 +151,9 @@ export const make = (name: string, options: Options): Keeper => {
   /** Whether somebody asked in this process: then it doesn't matter what was asked in the one before. */
   let asked = false
   let current: Current | undefined
+  let control: PipelineControl.OwnedControl | undefined
+  const controlled = (): PipelineControl.OwnedControl =>
+    control ??= PipelineControl.make({ pipeline: name, spool: intent?.pipeline.spool !== undefined })
   let outcome: PipelineRun.Outcome | undefined
   let reached = options.lasting
   let retryAt: number | undefined
@@ -209,6 +212,7 @@ export const make = (name: string, options: Options): Keeper => {
         directory,
         progress,
         state,
+        control: controlled(),
         circuit,
         stop: Effect.raceFirst(options.stop, Deferred.await(stop)),
         drain: options.drain,
@@ -329,6 +333,9 @@ export const make = (name: string, options: Options): Keeper => {
     name,
     get progress() {
       return progress
+    },
+    get control() {
+      return controlled()
     },
     retryAt: () => retryAt,
     activity,

@@ -51,14 +51,12 @@ const healthyAfter = Duration.minutes(1)
 /** How long what a run holds may take to be released. */
 const closeLimit = Duration.seconds(10)
 
-/** Pipelines under supervision as monitors see them: those of which something can be asked. */
+/** Pipelines under supervision as monitors see them. */
 export const pipelinesOf = (
   supervised: ReadonlyArray<Pick<Supervised, "name" | "progress" | "control">>,
   now: () => number
 ): ReadonlyArray<MonitoredPipeline> =>
-  supervised.flatMap(({ control, name, progress }) =>
-    control === undefined ? [] : [{ name, control, view: () => progress.snapshot(now()) }]
-  )
+  supervised.map(({ control, name, progress }) => ({ name, control, view: () => progress.snapshot(now()) }))
 
 const failedCondition = "monitor-failed"
 

@@ -9,6 +9,7 @@ import * as Connector from "@etl-stream/core/ConnectorError"
 import type { Element } from "@etl-stream/core/Element"
 import type { MemoryBudget } from "@etl-stream/core/MemoryBudget"
 import * as Pipeline from "@etl-stream/core/Pipeline"
+import type { OwnedControl } from "@etl-stream/core/PipelineControl"
 import type { Kind } from "@etl-stream/core/Plugin"
 import type { Progress } from "@etl-stream/core/Progress"
 import * as RetryPolicy from "@etl-stream/core/RetryPolicy"
@@ -45,6 +46,8 @@ export interface Options {
   readonly directory: string
   readonly progress: Progress
   readonly state: StateStoreShape
+  /** What is asked of the pipeline, over all its runs. */
+  readonly control: OwnedControl
   readonly circuit: SinkCircuit
   /** Completes when a graceful stop is asked for. */
   readonly stop: Effect.Effect<void>
@@ -81,7 +84,8 @@ const observed = (source: Source, started: () => void, see: (element: Element) =
       return element
     })
   },
-  ...(source.resync === undefined ? {} : { resync: source.resync.bind(source) })
+  ...(source.resync === undefined ? {} : { resync: source.resync.bind(source) }),
+  ...(source.spoolable === undefined ? {} : { spoolable: source.spoolable })
 })
 
 /** Raised while the sink's circuit is not closed. */
@@ -127,7 +131,7 @@ export const run = Effect.fnUntraced(function*(
   options: Options
 ): Effect.fn.Return<Outcome, never, MemoryBudget> {
   const { circuit, directory, pipeline, progress, state, waitsUntil } = options
-  const { batch, name, onTableError, sink, source, transforms } = pipeline
+  const { batch, name, onTableError, sink, source, spool, transforms } = pipeline
   const conditions = Condition.make(name, progress)
   const watchdog = new Watchdog(pipeline.watchdog.after)
   let reached = options.before
@@ -207,6 +211,8 @@ export const run = Effect.fnUntraced(function*(
       onTableError,
       progress,
       state,
+      control: options.control,
+      spool,
       stop,
       drain: options.drain
     }).pipe(Effect.raceFirst(lease.taken))

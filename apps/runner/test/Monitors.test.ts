@@ -67,10 +67,7 @@ describe("monitors", () => {
           quarantine: () => Effect.void,
           blocking: () => []
         }
-        const supervised = [
-          { name: "numbers", progress, retryAt: () => undefined, control },
-          { name: "of which nothing can be asked", progress, retryAt: () => undefined }
-        ]
+        const supervised = [{ name: "numbers", progress, control }]
         const gauge = Metric.value(Telemetry.monitorConditionOf("a", "trouble", undefined, "all"))
         const scope = yield* Scope.make()
         const monitors = yield* Monitors.start(configuration, {

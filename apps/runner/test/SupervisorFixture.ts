@@ -222,6 +222,7 @@ export const double = (name: string, options: DoubleOptions = {}): Double => {
       onTableError: "stop",
       batch: { rows: 1, bytes: 1_000_000, every: Duration.millis(10) },
       status: options.status ?? "running",
+      spool: undefined,
       watchdog: options.watchdog ?? { after: Duration.minutes(10), restart: true }
     },
     log: 0,

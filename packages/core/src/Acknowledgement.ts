@@ -192,6 +192,21 @@ export class Acknowledgement {
     return [...this.states].filter(([, state]) => isUnsettled(state)).map(([table]) => table)
   }
 
+  /**
+   * The tables that keep watermarks from counting, in the order of the first watermark that each of them keeps: the one that is furthest behind
+   * comes first.
+   */
+  blockingTables(): ReadonlyArray<TableId> {
+    const blocking = new Set<TableId>()
+    for (const { tables } of this.waiting) {
+      for (const [table, sequence] of tables) {
+        const state = this.states.get(table)
+        if (state?.held === true || !covers(state?.durable, sequence)) blocking.add(table)
+      }
+    }
+    return [...blocking]
+  }
+
   table(table: TableId): TableProgress {
     return this.states.get(table) ?? { emitted: undefined, durable: undefined }
   }

@@ -218,7 +218,10 @@ export const make = (options: Options): Routes => {
     )
     const { committed, copied, quarantined } = writer.position
     positions.set(route.table, writer.position)
-    route.upTo = committed
+    // Changes below a copy are part of it. A source leaves them out, but an earlier run may have kept some.
+    route.upTo = copied === undefined
+      ? committed
+      : Sequence.max(committed ?? Sequence.zero, Sequence.before(copied))
     route.quarantine = quarantined === undefined ? undefined : route.quarantine ?? quarantined
     route.counters.durableSequence = committed
     route.counters.phase = quarantined !== undefined ? "quarantined" : copied === undefined ? "waiting" : "streaming"

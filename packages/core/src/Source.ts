@@ -16,6 +16,22 @@ import type { Quarantine } from "./Quarantine.ts"
 import type { TablePosition } from "./Sink.ts"
 import type { TableId, TableSchema } from "./TableSchema.ts"
 
+/** What the engine keeps on local disk for a source: see `docs/spool.md`. */
+export interface SourceSpool {
+  /** Tells it from every other spool, over all runs: the spool of another folder, or one that was begun anew, has another. */
+  readonly id: string
+  /** Where it is, for messages. */
+  readonly directory: string
+  /** Everything up to here is durable at the sink or in this spool, as it was found when the run began. */
+  readonly position: bigint
+  /** What is wrong with what lay behind; undefined when nothing is. */
+  readonly damage: string | undefined
+  /** The highest commit position of each table's changes in it, as it was found: the source's log must have them, if it reaches back so far. */
+  readonly commits: ReadonlyMap<TableId, bigint>
+  /** Up to where everything is durable at the sink or in this spool now; 0 as long as nothing in it counts. Cheap. */
+  readonly kept: () => bigint
+}
+
 export interface SourceContext {
   /** What the sink holds of each table. A table that is absent, or has no `copied` position, needs a snapshot. */
   readonly positions: ReadonlyMap<TableId, TablePosition>
@@ -32,6 +48,15 @@ export interface SourceContext {
    * feedback reads it on its own timer, however slow its consumers are. Only this may be confirmed to the server.
    */
   readonly acknowledged: () => bigint
+  /**
+   * Where there is one, the highest of `acknowledged` and `kept` may be confirmed to the server, by a source that is `spoolable`: before it confirms a position above
+   * `acknowledged` it writes, where that lasts as long as the confirmation does, which spool stands behind it and up to where the sink is. A later run that finds the server
+   * further than any such note says the sink is must find that spool in its context, and it must reach so far: otherwise changes are lost.
+   * Then the stream begins at what the server has confirmed; what the spool holds of changes after that comes twice, and is skipped.
+   */
+  readonly spool?: SourceSpool | undefined
+  /** To be awaited before more of a copy is read than what is being read: completes at once unless copies are held up. Undefined: they never are. */
+  readonly copiesGoOn?: Effect.Effect<void>
   /** Where the source raises what needs somebody while the pipeline goes on. */
   readonly conditions: Conditions
 }
@@ -51,4 +76,10 @@ export interface Source {
    * was taken), and no element of an earlier one comes after that; fails with `Missing` when the table isn't among the source's. Undefined: the source can't.
    */
   readonly resync?: (table: TableId) => Effect.Effect<void, ConnectorError>
+  /**
+   * Whether the source can tell a spool that is lost from one that is there (`SourceContext.spool`), so that positions may be confirmed that only a spool stands
+   * behind: fails with `Misconfigured` when it can't with its options. Undefined: it never can. The elements by which its stream begins a copy, sets a table
+   * aside or tells its shape, all before the first changes or watermark, hold for what the spool has of earlier runs, too.
+   */
+  readonly spoolable?: Effect.Effect<void, ConnectorError>
 }

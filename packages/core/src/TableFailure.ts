@@ -12,7 +12,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Acknowledgement } from "./Acknowledgement.ts"
 import type { Conditions } from "./Condition.ts"
-import type { ConnectorError } from "./ConnectorError.ts"
+import { ConnectorError } from "./ConnectorError.ts"
 import * as Quarantine from "./Quarantine.ts"
 import type { Route } from "./Route.ts"
 import type { Sink } from "./Sink.ts"
@@ -25,6 +25,11 @@ export interface TableFailures {
   readonly failed: (route: Route, error: ConnectorError) => Effect.Effect<void>
   /** The same for what ended a table's worker. */
   readonly broken: (route: Route, cause: Cause.Cause<ConnectorError>) => Effect.Effect<void>
+  /**
+   * Sets a table aside because somebody asks for it, whatever the policy. Completes when that is durable; fails with `Unsupported` where the
+   * sink can't remember it.
+   */
+  readonly setAside: (route: Route, why: Quarantine.Quarantine) => Effect.Effect<void, ConnectorError>
   /** To be called when the sink has begun a quarantined table anew, or left it. */
   readonly lifted: (route: Route) => Effect.Effect<void>
   /** Whether some quarantine isn't durable yet. */
@@ -69,10 +74,7 @@ export const make = (options: Options): TableFailures => {
       Effect.annotateLogs({ table: route.table })
     )
 
-  const failed = Effect.fnUntraced(function*(route: Route, error: ConnectorError) {
-    const { target } = route
-    if (target === undefined || !isolates(error)) return yield* options.ends(Cause.fail(error))
-    const why = Quarantine.of(error, yield* Clock.currentTimeMillis)
+  const begin = Effect.fnUntraced(function*(route: Route, target: TableSchema, why: Quarantine.Quarantine) {
     const done = yield* Deferred.make<void>()
     yield* Effect.suspend(() => {
       // What comes up while it is being set aside follows from that.
@@ -86,9 +88,36 @@ export const make = (options: Options): TableFailures => {
     })
   })
 
+  const failed = Effect.fnUntraced(function*(route: Route, error: ConnectorError) {
+    const { target } = route
+    if (target === undefined || !isolates(error)) return yield* options.ends(Cause.fail(error))
+    yield* begin(route, target, Quarantine.of(error, yield* Clock.currentTimeMillis))
+  })
+
+  const setAside = Effect.fnUntraced(function*(route: Route, why: Quarantine.Quarantine) {
+    const { table, target } = route
+    if (target === undefined || sink.quarantine === undefined) {
+      return yield* new ConnectorError({
+        reason: "Unsupported",
+        plugin: "@etl-stream/core",
+        message: target === undefined
+          ? `The table ${table} is left out by a transform, so there is nothing to set aside`
+          : `The sink can't set the table ${table} aside: it doesn't remember quarantines`,
+        hint: target === undefined
+          ? "Look at the pipeline's transforms."
+          : "Leave the table out of the pipeline's tables if the others can't wait for it.",
+        table
+      })
+    }
+    yield* begin(route, target, why)
+    const { isolating } = route
+    if (isolating !== undefined) yield* Deferred.await(isolating)
+  })
+
   return {
     isolates,
     failed,
+    setAside,
     broken: (route, cause) => {
       const error = cause.reasons.find(Cause.isFailReason)?.error
       return error === undefined ? options.ends(cause) : failed(route, error)

@@ -10,6 +10,7 @@
 import type { Conditions } from "@etl-stream/core/Condition"
 import { ConnectorError } from "@etl-stream/core/ConnectorError"
 import type { Element } from "@etl-stream/core/Element"
+import type { SourceSpool } from "@etl-stream/core/Source"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -29,6 +30,8 @@ export interface Options {
   readonly conditions: Conditions
   /** The position up to which everything is durable at the sink. */
   readonly acknowledged: () => Lsn.Lsn
+  /** What may stand behind a higher position. */
+  readonly spool: SourceSpool | undefined
 }
 
 export interface Heartbeat {
@@ -69,7 +72,7 @@ const unwritable = (error: ConnectorError): ConnectorError | undefined =>
     : undefined
 
 export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Return<Heartbeat> {
-  const { acknowledged, conditions, connections } = options
+  const { conditions, connections, spool } = options
   const { heartbeat, pipeline, slot } = connections.settings
   const clock = yield* Clock.Clock
   const metrics = Metrics.forPipeline(pipeline)
@@ -90,10 +93,21 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
   let delay: number | undefined
   let failure: ConnectorError | undefined
 
+  /** The position up to which everything is durable, at the sink or in the spool. */
+  const safe = (): Lsn.Lsn => {
+    const durable = options.acknowledged()
+    const kept = spool?.kept() ?? 0n
+    return kept > durable ? kept : durable
+  }
+
   const write = Effect.fnUntraced(function*(execute: (sql: string) => Effect.Effect<unknown, ConnectorError>) {
-    const position = acknowledged()
+    const durable = options.acknowledged()
+    const position = safe()
     const at = clock.currentTimeMillisUnsafe()
-    const record = { version: 1 as const, pipeline, slot: slot.name, run, at, confirmed: Lsn.format(position) }
+    const common = { pipeline, slot: slot.name, run, at, confirmed: Lsn.format(position) }
+    const record: HeartbeatRecord.Record = spool === undefined || position === durable
+      ? { version: 1, ...common }
+      : { version: 2, ...common, durable: Lsn.format(durable), spool: spool.id }
     yield* execute(HeartbeatRecord.statement(record))
     // Never lower: what was recorded once stays allowed.
     if (position > recorded) recorded = position
@@ -146,7 +160,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     Effect.gen(function*() {
       const since = clock.currentTimeMillisUnsafe() - writtenAt
       const due = since >= every || since < 0
-      if (due || (since >= freshMillis && wanted > recorded && acknowledged() > recorded)) {
+      if (due || (since >= freshMillis && wanted > recorded && safe() > recorded)) {
         yield* write(execute)
         yield* wal.sendStatus
         if (due) yield* inspect
@@ -170,7 +184,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     }).pipe(Effect.scoped)
 
   return {
-    confirmable: !heartbeat.enabled ? acknowledged : roundTrip ? () => seen : () => recorded,
+    confirmable: !heartbeat.enabled ? options.acknowledged : roundTrip ? () => seen : () => recorded,
     observe: (elements) => {
       let own = false
       for (const element of elements) {
@@ -200,7 +214,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       ),
     failure: () => failure,
     finish: (wal) =>
-      !heartbeat.enabled || acknowledged() <= recorded
+      !heartbeat.enabled || safe() <= recorded
         ? Effect.void
         : write((sql) => connections.primary.execute("writing a heartbeat", sql)).pipe(
           Effect.andThen(wal.sendStatus),

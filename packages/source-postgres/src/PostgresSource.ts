@@ -112,8 +112,7 @@ const stream = (
   Stream.unwrap(Effect.gen(function*() {
     const { server } = report
     const inventory = yield* Inventory.take(connections, report.catalog, context)
-    const { catalog } = inventory
-    if (catalog.tables.length === 0) {
+    if (inventory.catalog.tables.length === 0) {
       return yield* PostgresError.make(
         "Misconfigured",
         `transforms leave out every table of the source (${report.catalog.tables.length}): there is nothing to replicate`,
@@ -124,10 +123,24 @@ const stream = (
     const { lost, slot } = yield* SlotContinuity.settle(
       connections,
       server.version,
-      SlotContinuity.held(context.positions, (id) => inventory.copied.has(id) || inventory.unfinished.has(id))
+      SlotContinuity.held(
+        context.positions,
+        (id) => inventory.copied.has(id) || inventory.unfinished.has(id),
+        context.spool?.commits
+      ),
+      context.spool
     )
     for (const [table, why] of [...inventory.voided, ...lost]) {
       yield* Effect.logWarning(`table ${table} is copied again: ${why}`, { table })
+    }
+    // What is copied again begins with the table as it is, whatever the lost copy was.
+    const catalog = {
+      ...inventory.catalog,
+      tables: inventory.catalog.tables.map((table) =>
+        lost.has(tableId(table.schema.table))
+          ? report.catalog.tables.find(({ oid }) => oid === table.oid) ?? table
+          : table
+      )
     }
     const copied = new Map([...inventory.copied].filter(([id]) => !lost.has(id)))
     const unfit = yield* UnfitTables.find(report.findings, catalog, context, (id) => copied.has(id))
@@ -226,6 +239,11 @@ export const make = (settings: Settings): Effect.Effect<Source, never, Scope.Sco
     const { heartbeat } = settings
     return {
       heartbeat: heartbeat.enabled ? heartbeat.every : undefined,
+      spoolable: heartbeat.enabled ? Effect.void : Effect.fail(PostgresError.make(
+        "Misconfigured",
+        "changes can't be kept in a spool while heartbeats are off: they say which spool stands behind what is confirmed",
+        "Leave heartbeat.enabled at true, or remove the section spool from the pipeline."
+      )),
       tables: Effect.map(checked, ({ catalog }) => catalog.tables.map((table) => table.schema)),
       // The sink was opened with the tables of the latest check; the stream must describe the same.
       stream: (context) =>

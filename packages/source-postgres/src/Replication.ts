@@ -100,7 +100,8 @@ export const make = Effect.fnUntraced(function*(
     connections,
     serverVersion: server.version,
     conditions: context.conditions,
-    acknowledged: context.acknowledged
+    acknowledged: context.acknowledged,
+    spool: context.spool
   })
   const wal = yield* connection.start({
     slot: settings.slot.name,

@@ -4,11 +4,11 @@
  * A slot can be gone or invalidated, which the server says. It can also have been made anew or moved by somebody else, and the
  * server can be one that was restored or promoted without its last transactions, which nobody says: so before anything is copied or
  * streamed the log is read from the slot on, and two things are looked for. A heartbeat that allows this pipeline to have
- * confirmed the slot's position (`HeartbeatRecord`); and, in their places, the transactions that the sink has already beyond it. Usually
+ * confirmed the slot's position (`HeartbeatRecord`), and what that says to stand behind it: the sink, or a spool, which must be there; and, in their places, the transactions that the sink has already beyond it. Usually
  * both come at once; the search ends at what the server had written when it began.
  */
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
-import type { SourceContext } from "@etl-stream/core/Source"
+import type { SourceContext, SourceSpool } from "@etl-stream/core/Source"
 import { type TableId } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
@@ -35,20 +35,22 @@ export interface Held {
 /** Sequences whose ordinal is this one stand for a copy, not for a transaction. */
 const copyOrdinal = 0xffffffffffffffffn
 
-/** What the sink holds of the tables whose copies count, unfinished ones too. */
+/** What the sink holds of the tables whose copies count, unfinished ones too; `kept` are the last commits that a spool has of each. */
 export const held = (
   positions: SourceContext["positions"],
-  counts: (table: TableId) => boolean
+  counts: (table: TableId) => boolean,
+  kept: ReadonlyMap<TableId, Lsn.Lsn> = new Map()
 ): ReadonlyMap<TableId, Held> =>
   new Map([...positions].flatMap(([id, { committed, copied, copying }]) => {
     const from = copied ?? copying?.position
-    return from === undefined || !counts(id)
-      ? []
-      : [[id, {
-        from,
-        complete: copied !== undefined,
-        commit: committed === undefined || committed.ordinal === copyOrdinal ? undefined : committed.commit
-      }]]
+    if (from === undefined || !counts(id)) return []
+    const commit = committed === undefined || committed.ordinal === copyOrdinal ? undefined : committed.commit
+    const spooled = kept.get(id)
+    return [[id, {
+      from,
+      complete: copied !== undefined,
+      commit: spooled !== undefined && spooled >= from && (commit === undefined || spooled > commit) ? spooled : commit
+    }]]
   }))
 
 /** Changes of `tables` are missing, and why. */
@@ -57,6 +59,8 @@ interface Loss {
   readonly tables: ReadonlyArray<TableId>
   /** Whether the server still gives changes from the slot on. */
   readonly usable: boolean
+  /** The spool that the missing changes are in; undefined when they are in none. */
+  readonly spool?: string | undefined
 }
 
 /** What a run begins with. */
@@ -75,6 +79,10 @@ const listed = (tables: ReadonlyArray<TableId>): string =>
 interface Search {
   /** Whether a heartbeat has to allow the slot's position. */
   proven: boolean
+  /** The spool that may stand behind the slot's position. */
+  readonly spool: SourceSpool | undefined
+  /** The spool that has to, by what this pipeline wrote when it confirmed the position. */
+  needed: string | undefined
   /** Commits that have to come. */
   readonly commits: Set<Lsn.Lsn>
 }
@@ -99,7 +107,14 @@ const scan = Effect.fnUntraced(function*(
       if (prefix !== HeartbeatRecord.prefix) return
       const record = HeartbeatRecord.parse(content)
       if (record?.pipeline !== pipeline || record.slot !== slot.name) return
-      if (HeartbeatRecord.confirmed(record) >= confirmed) search.proven = true
+      if (HeartbeatRecord.confirmed(record) < confirmed) return
+      const needed = HeartbeatRecord.spool(record)
+      const { spool } = search
+      if (
+        HeartbeatRecord.durable(record) >= confirmed ||
+        (spool !== undefined && spool.id === needed && spool.position >= confirmed)
+      ) search.proven = true
+      else search.needed = needed
     }
   })
   const connection = yield* connections.open("replication", ReplicationConnection.connect)
@@ -126,11 +141,28 @@ const scan = Effect.fnUntraced(function*(
   }
 }, Effect.scoped)
 
+/** What is wrong when changes up to the slot's position were kept in a spool that isn't there, or doesn't reach so far. */
+const withoutSpool = (
+  { name }: Slot.SlotState,
+  confirmed: Lsn.Lsn,
+  needed: string,
+  spool: SourceSpool | undefined
+): string => {
+  const stands = `replication slot ${name} stands at ${
+    Lsn.format(confirmed)
+  }, and changes before that were only kept in the spool ${needed}`
+  if (spool === undefined) return `${stands}, but the pipeline has no spool now`
+  if (spool.id !== needed) return `${stands}; the spool in ${spool.directory} is another one`
+  return `${stands}; in ${spool.directory} it ends at ${Lsn.format(spool.position)}` +
+    (spool.damage === undefined ? "" : ` (${spool.damage})`)
+}
+
 /** Looks for what must be in the log from `slot` on; undefined when it is. */
 const search = Effect.fn("PostgresSource.checkSlotContinuity")(function*(
   connections: Connections.Connections,
   slot: Slot.SlotState,
-  tables: ReadonlyMap<TableId, Held>
+  tables: ReadonlyMap<TableId, Held>,
+  spool: SourceSpool | undefined
 ): Effect.fn.Return<Loss | undefined, ConnectorError> {
   const confirmed = slot.confirmed ?? 0n
   const behind = [...tables].filter(([, { from }]) => from < confirmed).map(([id]) => id)
@@ -138,6 +170,8 @@ const search = Effect.fn("PostgresSource.checkSlotContinuity")(function*(
   const state: Search = {
     // A slot that is not ahead of any table can't lack anything, wherever it comes from.
     proven: behind.length === 0,
+    spool,
+    needed: undefined,
     commits: new Set(ahead.flatMap(([, { commit }]) => commit ?? []))
   }
   if (found(state)) return undefined
@@ -159,26 +193,34 @@ const search = Effect.fn("PostgresSource.checkSlotContinuity")(function*(
   const unproven = state.proven ? [] : behind
   const what = [
     ...(state.proven ? [] : [
-      `replication slot ${name} stands at ${
-        Lsn.format(confirmed)
-      }, which this pipeline never confirmed: it was dropped and ` +
-      "created again, or moved, by somebody else"
+      state.needed !== undefined ?
+        withoutSpool(slot, confirmed, state.needed, spool) :
+        `replication slot ${name} stands at ${
+          Lsn.format(confirmed)
+        }, which this pipeline never confirmed: it was dropped and ` +
+        "created again, or moved, by somebody else"
     ]),
     ...(missing.length === 0 ? [] : [
-      `the server's log lacks transactions that the sink holds of ${
+      `the server's log lacks transactions that the sink${spool === undefined ? "" : ", or the spool,"} holds of ${
         listed(missing)
       }: the server was restored to an earlier ` +
       "state, or a standby without them took its place"
     ])
   ].join("; and ")
-  return { what, tables: [...new Set([...unproven, ...missing])], usable: true }
+  return {
+    what,
+    tables: [...new Set([...unproven, ...missing])],
+    usable: true,
+    ...(state.proven ? {} : { spool: state.needed })
+  }
 })
 
 /** What the sink lacks, judged by the state of the slot, or undefined when it lacks nothing. */
 const loss = Effect.fnUntraced(function*(
   connections: Connections.Connections,
   slot: Slot.SlotState | undefined,
-  tables: ReadonlyMap<TableId, Held>
+  tables: ReadonlyMap<TableId, Held>,
+  spool: SourceSpool | undefined
 ): Effect.fn.Return<Loss | undefined, ConnectorError> {
   const all = [...tables.keys()]
   if (slot === undefined) {
@@ -198,13 +240,17 @@ const loss = Effect.fnUntraced(function*(
       { slot: slot.name }
     )
     const shared = new Map([...tables].map(([id, held]) => [id, { ...held, from: slot.confirmed ?? 0n }]))
-    return yield* search(connections, slot, shared)
+    return yield* search(connections, slot, shared, spool)
   }
-  return yield* search(connections, slot, tables)
+  return yield* search(connections, slot, tables, spool)
 })
 
 /** What an operator can do about a loss. */
-const remedy = (connections: Connections.Connections, slot: Slot.SlotState | undefined, { usable }: Loss): string => {
+const remedy = (
+  connections: Connections.Connections,
+  slot: Slot.SlotState | undefined,
+  { spool, usable }: Loss
+): string => {
   const { pipeline, slot: { name } } = connections.settings
   const again = "Set slot.onLost to resnapshot and start again to have the tables copied again"
   const drop = slot === undefined || usable
@@ -213,6 +259,10 @@ const remedy = (connections: Connections.Connections, slot: Slot.SlotState | und
   if (!usable || slot?.confirmed === undefined) {
     return `Changes made since are missing and can't be had any more. ${again}${drop}. If the slot's name was changed in the ` +
       "options, change it back; if the server gave the slot up, see max_slot_wal_keep_size and idle_replication_slot_timeout."
+  }
+  if (spool !== undefined) {
+    return `Start the pipeline with the folder that holds this spool as spool.directory, whole and as it was left: then nothing is missing. If it is ` +
+      `gone, the changes in it can't be had any more. ${again}.`
   }
   const record = {
     version: 1 as const,
@@ -233,13 +283,14 @@ const remedy = (connections: Connections.Connections, slot: Slot.SlotState | und
 export const settle = Effect.fn("PostgresSource.settleSlot")(function*(
   connections: Connections.Connections,
   serverVersion: number,
-  tables: ReadonlyMap<TableId, Held>
+  tables: ReadonlyMap<TableId, Held>,
+  spool?: SourceSpool
 ): Effect.fn.Return<Settled, ConnectorError> {
   const { pipeline, slot: { failover, onLost } } = connections.settings
   const slot = yield* Slot.settled(connections, serverVersion)
   const problem = slot === undefined ? undefined : Slot.problem(connections, slot)
   if (problem !== undefined) return yield* problem
-  const lost = yield* loss(connections, slot, tables)
+  const lost = yield* loss(connections, slot, tables, spool)
   // The search has read from the slot, and the server may not have noticed its end yet.
   const still = slot === undefined ? undefined : yield* Slot.settled(connections, serverVersion)
   if (lost === undefined) {

@@ -156,7 +156,8 @@ const openCopy = Effect.fnUntraced(function*(
 /**
  * Opens the connections of a copy within the scope. `readTables` reads the catalog again; it must find the tables
  * unchanged. `settle` is asked at the end of each table's copy from where on its changes need no completion, given the
- * highest position of its chunks. `isUnwanted` says whether a table can't go on; what is left of its copy isn't read.
+ * highest position of its chunks. `isUnwanted` says whether a table can't go on; what is left of its copy isn't read. `goesOn` is awaited
+ * before each chunk: meanwhile the connections stay in their transactions, whose snapshot keeps the server from removing dead rows.
  */
 export const open = (
   connections: Connections.Connections,
@@ -165,7 +166,8 @@ export const open = (
   readTables: Effect.Effect<Catalog.Catalog, ConnectorError>,
   types: PostgresType.TypeCatalog,
   settle: (table: TableId, latest: Lsn.Lsn) => Lsn.Lsn,
-  isUnwanted: (table: TableId) => boolean
+  isUnwanted: (table: TableId) => boolean,
+  goesOn: Effect.Effect<void> = Effect.void
 ): Effect.Effect<OpenSnapshot, ConnectorError, Scope.Scope> =>
   Effect.gen(function*() {
     const { fetchRows, parallel } = connections.settings.snapshot
@@ -198,7 +200,7 @@ export const open = (
     return {
       position: snapshot.position,
       begins: opened.map(({ copy }) => copy.begin),
-      elements: copyAll(readers, opened.map(({ copy }) => copy), pieces, stamp, settle, isUnwanted)
+      elements: copyAll(readers, opened.map(({ copy }) => copy), pieces, stamp, settle, isUnwanted, goesOn)
     }
   }).pipe(Effect.withSpan("PostgresSource.openSnapshot", { attributes: { tables: copies.length } }))
 
@@ -209,7 +211,8 @@ const copyAll = (
   pieces: ReadonlyArray<Piece>,
   stamp: CopyReader.CopyStamp,
   settle: (table: TableId, latest: Lsn.Lsn) => Lsn.Lsn,
-  isUnwanted: (table: TableId) => boolean
+  isUnwanted: (table: TableId) => boolean,
+  goesOn: Effect.Effect<void>
 ): Stream.Stream<Element.Element, ConnectorError> =>
   Stream.unwrap(Effect.gen(function*() {
     const queue = yield* Queue.bounded<Element.Element, ConnectorError | Cause.Done>(1)
@@ -272,7 +275,12 @@ const copyAll = (
 
     let taken = 0
     const work = Effect.fnUntraced(function*(reader: CopyReader.CopyReader) {
-      for (let piece = pieces[taken++]; piece !== undefined; piece = pieces[taken++]) yield* copyPiece(reader, piece)
+      while (true) {
+        yield* goesOn
+        const piece = pieces[taken++]
+        if (piece === undefined) return
+        yield* copyPiece(reader, piece)
+      }
     })
     // Only the end may have been missing of a copy that goes on.
     yield* Effect.forEach(copies.filter(({ missing }) => missing === 0), end, { discard: true }).pipe(

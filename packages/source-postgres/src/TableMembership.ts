@@ -96,7 +96,7 @@ const byId = (tables: ReadonlyArray<Catalog.CatalogTable>) =>
 export const make = Effect.fnUntraced(function*(
   options: Options
 ): Effect.fn.Return<TableMembership, never, Scope.Scope> {
-  const { connections, context: { conditions, unwanted }, report } = options
+  const { connections, context: { conditions, copiesGoOn, unwanted }, report } = options
   const scope = yield* Effect.scope
   const tables = new Map(byId(options.catalog.tables))
   const settling = new Map(options.settling)
@@ -130,7 +130,7 @@ export const make = Effect.fnUntraced(function*(
       if (elsewhere && slot === "permanent") yield* Slot.create(connections, "permanent")
       const exported = yield* Slot.create(primary, elsewhere ? "temporary" : slot)
       return yield* Scope.provide(
-        Snapshot.open(primary, exported, copies, readCatalog(options), types, settle, isQuarantined),
+        Snapshot.open(primary, exported, copies, readCatalog(options), types, settle, isQuarantined, copiesGoOn),
         copyScope
       )
     }).pipe(Effect.scoped)

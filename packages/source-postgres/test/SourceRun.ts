@@ -6,6 +6,7 @@ import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import type { Element } from "@etl-stream/core/Element"
 import * as Progress from "@etl-stream/core/Progress"
 import * as Quarantine from "@etl-stream/core/Quarantine"
+import type { SourceSpool } from "@etl-stream/core/Source"
 import { tableId } from "@etl-stream/core/TableSchema"
 import * as EmbeddedPostgres from "@etl-stream/testkit/EmbeddedPostgres"
 import * as Context from "effect/Context"
@@ -97,13 +98,17 @@ export interface StartOptions extends Options {
   readonly unwanted?: ReadonlySet<string>
   /** Tables in quarantine: those that fail come here. By default such a table ends the run. */
   readonly quarantined?: Map<string, Quarantine.Quarantine>
+  /** What the engine keeps on disk; default nothing. */
+  readonly spool?: SourceSpool
+  /** Holds copies up; default never. */
+  readonly copiesGoOn?: Effect.Effect<void>
 }
 
 /** Starts a run of the pipeline `name` (by default of all tables of the schema `name`), whose elements go to `mirror`. */
 export const start = (
   name: string,
   mirror: Mirror,
-  { acknowledge, begin, each, progress, quarantined, unwanted, ...options }: StartOptions = {}
+  { acknowledge, begin, copiesGoOn, each, progress, quarantined, spool, unwanted, ...options }: StartOptions = {}
 ): Effect.Effect<Run, ConnectorError, Scope.Scope | Server> =>
   Effect.gen(function*() {
     const pg = yield* Server
@@ -123,6 +128,8 @@ export const start = (
         unwanted: unwanted ?? new Set<string>(),
         quarantined: (table: string) => quarantined?.get(table),
         acknowledged: acknowledge ?? (() => mirror.acknowledged),
+        ...(spool === undefined ? {} : { spool }),
+        ...(copiesGoOn === undefined ? {} : { copiesGoOn }),
         conditions: Condition.make(name, seen)
       }
       const streaming = yield* source.stream(context).pipe(

@@ -305,7 +305,12 @@ const running = Effect.fnUntraced(
     const clock = yield* Clock.Clock
     const monitors = yield* Monitors.start(configuration, {
       state,
-      pipelines: () => Monitors.pipelinesOf(supervisor.pipelines(), () => clock.currentTimeMillisUnsafe())
+      // Of one that is stopped nothing can be asked.
+      pipelines: () =>
+        Monitors.pipelinesOf(
+          supervisor.pipelines().filter(({ desired }) => desired() !== "stopped"),
+          () => clock.currentTimeMillisUnsafe()
+        )
     })
     yield* Effect.forkScoped(
       screen === undefined
