@@ -5,6 +5,8 @@
  */
 import type { Definition } from "@etl-stream/core/MetricDefinition"
 import { metrics as engine, Spans } from "@etl-stream/core/Telemetry"
+import { metrics as monitorWal } from "@etl-stream/monitor-wal/Metrics"
+import { metrics as alerts } from "@etl-stream/runner/alerts/AlertMetrics"
 import * as PrometheusText from "@etl-stream/runner/PrometheusText"
 import { dropped } from "@etl-stream/runner/TelemetryDelivery"
 import { metrics as postgres } from "@etl-stream/source-postgres/Metrics"
@@ -79,11 +81,23 @@ Names, units and attributes are OpenTelemetry's conventions; in Prometheus dots 
 ${table(engine)}
 
 \`etl_stream.freshness\` says how long changes took; it is silent while none becomes durable. That is what \`etl_stream.staleness\` is for: it grows while changes wait. \`db.client.operation.duration\` has the attribute
-\`error.type\` only of statements that failed, \`etl_stream.condition\` the table only where the condition is about one.
+\`error.type\` only of statements that failed. \`etl_stream.condition\` has the pipeline or the monitor that it is of, and the table or the subject (such as a slot) only where it is about one.
 
 ### Of \`@etl-stream/source-postgres\`
 
 ${table(postgres)}
+
+### Of \`@etl-stream/monitor-wal\`
+
+${table(monitorWal)}
+
+What these say, and which conditions come of it: [wal-monitor.md](wal-monitor.md).
+
+### Of alerts
+
+${table(alerts)}
+
+What fires and who is told: [alerts.md](alerts.md).
 
 ### Of the export itself
 

@@ -4,6 +4,8 @@
 import { assert, it } from "@effect/vitest"
 import type { Definition } from "@etl-stream/core/MetricDefinition"
 import * as Telemetry from "@etl-stream/core/Telemetry"
+import { metrics as monitorMetrics } from "@etl-stream/monitor-wal/Metrics"
+import { metrics as alertMetrics } from "@etl-stream/runner/alerts/AlertMetrics"
 import { dropped } from "@etl-stream/runner/TelemetryDelivery"
 import { metrics as postgresMetrics } from "@etl-stream/source-postgres/Metrics"
 import * as OtlpReceiver from "@etl-stream/testkit/OtlpReceiver"
@@ -12,7 +14,9 @@ import * as Schedule from "effect/Schedule"
 import * as Landscape from "./Landscape.ts"
 
 const definitions = new Map<string, Definition>(
-  [...Telemetry.metrics, ...postgresMetrics, dropped].map(({ definition }) => [definition.name, definition])
+  [...Telemetry.metrics, ...postgresMetrics, ...monitorMetrics, ...alertMetrics, dropped].map((
+    { definition }
+  ) => [definition.name, definition])
 )
 
 const pointsOf = ({ gauge, histogram, sum }: OtlpReceiver.Metric) =>

@@ -5,6 +5,7 @@ import { assert, describe, it } from "@effect/vitest"
 import type { Definition } from "@etl-stream/core/MetricDefinition"
 import type { Phase, TablePhase } from "@etl-stream/core/Progress"
 import * as Telemetry from "@etl-stream/core/Telemetry"
+import * as WalMonitor from "@etl-stream/monitor-wal/Metrics"
 import * as Postgres from "@etl-stream/source-postgres/Metrics"
 import type { SyntaxNode } from "@lezer/common"
 import { parser } from "@prometheus-io/lezer-promql"
@@ -12,11 +13,17 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { readFileSync } from "node:fs"
 import { parse as parseYaml } from "yaml"
+import * as AlertMetrics from "../src/alerts/AlertMetrics.ts"
 import * as PrometheusText from "../src/PrometheusText.ts"
 import * as TelemetryDelivery from "../src/TelemetryDelivery.ts"
 
-const definitions: ReadonlyArray<Definition> = [...Telemetry.metrics, ...Postgres.metrics, TelemetryDelivery.dropped]
-  .map(({ definition }) => definition)
+const definitions: ReadonlyArray<Definition> = [
+  ...Telemetry.metrics,
+  ...Postgres.metrics,
+  ...WalMonitor.metrics,
+  ...AlertMetrics.metrics,
+  TelemetryDelivery.dropped
+].map(({ definition }) => definition)
 
 /** The series of each metric in Prometheus, and the labels that they may have. */
 const series = new Map<string, ReadonlyArray<string>>()
@@ -49,7 +56,23 @@ const states: Readonly<Record<string, ReadonlyArray<string>>> = {
     "quarantined",
     "left"
   ] satisfies ReadonlyArray<TablePhase>,
-  etl_stream_snapshot_rows: ["copied", "estimated"]
+  etl_stream_snapshot_rows: ["copied", "estimated"],
+  etl_stream_slot_wal_bytes: ["retained", "remaining"],
+  etl_stream_slot_status: WalMonitor.states,
+  etl_stream_slot_decoded_bytes: ["spilled", "streamed", "total"]
+}
+
+/** The values of other labels that have only a few, by metric. */
+const fixed: Readonly<Record<string, Readonly<Record<string, ReadonlyArray<string>>>>> = {
+  position: {
+    etl_stream_slot_lag_bytes: ["restart", "confirmed"],
+    etl_stream_slot_delay_seconds: ["restart", "confirmed"]
+  },
+  horizon: { etl_stream_slot_xmin_age: ["xmin", "catalog_xmin"] },
+  outcome: {
+    etl_stream_notifications_total: ["success", "failure"],
+    etl_stream_slot_actions_total: ["done", "failed", "undone"] satisfies ReadonlyArray<WalMonitor.Outcome>
+  }
 }
 
 interface Used {
@@ -76,6 +99,7 @@ const check = (query: string): Used => {
         assert.include(known, label, `${name} has no such label: ${text}`)
         const value = of(matcher.getChild("StringLiteral")).slice(1, -1)
         if (label === "state") assert.include(states[name] ?? [], value, `${name} has no such state`)
+        if (label in fixed) assert.include(fixed[label]?.[name] ?? [], value, `${name} has no such ${label}`)
       }
     }
   })
@@ -178,6 +202,8 @@ describe("ops", () => {
         "etl_stream_staleness_seconds{etl_stream_table=\"a\"}",
         "sum by (etl_stream_table) (etl_stream_staleness_seconds)",
         "etl_stream_table_status{state=\"lost\"}",
+        "etl_stream_slot_lag_bytes{position=\"kept\"}",
+        "etl_stream_notifications_total{outcome=\"failed\"}",
         "sum(etl_stream_staleness_seconds"
       ]
     ) {

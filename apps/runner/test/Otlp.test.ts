@@ -3,18 +3,23 @@
  */
 import { assert, describe } from "@effect/vitest"
 import * as Telemetry from "@etl-stream/core/Telemetry"
+import * as MetricsOfWalMonitor from "@etl-stream/monitor-wal/Metrics"
 import * as MetricsOfPostgres from "@etl-stream/source-postgres/Metrics"
 import * as OtlpReceiver from "@etl-stream/testkit/OtlpReceiver"
 import * as Effect from "effect/Effect"
+import * as AlertMetrics from "../src/alerts/AlertMetrics.ts"
 import * as TelemetryDelivery from "../src/TelemetryDelivery.ts"
 import { errorOf, scenario } from "./CommandFixture.ts"
 import * as Fixture from "./Fixture.ts"
 
 const definitions = new Map(
-  [...Telemetry.metrics, ...MetricsOfPostgres.metrics, TelemetryDelivery.dropped].map(({ definition }) => [
-    definition.name,
-    definition
-  ])
+  [
+    ...Telemetry.metrics,
+    ...MetricsOfPostgres.metrics,
+    ...MetricsOfWalMonitor.metrics,
+    ...AlertMetrics.metrics,
+    TelemetryDelivery.dropped
+  ].map(({ definition }) => [definition.name, definition])
 )
 
 /** Writes a configuration with this `telemetry` section in front. */

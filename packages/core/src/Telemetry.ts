@@ -211,8 +211,8 @@ export const deadLetters = counter({
 export const condition = gauge({
   name: Names.condition,
   unit: "{condition}",
-  description: "1 while something needs somebody and the pipeline goes on, 0 after it is over",
-  attributes: [pipeline, Attributes.condition, table]
+  description: "1 while something needs somebody and the pipeline or monitor goes on, 0 after it is over",
+  attributes: [pipeline, Attributes.monitor, Attributes.condition, table, Attributes.subject]
 })
 /** The circuit breaker of a pipeline's sink. */
 export const sinkCircuit = gauge({

@@ -80,6 +80,9 @@ export class SlotWatch {
   private lags: { readonly restart: Lag | undefined; readonly confirmed: Lag | undefined } | undefined
   private end: Lsn.Lsn = 0n
   private target: Target = { pipeline: undefined, control: undefined }
+  /** Whether the metrics tell a state, and a limit. */
+  private told = false
+  private limitTold = false
   /** What is known of it; undefined as long as it has never been seen. */
   entry: SlotEntry | undefined
 
@@ -112,8 +115,13 @@ export class SlotWatch {
 
   /** The monitor ends. */
   get release(): Effect.Effect<void> {
-    return this.ladder.release
+    return Effect.andThen(this.unseen, this.ladder.release)
   }
+
+  /** It isn't watched any more: its metrics shall not go on telling what was. */
+  readonly unseen: Effect.Effect<void> = Effect.suspend(() =>
+    this.told ? Effect.andThen(this.recordState(undefined), this.recordGone) : Effect.void
+  )
 
   /** The log is another one than before. */
   restart(): void {
@@ -224,8 +232,7 @@ export class SlotWatch {
       yield* this.judgeLevels(undefined, now)
       if (met) {
         yield* this.recordState("missing")
-        yield* Metric.update(this.metrics.active, 0)
-        yield* Metric.update(this.metrics.retained, 0)
+        yield* this.recordGone
       }
     })
   }
@@ -285,11 +292,38 @@ export class SlotWatch {
     )
   }
 
-  private recordState(current: string): Effect.Effect<void> {
-    return Effect.forEach(
-      Metrics.states,
-      (state) => Metric.update(this.metrics.status(state), state === current ? 1 : 0),
-      { discard: true }
+  private recordState(current: string | undefined): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.told = current !== undefined
+      return Effect.forEach(
+        Metrics.states,
+        (state) => Metric.update(this.metrics.status(state), state === current ? 1 : 0),
+        { discard: true }
+      )
+    })
+  }
+
+  /** Of a slot that isn't there: it is not read and keeps nothing. */
+  private readonly recordGone: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.andThen(
+      Effect.forEach(
+        [this.metrics.active, this.metrics.retained, this.metrics.growth],
+        (metric) => Metric.update(metric, 0),
+        { discard: true }
+      ),
+      this.recordLimit(undefined)
+    )
+  )
+
+  /** What it may still keep; a limit that is gone is no longer told. */
+  private recordLimit(outlook: Outlook.Outlook | undefined): Effect.Effect<void> {
+    const limited = outlook?.remaining !== undefined
+    if (!limited && !this.limitTold) return Effect.void
+    this.limitTold = limited
+    const left = Math.min((outlook?.left ?? Infinity) / 1000, Metrics.longestTimeLeft)
+    return Effect.andThen(
+      Metric.update(this.metrics.remaining, outlook?.remaining ?? Metrics.unlimited),
+      Metric.update(this.metrics.timeLeft, left)
     )
   }
 
@@ -301,11 +335,7 @@ export class SlotWatch {
       yield* Metric.update(metrics.xminAge, slot.xminAge ?? 0)
       yield* Metric.update(metrics.catalogXminAge, slot.catalogXminAge ?? 0)
       yield* Metric.update(metrics.retained, outlook?.used ?? 0)
-      if (outlook?.remaining !== undefined) {
-        yield* Metric.update(metrics.remaining, outlook.remaining)
-        const left = Math.min((outlook.left ?? Infinity) / 1000, Metrics.longestTimeLeft)
-        yield* Metric.update(metrics.timeLeft, left)
-      }
+      yield* this.recordLimit(outlook)
       yield* Metric.update(metrics.growth, outlook?.growth ?? 0)
       if (slot.restart !== undefined) yield* Metric.update(metrics.restartLag, Lsn.distance(slot.restart, this.end))
       if (slot.confirmed !== undefined) {

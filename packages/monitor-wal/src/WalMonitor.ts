@@ -118,6 +118,9 @@ class Session {
         const pipeline = pipelines.find(({ name }) => name === one.pipeline)
         yield* this.watchOf(one.slot).see(one, look, { pipeline: one.pipeline, control: pipeline?.control }, now)
       }
+      for (const [slot, watch] of this.watches) {
+        if (!watched.some((one) => one.slot === slot)) yield* watch.unseen
+      }
       yield* this.server.see(look, watched, now)
       if (now - this.drifted >= Duration.toMillis(this.config.drift)) {
         this.drifted = now
@@ -150,7 +153,10 @@ class Session {
 
   /** The monitor ends. */
   readonly release: Effect.Effect<void> = Effect.suspend(() =>
-    Effect.forEach([...this.watches.values()], (watch) => watch.release, { discard: true })
+    Effect.andThen(
+      Metric.update(this.metrics.up, 1),
+      Effect.forEach([...this.watches.values()], (watch) => watch.release, { discard: true })
+    )
   )
 
   private watchOf(slot: string): SlotWatch {

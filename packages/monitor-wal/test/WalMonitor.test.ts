@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { condition } from "@etl-stream/core/Telemetry"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -159,6 +160,103 @@ describe("levels", () => {
       assert.closeTo((yield* Metric.value(metrics.growth)).value, 100, 10)
       assert.strictEqual((yield* Metric.value(metrics.status("reserved"))).value, 1)
       assert.strictEqual((yield* Metric.value(metrics.status("lost"))).value, 0)
+    })
+  )
+
+  scenario(
+    "metrics tell no limit that is gone, no slot that isn't there, and nothing of a monitor that has ended",
+    Effect.gen(function*() {
+      const metrics = Metrics.forSlot("pg", "shop")
+      const { up } = Metrics.forMonitor("pg")
+      const valueOf = (metric: Metric.Metric<number, Metric.GaugeState<number>>) =>
+        Effect.map(Metric.value(metric), ({ value }) => value)
+      const limit = Effect.all([valueOf(metrics.remaining), valueOf(metrics.timeLeft)])
+      const inStates = Effect.map(
+        Effect.all(Metrics.states.map((state) => valueOf(metrics.status(state)))),
+        (values) => Metrics.states.filter((_, index) => values[index] !== 0)
+      )
+      const server = new Server()
+      const monitoring = yield* Scope.make()
+      yield* watch(server, { slots }).pipe(Scope.provide(monitoring))
+      server.keepSize = 10 * GiB
+      server.change("shop", { safe: 0 })
+      yield* pass(300, () => server.write(GiB))
+      assert.deepStrictEqual(yield* limit, [0, 0])
+      server.keepSize = undefined
+      server.change("shop", { safe: undefined })
+      yield* pass(10)
+      assert.deepStrictEqual(yield* limit, [Metrics.unlimited, Metrics.longestTimeLeft])
+      server.keepSize = 10 * GiB
+      server.change("shop", { safe: 0, status: "unreserved" })
+      yield* pass(10)
+      assert.deepStrictEqual([yield* limit, yield* inStates], [[0, 0], ["unreserved"]])
+      server.change("shop", { status: "lost" })
+      yield* pass(10)
+      assert.deepStrictEqual(
+        [yield* limit, yield* inStates],
+        [[Metrics.unlimited, Metrics.longestTimeLeft], ["lost"]]
+      )
+      server.slots.delete("shop")
+      yield* pass(10)
+      assert.deepStrictEqual(yield* inStates, ["missing"])
+      server.down = failure("Unreachable", "down")
+      yield* pass(10)
+      assert.strictEqual(yield* valueOf(up), 0)
+      yield* Scope.close(monitoring, Exit.void)
+      assert.deepStrictEqual([yield* inStates, yield* valueOf(up)], [[], 1])
+    })
+  )
+
+  scenario(
+    "the slot of a pipeline that is gone is in no state any more",
+    Effect.gen(function*() {
+      const pipelines = [new Pipeline()]
+      yield* watch(new Server(), {}, { pipelines })
+      yield* pass(10)
+      const reserved = Metric.value(Metrics.forSlot("pg", "shop").status("reserved"))
+      assert.strictEqual((yield* reserved).value, 1)
+      pipelines.pop()
+      yield* pass(10)
+      assert.strictEqual((yield* reserved).value, 0)
+    })
+  )
+
+  scenario(
+    "every metric that the monitor records is defined, with no other attributes than its definition's",
+    Effect.gen(function*() {
+      const server = new Server()
+      yield* watch(
+        server,
+        { slots, budget: "10GiB", actions: [{ at: "50%", do: "pause-copies" }] },
+        { pipelines: [new Pipeline()] }
+      )
+      server.change("shop", {
+        decoded: {
+          spilledTransactions: 1,
+          spilledBytes: 1,
+          streamedTransactions: 1,
+          streamedBytes: 1,
+          totalTransactions: 2,
+          totalBytes: 2,
+          reset: undefined
+        }
+      })
+      server.write(6 * GiB)
+      yield* pass(60)
+      const definitions = new Map(
+        [...Metrics.metrics, condition].map(({ definition }) => [definition.name, definition])
+      )
+      const seen = new Map<string, Set<string>>()
+      for (const { attributes, id } of yield* Metric.snapshot) {
+        assert.isTrue(definitions.has(id), id)
+        const of = seen.get(id) ?? new Set()
+        seen.set(id, of)
+        for (const key of Object.keys(attributes ?? {})) if (key !== "unit") of.add(key)
+      }
+      for (const { attributes, name } of Metrics.metrics.map(({ definition }) => definition)) {
+        assert.deepStrictEqual([...seen.get(name) ?? []].sort(), [...attributes].sort(), name)
+      }
+      for (const key of seen.get(condition.definition.name) ?? []) assert.include(condition.definition.attributes, key)
     })
   )
 })

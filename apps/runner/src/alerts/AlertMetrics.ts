@@ -19,7 +19,7 @@ export const Attributes = {
 export const firing = MetricDefinition.gauge({
   name: Names.alert,
   unit: "{alert}",
-  description: "Alerts that fire, by what they are about",
+  description: "Alerts that fire, by type and by the pipeline or monitor that they are about",
   attributes: [Attributes.source, Attributes.type]
 })
 
@@ -27,9 +27,12 @@ export const firing = MetricDefinition.gauge({
 export const notifications = MetricDefinition.counter({
   name: Names.notifications,
   unit: "{notification}",
-  description: "Deliveries of notifications that succeeded or failed",
+  description: "Deliveries of notifications that succeeded or failed (`error.type`), by notifier",
   attributes: [Attributes.notifier, Attributes.outcome, Telemetry.Attributes.errorType]
 })
+
+/** Every metric of alerts. */
+export const metrics = [firing, notifications] as const
 
 /** How many alerts of a type fire at a pipeline or monitor. */
 export const alerts = (source: string, type: string, count: number): Effect.Effect<void> =>
