@@ -58,6 +58,7 @@ const states: Readonly<Record<string, ReadonlyArray<string>>> = {
   ] satisfies ReadonlyArray<TablePhase>,
   etl_stream_snapshot_rows: ["copied", "estimated"],
   etl_stream_slot_wal_bytes: ["retained", "remaining"],
+  etl_stream_sink_circuit: ["closed", "open", "half_open"],
   etl_stream_slot_status: WalMonitor.states,
   etl_stream_slot_decoded_bytes: ["spilled", "streamed", "total"]
 }
