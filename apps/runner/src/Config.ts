@@ -84,7 +84,7 @@ export const Spool = Schema.Struct({
     Schema.withDecodingDefaultKey(Effect.succeed("stalled" as const))
   ).annotateKey({
     description:
-      "When changes kept in the spool are confirmed to the source: `stalled` (the default) while the sink makes no progress for the time of `after`, and when it is asked for; `asked` only when it is asked for, by a monitor or through the API"
+      "When changes kept in the spool are confirmed to the source: `stalled` (the default) while the sink makes no progress for the time of `after`, and when a monitor asks for it; `asked` only when a monitor asks for it"
   }),
   after: Period.pipe(Schema.withDecodingDefaultKey(Effect.succeed("1 minute"))).annotateKey({
     description: "With `when: stalled`: how long the sink makes no progress before spooling begins. Default 1 minute"

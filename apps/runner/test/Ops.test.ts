@@ -2,6 +2,7 @@
  * What `ops/` says of metrics has to be what the code has: names after the translation for Prometheus, labels, states.
  */
 import { assert, describe, it } from "@effect/vitest"
+import * as ConnectorError from "@etl-stream/core/ConnectorError"
 import type { Definition } from "@etl-stream/core/MetricDefinition"
 import type { Phase, TablePhase } from "@etl-stream/core/Progress"
 import * as Telemetry from "@etl-stream/core/Telemetry"
@@ -11,7 +12,7 @@ import type { SyntaxNode } from "@lezer/common"
 import { parser } from "@prometheus-io/lezer-promql"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { readFileSync } from "node:fs"
+import { readdirSync, readFileSync } from "node:fs"
 import { parse as parseYaml } from "yaml"
 import * as AlertMetrics from "../src/alerts/AlertMetrics.ts"
 import * as PrometheusText from "../src/PrometheusText.ts"
@@ -234,6 +235,26 @@ describe("ops", () => {
       for (const kind of ["receivers", "processors", "exporters"] as const) {
         for (const name of pipeline[kind]) assert.property(config[kind], name)
       }
+    }
+  })
+
+  it("the runbook has every alert, every reason of an error, and every condition but those of the WAL monitor", () => {
+    const root = new URL("../../../", import.meta.url)
+    const runbook = readFileSync(new URL("docs/operations.md", root), "utf8")
+    const { groups } = decode(Alerts, parseYaml(read("prometheus/alerts.yaml")))
+    const conditions = ["core", "source-postgres", "sink-snowflake", "runner"].flatMap((name) => {
+      const folder = new URL(`${name === "runner" ? "apps" : "packages"}/${name}/src/`, root)
+      return readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".ts")).flatMap(
+        (file) => {
+          const source = readFileSync(new URL(file, folder), "utf8")
+          return [...source.matchAll(/(?:[cC]ondition|unreachable|atRisk|late) = "([a-z-]+)"/g)].map(([, name]) => name)
+        }
+      )
+    })
+    assert.includeMembers(conditions, ["table-quarantined", "slot-at-risk", "sink-unreachable", "stalled"])
+    const alerts = groups.flatMap(({ rules }) => rules.map(({ alert }) => alert))
+    for (const name of [...alerts, ...ConnectorError.Reason.literals, ...conditions]) {
+      assert.include(runbook, `\`${name}\``)
     }
   })
 })

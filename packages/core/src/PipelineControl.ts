@@ -1,5 +1,5 @@
 /**
- * What can be asked of a pipeline from outside while it runs: by a monitor that acts before a disk fills, and by people through the API.
+ * What can be asked of a pipeline from outside while it runs: by a monitor that acts before a disk fills.
  *
  * Requests outlive runs: a pipeline that restarts goes on as it was asked to. `make` gives one object per pipeline for all of its runs; each run
  * attaches itself for as long as it lasts.
