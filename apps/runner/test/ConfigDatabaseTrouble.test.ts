@@ -152,7 +152,7 @@ layer(Database.Server.layer, { excludeTestServices: true })("trouble with the co
         )
       }
       yield* database.query(`UPDATE ${schema}.pipelines SET status = 'PAUSE' WHERE name = 'stormy'`)
-      yield* until(() => !run.supervisor.pipelines().some(({ name }) => name === "stormy"))
+      yield* until(() => run.supervisor.pipelines().find(({ name }) => name === "stormy")?.activity() === "paused")
       assert.strictEqual(run.runs("steady"), 1)
       assert.isBelow(logged(run, "The configuration has changed").length, 200)
       assert.strictEqual(run.logs.filter(({ level }) => level === "Error").length, 0)
@@ -174,7 +174,8 @@ layer(Database.Server.layer, { excludeTestServices: true })("trouble with the co
       yield* until(() => run.runs("quick") === 2)
       yield* database.transaction(pipeline("added"))
       yield* flows(run, "added")
-      assert.isTrue(run.supervisor.pipelines().some(({ name }) => name === "slow"), "it is still draining")
+      const slow = run.supervisor.pipelines().find(({ name }) => name === "slow")
+      assert.strictEqual(slow?.activity(), "draining")
     }))
 
   it.effect("a pipeline under another name starts once it has stopped under the old one", () =>

@@ -247,7 +247,9 @@ describe("ops", () => {
       return readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".ts")).flatMap(
         (file) => {
           const source = readFileSync(new URL(file, folder), "utf8")
-          return [...source.matchAll(/(?:[cC]ondition|unreachable|atRisk|late) = "([a-z-]+)"/g)].map(([, name]) => name)
+          return [...source.matchAll(/const (?:\w*[cC]ondition|unreachable|atRisk|late) = "([a-z-]+)"/g)].map((
+            [, name]
+          ) => name)
         }
       )
     })
