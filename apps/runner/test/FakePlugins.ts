@@ -81,6 +81,7 @@ export const counter = Plugin.source({
       Schema.Struct({ at: Schema.Literals(["make", "tables", "stream", "defect", "leak"]), reason: Reason })
     )
   }),
+  claims: () => [],
   make: (config) =>
     Effect.gen(function*() {
       const broken = (at: string) =>
@@ -185,6 +186,7 @@ export const lines = Plugin.sink({
     /** Rows take this long to become durable. */
     slow: Schema.DurationFromString.pipe(Schema.withDecodingDefaultKey(Effect.succeed("0 millis")))
   }),
+  claims: ({ file }, { directory }) => [resolve(directory, file)],
   make: (config, { directory }) =>
     Effect.sync(() => {
       const file = resolve(directory, config.file)
