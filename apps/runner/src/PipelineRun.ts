@@ -156,6 +156,8 @@ export const run = Effect.fnUntraced(function*(
   })
 
   let heartbeat: Duration.Duration | undefined
+  /** False while the run waits for another runner that has the pipeline. */
+  let isLeased = false
   /** Fails when the run is stuck and is to be restarted for it. */
   const watching = Effect.gen(function*() {
     heartbeat = undefined
@@ -163,7 +165,9 @@ export const run = Effect.fnUntraced(function*(
     const every = Duration.min(Duration.seconds(10), Duration.times(pipeline.watchdog.after, 0.1))
     while (true) {
       const now = yield* Clock.currentTimeMillis
-      const excused = stoppedAt !== undefined || progress.phase === "draining" || circuit.state() !== "Closed"
+      // A probe of the circuit that doesn't come back is no reason to wait.
+      const excused = stoppedAt !== undefined || progress.phase === "draining" || !isLeased ||
+        (circuit.nextProbe() ?? 0) > now
       const limit = watchdog.limit()
       const stall = watchdog.look(progress, { now, heartbeat, excused })
       if (!watchdog.isStalled()) yield* conditions.clear(stalledCondition)
@@ -196,6 +200,7 @@ export const run = Effect.fnUntraced(function*(
   const working = Effect.gen(function*() {
     const lease = yield* Effect.raceFirst(PipelineLease.hold(state, name), Effect.as(stop, undefined))
     if (lease === undefined) return
+    isLeased = true
     // A plugin may connect while it is made: that doesn't hold a stop up.
     const parts = yield* Effect.raceFirst(made, Effect.as(stop, undefined))
     if (parts === undefined) return
@@ -219,6 +224,7 @@ export const run = Effect.fnUntraced(function*(
   })
   const once = Effect.suspend(() => {
     waiting.closeUnsafe()
+    isLeased = false
     waitsUntil(undefined)
     return Effect.raceFirst(watching, working)
   }).pipe(closingWithin(closeLimit))

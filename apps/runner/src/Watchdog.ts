@@ -89,7 +89,8 @@ export class Watchdog {
   /** Looks at the pipeline as it is now; undefined when all is well. */
   look(progress: Progress, { excused, heartbeat, now }: Look): Stall | undefined {
     const view = progress.snapshot(now)
-    const mark = moved(view)
+    // Where a spool lets the run go on without its sink, each new attempt to reach the sink is a move: the run must not end for that.
+    const mark = `${progress.deliveries}\n${moved(view)}`
     const first = this.movedAt === undefined
     const underWay = view.phase !== "streaming" || view.memory > 0 ||
       view.receivedPosition > view.acknowledgedPosition

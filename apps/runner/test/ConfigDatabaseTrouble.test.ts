@@ -3,6 +3,7 @@ import * as Opening from "@etl-stream/runner/database/Opening"
 import * as Rows from "@etl-stream/runner/database/Rows"
 import * as Tables from "@etl-stream/runner/database/Tables"
 import * as FaultProxy from "@etl-stream/testkit/FaultProxy"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Database from "./DatabaseFixture.ts"
@@ -90,6 +91,36 @@ layer(Database.Server.layer, { excludeTestServices: true })("trouble with the co
       assert.strictEqual(run.runs("steady"), 1)
     }))
 
+  it.effect("that breaks the connection while a change is taken over loses nothing of the change", () =>
+    Effect.gen(function*() {
+      const server = yield* Database.Server
+      const database = yield* Database.prepared
+      yield* database.transaction([Database.memoryState, ...pipeline("changing")])
+      const proxy = yield* FaultProxy.start(server)
+      const url = database.url.replace(`:${server.port}/`, `:${proxy.port}/`)
+      const [begun, mayGoOn] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      let slow = false
+      const taken = Effect.suspend(() =>
+        slow ? Effect.andThen(Deferred.succeed(begun, undefined), Deferred.await(mayGoOn)) : Effect.void
+      )
+      const run = yield* Database.run(database, { url, taken })
+      yield* flows(run, "changing")
+      slow = true
+      yield* database.query(addTable("changing"))
+      yield* Deferred.await(begun)
+      const listening = database.query(
+        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+      )
+      assert.strictEqual((yield* listening).length, 1)
+      yield* proxy.refuse
+      yield* until(() => Effect.map(listening, (rows) => rows.length === 0))
+      yield* flows(run, "changing")
+      yield* Deferred.succeed(mayGoOn, undefined)
+      yield* until(() => run.runs("changing") === 2)
+      yield* proxy.resume
+      yield* flows(run, "changing")
+    }))
+
   it.effect("that is silent doesn't hold up the end of the process", () =>
     Effect.gen(function*() {
       const server = yield* Database.Server
@@ -152,7 +183,9 @@ layer(Database.Server.layer, { excludeTestServices: true })("trouble with the co
         )
       }
       yield* database.query(`UPDATE ${schema}.pipelines SET status = 'PAUSE' WHERE name = 'stormy'`)
-      yield* until(() => run.supervisor.pipelines().find(({ name }) => name === "stormy")?.activity() === "paused")
+      yield* until(() =>
+        run.supervisor.pipelines().some(({ activity, name }) => name === "stormy" && activity() === "paused")
+      )
       assert.strictEqual(run.runs("steady"), 1)
       assert.isBelow(logged(run, "The configuration has changed").length, 200)
       assert.strictEqual(run.logs.filter(({ level }) => level === "Error").length, 0)

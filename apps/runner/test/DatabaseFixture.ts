@@ -128,6 +128,8 @@ export interface RunOptions {
   readonly url?: string
   readonly drain?: Duration.Input
   readonly patience?: Duration.Input
+  /** What takes over the sections that aren't about pipelines. */
+  readonly taken?: Effect.Effect<void>
 }
 
 /** Runs what the database says, and follows it, until the scope closes. */
@@ -165,7 +167,7 @@ export const run = Effect.fnUntraced(function*(database: Database, options: RunO
       loaded: (configuration) => {
         redact = configuration.redact
       },
-      taken: () => Effect.void,
+      taken: () => options.taken ?? Effect.void,
       redact: (text) => redact(text)
     }).pipe(Effect.forkScoped)
     return supervisor

@@ -186,7 +186,7 @@ export const lines = Plugin.sink({
     /** Rows take this long to become durable. */
     slow: Schema.DurationFromString.pipe(Schema.withDecodingDefaultKey(Effect.succeed("0 millis")))
   }),
-  claims: ({ file }) => [file],
+  claims: ({ file }, { directory }) => [resolve(directory, file)],
   make: (config, { directory }) =>
     Effect.sync(() => {
       const file = resolve(directory, config.file)

@@ -1,9 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Lease from "@etl-stream/core/Lease"
 import type { StateStoreShape } from "@etl-stream/core/StateStore"
 import * as RequestedStatus from "@etl-stream/runner/RequestedStatus"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
 import {
   change,
@@ -504,6 +507,61 @@ describe("the watchdog", () => {
       assert.strictEqual(one.begins, 1)
       yield* TestClock.adjust("11 minutes")
       yield* eventually(() => one.begins === 2)
+    })))
+
+  it.effect("leaves a pipeline alone that waits for another runner", () =>
+    scoped(Effect.gen(function*() {
+      const state = memoryState()
+      const other = yield* Scope.make()
+      yield* Lease.tryAcquire(state, { name: "pipelines/one", owner: "another runner", ttl: "15 seconds" }).pipe(
+        Scope.provide(other),
+        Effect.orDie
+      )
+      const one = double("one", { watchdog })
+      const supervisor = yield* start([one], state)
+      yield* TestClock.adjust("30 minutes")
+      assert.strictEqual(one.makes, 0)
+      assert.strictEqual(supervisor.get("one")?.progress.conditions.size, 0)
+      yield* Scope.close(other, Exit.void)
+      yield* TestClock.adjust("2 seconds")
+      yield* supervisor.streams("one")
+      yield* TestClock.adjust("30 minutes")
+      assert.strictEqual(one.begins, 1)
+    })))
+
+  it.effect("restarts a pipeline whose probe of the sink doesn't come back", () =>
+    scoped(Effect.gen(function*() {
+      const one = double("one", { watchdog })
+      const supervisor = yield* start([one])
+      yield* supervisor.streams("one")
+      const circuitIs = Effect.fnUntraced(function*(wanted: string) {
+        for (let waits = 0; supervisor.get("one")?.circuit()?.state() !== wanted; waits++) {
+          assert.isBelow(waits, 1000, wanted)
+          yield* idle
+          yield* TestClock.adjust("500 millis")
+        }
+      })
+      one.fails = "Unreachable"
+      one.log = 1
+      one.touch()
+      yield* circuitIs("Open")
+      one.blocked = true
+      one.fails = undefined
+      yield* circuitIs("HalfOpen")
+      yield* idle
+      const { begins } = one
+      yield* TestClock.adjust("9 minutes")
+      assert.strictEqual(one.begins, begins)
+      yield* TestClock.adjust("2 minutes")
+      yield* eventually(() => one.begins > begins)
+      one.blocked = false
+      one.touch()
+      for (let waits = 0; one.written.length < 1; waits++) {
+        assert.isBelow(waits, 100)
+        yield* TestClock.adjust("1 second")
+        yield* idle
+      }
+      assert.deepStrictEqual(one.written, [1])
     })))
 
   it.effect("only says so when it isn't to restart", () =>

@@ -65,6 +65,25 @@ describe("Watchdog", () => {
     assert.deepInclude(found, { second: 10, restart: false })
   })
 
+  it("leaves a run going that keeps trying to reach its sink, and not one that hangs in an attempt", () => {
+    const step = (until: number) => (progress: Progress.Progress, second: number) => {
+      progress.receivedPosition = 5n
+      progress.deliveries = Math.floor(Math.min(second, until) / 9)
+    }
+    const seen: Array<boolean> = []
+    const progress = Progress.make("p")
+    const watchdog = new Watchdog(Duration.seconds(10))
+    progress.begin(0)
+    progress.phase = "streaming"
+    watchdog.begin(0)
+    for (let second = 0; second <= 60; second++) {
+      step(45)(progress, second)
+      const stall = watchdog.look(progress, { now: second * 1000, heartbeat: undefined, excused: false })
+      seen.push(stall?.restart === true)
+    }
+    assert.strictEqual(seen.indexOf(true), 55)
+  })
+
   it("excuses what has a reason", () => {
     const stuck = (progress: Progress.Progress) => progress.memory = 1
     assert.deepInclude(watch(1000, stuck, { excused: (second) => second < 500 }), { second: 509 })

@@ -173,6 +173,7 @@ const start = Effect.fnUntraced(function*(options: Options) {
   let pulls = false
   /** One delivery from its beginning to its end. */
   const deliver = Effect.gen(function*() {
+    progress.deliveries++
     const scope = yield* Scope.fork(deliveries)
     const made = yield* Scope.provide(
       Delivery.make({
@@ -220,8 +221,8 @@ const start = Effect.fnUntraced(function*(options: Options) {
       const goesOn = spool !== undefined && pulls && error !== undefined && isOutage(error) &&
         !Deferred.isDoneUnsafe(stopped) && !made.failures.isIsolating() && !isCopying(made)
       if (!goesOn) return yield* exit
-      before = acknowledged()
       yield* Scope.close(scope, Exit.void)
+      before = acknowledged()
       if (!(yield* spool.rewind)) return yield* exit
       if (clock.currentTimeMillisUnsafe() - since > healthyMillis) failures = 0
       progress.lastError = error

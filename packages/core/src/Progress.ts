@@ -109,6 +109,8 @@ export class Progress {
   receivedAt: number | undefined
   messages = 0
   memory = 0
+  /** How often tables were opened at the sink so that elements can be given to it, over all runs. */
+  deliveries = 0
   lastError: ConnectorError | undefined
   /** Kept by `Condition.make`, by name and table. They outlive runs: whoever raised one clears it. */
   readonly conditions = new Map<string, Raised>()

@@ -10,7 +10,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { randomUUID } from "node:crypto"
 import { mkdir, open as openFile, readdir, readFile, rename, rm } from "node:fs/promises"
-import { join } from "node:path"
+import { dirname, join, resolve } from "node:path"
 import type { ConnectorError } from "./ConnectorError.ts"
 import { tableOf } from "./Element.ts"
 import * as SpoolRecord from "./SpoolRecord.ts"
@@ -69,6 +69,14 @@ const syncFolder = async (folder: string): Promise<void> => {
   } finally {
     await handle.close()
   }
+}
+
+/** Makes a folder, and those above it, that outlast the machine's crash. */
+const makeFolder = async (folder: string): Promise<void> => {
+  const first = await mkdir(folder, { recursive: true, mode: 0o700 })
+  if (first === undefined) return
+  const top = resolve(first)
+  for (let made = resolve(folder); made.length >= top.length; made = dirname(made)) await syncFolder(dirname(made))
 }
 
 /** Writes where the spool begins, durably. */
@@ -219,7 +227,7 @@ class Scan {
 
 /** Reads a folder, which is made when it is missing; changes nothing of what it holds. */
 export const find = async (folder: string, pipeline: string): Promise<Found> => {
-  await mkdir(folder, { recursive: true, mode: 0o700 })
+  await makeFolder(folder)
   const known = await readFront(folder)
   const numbers = (await readdir(folder)).filter((name) => /^\d{12}\.segment$/.test(name)).map((name) =>
     Number.parseInt(name, 10)

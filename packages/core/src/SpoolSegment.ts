@@ -1,7 +1,7 @@
 /**
  * One segment of a spool: a file of records, appended to by the run that made it, and read in order from anywhere where a record begins.
  */
-import { type FileHandle, open as openFile } from "node:fs/promises"
+import { type FileHandle, open as openFile, rm } from "node:fs/promises"
 import { join } from "node:path"
 import { crc32 } from "node:zlib"
 import * as SpoolRecord from "./SpoolRecord.ts"
@@ -127,8 +127,15 @@ export class SegmentFile {
     const { number, run } = header
     const segment: Segment = { number, path, run, length: 0, tables: [], last, end: undefined, structural: false }
     const file = new SegmentFile(segment, handle)
-    await file.write([magic, ...SpoolRecord.header(header).parts])
-    return file
+    try {
+      await file.write([magic, ...SpoolRecord.header(header).parts])
+      return file
+    } catch (cause) {
+      // A full disk takes a file's name, but nothing in it: the next attempt makes it anew.
+      await handle.close()
+      await rm(path, { force: true })
+      throw cause
+    }
   }
 
   /** Bytes that are only there when all of them are: a write that fails is written over. */

@@ -1,4 +1,4 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -15,6 +15,7 @@ import {
   truncateSync,
   writeFileSync
 } from "node:fs"
+import { type FileHandle, open as openFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Condition from "../src/Condition.ts"
@@ -88,6 +89,17 @@ const open = Effect.fnUntraced(function*(directory: string, more: Partial<Spool.
     })
   }
 })
+
+/** Has the disk take names of files, and nothing in them, until the scope closes. */
+const fullDisk = Effect.acquireRelease(
+  Effect.promise(async () => {
+    const handle = await openFile(tmpdir(), "r")
+    const prototype: FileHandle = Object.getPrototypeOf(handle)
+    await handle.close()
+    return vi.spyOn(prototype, "writev").mockRejectedValue(Object.assign(new Error("no room"), { code: "ENOSPC" }))
+  }),
+  (spy) => Effect.sync(() => spy.mockRestore())
+)
 
 const segments = (directory: string) => readdirSync(directory).filter((name) => name.endsWith(".segment")).sort()
 const silent = Effect.provide(Logger.layer([]))
@@ -239,6 +251,26 @@ describe("a spool", () => {
       assert.isFalse([...run.progress.conditions.values()].some(({ name }) => name === Spool.fullCondition))
       yield* run.close
     }).pipe(Effect.scoped, silent))
+
+  it.live("passes everything beside it while the disk is full, and begins anew when it has room", () =>
+    Effect.gen(function*() {
+      const directory = yield* folder
+      const run = yield* open(directory)
+      const next = yield* Effect.scoped(Effect.gen(function*() {
+        yield* fullDisk
+        const put = yield* Effect.forkChild(run.puts(rows(a, 10), mark(20)))
+        assert.deepStrictEqual(yield* run.takes(2), ["a10", "|20"])
+        const next = yield* Effect.forkChild(run.takes(1))
+        yield* Fiber.join(put)
+        return next
+      }))
+      assert.deepStrictEqual(segments(directory), [])
+      run.sink.acknowledged = 20n
+      yield* run.puts(rows(a, 30))
+      assert.deepStrictEqual(yield* Fiber.join(next), ["a30"])
+      assert.strictEqual(segments(directory).length, 1)
+      yield* run.close
+    }).pipe(silent))
 
   it.live("gives what an earlier run left on after the beginning of the source's stream, and before the rest", () =>
     Effect.gen(function*() {

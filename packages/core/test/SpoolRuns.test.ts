@@ -65,6 +65,7 @@ describe("a pipeline with a spool", () => {
       Effect.gen(function*() {
         let ahead = 0n
         let replayed = 0
+        let reopened = 0
         for (let seed = 1; seed <= 20; seed++) {
           const directory = yield* folder
           const chance = Chance.make(seed)
@@ -96,12 +97,13 @@ describe("a pipeline with a spool", () => {
               every: 1
             }
             const control = PipelineControl.make({ pipeline: "shop", spool: true })
+            const progress = Progress.make("shop")
             const fiber = yield* Pipeline.run({
               name: "shop",
               source: log.source(),
               sink: sink.sink,
               transforms: [],
-              progress: Progress.make("shop"),
+              progress,
               state,
               control,
               spool,
@@ -141,6 +143,7 @@ describe("a pipeline with a spool", () => {
             }
             const outer = yield* Fiber.await(fiber)
             yield* Fiber.interrupt(weather)
+            reopened += Math.max(0, progress.deliveries - 1)
             sink.crash()
             /** Undefined when it was killed. */
             const exit = Exit.isSuccess(outer) ? outer.value : undefined
@@ -161,6 +164,7 @@ describe("a pipeline with a spool", () => {
         // It has come to that: positions were confirmed that only a spool stood behind.
         assert.isAbove(Number(ahead), 100)
         assert.isAbove(replayed, 10)
+        assert.isAbove(reopened, 0)
       }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))),
     180_000
   )

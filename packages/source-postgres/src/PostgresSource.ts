@@ -119,7 +119,7 @@ const stream = (
         "Correct the pipeline's transforms, or tables in the source's options."
       )
     }
-    const end = yield* Preflight.checkLog(connections, highest(context.positions))
+    const end = yield* Preflight.checkLog(connections, highest(context.positions), context.spool)
     const { lost, slot } = yield* SlotContinuity.settle(
       connections,
       server.version,

@@ -8,6 +8,7 @@
 import { type Check, evaluate } from "@etl-stream/core/Check"
 import { ConnectorError } from "@etl-stream/core/ConnectorError"
 import type { Finding } from "@etl-stream/core/Finding"
+import type { SourceSpool } from "@etl-stream/core/Source"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Connections from "./Connections.ts"
@@ -38,21 +39,32 @@ export const checks: ReadonlyArray<Check<Facts.Facts>> = [
 const Log = Schema.Struct({ end: Schema.String })
 
 /**
- * Refuses a server whose log ends before a position that the sink holds: it can't be the one that was read. Its positions say
- * nothing about the sink's, so changes would be skipped as known ones until its log has grown that far.
+ * Refuses a server whose log ends before a position that the sink or the spool holds: it can't be the one that was read. Its positions say
+ * nothing about theirs, so changes would be skipped as known ones until its log has grown that far, and what the spool has be taken for changes of this server.
  *
  * @returns the end of the log.
  */
 export const checkLog = Effect.fn("PostgresSource.checkLog")(function*(
   connections: Connections.Connections,
-  held: Lsn.Lsn
+  held: Lsn.Lsn,
+  spool?: SourceSpool
 ) {
   const doing = "reading the end of the server's log"
   // After a restart a standby replays again what it had replayed before.
   const [row] = yield* connections.primary.query(doing, Log, "SELECT pg_current_wal_insert_lsn()::text AS end")
   yield* StandbyDecoding.caughtUp(connections)
   const end = row === undefined ? undefined : Lsn.parse(row.end)
-  if (end === undefined || held <= end) return end ?? held
+  if (end === undefined) return held
+  if (spool !== undefined && spool.position > end) {
+    return yield* PostgresError.make(
+      "Lost",
+      `the server's log ends at ${Lsn.format(end)}, behind ${Lsn.format(spool.position)}, up to where the spool in ` +
+        `${spool.directory} has changes: this is another server, or one that was restored to an earlier state`,
+      "Connect to the server that was replicated. When this one takes its place, what the spool has was never written here: move the spool's " +
+        "folder away, and set slot.onLost to resnapshot to have the tables copied again."
+    )
+  }
+  if (held <= end) return end
   return yield* PostgresError.make(
     "Lost",
     `the server's log ends at ${Lsn.format(end)}, behind ${Lsn.format(held)}, which the sink holds: ` +

@@ -99,15 +99,33 @@ layer(Server.layer, { excludeTestServices: true })("a source with a spool", (it)
 
   it.effect("misses transactions that the spool has beyond the slot when the server's log lacks them", () =>
     Effect.gen(function*() {
-      yield* SourceRun.schema("beyond", "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)")
+      const write = yield* SourceRun.schema("beyond", "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)")
       const mirror = new Mirror()
       yield* confirmAll("beyond", mirror)
       const at = yield* positionOf("beyond")
+      yield* write("INSERT INTO t VALUES (2)")
+      // No transaction ends at a position that isn't a multiple of 8.
       const error = yield* failure("beyond", mirror, {
-        spool: spoolOf({ position: at + 1000n, commits: new Map([["beyond.t", at + 999n]]) })
+        spool: spoolOf({ position: at + 2n, commits: new Map([["beyond.t", at + 1n]]) })
       })
       assert.strictEqual(error?.reason, "Lost")
       assert.match(error?.message ?? "", /log lacks transactions that the sink, or the spool, holds of beyond\.t/)
+    }))
+
+  it.effect("refuses a server whose log ends before what the spool has, also where lost tables are copied again", () =>
+    Effect.gen(function*() {
+      yield* SourceRun.schema("behind", "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)")
+      const mirror = new Mirror()
+      yield* confirmAll("behind", mirror)
+      const at = yield* positionOf("behind")
+      const position = at + (1n << 32n)
+      const error = yield* failure("behind", mirror, {
+        slot: { onLost: "resnapshot" },
+        spool: spoolOf({ position, kept: () => position })
+      })
+      assert.strictEqual(error?.reason, "Lost")
+      assert.match(error?.message ?? "", /up to where the spool in \/spool has changes/)
+      assert.isTrue((yield* positionOf("behind")) < position)
     }))
 
   it.effect("can't have one while heartbeats are off", () =>

@@ -97,6 +97,7 @@ const withFailures = (problems: Problems, pipelines: ReadonlyArray<Supervised>):
 export const run = Effect.fn("Following.run")(function*(options: Options) {
   const { asked, evaluation, initial, loaded, patience = Duration.seconds(20), poll, redact, supervisor, taken, url } =
     options
+  const scope = yield* Effect.scope
   const conditions = Condition.make(conditionsOf, Progress.make(conditionsOf))
   let current = initial
   let reached = false
@@ -128,12 +129,15 @@ export const run = Effect.fn("Following.run")(function*(options: Options) {
     yield* tellProblems(current.problems, next.problems)
     const paused = next.paused.filter((name) => !current.paused.includes(name))
     const change = ConfigurationChange.between(current.configuration, next.configuration)
-    current = next
-    yield* taken(next.configuration)
-    // What has failed starts again when it changes, or when everything is looked at anew. The next change doesn't wait for the drains of this one.
-    yield* supervisor.reload(next.configuration, anew ? change : { ...change, unchanged: [] }).pipe(
-      Effect.forkScoped({ startImmediately: true })
-    )
+    // As a whole, whatever becomes of the connection meanwhile: nobody would look again for what was left out.
+    yield* Effect.uninterruptible(Effect.gen(function*() {
+      current = next
+      yield* taken(next.configuration)
+      // What has failed starts again when it changes, or when everything is looked at anew. The next change doesn't wait for the drains of this one.
+      yield* supervisor.reload(next.configuration, anew ? change : { ...change, unchanged: [] }).pipe(
+        Effect.forkIn(scope, { startImmediately: true })
+      )
+    }))
     const annotations = { ...named(change), ...(paused.length === 0 ? {} : { paused: paused.join(", ") }) }
     if (Object.keys(annotations).length > 0) {
       yield* Effect.logInfo("The configuration has changed").pipe(Effect.annotateLogs(annotations))
