@@ -59,7 +59,7 @@ layer(Database.Server.layer, { excludeTestServices: true })("trouble with the co
       yield* database.transaction([Database.memoryState, ...pipeline("steady"), ...pipeline("changing")])
       const proxy = yield* FaultProxy.start(server)
       const url = database.url.replace(`:${server.port}/`, `:${proxy.port}/`)
-      const run = yield* Database.run(database, { url, poll: "100 millis", patience: "500 millis" })
+      const run = yield* Database.run(database, { url, poll: "100 millis", patience: "3 seconds" })
       yield* flows(run, "changing")
       yield* proxy.stall
       yield* until(() => logged(run, "The configuration database does not answer in time").length > 0)

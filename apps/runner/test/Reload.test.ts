@@ -200,6 +200,8 @@ describe("SIGHUP", () => {
     Effect.gen(function*() {
       const file = configure(directory, { first: { sink: "slow: 1 hour" } })
       const running = yield* start(file, "--drain-timeout", "1 second")
+      // Something to drain: the log has told of a change that isn't durable.
+      yield* running.stderrHas("\"lagBytes\":1")
       configure(directory, { first: { source: "rows: 1" }, second: {} })
       yield* sighup(running)
       yield* running.stderrHas("\"changed\":\"first\"")
