@@ -24,7 +24,8 @@ export const schema = "SHOP"
 /** The runner's entry point. */
 export const command = fileURLToPath(import.meta.resolve("@etl-stream/runner/main"))
 
-const serverMain = fileURLToPath(import.meta.resolve("@etl-stream/snowflake-local/main"))
+/** The local Snowflake's entry point. */
+export const serverMain = fileURLToPath(import.meta.resolve("@etl-stream/snowflake-local/main"))
 
 export const temporaryFolder = Effect.acquireRelease(
   Effect.sync(() => mkdtempSync(path.join(tmpdir(), "etl-stream-e2e-"))),

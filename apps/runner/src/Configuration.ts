@@ -252,6 +252,8 @@ export interface Document {
   readonly value: unknown
   /** Whether it may have no pipelines yet. */
   readonly growing: boolean
+  /** Whether it is a part without those pipelines that the rest may name. */
+  readonly pipelinesApart?: boolean
 }
 
 /** All that is to be said of a document. */
@@ -266,7 +268,10 @@ export interface Examined {
 
 /** Resolves references of a document, finds its plugins and decodes their options. */
 export const examine = Effect.fn("Configuration.examine")(
-  function*({ directory, growing, name, value }: Document, options: LoadOptions): Effect.fn.Return<Examined> {
+  function*(
+    { directory, growing, name, pipelinesApart = false, value }: Document,
+    options: LoadOptions
+  ): Effect.fn.Return<Examined> {
     const named = NamedStages.expand(value)
     const interpolated = yield* Interpolation.resolve(named.value, {
       environment: options.environment,
@@ -298,9 +303,9 @@ export const examine = Effect.fn("Configuration.examine")(
     const notifiers = frame._tag === "Valid" ? yield* loadNotifiers(gathering, frame.value.notifiers) : []
     if (frame._tag === "Valid") {
       gathering.findings.push(
-        ...AlertReferences.findings(frame.value).filter(({ path }) =>
-          !references.some((reference) => reference.resolved === undefined && isWithin(path, reference.path))
-        )
+        ...AlertReferences.findings({ ...frame.value, ...(pipelinesApart ? { pipelines: undefined } : {}) }).filter((
+          { path }
+        ) => !references.some((reference) => reference.resolved === undefined && isWithin(path, reference.path)))
       )
     }
     const monitors = frame._tag === "Valid"

@@ -55,7 +55,8 @@ export const run = (
     Effect.forEach(pipelines(), ({ name, progress }) => {
       const view = progress.snapshot(now)
       const current = rates.of(progress).record(view, now)
-      return view.phase === "stopped" || view.phase === "failed"
+      // Before its first run there is nothing to tell.
+      return view.run === 0 || view.phase === "stopped" || view.phase === "failed"
         ? Effect.void
         : Effect.logInfo("Progress").pipe(Effect.annotateLogs({ pipeline: name, ...describe(view, current) }))
     }, { discard: true }))

@@ -253,6 +253,35 @@ layer(Database.Server.layer, { excludeTestServices: true })("a run from the conf
       assert.notMatch(JSON.stringify(run.logs), /tell-nobody/)
     }))
 
+  it.effect("takes alerts about single pipelines, there or not", () =>
+    Effect.gen(function*() {
+      const database = yield* Database.prepared
+      const alerts = (...names: ReadonlyArray<string>) =>
+        Database.json([{ when: "pipeline-failed", pipelines: ["steady", "later"], to: names }])
+      yield* database.transaction([
+        Database.memoryState,
+        ...pipeline("steady"),
+        Database.stage("notifiers", "ops", "./plugins.ts:bell", { password: "ring" }),
+        `INSERT INTO ${schema}.settings (name, value) VALUES ('alerts', ${alerts("ops", "nobody")})`
+      ])
+      const run = yield* Database.run(database)
+      yield* flows(run, "steady")
+      const problem = problemOf(database, "settings", "alerts")
+      yield* until(() => Effect.map(problem, (found) => found !== undefined))
+      const told = yield* problem
+      assert.include(told, "There is no notifier of that name.")
+      assert.notInclude(told, "pipeline")
+      assert.deepStrictEqual(run.taken().alerts, [])
+
+      yield* database.query(`UPDATE ${schema}.settings SET value = ${alerts("ops")} WHERE name = 'alerts'`)
+      yield* until(() => Effect.map(problem, (found) => found === undefined))
+      assert.deepStrictEqual(run.taken().alerts.map(({ pipelines }) => pipelines), [["steady", "later"]])
+      yield* database.query(`DELETE FROM ${schema}.pipelines WHERE name = 'steady'`)
+      yield* until(() => run.supervisor.pipelines().length === 0)
+      assert.strictEqual(run.taken().alerts.length, 1)
+      assert.strictEqual(yield* problem, undefined)
+    }))
+
   it.effect("leaves alone what only the order of keys tells apart, and what is written back", () =>
     Effect.gen(function*() {
       const database = yield* Database.prepared

@@ -3,6 +3,7 @@
  */
 import type * as PgClient from "@effect/sql-pg/PgClient"
 import { MemoryBudget } from "@etl-stream/core/MemoryBudget"
+import type { Configuration } from "@etl-stream/runner/Configuration"
 import * as Connection from "@etl-stream/runner/database/Connection"
 import * as Following from "@etl-stream/runner/database/Following"
 import * as Opening from "@etl-stream/runner/database/Opening"
@@ -117,6 +118,8 @@ export interface Run {
   readonly isRunning: (pipeline: string) => boolean
   /** Lines of a kind that a pipeline's sink wrote. */
   readonly lines: (pipeline: string, kind: string) => ReadonlyArray<{ readonly n?: string }>
+  /** The configuration that runs, as it was taken over last. */
+  readonly taken: () => Configuration
   /** As SIGHUP does. */
   readonly ask: Effect.Effect<void>
   readonly stop: Effect.Effect<void>
@@ -147,9 +150,11 @@ export const run = Effect.fnUntraced(function*(database: Database, options: RunO
   const stopped = yield* Deferred.make<void>()
   const asks = yield* Queue.sliding<void>(1)
   let redact: Redaction.Redaction = Redaction.none
+  let taken: Configuration | undefined
   const supervisor = yield* Effect.gen(function*() {
     const { evaluation, initial } = yield* Opening.open(url, { directory, environment: options.environment ?? {} })
     const state = yield* Supervisor.makeState(initial.configuration)
+    taken = initial.configuration
     const supervisor = yield* Supervisor.start(initial.configuration, state, {
       stop: Deferred.await(stopped),
       drain: Duration.fromInputUnsafe(options.drain ?? "10 seconds"),
@@ -167,7 +172,13 @@ export const run = Effect.fnUntraced(function*(database: Database, options: RunO
       loaded: (configuration) => {
         redact = configuration.redact
       },
-      taken: () => options.taken ?? Effect.void,
+      taken: (configuration) =>
+        Effect.andThen(
+          Effect.sync(() => {
+            taken = configuration
+          }),
+          options.taken ?? Effect.void
+        ),
       redact: (text) => redact(text)
     }).pipe(Effect.forkScoped)
     return supervisor
@@ -183,6 +194,10 @@ export const run = Effect.fnUntraced(function*(database: Database, options: RunO
     runs: (name) => viewOf(name)?.run ?? 0,
     isRunning: (name) => ["snapshot", "streaming"].includes(viewOf(name)?.phase ?? ""),
     lines: (name, kind) => Fixture.written(directory, `${name}.jsonl`).filter((line) => line.kind === kind),
+    taken: () => {
+      if (taken === undefined) throw new Error("nothing was taken over")
+      return taken
+    },
     ask: Queue.offer(asks, undefined),
     stop: Deferred.succeed(stopped, undefined)
   } satisfies Run as Run

@@ -21,6 +21,8 @@ export interface Options {
   readonly folder: string
   /** Added to the command line. */
   readonly args?: ReadonlyArray<string>
+  /** After how long an idle transaction gives way to one that waits for its lock. Default: 1,000, so that killed clients hold nobody up for long. */
+  readonly abandonedAfterMillis?: number
 }
 
 export interface Warehouse {
@@ -78,7 +80,7 @@ export const start = (options: Options): Effect.Effect<Warehouse, ChildProcess.C
       warehouse: names.warehouse,
       database: names.database,
       // A killed client's open transaction gives way soon.
-      "abandoned-after-millis": "1000"
+      "abandoned-after-millis": String(options.abandonedAfterMillis ?? 1000)
     }
     const commandLine = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value]).concat(
       options.args ?? []

@@ -9,7 +9,8 @@ import { type AlertRule, parseWhen } from "./AlertRule.ts"
 export interface Sections {
   readonly alerts: ReadonlyArray<AlertRule>
   readonly notifiers: Readonly<Record<string, unknown>>
-  readonly pipelines: Readonly<Record<string, unknown>>
+  /** Undefined where pipelines come and go, so that a rule may name one that isn't there. */
+  readonly pipelines: Readonly<Record<string, unknown>> | undefined
 }
 
 const unknown = (
@@ -40,7 +41,9 @@ export const findings = ({ alerts, notifiers, pipelines }: Sections): ReadonlyAr
     const when = parseWhen(rule.when)
     return [
       ...unknown("notifier", rule.to, [...path, "to"], Object.keys(notifiers)),
-      ...unknown("pipeline", rule.pipelines ?? [], [...path, "pipelines"], Object.keys(pipelines)),
+      ...(pipelines === undefined
+        ? []
+        : unknown("pipeline", rule.pipelines ?? [], [...path, "pipelines"], Object.keys(pipelines))),
       ...(rule.names !== undefined && typeof when !== "string" && when._tag !== "Condition"
         ? [{
           path: [...path, "names"],

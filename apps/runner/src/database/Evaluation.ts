@@ -92,7 +92,8 @@ export const make = ({ directory, environment, name }: Options): Evaluation => {
 
   const examine = (rows: ReadonlyArray<Content>) =>
     Configuration.examine(
-      { name, directory, value: Documents.documentOf(rows), growing: true },
+      // A pipeline has its own part, and comes and goes without the alerts that name it.
+      { name, directory, value: Documents.documentOf(rows), growing: true, pipelinesApart: true },
       { environment, offline: false }
     )
 
