@@ -13,7 +13,9 @@ const source = [
 
 /** Left out on the versions that `npm test` runs besides the newest, since hardly anything in them is the server's; `npm run test:matrix` has them on all. */
 const newestOnly = [
-  "packages/source-postgres/test/{FailPoints,MessageBuffer,Wide,BinaryValues,TextValues,StreamedTransactions}.test.ts"
+  "packages/source-postgres/test/{FailPoints,MessageBuffer,Wide,BinaryValues,TextValues,StreamedTransactions,LargeTransactions}.test.ts",
+  "packages/source-postgres/test/{Reshape,ReplicationConnection}.test.ts",
+  "test/RandomFaults.test.ts"
 ]
 
 /** Files that take minutes go first, so that none of them runs alone in the end. */

@@ -1,7 +1,7 @@
 /**
  * The scenario matrix of the Snowflake sink with as many sequences as a night has time for: `npm run test:long`, 100,000 unless `ETL_STREAM_SEQUENCES` says otherwise.
  *
- * `npm test` runs the same with 500. Further arguments go to the test runner.
+ * `npm test` runs the same with 200. Further arguments go to the test runner.
  */
 import { spawnSync } from "node:child_process"
 

@@ -382,6 +382,8 @@ describe("the HTTP API of a running process", () => {
         }))
         const answer = yield* served.ask("/v1/pipelines?x=y", { headers: { authorization: `Bearer ${token}` } })
         assert.strictEqual(answer.status, 200)
+        // By then the copy was written, which has a span.
+        yield* served.running.stderrHas("\"phase\":\"streaming\"")
         yield* stop(served)
         assert.include(received, "etl_stream.sink.write")
         assert.notInclude(received, "/v1/pipelines")

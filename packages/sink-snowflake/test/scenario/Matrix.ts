@@ -16,7 +16,7 @@ import * as Replay from "./Replay.ts"
 import * as Sequences from "./Sequences.ts"
 
 /** What `npm test` plays, over all modes. */
-const usual = 500
+const usual = 200
 /** From so many on every cell has to be struck. */
 const covering = 1000
 
