@@ -129,6 +129,10 @@ export const sql = (code: string, sqlState: string | undefined): Policy => {
   if (sqlState === "42501") return forbidden
   if (sqlState === "42S02" || sqlState === "02000") return missing
   if (sqlState === "XX000") return retry
+  // Classes of SQLSTATE: no such transaction (any more), and a transaction that was rolled back, for a deadlock or because it stood still.
+  if (sqlState?.startsWith("25") === true || sqlState?.startsWith("40") === true) {
+    return { ...retry, hint: "The transaction was rolled back. The pipeline goes on from its last durable position." }
+  }
   if (sqlState === "57P03") return sqlCodes["000606"] ?? missing
   // The driver's own codes: 401xxx network, 402xxx unexpected answers, 404xxx options, 405xxx and 407xxx connection states.
   if (/^40[157]\d{3}$/.test(padded) || isNetwork(code)) {

@@ -26,6 +26,9 @@ describe("ErrorPolicy", () => {
     assert.strictEqual(reason("2002", "42710"), "Forbidden")
     for (const code of ["603", "91016", ErrorPolicy.uploadFailed]) assert.strictEqual(reason(code), "Unreachable")
     assert.strictEqual(reason("370001", "XX000"), "Unreachable")
+    // The transaction was rolled back: nothing of it was refused.
+    assert.strictEqual(reason("90232", "25000"), "Unreachable")
+    assert.strictEqual(reason("607", "40001"), "Unreachable")
   })
 
   it("repeats what failed on the way, not what storage refused", () => {
