@@ -385,6 +385,7 @@ describe("Alerting", () => {
       const w = world()
       w.ops.answer = () => Effect.uninterruptible(Effect.never)
       w.pipeline.raise({ name: "slot-wal" }, 0)
+      // The life of a process, by the test's clock.
       const running = yield* Effect.forkChild(
         Effect.scoped(Effect.andThen(start(w, rules({ when: "condition", to: ["ops"] })), Effect.sleep("3 seconds")))
       )

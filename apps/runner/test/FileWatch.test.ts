@@ -60,6 +60,7 @@ describe("a watched file", () => {
       const change = yield* FileWatch.make(file, { poll: "20 millis", settled: "10 millis" })
       const waiting = yield* Effect.forkChild(change)
       Fs.utimesSync(file, new Date(), new Date())
+      // Ten looks each time: that nothing comes of them has no other sign.
       yield* Effect.sleep(200)
       Fs.rmSync(file)
       yield* Effect.sleep(200)

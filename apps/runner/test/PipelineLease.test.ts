@@ -170,6 +170,7 @@ describe("RunnerIdentity", () => {
     assert.isFalse(RunnerIdentity.hasEnded(""))
   })
 
+  // Only Linux tells when a process began (/proc), so elsewhere no process counts as ended.
   it.live.skipIf(process.platform !== "linux")(
     "knows that a process of this machine has ended",
     () =>
