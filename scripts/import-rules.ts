@@ -35,6 +35,7 @@ const rules: ReadonlyArray<Rule> = [
   { files: "packages/state-redis/src/**/*.ts", ours: ["core"] },
   { files: "packages/state-sqlite/src/**/*.ts", ours: ["core"] },
   { files: "packages/notifiers/src/**/*.ts", ours: ["core"] },
+  { files: "packages/transforms/src/**/*.ts", ours: ["core"], forbidden: connectorLibraries },
   { files: "packages/monitor-wal/src/**/*.ts", ours: ["core"], forbidden: ["pg-logical-replication", "snowflake-sdk"] },
   // Independent of the sink that it judges: nothing of ours at all.
   { files: "packages/snowflake-local/src/**/*.ts", ours: [], forbidden: ["snowflake-sdk"] },

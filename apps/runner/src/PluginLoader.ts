@@ -56,7 +56,8 @@ const describeCause = (cause: unknown): string =>
 const codeOf = (cause: unknown): unknown =>
   typeof cause === "object" && cause !== null && "code" in cause ? cause.code : undefined
 
-const article = (kind: Kind): string => kind === "state" ? "a state store" : `a ${kind}`
+const article = (kind: Kind): string =>
+  kind === "state" ? "a state store" : kind === "deadLetters" ? "a dead-letter store" : `a ${kind}`
 
 const unresolvable = (specifier: string) => (cause: unknown): PluginError => {
   const meant = closest(specifier, builtIn)

@@ -8,13 +8,14 @@ import type * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { ConnectorError } from "./ConnectorError.ts"
-import type { DeadLetters } from "./DeadLetterStore.ts"
+import type { DeadLetters, DeadLetterStore } from "./DeadLetterStore.ts"
 import type { Finding } from "./Finding.ts"
 import type { Monitor } from "./Monitor.ts"
 import type { Notifier } from "./Notifier.ts"
 import type { Sink } from "./Sink.ts"
 import type { Source } from "./Source.ts"
 import type { StateStoreShape } from "./StateStore.ts"
+import type { TableSchema } from "./TableSchema.ts"
 import type { Transform } from "./Transform.ts"
 
 /** Version of the contracts in this package. A plugin names the one it was written for; the runner refuses others. */
@@ -30,6 +31,7 @@ export interface Made {
   readonly state: StateStoreShape
   readonly notifier: Notifier
   readonly monitor: Monitor
+  readonly deadLetters: DeadLetterStore
 }
 
 export type Kind = keyof Made
@@ -39,6 +41,22 @@ export interface PluginContext {
   readonly pipeline: string
   /** Relative paths in options are relative to this directory (the configuration file's). */
   readonly directory: string
+  /**
+   * Sinks: the dead-letter store that the pipeline's configuration names; undefined when it names none. Its letters are this pipeline's. A sink that can
+   * keep letters puts what it can't write there; one that can't leaves it alone.
+   */
+  readonly deadLetters?: DeadLetterStore
+}
+
+/** How far one may rely on a plugin: `experimental` may change or go with any version, `beta` keeps its options but is young, `stable` follows semantic versions. */
+export type Stability = "experimental" | "beta" | "stable"
+
+/** Options as somebody would write them, for the reference pages and the editor. */
+export interface Example {
+  /** What it shows, a few words. */
+  readonly title: string
+  /** Encoded, as in YAML. Secrets are references such as `${env:TOKEN}`. */
+  readonly options: Readonly<Record<string, Schema.Json>>
 }
 
 /** A configuration schema that needs no services to decode. */
@@ -53,6 +71,11 @@ export interface Plugin<K extends Kind, A> {
   readonly apiVersion: number
   /** One sentence for `plugin list`. */
   readonly summary: string
+  /** `stable` when not given. */
+  readonly stability?: Stability
+  /** A paragraph or more, in Markdown, for `plugin docs` and the reference pages. */
+  readonly description?: string
+  readonly examples?: ReadonlyArray<Example>
   /** Options with descriptions and defaults. Excess keys are errors. Secrets are `Schema.Redacted`. */
   readonly config: ConfigSchema<A>
   readonly make: (config: A, context: PluginContext) => Effect.Effect<Made[K], ConnectorError, Scope.Scope>
@@ -70,6 +93,14 @@ export interface Plugin<K extends Kind, A> {
    * drain. They are compared, never shown.
    */
   readonly claims?: (config: A, context: PluginContext) => ReadonlyArray<string>
+  /**
+   * Sources: the tables as a run would find them now, for `etl-stream validate --connect`, which tries the transforms on them. Changes nothing on the other
+   * side, and needs less than a run does (no slot, no publication).
+   */
+  readonly tables?: (
+    config: A,
+    context: PluginContext
+  ) => Effect.Effect<ReadonlyArray<TableSchema>, ConnectorError, Scope.Scope>
   /** Sinks: the dead letters of a pipeline, for `etl-stream dlq`; undefined when none are kept. Changes nothing by itself. */
   readonly deadLetters?: (
     config: A,
@@ -92,6 +123,7 @@ export const sink = define("sink")
 export const state = define("state")
 export const notifier = define("notifier")
 export const monitor = define("monitor")
+export const deadLetters = define("deadLetters")
 
 /** A plugin of any kind whose configuration type is not known. */
 export type AnyPlugin = { readonly [K in Kind]: Plugin<K, unknown> }[Kind]

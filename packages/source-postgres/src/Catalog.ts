@@ -6,6 +6,7 @@
  * are its `heaps`: the copy reads those.
  */
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
+import type { TablePattern } from "@etl-stream/core/TablePattern"
 import { type Identity, tableId, type TableName, type TableSchema } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -19,7 +20,6 @@ import * as PostgresType from "./PostgresType.ts"
 import type { PublicationState } from "./Publication.ts"
 import * as Publication from "./Publication.ts"
 import * as TableOrigin from "./TableOrigin.ts"
-import type { TablePattern } from "./TablePattern.ts"
 
 /** A column that is published, in the order of the table's schema. */
 export interface CatalogColumn {

@@ -7,13 +7,13 @@
 import { ByteSize } from "@etl-stream/core/ByteSize"
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import type { PluginContext } from "@etl-stream/core/Plugin"
+import * as TablePattern from "@etl-stream/core/TablePattern"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { createHash } from "node:crypto"
 import * as path from "node:path"
 import * as ConnectionOptions from "./ConnectionOptions.ts"
-import * as TablePattern from "./TablePattern.ts"
 
 /** Replication slots allow these characters only. */
 const SlotName = Schema.String.check(

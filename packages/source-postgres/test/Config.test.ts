@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as TablePattern from "@etl-stream/core/TablePattern"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
@@ -6,7 +7,6 @@ import * as Schema from "effect/Schema"
 import * as Config from "../src/Config.ts"
 import * as Lsn from "../src/Lsn.ts"
 import * as Sql from "../src/Sql.ts"
-import * as TablePattern from "../src/TablePattern.ts"
 
 const decode = (options: unknown) =>
   Schema.decodeUnknownResult(Config.Config)(options, { errors: "all", onExcessProperty: "error" })

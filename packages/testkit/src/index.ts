@@ -5,6 +5,7 @@
  */
 export * as Certificate from "./Certificate.ts"
 export * as ChildProcess from "./ChildProcess.ts"
+export * as Conformance from "./Conformance.ts"
 export * as DebianProgram from "./DebianProgram.ts"
 export * as EmbeddedPostgres from "./EmbeddedPostgres.ts"
 export * as FaultProxy from "./FaultProxy.ts"

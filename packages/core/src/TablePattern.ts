@@ -4,7 +4,7 @@
  * Names are taken exactly as they are stored, without folding to lower case. `*` stands for any characters; inside double
  * quotes it is a plain character, and `""` is one quote.
  */
-import type { TableName } from "@etl-stream/core/TableSchema"
+import type { TableName } from "./TableSchema.ts"
 
 /** A pattern, parsed. */
 export interface TablePattern {

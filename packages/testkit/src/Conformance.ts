@@ -1,0 +1,70 @@
+/**
+ * A conformance suite: named cases that any test runner can run, and `etl-stream plugin test` without one.
+ *
+ * Each kind of plugin has a module that makes its suite from what the kit needs to know of the plugin (`SourceConformance`, `TransformConformance`,
+ * `SinkConformance`, `StateStoreConformance`, `NotifierConformance`, `DeadLetterStoreConformance`). A plugin package exports one suite, or several, as
+ * `conformance` from the module that its manifest names, and hands the same to its test runner:
+ *
+ * ```ts
+ * import * as Conformance from "@etl-stream/testkit/Conformance"
+ * import { describe, it } from "vitest"
+ * import { conformance } from "../src/conformance.ts"
+ *
+ * Conformance.register(conformance, { describe, it: (name, run) => it(name, run, 120_000) })
+ * ```
+ *
+ * Nothing here imports a test runner; assertions are Node's.
+ */
+import type { Kind } from "@etl-stream/core/Plugin"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+
+/** One behaviour that a plugin has to show. */
+export interface Case {
+  /** A sentence that states the behaviour. */
+  readonly name: string
+  /** Fails, or dies by an `AssertionError`, when it isn't shown. */
+  readonly run: Effect.Effect<void, unknown, Scope.Scope>
+  /** Why it can't be tried with this plugin (what the plugin says it can't do); undefined: it can. */
+  readonly skipped: string | undefined
+}
+
+export interface Suite {
+  readonly kind: Kind
+  /** The plugin's name. */
+  readonly plugin: string
+  readonly cases: ReadonlyArray<Case>
+  /** How long a case may take. */
+  readonly timeout: Duration.Duration
+}
+
+/** Runs a case to its end within the suite's time: rejects with what it failed by. */
+export const promise = (suite: Suite, { name, run }: Case): Promise<void> =>
+  Effect.runPromise(
+    Effect.scoped(run).pipe(
+      Effect.timeoutOrElse({
+        duration: suite.timeout,
+        orElse: () => Effect.die(new Error(`"${name}" was not over in time`))
+      })
+    )
+  )
+
+/** What `register` needs of a test runner: those of vitest, Jest, Mocha and `node:test` fit. */
+export interface Runner {
+  readonly describe: (name: string, tests: () => void) => unknown
+  readonly it: (name: string, run: () => Promise<void>) => unknown
+}
+
+/** Registers the cases of suites as tests. Cases that can't be tried are left out, named in the suite's title with their reasons. */
+export const register = (suites: Suite | ReadonlyArray<Suite>, runner: Runner): void => {
+  for (const suite of Array.isArray(suites) ? suites as ReadonlyArray<Suite> : [suites as Suite]) { // Array.isArray doesn't narrow readonly arrays
+    const skipped = suite.cases.flatMap(({ name, skipped }) => skipped === undefined ? [] : [`${name}: ${skipped}`])
+    const title = `${suite.plugin}, conformance of its ${suite.kind}`
+    runner.describe(skipped.length === 0 ? title : `${title} (not tried: ${skipped.join("; ")})`, () => {
+      for (const test of suite.cases) {
+        if (test.skipped === undefined) runner.it(test.name, () => promise(suite, test))
+      }
+    })
+  }
+}

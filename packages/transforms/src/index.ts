@@ -1,0 +1,4 @@
+/**
+ * The built-in transforms of etl-stream: `plugins`, one for each.
+ */
+export const plugins = {}
