@@ -43,7 +43,12 @@ export const stars = Plugin.transform({
           const children = [...batch.records.data.children]
           children[index] = texts.finish()
           const { schema } = batch.records
-          const data = Arrow.makeData({ type: new Arrow.Struct(schema.fields), length: batch.rows, nullCount: 0, children })
+          const data = Arrow.makeData({
+            type: new Arrow.Struct(schema.fields),
+            length: batch.rows,
+            nullCount: 0,
+            children
+          })
           return ChangeBatch.make(
             { ...batch.table, table: { schema: "raw", name: batch.table.table.name } },
             new Arrow.RecordBatch(schema, data)

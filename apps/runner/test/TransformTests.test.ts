@@ -31,11 +31,13 @@ const prepared = (directory: string, tests: string, transforms = stars) => {
 }
 
 describe("etl-stream test", () => {
-  scenario("passes when everything comes out as expected, whatever the source and sink need", (directory) =>
-    Effect.gen(function*() {
-      const file = prepared(
-        directory,
-        `
+  scenario(
+    "passes when everything comes out as expected, whatever the source and sink need",
+    (directory) =>
+      Effect.gen(function*() {
+        const file = prepared(
+          directory,
+          `
   - name: e-mail addresses are hidden, and nothing else
     given:${given}
       changes:
@@ -67,20 +69,22 @@ describe("etl-stream test", () => {
     given: {table: public.orders, columns: {id: int32}, changes: [{insert: {id: 1}}]}
     expect: {error: has no column email}
 `
-      )
-      const text = yield* Fixture.run(["test", file])
-      assert.deepStrictEqual([text.code, text.stderr], [0, ""], text.stdout)
-      assert.include(text.stdout, "ok     shop: e-mail addresses are hidden, and nothing else\n")
-      assert.include(text.stdout, "3 passed, 0 failed")
-      const json = envelope(yield* Fixture.run(["test", join(directory, "shop.test.yaml"), "--json", "--only", "left out"]))
-      assert.deepInclude(json, { ok: true, command: "test" })
-      assert.lengthOf(json["tests"] as ReadonlyArray<unknown>, 1) // part of the envelope
-    }))
+        )
+        const text = yield* Fixture.run(["test", file])
+        assert.deepStrictEqual([text.code, text.stderr], [0, ""], text.stdout)
+        assert.include(text.stdout, "ok     shop: e-mail addresses are hidden, and nothing else\n")
+        assert.include(text.stdout, "3 passed, 0 failed")
+        const json = envelope(
+          yield* Fixture.run(["test", join(directory, "shop.test.yaml"), "--json", "--only", "left out"])
+        )
+        assert.deepInclude(json, { ok: true, command: "test" })
+        assert.lengthOf(json["tests"] as ReadonlyArray<unknown>, 1) // part of the envelope
+      })
+  )
 
   scenario("shows each difference as expected and found, and exits with 1", (directory) =>
     Effect.gen(function*() {
-      const test = (name: string, expected: string) =>
-        `
+      const test = (name: string, expected: string) => `
   - name: ${name}
     given:${given}
       changes: [{insert: {id: 1, email: ann@example.com}}, {delete: {id: 1}}]
@@ -93,7 +97,10 @@ describe("etl-stream test", () => {
           test("sent, not unsent", `{changes: [{insert: {id: 1, email: "***"}, unsent: [note]}, {delete: {id: 1}}]}`),
           test("one change too few", `{changes: [{insert: {id: 1, email: "***"}}]}`),
           test("another name", "{table: public.users}"),
-          test("columns in another order", "{columns: {email: text, id: int64, note: text, at: timestamptz, amount: \"decimal(12,2)\"}}"),
+          test(
+            "columns in another order",
+            "{columns: {email: text, id: int64, note: text, at: timestamptz, amount: \"decimal(12,2)\"}}"
+          ),
           test("another key", "{key: []}"),
           test("not left out", "{leftOut: true}"),
           test("no error", "{error: something}")
@@ -115,8 +122,16 @@ describe("etl-stream test", () => {
     Effect.gen(function*() {
       for (
         const [tests, path, message] of [
-          [` [{name: x, given: {table: users, columns: {}, changes: []}, expect: {}}]`, "tests[0].given.table", "a table"],
-          [` [{name: x, given: {table: a.b, columns: {id: int}, changes: []}, expect: {leftOut: true}}]`, "tests[0].given.columns.id", "int32"],
+          [
+            ` [{name: x, given: {table: users, columns: {}, changes: []}, expect: {}}]`,
+            "tests[0].given.table",
+            "a table"
+          ],
+          [
+            ` [{name: x, given: {table: a.b, columns: {id: int}, changes: []}, expect: {leftOut: true}}]`,
+            "tests[0].given.columns.id",
+            "int32"
+          ],
           [
             ` [{name: x, given: {table: a.b, columns: {email: text}, changes: [{insert: {emial: x}}]}, expect: {table: raw.b}}]`,
             "tests[0].given.changes[0].insert.emial",
@@ -127,7 +142,11 @@ describe("etl-stream test", () => {
             "tests[0].given.changes[0].insert.id",
             "none of the type int32"
           ],
-          [` [{name: x, pipeline: sohp, given: {table: a.b, columns: {}, changes: []}, expect: {leftOut: true}}]`, "", "no pipeline sohp"]
+          [
+            ` [{name: x, pipeline: sohp, given: {table: a.b, columns: {}, changes: []}, expect: {leftOut: true}}]`,
+            "",
+            "no pipeline sohp"
+          ]
         ] as const
       ) {
         const file = prepared(directory, tests)
@@ -156,7 +175,10 @@ describe("etl-stream test", () => {
 
   scenario("names a variable of the transforms' options that nothing gives", (directory) =>
     Effect.gen(function*() {
-      const file = prepared(directory, ` [{name: x, given: {table: a.b, columns: {}, changes: []}, expect: {leftOut: true}}]`)
+      const file = prepared(
+        directory,
+        ` [{name: x, given: {table: a.b, columns: {}, changes: []}, expect: {leftOut: true}}]`
+      )
       Fixture.write(directory, "shop.yaml", configuration(stars.replace("HIDDEN_BY", "HIDDEN_BYE")))
       const ended = yield* Fixture.run(["test", file])
       assert.strictEqual(ended.code, 2, ended.stdout)

@@ -102,7 +102,9 @@ const number = (json: Schema.Json): number | undefined => {
 
 /** A whole number within `bits` bits; undefined when `json` is none. */
 const integer = (json: Schema.Json, bits: number): bigint | undefined => {
-  const exact = typeof json === "number" ? Number.isSafeInteger(json) : typeof json === "string" && /^-?\d{1,20}$/.test(json)
+  const exact = typeof json === "number"
+    ? Number.isSafeInteger(json)
+    : typeof json === "string" && /^-?\d{1,20}$/.test(json)
   if (!exact) return undefined
   const value = BigInt(json as number | string) // one of the two, just looked at
   return BigInt.asIntN(bits, value) === value ? value : undefined

@@ -30,7 +30,10 @@ const cases: ReadonlyArray<readonly [type: string, values: fc.Arbitrary<Schema.J
   ["int16", fc.integer({ min: -32768, max: 32767 })],
   ["int32", fc.integer()],
   ["int64", fc.oneof(fc.maxSafeInteger(), fc.bigInt({ min: 2n ** 53n, max: 2n ** 63n - 1n }).map(String))],
-  ["float64", fc.oneof(fc.double({ noDefaultInfinity: true, noNaN: true }), fc.constantFrom("NaN", "Infinity", "-Infinity"))],
+  [
+    "float64",
+    fc.oneof(fc.double({ noDefaultInfinity: true, noNaN: true }), fc.constantFrom("NaN", "Infinity", "-Infinity"))
+  ],
   ["decimal", fc.constantFrom("0.10", "-12345678901234567890.123456789", "NaN", "1e400")],
   ["text", fc.string({ unit: "binary" }).filter((text) => text.isWellFormed())],
   ["binary", fc.uint8Array().map((bytes) => `\\x${Buffer.from(bytes).toString("hex")}`)],
@@ -38,7 +41,9 @@ const cases: ReadonlyArray<readonly [type: string, values: fc.Arbitrary<Schema.J
   ["date", fc.date({ noInvalidDate: true }).map((date) => date.toISOString().replace(/T.*/, ""))],
   [
     "timestamptz",
-    fc.date({ noInvalidDate: true }).map((date) => date.toISOString().replace(/\.(\d*?)0*Z$/, (_, digits) => digits === "" ? "Z" : `.${digits}Z`))
+    fc.date({ noInvalidDate: true }).map((date) =>
+      date.toISOString().replace(/\.(\d*?)0*Z$/, (_, digits) => digits === "" ? "Z" : `.${digits}Z`)
+    )
   ],
   ["json", fc.oneof(fc.dictionary(fc.string(), fc.integer()), fc.array(fc.boolean()), fc.integer())]
 ]
@@ -63,7 +68,11 @@ describe("JsonValue", () => {
     ])
     const old = ["-000044-03-15T01:02:03.000004", "1969-12-31T23:59:59.999999"]
     assert.deepStrictEqual(through("timestamp", old), old)
-    assert.deepStrictEqual(through("date", ["infinity", "-infinity", "-004712-01-01"]), ["infinity", "-infinity", "-004712-01-01"])
+    assert.deepStrictEqual(through("date", ["infinity", "-infinity", "-004712-01-01"]), [
+      "infinity",
+      "-infinity",
+      "-004712-01-01"
+    ])
   })
 
   it("refuses what is no value of the type, and appends nothing for it", () => {

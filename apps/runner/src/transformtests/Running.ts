@@ -47,7 +47,9 @@ const outcome = Effect.fnUntraced(
       if (left === undefined) break
       left = yield* apply(left)
       const wrong = left === undefined ? undefined : misfits(schemas[index] ?? table, left)
-      if (wrong !== undefined) return yield* Effect.die(new Error(`The transform ${index + 1} doesn't keep to its schema: ${wrong}`))
+      if (wrong !== undefined) {
+        return yield* Effect.die(new Error(`The transform ${index + 1} doesn't keep to its schema: ${wrong}`))
+      }
     }
     return { _tag: "Through", table, rows: left === undefined ? [] : Changes.rows(left) } as const
   }
@@ -82,7 +84,11 @@ const tableDifferences = (expected: Expected, table: TableSchema): ReadonlyArray
   const shape = Changes.shape(table)
   const pairs: ReadonlyArray<readonly [string, unknown, unknown]> = [
     ["the table's name", expected.table, shape.table],
-    ["the columns", expected.columns === undefined ? undefined : Object.entries(typesOf(expected.columns)), Object.entries(shape.columns)],
+    [
+      "the columns",
+      expected.columns === undefined ? undefined : Object.entries(typesOf(expected.columns)),
+      Object.entries(shape.columns)
+    ],
     ["the key", expected.key, shape.key]
   ]
   return pairs.flatMap(([about, wanted, found]) =>
@@ -98,18 +104,21 @@ const rowDifferences = Effect.fnUntraced(function*(expected: Expected, through: 
   const batch = yield* Changes.batch(through.table, expected.changes)
   const wanted = batch === undefined ? [] : Changes.rows(batch)
   const count = Math.max(wanted.length, through.rows.length)
-  return Array.from({ length: count }, (_, index) => ({ index, wanted: wanted[index], found: through.rows[index] })).flatMap(
-    ({ found, index, wanted }): ReadonlyArray<Difference> =>
-      isDeepStrictEqual(wanted, found) ? [] : [{
-        about: `change ${index + 1}`,
-        expected: wanted === undefined ? "nothing" : rowText(wanted),
-        found: found === undefined ? "nothing" : rowText(found)
-      }]
-  )
+  return Array.from({ length: count }, (_, index) => ({ index, wanted: wanted[index], found: through.rows[index] }))
+    .flatMap(
+      ({ found, index, wanted }): ReadonlyArray<Difference> =>
+        isDeepStrictEqual(wanted, found) ? [] : [{
+          about: `change ${index + 1}`,
+          expected: wanted === undefined ? "nothing" : rowText(wanted),
+          found: found === undefined ? "nothing" : rowText(found)
+        }]
+    )
 })
 
 const differences = Effect.fnUntraced(function*(expected: Expected, found: Outcome) {
-  const other = (wanted: string): ReadonlyArray<Difference> => [{ about: "the outcome", expected: wanted, found: told(found) }]
+  const other = (
+    wanted: string
+  ): ReadonlyArray<Difference> => [{ about: "the outcome", expected: wanted, found: told(found) }]
   if (expected.leftOut !== undefined) return found._tag === "LeftOut" ? [] : other("the table is left out")
   if (expected.error !== undefined) {
     return found._tag === "Refused" && found.error.message.includes(expected.error)

@@ -19,7 +19,9 @@ const TableText = Schema.String.check(
 /** A type, and `not null` behind it when it is not to be null. */
 const ColumnText = Schema.String.check(
   Schema.makeFilter((text) => LogicalTypeText.parse(text.replace(/\s+not null$/, "")) !== undefined, {
-    expected: `a type, with \`not null\` behind it or not: ${LogicalTypeText.names.join(", ")}, decimal(12,2), text(80), int32[]`
+    expected: `a type, with \`not null\` behind it or not: ${
+      LogicalTypeText.names.join(", ")
+    }, decimal(12,2), text(80), int32[]`
   })
 )
 
@@ -31,7 +33,8 @@ const noColumns: ReadonlyArray<string> = []
 
 /** `unsent`: columns that the source did not send, because they are unchanged. */
 const Unsent = Schema.Array(Schema.String).pipe(Schema.withDecodingDefaultKey(Effect.succeed(noColumns))).annotateKey({
-  description: "Columns that were not sent, being unchanged (large values of PostgreSQL): they are neither null nor in the row"
+  description:
+    "Columns that were not sent, being unchanged (large values of PostgreSQL): they are neither null nor in the row"
 })
 
 /** One change. A change of the key comes as two: the row as it was, then as it is. */
@@ -96,7 +99,8 @@ export const TestFile = Schema.Struct({
   environment: Schema.Record(Schema.String, Schema.String).pipe(
     Schema.withDecodingDefaultKey(Effect.succeed(noEnvironment))
   ).annotateKey({
-    description: "What `${env:NAME}` stands for in the transforms' options; names that are not here are taken from the real environment"
+    description:
+      "What `${env:NAME}` stands for in the transforms' options; names that are not here are taken from the real environment"
   }),
   tests: Schema.NonEmptyArray(Test).annotateKey({ description: "The tests" })
 })
