@@ -338,6 +338,31 @@ const alert = Command.make("alert").pipe(
   ])
 )
 
+const test = Command.make(
+  "test",
+  {
+    file: Argument.String("file.yaml").pipe(
+      Argument.withDescription("Configuration file, whose tests are in file.test.yaml beside it; or a file of tests")
+    ),
+    only: Flag.String("only").pipe(Flag.withDescription("Only tests with this text in their names"), Flag.optional)
+  },
+  Effect.fn(function*({ file, only }) {
+    const json = yield* Json
+    const { test } = yield* Effect.promise(() => import("./commands/Test.ts"))
+    const result = yield* test({ file, only: Option.getOrUndefined(only) })
+    yield* Output.succeed(result, json)
+    const { exitCode = ExitCode.ok } = result
+    if (exitCode !== ExitCode.ok) return yield* new Verdict({ exitCode })
+  })
+).pipe(
+  Command.withDescription(
+    "Run the tests of a configuration's transforms, written in YAML: what comes in, what is to come out. Connects to nothing. Exits with 1 when one fails"
+  ),
+  Command.withExamples([
+    { command: "etl-stream test shop.yaml", description: "Run the tests in shop.test.yaml" }
+  ])
+)
+
 const pluginList = Command.make(
   "list",
   {},
@@ -361,6 +386,7 @@ const root = (version: string) =>
     Command.withSubcommands([
       run(version),
       validate,
+      test,
       ...databaseCommands,
       doctor,
       RemoteCommands.status,

@@ -9,11 +9,12 @@ import type { Policy } from "@etl-stream/core/Quarantine"
 import type { Settings as SpoolSettings } from "@etl-stream/core/Spool"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import * as Fs from "node:fs"
 import { dirname, isAbsolute, resolve } from "node:path"
 import * as AlertReferences from "./alerts/AlertReferences.ts"
 import { type CommandError, invalidConfiguration, usage } from "./CommandError.ts"
-import { Config, GrowingConfig } from "./Config.ts"
+import { Config, GrowingConfig, Stage as TransformStage } from "./Config.ts"
 import * as Decoding from "./Decoding.ts"
 import * as EncryptedSecret from "./EncryptedSecret.ts"
 import * as Interpolation from "./Interpolation.ts"
@@ -21,6 +22,7 @@ import * as NamedStages from "./NamedStages.ts"
 import * as PluginLoader from "./PluginLoader.ts"
 import { type Finding, isWithin, type Path } from "./Problem.ts"
 import * as Redaction from "./Redaction.ts"
+import { enumerate } from "./Suggestion.ts"
 import * as YamlDocument from "./YamlDocument.ts"
 
 /** A plugin with its decoded options, ready to be made. */
@@ -386,4 +388,75 @@ export const load = Effect.fn("Configuration.load")(function*(
     a.line - b.line || a.column - b.column
   )
   return yield* invalidConfiguration(file, sorted.map(({ finding }) => YamlDocument.problemAt(yaml, finding)))
+})
+
+/** The transforms of one pipeline, ready to be made. */
+export interface PipelineTransforms {
+  readonly pipeline: string
+  /** Absolute folder that relative paths in their options are relative to. */
+  readonly directory: string
+  readonly transforms: ReadonlyArray<Stage<"transform">>
+  readonly redact: Redaction.Redaction
+}
+
+const named = (document: unknown, key: string): Readonly<Record<string, unknown>> => {
+  const value: unknown = typeof document === "object" && document !== null ? Reflect.get(document, key) : undefined
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? { ...value } : {}
+}
+
+/**
+ * The transforms of a pipeline in `file` and nothing else, so that they can be tried without what its source, sink and secrets need. `pipeline`: needed when
+ * there are several.
+ */
+export const loadTransforms = Effect.fn("Configuration.loadTransforms")(function*(
+  file: string,
+  pipeline: string | undefined,
+  environment: LoadOptions["environment"]
+): Effect.fn.Return<PipelineTransforms, CommandError> {
+  const yaml = yield* parse(file)
+  const directory = dirname(resolve(file))
+  const pipelines = named(yaml.value, "pipelines")
+  const names = Object.keys(pipelines)
+  const chosen = pipeline ?? (names.length === 1 ? names[0] : undefined)
+  if (chosen === undefined || !Object.hasOwn(pipelines, chosen)) {
+    const known = enumerate(names.map((name) => `\`${name}\``), "and")
+    return yield* usage(
+      chosen === undefined ? `${file} has no single pipeline` : `${file} has no pipeline ${chosen}`,
+      names.length === 0 ? "Add one to its section `pipelines`." : `Name one in \`pipeline\`: it has ${known}.`
+    )
+  }
+  const path = ["pipelines", chosen, "transforms"]
+  const written = named(pipelines, chosen)["transforms"] ?? []
+  const { findings, references, secrets, value } = yield* Interpolation.resolve(
+    { pipelines: { [chosen]: { transforms: written } } },
+    {
+      environment,
+      offline: false,
+      readFile: (path) => readText(isAbsolute(path) ? path : resolve(directory, path)),
+      placeOf: NamedStages.place
+    }
+  )
+  const gathering: Gathering = {
+    document: value,
+    directory,
+    references,
+    findings: [...findings],
+    secrets: new Set([...secrets, ...EncryptedSecret.keyTexts(environment)])
+  }
+  const stages = named(named(value, "pipelines"), chosen)["transforms"]
+  const list = yield* Decoding.decode(Schema.Array(TransformStage), stages, path, references)
+  if (list._tag === "Invalid") gathering.findings.push(...list.findings)
+  const transforms = yield* Effect.forEach(
+    list._tag === "Valid" ? list.value : [],
+    (transform, index) => loadStage(gathering, [...path, index], transform, "transform")
+  )
+  if (gathering.findings.length > 0) {
+    return yield* invalidConfiguration(file, gathering.findings.map((finding) => YamlDocument.problemAt(yaml, finding)))
+  }
+  return {
+    pipeline: chosen,
+    directory,
+    transforms: transforms.filter((transform) => transform !== undefined),
+    redact: Redaction.make(gathering.secrets)
+  }
 })

@@ -25,6 +25,8 @@ export interface Options {
   readonly ttl?: Duration.Input
   /** Who asks; default: this process. */
   readonly owner?: string
+  /** Called when another runner is seen to have it. */
+  readonly onWait?: () => void
 }
 
 /** Long enough for a state store that is restarted, short enough for whoever waits for a machine that is gone. */
@@ -54,7 +56,7 @@ const held = new Set<string>()
 export const hold = Effect.fn("PipelineLease.hold")(function*(
   state: StateStoreShape,
   pipeline: string,
-  { owner = RunnerIdentity.identity, ttl = defaultTtl }: Options = {}
+  { onWait, owner = RunnerIdentity.identity, ttl = defaultTtl }: Options = {}
 ): Effect.fn.Return<PipelineLease, never, Scope.Scope> {
   const settled = yield* Deferred.make<void>()
   const taken = yield* Deferred.make<never, ConnectorError>()
@@ -82,6 +84,7 @@ export const hold = Effect.fn("PipelineLease.hold")(function*(
     ...options,
     onWait: ({ owner }) => {
       waited = true
+      onWait?.()
       return Effect.logWarning("Another runner runs this pipeline; it is waited for").pipe(
         Effect.annotateLogs({ runner: owner })
       )

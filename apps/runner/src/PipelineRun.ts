@@ -198,7 +198,8 @@ export const run = Effect.fnUntraced(function*(
   })
 
   const working = Effect.gen(function*() {
-    const lease = yield* Effect.raceFirst(PipelineLease.hold(state, name), Effect.as(stop, undefined))
+    const hold = PipelineLease.hold(state, name, { onWait: () => progress.standBy() })
+    const lease = yield* Effect.raceFirst(hold, Effect.as(stop, undefined))
     if (lease === undefined) return
     isLeased = true
     // A plugin may connect while it is made: that doesn't hold a stop up.

@@ -161,6 +161,27 @@ describe("Alerting", () => {
       assert.deepStrictEqual(w.ops.lines, ["firing pipeline-failed"])
     }))
 
+  it.effect("tells that data is late while a pipeline can't come back, also when everything that it had read was durable", () =>
+    Effect.gen(function*() {
+      const w = world()
+      yield* start(w, rules({ when: "freshness > 1 minute", to: ["ops"] }))
+      const { progress } = w.pipeline
+      yield* pass(10, stale(w, 0))
+      progress.receivedAt = yield* Clock.currentTimeMillis
+      // It fails, tries to begin, and fails again.
+      for (let attempt = 0; attempt < 8; attempt++) {
+        progress.phase = "failed"
+        yield* pass(5)
+        progress.begin(yield* Clock.currentTimeMillis)
+        yield* pass(5)
+      }
+      assert.deepStrictEqual(w.ops.lines, ["firing freshness"])
+      progress.phase = "streaming"
+      progress.receivedAt = yield* Clock.currentTimeMillis
+      yield* pass(65)
+      assert.deepStrictEqual(w.ops.lines, ["firing freshness", "resolved freshness"])
+    }))
+
   it.effect("looks at lag and silence", () =>
     Effect.gen(function*() {
       const w = world()

@@ -63,7 +63,7 @@ export interface View {
   readonly receivedAt: number | undefined
   /**
    * Milliseconds by which the sink's durable state is older than now while changes are under way, 0 when everything received
-   * is durable; undefined before the first transaction.
+   * is durable; while a run that failed isn't back, at least since something came last; undefined before the first transaction.
    */
   readonly freshness: number | undefined
   /** Application messages in the log, which the engine only counts. */
@@ -160,9 +160,22 @@ export class Progress {
     return this.acknowledgedPosition >= this.receivedPosition
   }
 
+  /** Another process runs the pipeline: what this one has seen of it is of the past. */
+  standBy(): void {
+    this.phase = "starting"
+    this.receivedPosition = this.acknowledgedPosition
+    this.receivedCommitTime = undefined
+    this.durableCommitTime = undefined
+    this.receivedAt = undefined
+  }
+
   freshness(now: number): number | undefined {
     if (this.durableCommitTime === undefined && this.receivedCommitTime === undefined) return undefined
-    if (this.caughtUp()) return 0
+    if (this.caughtUp()) {
+      // Of what happens while nothing is read nobody knows, so the sink is as old as what came last.
+      const isReading = this.phase !== "starting" && this.phase !== "failed"
+      return isReading || this.receivedAt === undefined ? 0 : Math.max(0, now - this.receivedAt)
+    }
     const time = this.durableCommitTime ?? this.receivedCommitTime ?? 0n
     return Math.max(0, now - Number(time / 1000n))
   }

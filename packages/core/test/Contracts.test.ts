@@ -141,6 +141,38 @@ describe("Progress", () => {
     assert.strictEqual(progress.freshness(5000), 0)
   })
 
+  it("takes the sink for as old as what came last while a failed run isn't back, because nobody knows what has happened since", () => {
+    const progress = Progress.make("shop")
+    progress.receivedPosition = progress.acknowledgedPosition = 10n
+    progress.receivedCommitTime = progress.durableCommitTime = 2_000_000n
+    progress.receivedAt = 4000
+    progress.phase = "streaming"
+    assert.strictEqual(progress.freshness(5000), 0)
+    progress.phase = "failed"
+    assert.strictEqual(progress.freshness(64_000), 60_000)
+    progress.begin(70_000)
+    assert.strictEqual(progress.freshness(74_000), 70_000)
+    progress.phase = "stopped"
+    assert.strictEqual(progress.freshness(74_000), 0)
+  })
+
+  it("knows nothing of a pipeline that another process runs", () => {
+    const progress = Progress.make("shop")
+    progress.receivedPosition = 12n
+    progress.acknowledgedPosition = 10n
+    progress.receivedCommitTime = progress.durableCommitTime = 2_000_000n
+    progress.receivedAt = 4000
+    progress.phase = "failed"
+    progress.standBy()
+    const { freshness, phase, receivedAt } = progress.snapshot(100_000)
+    assert.deepStrictEqual({ freshness, phase, receivedAt }, {
+      freshness: undefined,
+      phase: "starting",
+      receivedAt: undefined
+    })
+    assert.isTrue(progress.caughtUp())
+  })
+
   it("keeps the error of the last run", () => {
     const progress = Progress.make("shop")
     progress.lastError = new ConnectorError({ reason: "Fenced", plugin: "p", message: "m", hint: "h" })

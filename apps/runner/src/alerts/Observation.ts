@@ -106,7 +106,7 @@ const ofCondition = (
 })
 
 /** Phases in which a pipeline's numbers say something. */
-const measured: ReadonlySet<string> = new Set(["snapshot", "streaming", "failed"])
+const measured: ReadonlySet<string> = new Set(["starting", "snapshot", "streaming", "failed"])
 
 /** What of `rule` holds at `subject`. */
 export const observe = (rule: ActiveRule, subject: Subject, now: number): ReadonlyArray<Observation> => {
