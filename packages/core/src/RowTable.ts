@@ -65,7 +65,9 @@ export const make = <const C extends Columns, const Key extends string = never>(
   if (table === undefined) throw new TypeError(`${JSON.stringify(name)} isn't the name of a table, as schema.table is`)
   const names = Object.keys(columns)
   const missing = key.find((column) => columns[column]?.isNullable !== false)
-  if (missing !== undefined) throw new TypeError(`The key column ${missing} of ${tableId(table)} is none, or is nullable`)
+  if (missing !== undefined) {
+    throw new TypeError(`The key column ${missing} of ${tableId(table)} is none, or is nullable`)
+  }
   return {
     columns,
     key,
