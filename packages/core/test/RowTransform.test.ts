@@ -44,7 +44,7 @@ const apply = (transform: Transform, rows: ChangeBatch): ChangeBatch | undefined
 
 const failure = (effect: Effect.Effect<unknown, ConnectorError>): ConnectorError => Effect.runSync(Effect.flip(effect))
 
-const objects = (rows: ChangeBatch | undefined) =>
+const objects = (rows: ChangeBatch | undefined): ReadonlyArray<Readonly<Record<string, unknown>>> =>
   rows === undefined ? [] : Array.from(RowView.rows(rows), (row) => ({ op: row.operation, ...row.toObject() }))
 
 /** The total in place of the price, and the double of the quantity behind all others. */
@@ -230,9 +230,21 @@ describe("RowTransform.make", () => {
   })
 
   it("lets nobody lose the key: not left out, not from what a delete hasn't got, never NULL", () => {
-    const writing = (parts: Partial<Parameters<typeof RowTransform.make>[0]>) =>
+    const writing = (parts: {
+      readonly reads?: Column.Columns
+      readonly writes?: Column.Columns
+      readonly drops?: ReadonlyArray<string>
+    }) =>
       failure(
-        RowTransform.make({ plugin: "keys", reads: {}, writes: {}, map: () => ({}), ...parts }).schema(orders())
+        RowTransform.make({
+          plugin: "keys",
+          reads: {},
+          writes: {},
+          ...parts,
+          map: () => {
+            throw new Error("not called")
+          }
+        }).schema(orders())
       ).message
     assert.match(writing({ drops: ["id"] }), /leaves out the column id/)
     assert.match(
@@ -255,7 +267,7 @@ describe("RowTransform.make", () => {
       { op: Operation.KeyChangeOld, commit: 1n, ordinal: 4n, values: [null, 2n, null, null] },
       { op: Operation.KeyChangeNew, commit: 1n, ordinal: 5n, values: [notSent, 3n, 1, 1] }
     ])
-    assert.deepStrictEqual(objects(apply(hashed, rows)).map(({ id, op }) => [op, id]), [
+    assert.deepStrictEqual(objects(apply(hashed, rows)).map((row) => [row["op"], row["id"]]), [
       [Operation.Insert, "#1"],
       [Operation.Delete, "#1"],
       [Operation.KeyChangeOld, "#2"],
@@ -361,7 +373,7 @@ const history = (steps: ReadonlyArray<Step>, identity: TableSchema["identity"], 
     const keeps = unsent && !noteSent
     const after = { note: keeps ? before.note : note, price }
     const target = kind === "rekey" && !held.has(to) ? to : id
-    const values = [keeps ? notSent : after.note, BigInt(target), price, 1]
+    const values: ReadonlyArray<Value> = [keeps ? notSent : after.note, BigInt(target), price, 1]
     if (target === id && !whole) rows.push({ ...at, op: Operation.Update, ordinal: 1n, values })
     else {
       rows.push({ ...at, op: Operation.KeyChangeOld, ordinal: 0n, values: old(id, before) })
@@ -447,7 +459,7 @@ describe("RowTransform.filter", () => {
       constant: true,
       keep: ({ price }) => price < 2
     })
-    assert.deepStrictEqual(objects(apply(constant, update([notSent, 1n, 1, 7]))).map(({ op }) => op), [
+    assert.deepStrictEqual(objects(apply(constant, update([notSent, 1n, 1, 7]))).map((row) => row["op"]), [
       Operation.Update
     ])
     assert.isUndefined(apply(constant, update([notSent, 1n, 5, 7])))
