@@ -78,7 +78,7 @@ export const expected = (pieces: ReadonlyArray<LogPiece>, upTo?: bigint) => {
         if (oldKey !== undefined) held.delete(oldKey)
         const sent = Object.entries(change.row).filter(([, value]) => value !== Column.notSent)
         const id = change.row["id"]
-        held.set(id, { ...old ?? held.get(id), ...Object.fromEntries(sent) })
+        held.set(id, { ...old ?? held.get(id) ?? { note: null }, ...Object.fromEntries(sent) })
       }
     }
   }
@@ -118,11 +118,15 @@ export class RowLog {
     this.begun.push(from)
     let left = this.failsAt
     const begin = this.history === "consumed" ? this.confirmed : from
-    const pieces = this.pieces.filter(({ position }) => position > begin).map(({ changes, position }) => ({
-      position,
-      commitTime: position * 1_000_000n,
-      changes: this.streamed ? Stream.fromIterable(changes, { chunkSize: 2 }) : changes
-    }))
+    const pieces = this.pieces.filter(({ position }) => position > begin).map((piece) => {
+      const { position } = piece
+      const changes = piece.changes.filter(({ table }) => this.tables.includes(table))
+      return {
+        position,
+        commitTime: position * 1_000_000n,
+        changes: this.streamed ? Stream.fromIterable(changes, { chunkSize: 2 }) : changes
+      }
+    })
     const read = Stream.fromIterable(pieces).pipe(
       Stream.mapEffect((piece) =>
         Effect.suspend(() => {
