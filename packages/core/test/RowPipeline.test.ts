@@ -9,6 +9,7 @@ import type { Element } from "../src/Element.ts"
 import * as MemoryBudget from "../src/MemoryBudget.ts"
 import * as Pipeline from "../src/Pipeline.ts"
 import * as Progress from "../src/Progress.ts"
+import * as ResyncRequest from "../src/ResyncRequest.ts"
 import * as RowChange from "../src/RowChange.ts"
 import * as RowPosition from "../src/RowPosition.ts"
 import * as RowSource from "../src/RowSource.ts"
@@ -212,13 +213,43 @@ describe("RowSource and RowSink", () => {
       const source = next.source()
       const stop = yield* Deferred.make<void>()
       const state = new MemoryState()
-      const requests = yield* Effect.promise(() => import("../src/ResyncRequest.ts"))
       const fiber = yield* Effect.forkChild(run(source, database, { state, stop: Deferred.await(stop) }))
-      yield* requests.ask(state, "shop", [ordersId])
+      yield* ResyncRequest.ask(state, "shop", [ordersId])
       yield* eventually(() => database.rows(ordersId).length === 2)
       yield* Deferred.succeed(stop, undefined)
       yield* Fiber.join(fiber)
       compare(next, database, "after the new copy")
+    }))
+
+  it.live("copy a table again while it streams, where the source has copies, and refuse it where it has none", () =>
+    Effect.gen(function*() {
+      for (const copies of [true, false]) {
+        const log = new RowLog(randomPieces(Chance.make(7), 20))
+        log.ends = false
+        if (copies) log.copyAt = () => log.end
+        const database = new RowDatabase()
+        const state = new MemoryState()
+        const stop = yield* Deferred.make<void>()
+        const fiber = yield* Effect.forkChild(run(log.source(), database, { state, stop: Deferred.await(stop) }))
+        yield* eventually(() => database.rows(visitsId).length === expected(log.pieces).visits.length)
+        // Somebody has been at the target.
+        const { position } = database.tables.get(ordersId) ?? {}
+        yield* eventually(() => RowPosition.parse(database.tables.get(ordersId)?.position ?? "")?.copied !== undefined)
+        if (copies) database.spoil(ordersId)
+        yield* ResyncRequest.ask(state, "shop", [ordersId])
+        const request = () => ResyncRequest.all(state, "shop").pipe(Effect.map(([first]) => first))
+        let last = yield* request()
+        while (last?.state === "requested" || last?.state === "begun") {
+          yield* Effect.sleep(20)
+          last = yield* request()
+        }
+        assert.strictEqual(last?.state, copies ? "done" : "refused", last?.message)
+        if (!copies) assert.match(last?.message ?? "", /only while it is in quarantine/)
+        assert.isDefined(position)
+        yield* Deferred.succeed(stop, undefined)
+        yield* Fiber.join(fiber)
+        compare(log, database, copies ? "with copies" : "without")
+      }
     }))
 
   it.live("keep memory bounded for a piece without end, and write it in order", () =>
@@ -428,5 +459,77 @@ describe("RowSink", () => {
       assert.instanceOf(error, ConnectorError)
       assert.strictEqual(error.reason, "Fenced")
       assert.deepStrictEqual(database.rows("public.a"), [])
+    }))
+})
+
+describe("A table whose history is read late", () => {
+  it.live("isn't said to be complete before its history has come", () =>
+    Effect.gen(function*() {
+      const [table, late] = [plain("a"), plain("late")]
+      const seen: Array<readonly [string, Sequence.Sequence | undefined]> = []
+      const snapshot = (position: bigint): ReadonlyArray<Element> => [
+        {
+          _tag: "SnapshotBegin",
+          table: late,
+          position,
+          plan: undefined,
+          resumed: false,
+          estimatedRows: undefined,
+          estimatedBytes: undefined
+        },
+        { _tag: "SnapshotEnd", table: late, position, chunks: 0, settled: position }
+      ]
+      const given = new Map<string, () => Sequence.Sequence | undefined>()
+      const accepted: Array<string> = []
+      yield* Pipeline.run({
+        name: "shop",
+        source: {
+          tables: Effect.succeed([table]),
+          stream: () =>
+            Stream.fromIterable<Element>([
+              { _tag: "Watermark", position: 100n, commitTime: undefined },
+              ...snapshot(1n),
+              { _tag: "Rows", batch: batch(late, [{ commit: 5n, ordinal: 1n, values: [1, "x"] }]) },
+              { _tag: "Watermark", position: 50n, commitTime: undefined },
+              { _tag: "Watermark", position: 101n, commitTime: undefined }
+            ], { chunkSize: 1 }).pipe(
+              Stream.tap((element) =>
+                Effect.gen(function*() {
+                  // Everything before has been accepted.
+                  if (element._tag !== "Watermark" || element.position < 101n) return
+                  yield* eventually(() => accepted.includes("Rows"))
+                  yield* Effect.sleep(0)
+                  seen.push(["before 101", given.get("public.late")?.()])
+                })
+              )
+            )
+        },
+        transforms: [],
+        sink: {
+          begin: () => Effect.void,
+          open: ({ table: { schema, name } }, durable, _failed, isGiven) =>
+            Effect.sync(() => {
+              given.set(`${schema}.${name}`, isGiven)
+              return {
+                position: { copied: undefined, committed: undefined },
+                write: (element) =>
+                  Effect.suspend(() => {
+                    accepted.push(element._tag)
+                    return element._tag === "Rows" ? durable(element.batch.last) : Effect.void
+                  })
+              }
+            }),
+          run: Effect.never,
+          settle: Effect.sync(() => {
+            seen.push(["in the end", given.get("public.late")?.()])
+          })
+        },
+        batch: { rows: 5, bytes: 1 << 20, every: "1 millis" },
+        progress: Progress.make("shop"),
+        state: new MemoryState(),
+        stop: Effect.never,
+        drain: "5 seconds"
+      }).pipe(Effect.provide([MemoryBudget.MemoryBudget.layer(), Logger.layer([])]))
+      assert.deepStrictEqual(seen, [["before 101", undefined], ["in the end", Sequence.before(101n)]])
     }))
 })

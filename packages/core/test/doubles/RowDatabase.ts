@@ -47,6 +47,13 @@ export class RowDatabase {
     this.seen = new Map()
   }
 
+  /** Somebody removes the rows of a table behind everybody's back. */
+  spoil(table: TableId): void {
+    const held = { ...this.of(table), rows: new Map() }
+    this.seen.set(table, held)
+    this.tables.set(table, held)
+  }
+
   private of(table: TableId): Held {
     return this.seen.get(table) ?? this.tables.get(table) ?? nothing
   }
