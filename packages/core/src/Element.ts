@@ -2,10 +2,11 @@
  * What a source's stream is made of. Elements are batches or marks between batches, never single rows.
  *
  * Order matters per table: all but rows are barriers for their table. A
- * `Watermark` says that every element before it belongs to transactions up to its position, and none after it does.
+ * `Watermark` says that everything that commits below its position has come.
  */
 import type { ChangeBatch } from "./ChangeBatch.ts"
 import type { ConnectorError } from "./ConnectorError.ts"
+import type { Mistake } from "./Mistake.ts"
 import type { Sequence } from "./Sequence.ts"
 import type { TableName, TableSchema } from "./TableSchema.ts"
 
@@ -107,7 +108,10 @@ export interface Truncate {
   readonly commitTime: bigint
 }
 
-/** Everything up to `position` has been emitted; only ever the end of a transaction (or an idle position after one). */
+/**
+ * Every change with a commit position below `position` has been emitted, and no later element has one; only ever after a transaction's end (or at an idle position). This is
+ * what is acknowledged once everything before it is durable: a source that is read from it on begins with what commits at it or later. Watermarks that don't grow are ignored.
+ */
 export interface Watermark {
   readonly _tag: "Watermark"
   readonly position: bigint
@@ -155,3 +159,32 @@ export const tableOf = (element: Element): TableName | undefined => {
       return undefined
   }
 }
+
+/** Says which kinds of elements have no function. */
+export type Complete<H, All> = [Exclude<keyof All, keyof H>] extends [never] ? unknown
+  : Mistake<`nothing is said of ${Exclude<keyof All, keyof H> & string} elements`>
+
+/** What the functions give. */
+export type Answer<H> = { readonly [Tag in keyof H]: H[Tag] extends (element: never) => infer A ? A : never }[keyof H]
+
+/** Gives an element to the function for its kind. Throws where there is none: plugins in plain JavaScript have no compiler to tell them. */
+export const give = (element: Element, handlers: object): unknown => {
+  const handler: unknown = Reflect.get(handlers, element._tag)
+  if (typeof handler !== "function") throw new TypeError(`Nothing is said of ${element._tag} elements`)
+  return handler.call(handlers, element)
+}
+
+/** A function for each kind of element. */
+export type Handlers = { readonly [E in Element as E["_tag"]]: (element: E) => unknown }
+
+/**
+ * Gives an element to the function for its kind. Leaving one out doesn't compile.
+ *
+ * ```ts
+ * const rows = Element.match(element, { Rows: ({ batch }) => batch.rows, SnapshotRows: ({ batch }) => batch.rows, Watermark: () => 0, … })
+ * ```
+ */
+export const match = <H extends Partial<Handlers>>(
+  element: Element,
+  handlers: H & Complete<H, Handlers>
+): Answer<H> => give(element, handlers) as Answer<H> // what the function for its kind gives
