@@ -9,7 +9,7 @@ import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Suite } from "./Conformance.ts"
-import type { Invalid, Options } from "./PluginOptions.ts"
+import type { Options, RefusedOptions } from "./PluginOptions.ts"
 
 /** A place for letters that nobody else uses. */
 export interface Place {
@@ -29,16 +29,16 @@ export interface Subject<A> {
   /** URL of the plugin's module (`import.meta.resolve("my-plugin")`), with which other processes open the store by the same options; undefined: they can't. */
   readonly module?: string
   /** The longest that an operation may take when the place is gone. Default: 30 seconds. */
-  readonly patience?: Duration.Duration
-  readonly invalid?: ReadonlyArray<Invalid>
+  readonly patience?: Duration.Input
+  readonly refused: ReadonlyArray<RefusedOptions>
   /** How long a case may take. Default: 1 minute. */
-  readonly timeout?: Duration.Duration
+  readonly timeout?: Duration.Input
 }
 
 /** The suite for a dead-letter store. */
-export const suite = <A>(subject: Subject<A>): Suite => ({
+export const make = <A>(subject: Subject<A>): Suite => ({
   kind: "deadLetters",
   plugin: subject.plugin.name,
   cases: [],
-  timeout: subject.timeout ?? Duration.minutes(1)
+  timeout: Duration.fromInputUnsafe(subject.timeout ?? "1 minute")
 })

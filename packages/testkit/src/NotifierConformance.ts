@@ -10,7 +10,7 @@ import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Suite } from "./Conformance.ts"
 import type { HttpReceiver } from "./HttpReceiver.ts"
-import type { Invalid, Options } from "./PluginOptions.ts"
+import type { Options, RefusedOptions } from "./PluginOptions.ts"
 
 /**
  * How the other side meets an attempt. `takes` it; `fails` in a way that passes (HTTP 500, SMTP 451); `throttles` (429), asking to be left alone for a second;
@@ -41,12 +41,12 @@ export interface Subject<A> {
    */
   readonly start: Effect.Effect<Service, unknown, Scope.Scope>
   /** The longest that `notify` may take with these options when nothing works: the other side's silence and all further attempts included. */
-  readonly patience: Duration.Duration
+  readonly patience: Duration.Input
   /** Behaviours that the other side can't show, each with the reason. */
   readonly cannot?: Readonly<Partial<Record<Behaviour, string>>>
-  readonly invalid?: ReadonlyArray<Invalid>
+  readonly refused: ReadonlyArray<RefusedOptions>
   /** How long a case may take. Default: 1 minute. */
-  readonly timeout?: Duration.Duration
+  readonly timeout?: Duration.Input
 }
 
 /** The other side of a notifier that posts to a URL: `options` makes its options of the URL. */
@@ -61,9 +61,9 @@ export declare const http: (
 ) => Service
 
 /** The suite for a notifier. */
-export const suite = <A>(subject: Subject<A>): Suite => ({
+export const make = <A>(subject: Subject<A>): Suite => ({
   kind: "notifier",
   plugin: subject.plugin.name,
   cases: [],
-  timeout: subject.timeout ?? Duration.minutes(1)
+  timeout: Duration.fromInputUnsafe(subject.timeout ?? "1 minute")
 })

@@ -11,10 +11,12 @@ import type * as Scope from "effect/Scope"
 /** Options as in a configuration file, its references (`${env:…}`) resolved: secrets are plain text. */
 export type Options = Readonly<Record<string, unknown>>
 
-/** Options that a plugin must refuse, and what it must point at. */
-export interface Invalid {
+/** Options that decoding must refuse. */
+export interface RefusedOptions {
+  /** What is wrong with them, a few words for the case's name. */
+  readonly what: string
   readonly options: Options
-  /** The key that is wrong, its parts joined by dots (`columns.0.name`); empty: the options as a whole. */
+  /** Path of the option that the error must name, its parts joined by dots (`columns.0.name`); empty: the options as a whole. */
   readonly path: string
 }
 

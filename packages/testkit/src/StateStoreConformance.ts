@@ -32,12 +32,12 @@ export interface Subject<A> {
   readonly plugin: Plugin<"state", A>
   readonly prepare: Effect.Effect<Place, unknown, Scope.Scope>
   /** The longest that an operation may take when the place is gone. Default: 30 seconds. */
-  readonly patience?: Duration.Duration
-  readonly invalid?: ReadonlyArray<PluginOptions.Invalid>
+  readonly patience?: Duration.Input
+  readonly refused: ReadonlyArray<PluginOptions.RefusedOptions>
   /** What stands in the report behind the plugin's name: `on a cluster`. */
   readonly label?: string
   /** How long a case may take. Default: 1 minute. */
-  readonly timeout?: Duration.Duration
+  readonly timeout?: Duration.Input
 }
 
 type Open = Effect.Effect<StateStoreShape, ConnectorError | PluginOptions.OptionsRefused, Scope.Scope>
@@ -235,7 +235,7 @@ const scenarios: ReadonlyArray<Scenario> = [
 ]
 
 /** The suite for a state store. */
-export const suite = <A>(subject: Subject<A>): Suite => ({
+export const make = <A>(subject: Subject<A>): Suite => ({
   kind: "state",
   plugin: subject.label === undefined ? subject.plugin.name : `${subject.plugin.name} ${subject.label}`,
   cases: scenarios.map(({ name, run }): Case => ({
@@ -247,5 +247,5 @@ export const suite = <A>(subject: Subject<A>): Suite => ({
         run(PluginOptions.make(subject.plugin, options, { ...PluginOptions.context, directory }))
     )
   })),
-  timeout: subject.timeout ?? Duration.minutes(1)
+  timeout: Duration.fromInputUnsafe(subject.timeout ?? "1 minute")
 })

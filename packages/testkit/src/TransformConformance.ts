@@ -9,7 +9,7 @@ import type { Plugin } from "@etl-stream/core/Plugin"
 import type { TableSchema } from "@etl-stream/core/TableSchema"
 import * as Duration from "effect/Duration"
 import type { Suite } from "./Conformance.ts"
-import type { Invalid, Options } from "./PluginOptions.ts"
+import type { Options, RefusedOptions } from "./PluginOptions.ts"
 import type { Row } from "./RowBatch.ts"
 
 /** What comes of given rows. */
@@ -35,7 +35,7 @@ export interface Subject<A> {
   /** Tables that the options are for: with the columns that they name, whatever others there are. The kit tries tables of its own, too. */
   readonly tables: ReadonlyArray<TableSchema>
   readonly examples?: ReadonlyArray<Example>
-  readonly invalid?: ReadonlyArray<Invalid>
+  readonly refused: ReadonlyArray<RefusedOptions>
   /** Why the same batch need not come out the same (it has the time of day in it, say); undefined: it must, as changes may be read again. */
   readonly varies?: string | undefined
   /** Why a row need not come out the same whatever other rows are in its batch (it takes out duplicates, say); undefined: it must. */
@@ -43,13 +43,13 @@ export interface Subject<A> {
   /** How many random batches each table gets. Default: 25. */
   readonly seeds?: number
   /** How long a case may take. Default: 1 minute. */
-  readonly timeout?: Duration.Duration
+  readonly timeout?: Duration.Input
 }
 
 /** The suite for a transform. */
-export const suite = <A>(subject: Subject<A>): Suite => ({
+export const make = <A>(subject: Subject<A>): Suite => ({
   kind: "transform",
   plugin: subject.plugin.name,
   cases: [],
-  timeout: subject.timeout ?? Duration.minutes(1)
+  timeout: Duration.fromInputUnsafe(subject.timeout ?? "1 minute")
 })
