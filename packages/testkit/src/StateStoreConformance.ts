@@ -11,10 +11,13 @@ import type { StateStoreShape } from "@etl-stream/core/StateStore"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import assert from "node:assert/strict"
 import { randomUUID } from "node:crypto"
+import { inspect } from "node:util"
 import type { Case, Suite } from "./Conformance.ts"
+import * as Refused from "./internal/refusedOptions.ts"
 import * as PluginOptions from "./PluginOptions.ts"
 
 /** A place for documents that nobody else uses. */
@@ -31,8 +34,12 @@ export interface Place {
 export interface Subject<A> {
   readonly plugin: Plugin<"state", A>
   readonly prepare: Effect.Effect<Place, unknown, Scope.Scope>
+  /** Why the place can't be `gone`; undefined: it can. */
+  readonly always?: string
   /** The longest that an operation may take when the place is gone. Default: 30 seconds. */
   readonly patience?: Duration.Input
+  /** Options that decode. */
+  readonly valid: PluginOptions.Options
   readonly refused: ReadonlyArray<PluginOptions.RefusedOptions>
   /** What stands in the report behind the plugin's name: `on a cluster`. */
   readonly label?: string
@@ -234,18 +241,78 @@ const scenarios: ReadonlyArray<Scenario> = [
     }).pipe(Effect.orDie))
 ]
 
+/** Keys and a value that must not be told. */
+const secret = "a value that nobody is told"
+
 /** The suite for a state store. */
-export const make = <A>(subject: Subject<A>): Suite => ({
-  kind: "state",
-  plugin: subject.label === undefined ? subject.plugin.name : `${subject.plugin.name} ${subject.label}`,
-  cases: scenarios.map(({ name, run }): Case => ({
-    name,
-    skipped: undefined,
-    run: Effect.flatMap(
-      subject.prepare,
-      ({ directory = PluginOptions.context.directory, options }) =>
-        run(PluginOptions.make(subject.plugin, options, { ...PluginOptions.context, directory }))
+export const make = <A>(subject: Subject<A>): Suite => {
+  const { patience = "30 seconds", plugin } = subject
+  const prepared = Effect.map(subject.prepare, (place) => {
+    const { directory = PluginOptions.context.directory, options } = place
+    const open: Open = PluginOptions.make(plugin, options, { ...PluginOptions.context, directory })
+    return { place, open }
+  })
+
+  /** Fails unless the operation ends in time; gives its error, if it has one, as it has to be. */
+  const bounded = Effect.fnUntraced(function*<B>(what: string, operation: Effect.Effect<B, unknown>) {
+    const result = yield* operation.pipe(
+      Effect.result,
+      Effect.timeoutOrElse({
+        duration: patience,
+        orElse: () => Effect.die(new assert.AssertionError({ message: `${what} has neither answered nor failed in time` }))
+      })
     )
-  })),
-  timeout: Duration.fromInputUnsafe(subject.timeout ?? "1 minute")
-})
+    if (result._tag === "Success") return undefined
+    const error = result.failure
+    assert.ok(
+      typeof error === "object" && error !== null && "_tag" in error && error._tag === "ConnectorError",
+      `${what} failed with something that is no ConnectorError: ${String(error)}`
+    )
+    assert.ok(!inspect(error, { depth: 10 }).includes(secret), `${what} failed with an error that has a document in it`)
+    return error
+  })
+
+  const gone = Effect.flatMap(prepared, ({ open, place }) =>
+    Effect.gen(function*() {
+      if (place.gone === undefined) return assert.fail("the place has no `gone`; say by `always` why it can't be")
+      const store = yield* open
+      const version = versionOf(yield* store.compareAndSet("key", secret, undefined))
+      yield* place.gone
+      const errors = yield* Effect.all([
+        bounded("`get`", store.get("key")),
+        bounded("`list`", store.list("k")),
+        bounded("`compareAndSet`", store.compareAndSet("key", `${secret} too`, version)),
+        bounded("`remove`", store.remove("other")),
+        bounded("`now`", store.now)
+      ], { concurrency: "unbounded" })
+      assert.notEqual(errors[2], undefined, "`compareAndSet` completed, though the place is gone")
+      yield* bounded("opening the store", Effect.scoped(open))
+      if (place.back === undefined) return
+      yield* place.back
+      // What was on its way may come late: then its value is there, and no other.
+      const value = yield* store.get("key").pipe(
+        Effect.retry(Schedule.spaced("100 millis").pipe(Schedule.upTo({ duration: patience })))
+      )
+      assert.ok([secret, `${secret} too`].includes(Option.getOrThrow(value).value))
+      versionOf(yield* (yield* open).compareAndSet("after", "1", undefined))
+    }))
+
+  return {
+    kind: "state",
+    plugin: subject.label === undefined ? plugin.name : `${plugin.name} ${subject.label}`,
+    cases: [
+      ...Refused.cases(plugin, subject.refused, subject.valid),
+      ...scenarios.map(({ name, run }): Case => ({
+        name,
+        skipped: undefined,
+        run: Effect.flatMap(prepared, ({ open }) => run(open))
+      })),
+      {
+        name: "answers or fails in time when its place is gone, and goes on when it is back",
+        skipped: subject.always,
+        run: gone
+      }
+    ],
+    timeout: Duration.fromInputUnsafe(subject.timeout ?? "1 minute")
+  }
+}
