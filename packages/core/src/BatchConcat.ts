@@ -160,6 +160,12 @@ const joinRows = (
 export const copyRows = (batch: ChangeBatch.ChangeBatch, from: number, to: number): ChangeBatch.ChangeBatch =>
   joinRows([{ batch, from, to }])
 
+/** The rows in `ranges` (ascending, at least one row) as a batch with buffers of its own: what a transform leaves of a batch. */
+export const pick = (
+  batch: ChangeBatch.ChangeBatch,
+  ranges: ReadonlyArray<{ readonly from: number; readonly to: number }>
+): ChangeBatch.ChangeBatch => joinRows(ranges.map(({ from, to }) => ({ batch, from, to })))
+
 const isCompact = (data: Arrow.Data): boolean =>
   data.offset === 0 && (data.valueOffsets === undefined || data.valueOffsets[0] === 0)
 
