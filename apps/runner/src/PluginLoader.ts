@@ -39,6 +39,7 @@ export const builtIn: ReadonlyArray<string> = [
   "@etl-stream/state-sqlite",
   "@etl-stream/state-redis",
   "@etl-stream/notifiers",
+  "@etl-stream/transforms",
   "@etl-stream/monitor-wal"
 ]
 

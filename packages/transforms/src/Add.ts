@@ -12,12 +12,12 @@ import type { ColumnSchema, TableSchema } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { canBecome } from "./Castable.ts"
-import * as Cells from "./Cells.ts"
-import * as CellValue from "./CellValue.ts"
 import * as Dialect from "./cel/Dialect.ts"
 import * as Expression from "./cel/Expression.ts"
 import * as ExpressionText from "./cel/ExpressionText.ts"
 import * as Result from "./cel/Result.ts"
+import * as Cells from "./Cells.ts"
+import * as CellValue from "./CellValue.ts"
 import * as ColumnPattern from "./ColumnPattern.ts"
 import { failure } from "./Failure.ts"
 import * as TablePlan from "./TablePlan.ts"
@@ -53,7 +53,8 @@ const Column = Schema.Struct({
 
 export const Config = Schema.Struct({
   columns: Schema.Record(ColumnPattern.ColumnName, Column).annotateKey({
-    description: "The new columns by their names. All expressions see the columns as they come, not those that are added here"
+    description:
+      "The new columns by their names. All expressions see the columns as they come, not those that are added here"
   }),
   replace: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(false))).annotateKey({
     description:

@@ -21,7 +21,8 @@ export const pluginName = "@etl-stream/transforms:cast"
 
 export const Config = Schema.Struct({
   columns: Schema.Record(ColumnPattern.ColumnName, TypeName).annotateKey({
-    description: "The new type of each column, by its name: boolean, int16, int32, int64, float32, float64, decimal, decimal(p,s), text, text(n), binary, uuid, date, time, timestamp, timestamptz or json"
+    description:
+      "The new type of each column, by its name: boolean, int16, int32, int64, float32, float64, decimal, decimal(p,s), text, text(n), binary, uuid, date, time, timestamp, timestamptz or json"
   }),
   onMisfit: Schema.Literals(["fail", "null"]).pipe(Schema.withDecodingDefaultKey(Effect.succeed("fail" as const)))
     .annotateKey({
@@ -101,7 +102,10 @@ export const cast = Plugin.transform({
     "Numbers from text and text from anything, wider and narrower numbers, days and timestamps from ISO 8601 text, a timestamp at midnight as a date. " +
     "A float becomes an integer only if it is one, a decimal a float only if the float's shortest text is that decimal.",
   examples: [
-    { title: "An amount with two decimals, and a code as a number", options: { columns: { amount: "decimal(12,2)", code: "int32" } } },
+    {
+      title: "An amount with two decimals, and a code as a number",
+      options: { columns: { amount: "decimal(12,2)", code: "int32" } }
+    },
     { title: "NULL for what is no date", options: { columns: { imported_on: "date" }, onMisfit: "null" } }
   ],
   config: Config,

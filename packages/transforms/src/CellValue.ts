@@ -229,7 +229,11 @@ const textFor = (type: LogicalType): (value: CellValue) => string | undefined =>
 
 const dayFor = (value: CellValue): number | undefined => {
   if (typeof value === "string") {
-    return value === "infinity" ? dateInfinity : value === "-infinity" ? dateNegativeInfinity : Calendar.parseDate(value)
+    return value === "infinity"
+      ? dateInfinity
+      : value === "-infinity"
+      ? dateNegativeInfinity
+      : Calendar.parseDate(value)
   }
   if (!(value instanceof Instant)) return undefined
   if (!value.isFinite) return value.micros > 0n ? dateInfinity : dateNegativeInfinity

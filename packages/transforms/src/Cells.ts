@@ -136,12 +136,14 @@ export const withNulls = (
       nullBitmap[row >> 3] = (nullBitmap[row >> 3] ?? 0) & ~(1 << (row & 7))
       nullCount++
     }
-    if (nullCount !== data.nullCount) children[index] = data.clone(data.type, 0, batch.rows, nullCount, [
-      data.valueOffsets,
-      data.values,
-      nullBitmap,
-      data.typeIds
-    ])
+    if (nullCount !== data.nullCount) {
+      children[index] = data.clone(data.type, 0, batch.rows, nullCount, [
+        data.valueOffsets,
+        data.values,
+        nullBitmap,
+        data.typeIds
+      ])
+    }
   }
   return assembled(batch.table, batch.rows, children)
 }
@@ -166,7 +168,7 @@ export const pickRows = (batch: ChangeBatch, becomes: Uint8Array): ChangeBatch |
     }
   }
   if (kept === 0) return undefined
-  const picked = kept === batch.rows ? batch : BatchConcat.pick(batch, ranges)
+  const picked = kept === batch.rows ? batch : BatchConcat.select(batch, ranges)
   if (same) return picked
   const children = [...picked.records.data.children]
   children[MetadataColumns.op] = Arrow.makeData({

@@ -77,8 +77,7 @@ export const make = () =>
     if (identity._tag === "None") return undefined
     return {
       target: table,
-      apply: (batch) =>
-        Cells.pickRows(batch, identity._tag === "Key" ? keyed(batch, identity.columns) : unkeyed(batch))
+      apply: (batch) => Cells.pickRows(batch, identity._tag === "Key" ? keyed(batch, identity.columns) : unkeyed(batch))
     }
   })
 

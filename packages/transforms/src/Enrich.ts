@@ -4,8 +4,8 @@
  * What is looked up is what the table says when a row passes; rows that have passed aren't looked up again. So after a change of the table, the target's rows follow with
  * their next change. Where the looked-up column isn't sent, nothing is looked up, and the new columns aren't sent either.
  */
-import type { ChangeBatch } from "@etl-stream/core/ChangeBatch"
 import * as ByteSize from "@etl-stream/core/ByteSize"
+import type { ChangeBatch } from "@etl-stream/core/ChangeBatch"
 import { ConnectorError } from "@etl-stream/core/ConnectorError"
 import * as Plugin from "@etl-stream/core/Plugin"
 import type { ColumnSchema, TableSchema } from "@etl-stream/core/TableSchema"
@@ -53,7 +53,8 @@ export const Config = Schema.Struct({
   reload: Schema.DurationFromString.pipe(
     Schema.withDecodingDefaultKey(Effect.succeed("5 seconds"))
   ).annotateKey({
-    description: "How often the file is looked at for changes. A file that can't be read any more leaves what was read before. Default: 5 seconds"
+    description:
+      "How often the file is looked at for changes. A file that can't be read any more leaves what was read before. Default: 5 seconds"
   }),
   maxSize: ByteSize.ByteSize.pipe(Schema.withDecodingDefaultKey(Effect.succeed("64MiB"))).annotateKey({
     description: "Largest size of the file, which is kept in memory. Default: 64MiB"
@@ -63,11 +64,13 @@ export const Config = Schema.Struct({
   }),
   missing: Schema.Literals(["null", "fail"]).pipe(Schema.withDecodingDefaultKey(Effect.succeed("null" as const)))
     .annotateKey({
-      description: "What becomes of a value that isn't in the table: its new columns are NULL, or the table is set aside. Default: null"
+      description:
+        "What becomes of a value that isn't in the table: its new columns are NULL, or the table is set aside. Default: null"
     })
 }).check(
   Schema.makeFilter(
-    ({ file, table }: { readonly file?: unknown; readonly table?: unknown }) => (file === undefined) !== (table === undefined),
+    ({ file, table }: { readonly file?: unknown; readonly table?: unknown }) =>
+      (file === undefined) !== (table === undefined),
     { expected: "exactly one of file and table" }
   )
 )
@@ -179,7 +182,12 @@ export const make = Effect.fnUntraced(function*(config: Config, directory: strin
     }
     const twice = made.find(({ column }) => table.columns.some(({ name }) => name === column.name))
     if (twice !== undefined) {
-      throw failure(pluginName, table.table, `There is a column ${twice.column.name} already`, "Give the new column another name.")
+      throw failure(
+        pluginName,
+        table.table,
+        `There is a column ${twice.column.name} already`,
+        "Give the new column another name."
+      )
     }
     const target: TableSchema = { ...table, columns: [...table.columns, ...made.map(({ column }) => column)] }
     return {

@@ -4,15 +4,15 @@
  * What the target holds is what a query with that condition would give at the source. So an update by which a row no longer matches becomes a delete, and one by which it may begin
  * to match must carry the whole row. Where that can't be told, or a value that isn't sent would be missing, the table is set aside: never a row silently incomplete.
  */
-import { type ChangeBatch, metadataColumns, MetadataColumns, Operation } from "@etl-stream/core/ChangeBatch"
+import { type ChangeBatch, MetadataColumns, metadataColumns, Operation } from "@etl-stream/core/ChangeBatch"
 import * as Plugin from "@etl-stream/core/Plugin"
 import type { TableSchema } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import * as Cells from "./Cells.ts"
 import * as Dialect from "./cel/Dialect.ts"
 import * as Expression from "./cel/Expression.ts"
 import * as ExpressionText from "./cel/ExpressionText.ts"
+import * as Cells from "./Cells.ts"
 import { failure } from "./Failure.ts"
 import * as TablePlan from "./TablePlan.ts"
 
@@ -20,7 +20,8 @@ export const pluginName = "@etl-stream/transforms:filter"
 
 export const Config = Schema.Struct({
   where: ExpressionText.ExpressionText.annotateKey({
-    description: "The condition, a CEL expression over the columns. A row for which it comes to NULL doesn't match, as in SQL"
+    description:
+      "The condition, a CEL expression over the columns. A row for which it comes to NULL doesn't match, as in SQL"
   }),
   constant: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(false))).annotateKey({
     description:
@@ -134,9 +135,10 @@ const blanked = (batch: ChangeBatch, becomes: Uint8Array): ChangeBatch => {
     if (becomes[row] === Operation.Delete && operations[row] !== Operation.Delete) rows.push(row)
   }
   if (rows.length === 0) return batch
-  const hidden = [MetadataColumns.unsent, ...batch.table.columns.flatMap((_, index) =>
-    identity.columns.includes(index) ? [] : [metadataColumns + index]
-  )]
+  const hidden = [
+    MetadataColumns.unsent,
+    ...batch.table.columns.flatMap((_, index) => identity.columns.includes(index) ? [] : [metadataColumns + index])
+  ]
   return Cells.withNulls(batch, hidden, rows)
 }
 

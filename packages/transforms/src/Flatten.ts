@@ -22,7 +22,8 @@ const Path = Schema.NonEmptyArray(Schema.String)
 
 const Column = Schema.Struct({
   path: Schema.optionalKey(Path).annotateKey({
-    description: "The keys on the way to the value, outermost first; a number is an index into a list. Default: the column's name alone"
+    description:
+      "The keys on the way to the value, outermost first; a number is an index into a list. Default: the column's name alone"
   }),
   type: TypeName.annotateKey({
     description: "The column's type (see the transform cast); json for lists and objects"
@@ -84,7 +85,9 @@ const extract = (
       const value = JsonText.cell(found, column.type._tag === "Json")
       if (value !== undefined && writer.append(value)) continue
       if (onMisfit === "fail") {
-        throw misfit(`The column ${column.name} has a value in ${source.name} that ${nameOf(column.type)} can't hold exactly`)
+        throw misfit(
+          `The column ${column.name} has a value in ${source.name} that ${nameOf(column.type)} can't hold exactly`
+        )
       }
       writer.builder.appendNull()
     }
@@ -110,7 +113,12 @@ export const make = (config: Config) => {
       )
     }
     if (!config.keep && TablePlan.isKey(table, index)) {
-      throw failure(pluginName, table.table, `The column ${source.name} is part of the key and has to stay`, "Set keep to true.")
+      throw failure(
+        pluginName,
+        table.table,
+        `The column ${source.name} is part of the key and has to stay`,
+        "Set keep to true."
+      )
     }
     const kept = table.columns.flatMap((_, at) => at === index && !config.keep ? [] : [at])
     const names = new Set(kept.map((at) => table.columns[at]?.name))

@@ -18,8 +18,11 @@ const exact = JSON as unknown as ExactJson // as of Node 22
 /** What `text` says, or undefined when it is no JSON. */
 export const parse = (text: string): unknown => {
   try { // The only way to ask.
-    return exact.parse(text, (_, value, { source }) =>
-      typeof value === "number" && source !== undefined && String(value) !== source ? exact.rawJSON(source) : value)
+    return exact.parse(
+      text,
+      (_, value, { source }) =>
+        typeof value === "number" && source !== undefined && String(value) !== source ? exact.rawJSON(source) : value
+    )
   } catch {
     return undefined
   }

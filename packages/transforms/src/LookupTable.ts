@@ -34,7 +34,12 @@ export type Version = string
 const error = ({ path, plugin }: FileOptions, reason: "Missing" | "Rejected", message: string, hint: string) =>
   new ConnectorError({ reason, plugin, message: `The lookup file ${path} ${message}`, hint })
 
-const formats: Readonly<Record<string, Format>> = { ".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "json" }
+const formats: Readonly<Record<string, Format>> = {
+  ".csv": "csv",
+  ".ndjson": "ndjson",
+  ".jsonl": "ndjson",
+  ".json": "json"
+}
 
 const isEntry = (value: unknown): value is Entry => typeof value === "object" && value !== null && !Array.isArray(value)
 
@@ -103,7 +108,12 @@ export const read = (options: FileOptions): Effect.Effect<Entries, ConnectorErro
       return yield* error(options, "Rejected", "has no ending that tells its format", "Set the option format.")
     }
     if ((statSync(options.path, { throwIfNoEntry: false })?.size ?? 0) > options.largest) {
-      return yield* error(options, "Rejected", "is too large to be kept in memory", "Raise maxSize, or look the values up at the target.")
+      return yield* error(
+        options,
+        "Rejected",
+        "is too large to be kept in memory",
+        "Raise maxSize, or look the values up at the target."
+      )
     }
     const text = yield* Effect.try({
       try: () => readFileSync(options.path, "utf8"),
@@ -111,7 +121,12 @@ export const read = (options: FileOptions): Effect.Effect<Entries, ConnectorErro
     })
     const entries = parse(text, format)
     if (entries === undefined) {
-      return yield* error(options, "Rejected", `is no ${format}`, format === "json" ? "It must be a list of objects." : "Correct it.")
+      return yield* error(
+        options,
+        "Rejected",
+        `is no ${format}`,
+        format === "json" ? "It must be a list of objects." : "Correct it."
+      )
     }
     const found = index(entries, options.key)
     if (typeof found === "string") return yield* error(options, "Rejected", found, "Give each entry a key of its own.")

@@ -28,7 +28,9 @@ export const Config = Schema.Struct({
     }))
   ).annotateKey({ description: "New names by patterns; the first that matches counts" }),
   case: Schema.Literals(["keep", "lower", "upper"]).pipe(Schema.withDecodingDefaultKey(Effect.succeed("keep" as const)))
-    .annotateKey({ description: "Letters of all other columns' names: as they are, lower or upper case. Default: keep" })
+    .annotateKey({
+      description: "Letters of all other columns' names: as they are, lower or upper case. Default: keep"
+    })
 })
 export type Config = typeof Config.Type
 
@@ -69,7 +71,9 @@ export const make = (config: Config) => {
         throw failure(
           pluginName,
           table.table,
-          name === "" ? `The column ${column.name} would have no name` : `The columns ${owner} and ${column.name} would both be named ${name}`,
+          name === ""
+            ? `The column ${column.name} would have no name`
+            : `The columns ${owner} and ${column.name} would both be named ${name}`,
           "Give every column a name of its own."
         )
       }

@@ -3,21 +3,21 @@
  *
  * Two tables can't be written to one: their keys and orders of changes are their own.
  */
-import { ChangeBatchBuilder } from "@etl-stream/core/ChangeBatchBuilder"
 import { Operation } from "@etl-stream/core/ChangeBatch"
+import { ChangeBatchBuilder } from "@etl-stream/core/ChangeBatchBuilder"
 import type { BytesColumn } from "@etl-stream/core/ColumnBuilder"
 import { ConnectorError } from "@etl-stream/core/ConnectorError"
 import * as Plugin from "@etl-stream/core/Plugin"
 import * as TablePattern from "@etl-stream/core/TablePattern"
-import { type TableName, tableId, type TableSchema } from "@etl-stream/core/TableSchema"
+import { tableId, type TableName, type TableSchema } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import * as Cells from "./Cells.ts"
-import * as CellValue from "./CellValue.ts"
 import * as Dialect from "./cel/Dialect.ts"
 import * as Expression from "./cel/Expression.ts"
 import * as ExpressionText from "./cel/ExpressionText.ts"
 import { describe } from "./cel/Problem.ts"
+import * as Cells from "./Cells.ts"
+import * as CellValue from "./CellValue.ts"
 import * as TablePlan from "./TablePlan.ts"
 
 export const pluginName = "@etl-stream/transforms:route"
@@ -70,7 +70,14 @@ const Rule = Schema.Struct({
   })
 }).check(
   Schema.makeFilter(
-    (rule: { readonly schema?: string; readonly name?: string; readonly schemaExpression?: string; readonly nameExpression?: string }) =>
+    (
+      rule: {
+        readonly schema?: string
+        readonly name?: string
+        readonly schemaExpression?: string
+        readonly nameExpression?: string
+      }
+    ) =>
       !(rule.schema !== undefined && rule.schemaExpression !== undefined) &&
       !(rule.name !== undefined && rule.nameExpression !== undefined) &&
       [rule.schema, rule.name, rule.schemaExpression, rule.nameExpression].some((part) => part !== undefined),

@@ -55,7 +55,8 @@ export const hasher = (batch: ChangeBatch, columns: ReadonlyArray<number>): (row
     }
     if (batch.table.columns[index]?.type._tag === "Boolean") {
       const bits = data.values as Uint8Array // a bitmap
-      return (row: number, hash: number): number => Math.imul(hash ^ (((bits[row >> 3] ?? 0) >> (row & 7)) & 1), 0x01000193)
+      return (row: number, hash: number): number =>
+        Math.imul(hash ^ (((bits[row >> 3] ?? 0) >> (row & 7)) & 1), 0x01000193)
     }
     const { buffer, byteLength, byteOffset } = data.values as Uint8Array // or another typed array
     const bytes = new Uint8Array(buffer, byteOffset, byteLength)

@@ -7,7 +7,9 @@ import { createHmac, createSecretKey, type KeyObject } from "node:crypto"
 
 /** A key, in options: any text of at least 32 characters. */
 export const Key = Schema.RedactedFromValue(
-  Schema.String.check(Schema.isMinLength(32, { expected: "at least 32 characters, for example from `openssl rand -hex 32`" }))
+  Schema.String.check(
+    Schema.isMinLength(32, { expected: "at least 32 characters, for example from `openssl rand -hex 32`" })
+  )
 )
 
 export type Key = typeof Key.Type

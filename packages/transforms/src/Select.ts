@@ -16,7 +16,8 @@ export const pluginName = "@etl-stream/transforms:select"
 
 export const Config = Schema.Struct({
   include: Schema.optionalKey(ColumnPattern.ColumnPatterns).annotateKey({
-    description: "Columns that stay, by name or by a pattern with `*`; columns that are added to the table later don't come unless a pattern matches them"
+    description:
+      "Columns that stay, by name or by a pattern with `*`; columns that are added to the table later don't come unless a pattern matches them"
   }),
   exclude: Schema.optionalKey(ColumnPattern.ColumnPatterns).annotateKey({
     description: "Columns that go, by name or by a pattern with `*`, out of those that would stay"
@@ -43,7 +44,9 @@ const planOf = (table: TableSchema, kept: ReadonlyArray<number>): TablePlan.Plan
       throw failure(
         pluginName,
         table.table,
-        `The column ${table.columns[missing]?.name} is part of the key and can't be left out: rows could not be found again`,
+        `The column ${
+          table.columns[missing]?.name
+        } is part of the key and can't be left out: rows could not be found again`,
         "Let it stay; hash it if its values must not be seen."
       )
     }

@@ -135,7 +135,9 @@ export const make = (config: Config) => {
         throw failure(
           pluginName,
           table.table,
-          `The column ${column.name} is of the type ${nameOf(column.type)}, and tokens of the format ${config.format} are only for text`,
+          `The column ${column.name} is of the type ${
+            nameOf(column.type)
+          }, and tokens of the format ${config.format} are only for text`,
           "Choose the format text or uuid for it, or cast it to text before."
         )
       }

@@ -46,7 +46,8 @@ export const Config = Schema.Struct({
     })
 }).check(
   Schema.makeFilter(
-    ({ length, unit }: { readonly length?: number; readonly unit?: Unit }) => (length === undefined) !== (unit === undefined),
+    ({ length, unit }: { readonly length?: number; readonly unit?: Unit }) =>
+      (length === undefined) !== (unit === undefined),
     { expected: "exactly one of length and unit" }
   )
 )

@@ -7,7 +7,7 @@
 import { type ASTNode, ParseError } from "@marcbachmann/cel-js"
 import { didYouMean } from "../ClosestName.ts"
 import * as Library from "./Library.ts"
-import { problem, type Problem } from "./Problem.ts"
+import { type Problem, problem } from "./Problem.ts"
 
 export const longestExpression = 10_000
 
@@ -61,7 +61,10 @@ export const problemOf = (error: unknown, original: (position: number) => number
 /** Parses an expression, without knowing the table's columns. */
 export const parse = (text: string): Parsed | Problem => {
   if (text.length > longestExpression) {
-    return problem(`it is longer than ${longestExpression} characters`, "Look values up with the transform enrich instead.")
+    return problem(
+      `it is longer than ${longestExpression} characters`,
+      "Look values up with the transform enrich instead."
+    )
   }
   try { // The library reports by throwing.
     const { ast } = Library.base.parse(text)
@@ -119,7 +122,11 @@ const checkPatterns = (node: ASTNode): Problem | undefined => {
   if (node.op === "rcall" && node.args[0] === "matches" && node.args[2].length === 1) {
     const [literal] = node.args[2]
     if (literal?.op !== "value" || typeof literal.args !== "string") {
-      return problem("the pattern of matches must be written out", "Use a literal, as in `name.matches(\"^A\")`.", node.start)
+      return problem(
+        "the pattern of matches must be written out",
+        "Use a literal, as in `name.matches(\"^A\")`.",
+        node.start
+      )
     }
     try { // The library for patterns reports by throwing.
       Library.pattern(literal.args)
@@ -163,7 +170,11 @@ export const rewrite = (parsed: Parsed, names: ReadonlyArray<string>): Rewritten
         return problem("column takes the name of a column in quotes", "As in `column(\"Order No.\")`.", node.start)
       }
       return indexes.get(argument.args) ??
-        problem(`there is no column ${argument.args}`, `Correct the name.${didYouMean(argument.args, names)}`, node.start)
+        problem(
+          `there is no column ${argument.args}`,
+          `Correct the name.${didYouMean(argument.args, names)}`,
+          node.start
+        )
     }
     return node.op === "id" && !scope.has(node.args) ? indexes.get(node.args) : undefined
   }
@@ -193,10 +204,11 @@ export const rewrite = (parsed: Parsed, names: ReadonlyArray<string>): Rewritten
       const asked = isNull(right) ? left : isNull(left) ? right : undefined
       const column = asked === undefined ? undefined : columnOf(asked, scope)
       if (typeof column === "object") return column
-      if (column !== undefined) {
+      if (asked !== undefined && column !== undefined) {
+        const literal = asked === left ? right : left
         columns.add(column)
-        const text = node.op === "==" ? nullName(column) : `(!${nullName(column)})`
-        edits.push({ from: node.start, to: node.end, text })
+        edits.push({ from: asked.start, to: asked.end, text: nullName(column) })
+        edits.push({ from: literal.start, to: literal.end, text: "true" })
         return undefined
       }
     }

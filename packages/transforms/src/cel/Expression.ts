@@ -4,16 +4,16 @@
  * Values are read when the expression asks for them. One that is NULL, or that was not sent, ends the evaluation of what needs it; `&&` and `||` decide without it
  * where they can, as in SQL. So the outcome is a value, NULL, or that the row doesn't tell.
  */
+import type { ChangeBatch } from "@etl-stream/core/ChangeBatch"
 import type { LogicalType } from "@etl-stream/core/LogicalType"
 import type { TableSchema } from "@etl-stream/core/TableSchema"
-import type { ChangeBatch } from "@etl-stream/core/ChangeBatch"
 import type { Environment } from "@marcbachmann/cel-js"
 import * as Cells from "../Cells.ts"
 import * as CellValue from "../CellValue.ts"
 import { DecimalNumber } from "../DecimalNumber.ts"
 import * as Dialect from "./Dialect.ts"
 import * as Library from "./Library.ts"
-import { problem, type Problem } from "./Problem.ts"
+import { type Problem, problem } from "./Problem.ts"
 
 /** What an expression came to that is no value: NULL, `unsent` when it needs a value that was not sent, `failed` when it has no value at all. */
 export const Null: unique symbol = Symbol("null")

@@ -6,7 +6,7 @@ import type { TableSchema } from "@etl-stream/core/TableSchema"
 import * as Schema from "effect/Schema"
 import { failure } from "../Failure.ts"
 import * as Dialect from "./Dialect.ts"
-import { describe, problem, type Problem } from "./Problem.ts"
+import { describe, type Problem, problem } from "./Problem.ts"
 
 /** An expression, in options. */
 export const ExpressionText = Schema.NonEmptyString.check(

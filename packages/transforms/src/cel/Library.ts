@@ -4,7 +4,8 @@
  * The library's own timestamps are JavaScript's `Date`s, which lose microseconds, and its `matches` is JavaScript's, which can take exponential time; the
  * dialect (`Dialect`) has expressions use these instead.
  */
-import { Duration, Environment } from "@marcbachmann/cel-js"
+import { Environment } from "@marcbachmann/cel-js"
+import { Duration } from "@marcbachmann/cel-js/evaluator"
 import { RE2JS } from "re2js"
 import * as Calendar from "../Calendar.ts"
 import { DecimalNumber } from "../DecimalNumber.ts"

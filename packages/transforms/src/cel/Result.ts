@@ -2,7 +2,7 @@
  * What expressions come to, as values of columns.
  */
 import type { LogicalType } from "@etl-stream/core/LogicalType"
-import { UnsignedInt } from "@marcbachmann/cel-js"
+import { UnsignedInt } from "@marcbachmann/cel-js/evaluator"
 import type { CellValue } from "../CellValue.ts"
 import { DecimalNumber } from "../DecimalNumber.ts"
 import { Instant } from "../Instant.ts"
