@@ -20,7 +20,7 @@ const distance = (a: string, b: string): number => {
 export const closestName = (name: string, known: Iterable<string>): string | undefined => {
   if (name.length > 100) return undefined
   let best: string | undefined
-  let least = Math.max(1, Math.floor(name.length / 3)) + 1
+  let least = Math.max(name.length < 4 ? 1 : 2, Math.floor(name.length / 3)) + 1
   for (const candidate of known) {
     const changes = candidate.toLowerCase() === name.toLowerCase()
       ? 0
