@@ -3,9 +3,9 @@ import * as Conformance from "@etl-stream/testkit/Conformance"
 import * as StateStoreConformance from "@etl-stream/testkit/StateStoreConformance"
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
-import { DatabaseSync } from "node:sqlite"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { DatabaseSync } from "node:sqlite"
 import { describe, it } from "vitest"
 
 const folder = Effect.acquireRelease(

@@ -93,22 +93,29 @@ const examples = <A>(subject: Subject<A>): ReadonlyArray<Case> =>
       for (const [key, value] of Object.entries(becomesTable)) {
         assert.deepEqual(declared[key as keyof TableSchema], value, `the table's ${key}`) // a key of a part of a TableSchema
       }
-      const outcome = yield* Trial.apply(subject.plugin.name, transform, { table, declared }, RowBatch.make(table, given), title)
+      const outcome = yield* Trial.apply(
+        subject.plugin.name,
+        transform,
+        { table, declared },
+        RowBatch.make(table, given),
+        title
+      )
       if (outcome === undefined) return assert.fail("the batch is refused")
       const named = outcome.rows.map((row, index) =>
-        Object.fromEntries(Object.keys({ values: 0, ...becomes[index] }).map((key) => [key, row[key as keyof RowBatch.Row]])) // a key of a Row
+        Object.fromEntries(
+          Object.keys({ values: 0, ...becomes[index] }).map((key) => [key, row[key as keyof RowBatch.Row]])
+        ) // a key of a Row
       )
       Trial.sameRows(named, becomes, "of what is left")
     })
   }))
 
 /** The rows of a batch in pieces, none of which parts the two rows of a change of key. */
-const cuts = (rows: ReadonlyArray<RowBatch.Row>, chance: Chance): ReadonlyArray<number> =>
-  [
-    0,
-    ...rows.flatMap(({ op }, row) => row > 0 && op !== "KeyChangeNew" && chance.often(0.3) ? [row] : []),
-    rows.length
-  ]
+const cuts = (rows: ReadonlyArray<RowBatch.Row>, chance: Chance): ReadonlyArray<number> => [
+  0,
+  ...rows.flatMap(({ op }, row) => row > 0 && op !== "KeyChangeNew" && chance.often(0.3) ? [row] : []),
+  rows.length
+]
 
 /** The suite for a transform. */
 export const make = <A>(subject: Subject<A>): Suite => {
@@ -174,7 +181,10 @@ export const make = <A>(subject: Subject<A>): Suite => {
     const schema = structuredClone(batch.table)
     const outcome = yield* Trial.apply(plugin, transform, { declared, table }, batch, seed)
     const what = `a batch of ${tableId(table.table)} (seed ${seed})`
-    assert.ok(isDeepStrictEqual(BufferLayout.contents(batch), before), `\`apply\` has written into the buffers of ${what}`)
+    assert.ok(
+      isDeepStrictEqual(BufferLayout.contents(batch), before),
+      `\`apply\` has written into the buffers of ${what}`
+    )
     assert.deepEqual(batch.table, schema, `\`apply\` has changed the schema of ${what}`)
     return outcome !== undefined
   }))
@@ -235,8 +245,10 @@ export const make = <A>(subject: Subject<A>): Suite => {
       const transform = yield* Trial.made(subject, options)
       const found = yield* Trial.taken(subject, transform)
       const rowsOf = (one: typeof transform, taken: Trial.Taken) =>
-        Effect.forEach([0, 1, 2, 3, 4, 5], (seed) =>
-          Effect.andThen(Effect.yieldNow, Trial.apply(plugin, one, taken, batchOf(taken.table, seed), seed)))
+        Effect.forEach(
+          [0, 1, 2, 3, 4, 5],
+          (seed) => Effect.andThen(Effect.yieldNow, Trial.apply(plugin, one, taken, batchOf(taken.table, seed), seed))
+        )
       const atOnce = yield* Effect.forEach(found, (taken) => rowsOf(transform, taken), { concurrency: "unbounded" })
       let tried = 0
       for (const [index, taken] of found.entries()) {
@@ -244,7 +256,8 @@ export const make = <A>(subject: Subject<A>): Suite => {
         yield* Trial.declare(plugin, alone, taken.table, true)
         const expected = yield* rowsOf(alone, taken)
         tried += expected.filter((outcome) => outcome !== undefined).length
-        const flat = (outcomes: ReadonlyArray<Trial.Outcome | undefined>) => outcomes.flatMap((outcome) => outcome?.rows ?? [])
+        const flat = (outcomes: ReadonlyArray<Trial.Outcome | undefined>) =>
+          outcomes.flatMap((outcome) => outcome?.rows ?? [])
         Trial.sameRows(flat(atOnce[index] ?? []), flat(expected), `${tableId(taken.table.table)}, beside other tables`)
       }
       return tried
@@ -286,25 +299,42 @@ export const make = <A>(subject: Subject<A>): Suite => {
         if (seed === 39) after = yield* Effect.promise(Memory.held)
       }
       const grown = (yield* Effect.promise(Memory.held)) - after
-      assert.ok(grown < growth, `after 120 more batches of ${tableId(first.table.table)} ${Math.round(grown / 1024 / 1024)} MiB more are held`)
+      assert.ok(
+        grown < growth,
+        `after 120 more batches of ${tableId(first.table.table)} ${Math.round(grown / 1024 / 1024)} MiB more are held`
+      )
       return 160 - refused
     })
   )
 
-  const skippable = (name: string, run: Scoped<void>, skipped: string | undefined = undefined): Case => ({ name, run, skipped })
+  const skippable = (name: string, run: Scoped<void>, skipped: string | undefined = undefined): Case => ({
+    name,
+    run,
+    skipped
+  })
   return {
     kind: "transform",
     plugin,
     timeout: Duration.fromInputUnsafe(subject.timeout ?? "1 minute"),
     cases: [
       ...Refused.cases(subject.plugin, subject.refused, subject.options[0]),
-      skippable("says the same of a table each time, keeps its version and origin, and gives a schema that is one", deterministic),
-      skippable("makes batches that are as `schema` says: rows in their order with their sequences, changes of keys whole", fitting),
+      skippable(
+        "says the same of a table each time, keeps its version and origin, and gives a schema that is one",
+        deterministic
+      ),
+      skippable(
+        "makes batches that are as `schema` says: rows in their order with their sequences, changes of keys whole",
+        fitting
+      ),
       skippable("writes into nothing that it is given", pure),
       skippable("reads buffers as they may be: views into larger ones, NULLs without a bitmap", roomy, varies),
       skippable("makes the same of the same batch, given again after a restart", repeatable, varies),
       skippable("makes the same of rows, in whatever batches they come", sliced, varies ?? acrossRows),
-      skippable("makes no value of one that was not sent, and keeps those that were", Unsent.trial(subject, forOptions), varies ?? acrossRows),
+      skippable(
+        "makes no value of one that was not sent, and keeps those that were",
+        Unsent.trial(subject, forOptions),
+        varies ?? acrossRows
+      ),
       skippable("does several tables at once as it does each alone", together, varies),
       skippable("goes on when a table gets another column", evolving),
       skippable("holds no more after many batches than after some", bounded),
@@ -312,4 +342,3 @@ export const make = <A>(subject: Subject<A>): Suite => {
     ]
   }
 }
-

@@ -11,16 +11,22 @@ import type { TableSchema } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Cells from "./Cells.ts"
+import * as ColumnPattern from "./ColumnPattern.ts"
 import * as RowImage from "./RowImage.ts"
 import * as TablePlan from "./TablePlan.ts"
 
 export const pluginName = "@etl-stream/transforms:deduplicate"
 
-export const Config = Schema.Struct({})
+export const Config = Schema.Struct({
+  ignore: Schema.optionalKey(ColumnPattern.ColumnPatterns).annotateKey({
+    description:
+      "Columns that aren't compared, by name or by a pattern with `*`: an update that changes nothing else goes, and the target keeps older values of these columns, until another column changes. Not columns of the key"
+  })
+})
 export type Config = typeof Config.Type
 
 /** Tables without a key: pairs of equal rows. */
-const unkeyed = (batch: ChangeBatch): Uint8Array => {
+const unkeyed = (batch: ChangeBatch, compared: ReadonlyArray<number>): Uint8Array => {
   const operations = Cells.operations(batch)
   const becomes = operations.slice(0, batch.rows)
   const unsent = new Cells.Unsent(batch)
@@ -28,7 +34,7 @@ const unkeyed = (batch: ChangeBatch): Uint8Array => {
   for (let row = 0; row + 1 < batch.rows; row++) {
     if (operations[row] !== Operation.KeyChangeOld || operations[row + 1] !== Operation.KeyChangeNew) continue
     // What the new row doesn't send is what the old one has.
-    if (same.every((equal, index) => unsent.has(row + 1, index) || equal(row, row + 1))) {
+    if (compared.every((index) => unsent.has(row + 1, index) || same[index]?.(row, row + 1) === true)) {
       becomes[row] = Cells.dropped
       becomes[row + 1] = Cells.dropped
     }
@@ -38,7 +44,7 @@ const unkeyed = (batch: ChangeBatch): Uint8Array => {
 }
 
 /** Tables with a key: updates after an equal row. */
-const keyed = (batch: ChangeBatch, key: ReadonlyArray<number>): Uint8Array => {
+const keyed = (batch: ChangeBatch, key: ReadonlyArray<number>, compared: ReadonlyArray<number>): Uint8Array => {
   const operations = Cells.operations(batch)
   const becomes = operations.slice(0, batch.rows)
   if (!becomes.includes(Operation.Update)) return becomes
@@ -64,22 +70,34 @@ const keyed = (batch: ChangeBatch, key: ReadonlyArray<number>): Uint8Array => {
     if (
       operation === Operation.Update && isThere &&
       // A value that wasn't sent is what it was. One that is sent after one that wasn't may be new.
-      same.every((equal, index) => unsent.has(row, index) || (!unsent.has(before, index) && equal(row, before)))
+      compared.every((index) =>
+        unsent.has(row, index) || (!unsent.has(before, index) && same[index]?.(row, before) === true)
+      )
     ) becomes[row] = Cells.dropped
     else slots[slot] = row + 1
   }
   return becomes
 }
 
-export const make = () =>
-  TablePlan.transform((table: TableSchema) => {
+export const make = ({ ignore }: Config) => {
+  const patterns = ignore?.map(ColumnPattern.parse) ?? []
+  return TablePlan.transform((table: TableSchema) => {
     const { identity } = table
     if (identity._tag === "None") return undefined
+    const ignored = new Set(ColumnPattern.indexesOf(pluginName, table, patterns))
+    const compared = table.columns.flatMap((_, index) =>
+      ignored.has(index) && !TablePlan.isKey(table, index) ? [] : [index]
+    )
     return {
       target: table,
-      apply: (batch) => Cells.pickRows(batch, identity._tag === "Key" ? keyed(batch, identity.columns) : unkeyed(batch))
+      apply: (batch) =>
+        Cells.pickRows(
+          batch,
+          identity._tag === "Key" ? keyed(batch, identity.columns, compared) : unkeyed(batch, compared)
+        )
     }
   })
+}
 
 export const deduplicate = Plugin.transform({
   name: pluginName,
@@ -88,7 +106,10 @@ export const deduplicate = Plugin.transform({
   description:
     "An update goes when the row before it in the same batch, of the same key, has the same value in every column. It makes sense after `select` has left out columns that change often. " +
     "Only what comes in one batch is compared (see the sink's `batch`, and the source's transactions): some updates that change nothing still pass, none that changes something goes.",
-  examples: [{ title: "After columns that change often were left out", options: {} }],
+  examples: [
+    { title: "After columns that change often were left out", options: {} },
+    { title: "Updates of nothing but a time", options: { ignore: ["last_seen_at"] } }
+  ],
   config: Config,
-  make: () => Effect.sync(make)
+  make: (config) => Effect.sync(() => make(config))
 })

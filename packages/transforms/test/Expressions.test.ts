@@ -138,7 +138,16 @@ describe("expressions", () => {
   })
 
   it("have no value by what can't be computed", () => {
-    for (const text of ["1 / (id - 7)", "9223372036854775807 + id", "int(name)", "json(name)", "raw.at(9)", "timestamp(name)"]) {
+    for (
+      const text of [
+        "1 / (id - 7)",
+        "9223372036854775807 + id",
+        "int(name)",
+        "json(name)",
+        "raw.at(9)",
+        "timestamp(name)"
+      ]
+    ) {
       assert.strictEqual(evaluate(text), Expression.Failed, text)
     }
   })

@@ -99,14 +99,18 @@ export const trial = <A>(
           const given = keyed(RowBatch.rows(RowBatch.make(table, base)))
           const passed = passedOn(given, full, name)
           for (const [sequence, row] of masked) {
-            const where = `${tableId(table.table)}, ${given.get(sequence)?.op} ${sequence} without the column ${name} (seed ${seed})`
+            const where = `${tableId(table.table)}, ${
+              given.get(sequence)?.op
+            } ${sequence} without the column ${name} (seed ${seed})`
             for (const [output, value] of Object.entries(row.values)) {
               const other = full.find((rows) =>
                 rows.has(sequence) && !isDeepStrictEqual(rows.get(sequence)?.values[output], value)
               )
               assert.ok(
                 other === undefined,
-                `${where}: the column ${output} comes out as ${shown(value)}, as if that were known; had ${name} been sent it could be ${
+                `${where}: the column ${output} comes out as ${
+                  shown(value)
+                }, as if that were known; had ${name} been sent it could be ${
                   shown(other?.get(sequence)?.values[output])
                 }`
               )
@@ -115,7 +119,9 @@ export const trial = <A>(
               const value = given.get(sequence)?.values[source]
               assert.ok(
                 isDeepStrictEqual(row.values[output], value),
-                `${where}: the column ${output} comes out as ${shown(row.values[output])}; ${source}, which it is made of, was sent`
+                `${where}: the column ${output} comes out as ${
+                  shown(row.values[output])
+                }; ${source}, which it is made of, was sent`
               )
             }
           }
