@@ -226,6 +226,8 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
     if (lifts) {
       if (!options.resyncs(route.table)) return true
       if (!(yield* lift(route))) return false
+      // It fails again by what it failed by, before anything of it gets to the sink in a shape that isn't wanted there.
+      if (route.unfit !== undefined) return yield* route.unfit
     }
     if (!(yield* reserve(barrierFootprint))) return false
     const { position } = element
@@ -323,6 +325,7 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
   const tableLeft = Effect.fnUntraced(function*(element: Element.TableLeft) {
     const route = yield* routes.resolve(element.table)
     if (route.target === undefined) return true
+    if (route.unfit !== undefined) return true
     if (route.quarantine !== undefined && !(yield* lift(route))) return false
     if (!(yield* reserve(barrierFootprint))) return false
     route.copy = undefined

@@ -37,6 +37,13 @@ export interface Copy {
   readonly chunks: Map<number, Chunk>
 }
 
+/** What transforms make of a table; undefined leaves it out. */
+interface Transformed {
+  readonly target: TableSchema | undefined
+  /** Why one of them could do nothing with it. */
+  readonly unfit: ConnectorError | undefined
+}
+
 /** One opening of a table: its worker's and its writer's scopes. */
 export interface Opening {
   readonly work: Scope.Closeable
@@ -50,6 +57,8 @@ export interface Route {
   schema: TableSchema
   /** What transforms make of it; undefined: the table is left out. */
   target: TableSchema | undefined
+  /** Why transforms can't do anything with the table as it is: it stays in quarantine, whatever is asked for; undefined: they can. */
+  unfit: ConnectorError | undefined
   /** Undefined as long as the table is left out. */
   worker: TableWorker | undefined
   /** Changes up to here are at the sink or on their way: not to be written again. */
@@ -119,15 +128,26 @@ export const make = (options: Options): Routes => {
   /** Target table to the source table that owns it. */
   const targets = new Map<TableId, TableId>()
   /** What transforms make of the tables that the run begins with: they are asked only once. */
-  const planned = new Map<TableSchema, TableSchema | undefined>()
+  const planned = new Map<TableSchema, Transformed>()
 
-  const transformed = Effect.fnUntraced(function*(schema: TableSchema) {
+  /**
+   * A transform that can't do anything with a table, which it says by an error that names one, leaves it as it is, for the name that the table has at the sink;
+   * then it is for quarantine.
+   */
+  const transformed = Effect.fnUntraced(function*(schema: TableSchema): Effect.fn.Return<Transformed, ConnectorError> {
     let target: TableSchema | undefined = schema
+    let unfit: ConnectorError | undefined
     for (const transform of transforms) {
-      target = yield* transform.schema(target)
-      if (target === undefined) return undefined
+      const before: TableSchema = target
+      target = yield* transform.schema(before).pipe(
+        Effect.catchIf(options.isolates, (error) => {
+          unfit ??= error
+          return Effect.succeed(before)
+        })
+      )
+      if (target === undefined) return { target, unfit: undefined }
     }
-    return target
+    return { target, unfit }
   })
 
   const begin = Effect.fnUntraced(function*(schemas: ReadonlyArray<TableSchema>) {
@@ -139,7 +159,7 @@ export const make = (options: Options): Routes => {
         yield* conditions.clear(name, table)
       }
     }
-    yield* sink.begin([...planned.values()].filter((target) => target !== undefined), conditions)
+    yield* sink.begin([...planned.values()].flatMap(({ target }) => target ?? []), conditions)
   })
 
   const durable = (route: Route, opening: Opening) => (sequence: Sequence.Sequence): Effect.Effect<void> =>
@@ -259,15 +279,24 @@ export const make = (options: Options): Routes => {
     )
   })
 
+  /** A table that transforms can't do anything with is never opened otherwise than as quarantined: its shape isn't the one that is wanted at the sink. */
+  const isolateUnfit = Effect.fnUntraced(function*(route: Route, target: TableSchema, unfit: ConnectorError) {
+    yield* claim(route, target)
+    yield* isolate(route, target, Quarantine.of(unfit, yield* Clock.currentTimeMillis))
+  })
+
   const resolve = Effect.fnUntraced(function*(schema: TableSchema): Effect.fn.Return<Route, ConnectorError> {
     const table = tableId(schema.table)
     const known = routes.get(table)
     if (known !== undefined && (known.schema === schema || known.schema.version === schema.version)) return known
-    const target = planned.has(schema) ? planned.get(schema) : yield* transformed(schema)
+    const { target, unfit } = planned.get(schema) ?? (yield* transformed(schema))
+    // A table that is open is set aside under the shape that its sink knows.
+    if (unfit !== undefined && known?.opening !== undefined && known.unfit === undefined) return yield* unfit
     const route: Route = known ?? {
       table,
       schema,
       target,
+      unfit,
       worker: undefined,
       upTo: undefined,
       copy: undefined,
@@ -281,8 +310,11 @@ export const make = (options: Options): Routes => {
     }
     route.schema = schema
     route.target = target
+    route.unfit = unfit
     if (target === undefined) unwanted.add(table)
-    else if (known?.opening === undefined && known?.isolating === undefined) yield* openOrIsolate(route, target)
+    else if (known?.opening === undefined && known?.isolating === undefined) {
+      yield* unfit === undefined ? openOrIsolate(route, target) : isolateUnfit(route, target, unfit)
+    }
     routes.set(table, route)
     return route
   })

@@ -175,6 +175,54 @@ describe("a table that can't go on", () => {
     }
   })
 
+  it.live("is set aside when a transform can do nothing with it, at the start, when it appears and when it changes its shape; nothing of it is copied in that shape", () =>
+    Effect.gen(function*() {
+      const { again, answered, sink, start, state } = landscape({ tables: [a, b] })
+      const [, , c] = tables
+      const unfit: Transform = {
+        schema: (table) =>
+          tableId(table.table) === idA && table.version === 1
+            ? Effect.succeed(table)
+            : Effect.fail(refused(tableId(table.table))),
+        apply: (batch) => Effect.succeed(batch)
+      }
+      const named: Transform = {
+        schema: (table) => Effect.succeed({ ...table, table: { schema: "shop", name: table.table.name } }),
+        apply: (batch) =>
+          Effect.succeed({
+            ...batch,
+            table: { ...batch.table, table: { schema: "shop", name: batch.table.table.name } }
+          })
+      }
+      const run = yield* start({ transforms: [unfit, named] })
+      yield* run.emit(...copy(a, 5n), ...copy(b, 5n), mark(6), rows(a, 10), rows(b, 10), ...copy(c, 12n), mark(13))
+      yield* eventually(() => run.progress.acknowledgedPosition === 13n)
+      assert.deepStrictEqual([run.phase(idA), run.phase(idB), run.phase(idC)], [
+        "streaming",
+        "quarantined",
+        "quarantined"
+      ])
+      // Under the names that they have at the sink.
+      assert.strictEqual(sink.held("shop.b").quarantined?.message, "a value is refused")
+      assert.deepStrictEqual([sink.held("shop.b").copied, sink.held("shop.b").changes], [undefined, []])
+      assert.isDefined(sink.held("shop.c").quarantined)
+      assert.deepStrictEqual(sink.held("shop.a").changes.map(([{ commit }]) => commit), [10n])
+
+      // A copy that is asked for fails as before.
+      again.position = 20n
+      yield* ResyncRequest.ask(state, "shop", [idB])
+      yield* answered(idB, "refused")
+      yield* run.emit(rows(a, 21), mark(22))
+      yield* eventually(() => run.progress.acknowledgedPosition === 22n)
+      assert.deepStrictEqual([sink.held("shop.b").copied, sink.held("shop.b").changes], [undefined, []])
+
+      const changed: TableSchema = { ...a, version: 2 }
+      yield* run.emit({ _tag: "Schema", table: changed, sequence: Sequence.make(23n, 0n) }, rows(changed, 24), mark(25))
+      yield* eventually(() => run.phase(idA) === "quarantined" && run.progress.acknowledgedPosition === 25n)
+      assert.isDefined(sink.held("shop.a").quarantined)
+      yield* run.stop
+    }))
+
   for (const point of ["write", "open"] as const) {
     it.live(`is set aside when its ${point} fails; the others go on, and the position passes it once that is durable`, () =>
       Effect.gen(function*() {
