@@ -2,6 +2,7 @@
  * The configuration file's model: what its keys are, before plugins have looked at their options.
  */
 import { ByteSize } from "@etl-stream/core/ByteSize"
+import * as TablePattern from "@etl-stream/core/TablePattern"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -33,6 +34,24 @@ const PluginName = Schema.NonEmptyString.annotateKey({
 /** A plugin and its options. */
 export const Stage = Schema.Struct({ plugin: PluginName, options: Options })
 
+const Pattern = Schema.String.check(
+  Schema.makeFilter((text) => TablePattern.parse(text) !== undefined, {
+    expected: "a table such as public.orders, or a pattern such as public.* or sales.order_*"
+  })
+)
+
+/** A transform. Its patterns are by the names that tables have when they come to it. */
+export const TransformStage = Schema.Struct({
+  plugin: PluginName,
+  tables: Schema.optionalKey(
+    Schema.Array(Pattern).check(Schema.isMinLength(1, { expected: "at least one table" }))
+  ).annotateKey({
+    description:
+      "Tables that it is for, as schema.name or patterns with `*` (public.users, sales.*), by the names that they have after the transforms before it; all others pass unchanged. Default: all tables"
+  }),
+  options: Options
+})
+
 export const Batch = Schema.Struct({
   rows: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 10_000_000 })).pipe(
     Schema.withDecodingDefaultKey(Effect.succeed(50_000))
@@ -55,7 +74,7 @@ export const SinkStage = Schema.Struct({
   })
 })
 
-const noTransforms: ReadonlyArray<typeof Stage.Encoded> = []
+const noTransforms: ReadonlyArray<typeof TransformStage.Encoded> = []
 
 const Watchdog = Schema.Struct({
   after: Period.pipe(Schema.withDecodingDefaultKey(Effect.succeed("10 minutes"))).annotateKey({
@@ -99,7 +118,7 @@ export const Pipeline = Schema.Struct({
       "`running` (the default) or `paused`: a paused pipeline drains and waits until this says `running` again; its source keeps the log for it. It holds whatever is asked by `etl-stream resume`"
   }),
   source: Stage.annotateKey({ description: "Where changes come from; or the name of one of `sources`" }),
-  transforms: Schema.Array(Stage).pipe(Schema.withDecodingDefaultKey(Effect.succeed(noTransforms))).annotateKey({
+  transforms: Schema.Array(TransformStage).pipe(Schema.withDecodingDefaultKey(Effect.succeed(noTransforms))).annotateKey({
     description: "What is done to them on the way, in order"
   }),
   sink: SinkStage.annotateKey({ description: "Where changes go; or the name of one of `sinks`" }),
@@ -140,7 +159,8 @@ const StageName = Schema.String.check(
   })
 )
 
-const defaultState = { plugin: "@etl-stream/state-sqlite", options: { file: "./.etl-stream/state.sqlite" } }
+/** Where state is kept when a configuration doesn't say. */
+export const defaultState = { plugin: "@etl-stream/state-sqlite", options: { file: "./.etl-stream/state.sqlite" } }
 
 const Telemetry = Schema.Struct({
   otlp: Schema.optionalKey(OtlpOptions).annotateKey({
