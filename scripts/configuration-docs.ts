@@ -22,13 +22,16 @@ const cell = (text: string): string => text.replaceAll("|", "\\|")
 /** Stands for the free names of a mapping. */
 const anyName = "<name>"
 
-/** The pipelines have a table of their own. */
-const elsewhere: ReadonlySet<string> = new Set(["pipelines"])
+/** The pipelines and the rules of alerts have tables of their own. */
+const elsewhere: ReadonlySet<string> = new Set(["pipelines", "alerts"])
 
-/** The rows below `path`, where the key `shown` leads: of a mapping with free names those of what is in it. */
+/** The rows below `path`, where the key `shown` leads: of a mapping with free names those of what is in it, of a list those of an item. */
 const within = (schema: Schema.Constraint, path: Path, shown: Path): ReadonlyArray<string> => {
   if (elsewhere.has(shown.join("."))) return []
   const shapes = SchemaShape.at(schema, path)
+  if (SchemaShape.describe(shapes).join() === "a list") {
+    return rows(schema, [...path, "0"], [...shown.slice(0, -1), `${shown.at(-1)}[]`])
+  }
   const named = rows(schema, path, shown)
   return named.length > 0 || SchemaShape.describe(shapes).join() !== "a mapping"
     ? named
@@ -40,7 +43,8 @@ const rows = (schema: Schema.Constraint, path: Path, shown: Path): ReadonlyArray
   SchemaShape.keys(SchemaShape.at(schema, path)).flatMap((key) => {
     const at = [...path, key]
     const nested = within(schema, at, [...shown, key])
-    const value = nested.length > 0 ? "section" : SchemaShape.describe(SchemaShape.at(schema, at)).join(" or ")
+    const kinds = SchemaShape.describe(SchemaShape.at(schema, at)).join(" or ")
+    const value = nested.length > 0 && kinds !== "a list" ? "section" : kinds
     const meaning = SchemaShape.description(schema, at) ?? ""
     return [`| \`${[...shown, key].join(".")}\` | ${cell(value)} | ${cell(meaning)} |`, ...nested]
   })

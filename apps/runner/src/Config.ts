@@ -118,9 +118,10 @@ export const Pipeline = Schema.Struct({
       "`running` (the default) or `paused`: a paused pipeline drains and waits until this says `running` again; its source keeps the log for it. It holds whatever is asked by `etl-stream resume`"
   }),
   source: Stage.annotateKey({ description: "Where changes come from; or the name of one of `sources`" }),
-  transforms: Schema.Array(TransformStage).pipe(Schema.withDecodingDefaultKey(Effect.succeed(noTransforms))).annotateKey({
-    description: "What is done to them on the way, in order"
-  }),
+  transforms: Schema.Array(TransformStage).pipe(Schema.withDecodingDefaultKey(Effect.succeed(noTransforms)))
+    .annotateKey({
+      description: "What is done to them on the way, in order"
+    }),
   sink: SinkStage.annotateKey({ description: "Where changes go; or the name of one of `sinks`" }),
   spool: Schema.optionalKey(Spool).annotateKey({
     description: "Keeps changes on disk while the sink takes none, so that the source need not keep its log for them"

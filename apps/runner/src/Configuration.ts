@@ -159,9 +159,7 @@ const loadStage = Effect.fnUntraced(function*<K extends Kind>(
   )
   if (unresolved) return undefined
   const found = yield* PluginLoader.find(stage.plugin, gathering.directory).pipe(
-    Effect.flatMap((loaded) =>
-      Effect.map(PluginLoader.expectKind(loaded, kind), (plugin) => ({ ...loaded, plugin }))
-    ),
+    Effect.flatMap((loaded) => Effect.map(PluginLoader.expectKind(loaded, kind), (plugin) => ({ ...loaded, plugin }))),
     Effect.catch((error) =>
       Effect.sync((): undefined => {
         gathering.findings.push({ path: pluginPath, at: "value", message: error.message, remedy: error.hint })

@@ -148,7 +148,10 @@ export const run = Effect.fnUntraced(function*(
   const made = Effect.gen(function*() {
     yield* circuit.admitted
     const madeSource = yield* make(source, name, directory)
-    const madeTransforms = yield* Effect.forEach(transforms, (transform) => StageTransform.make(transform, name, directory))
+    const madeTransforms = yield* Effect.forEach(
+      transforms,
+      (transform) => StageTransform.make(transform, name, directory)
+    )
     return {
       source: madeSource,
       transforms: madeTransforms,

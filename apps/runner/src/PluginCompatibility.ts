@@ -76,7 +76,9 @@ const judgeRanges = Effect.fnUntraced(
       const asked = owner.asks(shared)
       if (asked === undefined || asked.field === "devDependencies") {
         if (shared === "@etl-stream/core") {
-          warnings.push(`${owner.file} has no range of ${shared} in peerDependencies: whether it goes with this etl-stream can't be told.`)
+          warnings.push(
+            `${owner.file} has no range of ${shared} in peerDependencies: whether it goes with this etl-stream can't be told.`
+          )
         }
         continue
       }
@@ -87,14 +89,19 @@ const judgeRanges = Effect.fnUntraced(
           `${owner.file} has ${shared} in ${field}: the plugin gets etl-stream's own copy whatever is installed with it. Move it to peerDependencies (and devDependencies).`
         )
       } else if (VersionRange.isAny(range)) {
-        warnings.push(`${owner.file} takes any version of ${shared}: name the range that it was tried with, such as ^${SharedModules.versionOf(shared)}.`)
+        warnings.push(
+          `${owner.file} takes any version of ${shared}: name the range that it was tried with, such as ^${
+            SharedModules.versionOf(shared)
+          }.`
+        )
       }
       const version = SharedModules.versionOf(shared)
       const standing = VersionRange.judge(isPeer ? range : VersionRange.loosened(range), version)
       if (standing !== "older" && standing !== "newer") continue
       const least = VersionRange.least(range) ?? range
       return yield* new PluginError({
-        message: `The plugin ${name} asks for ${shared} ${range} (${field} in ${owner.file}); this etl-stream has ${version}.`,
+        message:
+          `The plugin ${name} asks for ${shared} ${range} (${field} in ${owner.file}); this etl-stream has ${version}.`,
         hint: standing === "older"
           ? `${upgrade(shared, least)}, or install an older version of the plugin.`
           : `Install a newer version of the plugin, one that takes ${shared} ${version}.`
@@ -111,7 +118,11 @@ export const judge = Effect.fn("PluginCompatibility.judge")(
     const ranges = yield* judgeRanges(name, owner)
     return owner.keywords.includes(PluginManifest.keyword)
       ? [...manifest, ...ranges]
-      : [...manifest, ...ranges, `${owner.file} lacks the keyword \`${PluginManifest.keyword}\`, by which plugins are found.`]
+      : [
+        ...manifest,
+        ...ranges,
+        `${owner.file} lacks the keyword \`${PluginManifest.keyword}\`, by which plugins are found.`
+      ]
   }
 )
 

@@ -57,7 +57,8 @@ export const unresolvable = (specifier: string, known: ReadonlyArray<string>) =>
   }
 }
 
-const pathOf = (place: string): string => place.startsWith("file:") ? fileURLToPath(place.replace(/[?#].*$/, "")) : place
+const pathOf = (place: string): string =>
+  place.startsWith("file:") ? fileURLToPath(place.replace(/[?#].*$/, "")) : place
 
 const file = String.raw`((?:file:\/\/|\/|[A-Za-z]:\\)[^()\n]+?)`
 
@@ -97,7 +98,8 @@ const absent = /Cannot find (?:package|module) '([^']+)'(?: imported from (?:'([
 const isRelative = (specifier: string): boolean => /^(\.|\/|file:|[A-Za-z]:\\)/.test(specifier)
 
 /** The name of the package that `specifier` is of. */
-const packageName = (specifier: string): string => specifier.split("/").slice(0, specifier.startsWith("@") ? 2 : 1).join("/")
+const packageName = (specifier: string): string =>
+  specifier.split("/").slice(0, specifier.startsWith("@") ? 2 : 1).join("/")
 
 const notFound = (name: string, path: string, cause: unknown): PluginError => {
   const [, specifier = "", quoted, bare] = absent.exec(firstLine(cause)) ??
@@ -124,7 +126,9 @@ const notFound = (name: string, path: string, cause: unknown): PluginError => {
     })
   }
   return new PluginError({
-    message: `The plugin ${name} can't be loaded: it needs the package ${packageName(specifier)}, which is not installed${by}.`,
+    message: `The plugin ${name} can't be loaded: it needs the package ${
+      packageName(specifier)
+    }, which is not installed${by}.`,
     hint: `Something that it imports is missing: install the plugin's dependencies (\`npm install ${
       packageName(specifier)
     }\` for a plugin of your own).`,
@@ -145,7 +149,8 @@ export const unloadable = (name: string, path: string) => (cause: unknown): Plug
   if (cause instanceof SharedModules.SharedModuleMissing) {
     return new PluginError({
       message: `The plugin ${name} can't be loaded: ${cause.message}.`,
-      hint: `Upgrade etl-stream to one with a newer ${cause.shared}, or install a version of the plugin that was made for ${cause.shared} ${cause.version}.`,
+      hint:
+        `Upgrade etl-stream to one with a newer ${cause.shared}, or install a version of the plugin that was made for ${cause.shared} ${cause.version}.`,
       cause
     })
   }
@@ -180,14 +185,17 @@ export const unloadable = (name: string, path: string) => (cause: unknown): Plug
       )
   }
   if (cause instanceof SyntaxError) {
-    const [, module, exported] = /requested module '([^']+)' (?:does not provide|is a CommonJS module).* named '([^']+)'|Named export '([^']+)'/
-      .exec(cause.message.replaceAll("\n", " ")) ?? []
+    const [, module, exported] =
+      /requested module '([^']+)' (?:does not provide|is a CommonJS module).* named '([^']+)'|Named export '([^']+)'/
+        .exec(cause.message.replaceAll("\n", " ")) ?? []
     const isShared = module !== undefined && /^(effect|@etl-stream\/core|apache-arrow)(\/|$)/.test(module)
     if (module !== undefined && exported !== undefined) {
       return failed(
         `the module ${module} has no export ${exported}`,
         isShared
-          ? `The plugin was made for another version of ${packageName(module)}: upgrade etl-stream or the plugin, whichever is older.`
+          ? `The plugin was made for another version of ${
+            packageName(module)
+          }: upgrade etl-stream or the plugin, whichever is older.`
           : "Correct the import; a type is imported by `import type`."
       )
     }

@@ -145,7 +145,8 @@ const stuck = new Set<string>()
 const load = Effect.fnUntraced(function*(name: string, url: string) {
   const limit = yield* LoadLimit
   const tooLong = new PluginError({
-    message: `The plugin ${name} is still loading: something that its module waits for at its top level (\`await\`) doesn't come.`,
+    message:
+      `The plugin ${name} is still loading: something that its module waits for at its top level (\`await\`) doesn't come.`,
     hint: "Make connections in the plugin's `make`, not while its module is loaded; report it to its author."
   })
   if (stuck.has(url)) return yield* tooLong
@@ -298,7 +299,9 @@ export const expectKind = <K extends Kind>(loaded: Loaded, kind: K): Effect.Effe
     ? Effect.succeed(loaded.plugin as unknown as Plugin<K, unknown>) // the kind, just compared, is its discriminant
     : Effect.fail(
       new PluginError({
-        message: `The plugin ${loaded.name} is ${PluginShape.kinds[loaded.plugin.kind]}; ${PluginShape.kinds[kind]} is needed here.`,
+        message: `The plugin ${loaded.name} is ${PluginShape.kinds[loaded.plugin.kind]}; ${
+          PluginShape.kinds[kind]
+        } is needed here.`,
         hint: `Name ${PluginShape.kinds[kind]} plugin; \`etl-stream plugin list\` shows what is installed.`
       })
     )

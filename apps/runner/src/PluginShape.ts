@@ -23,13 +23,20 @@ const isText = (value: unknown): boolean => typeof value === "string" && value.t
 const isFunction = (value: unknown): boolean => typeof value === "function"
 
 /** What a field must be, and whether it may be absent. */
-const rules: ReadonlyArray<readonly [key: string, must: string, optional: boolean, holds: (value: unknown) => boolean]> = [
+const rules: ReadonlyArray<
+  readonly [key: string, must: string, optional: boolean, holds: (value: unknown) => boolean]
+> = [
   ["name", "text", false, isText],
   ["version", "text", false, isText],
   ["summary", "text", false, isText],
   ["config", "a Schema of effect", false, Schema.isSchema],
   ["make", "a function", false, isFunction],
-  ["stability", "`experimental`, `beta` or `stable`", true, (value) => typeof value === "string" && Object.hasOwn(stabilities, value)],
+  [
+    "stability",
+    "`experimental`, `beta` or `stable`",
+    true,
+    (value) => typeof value === "string" && Object.hasOwn(stabilities, value)
+  ],
   ["description", "text", true, isText],
   ["examples", "a list", true, Array.isArray],
   ["check", "a function", true, isFunction],

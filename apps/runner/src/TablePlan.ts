@@ -4,7 +4,7 @@
  * Each table goes through the transforms' `schema` one after the other, as a run would have it. Everything that is wrong is found at once: a table that a transform refuses is
  * followed no further, and all others are.
  */
-import { tableId, type TableId, type TableSchema } from "@etl-stream/core/TableSchema"
+import { type TableId, tableId, type TableSchema } from "@etl-stream/core/TableSchema"
 import type { Transform } from "@etl-stream/core/Transform"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -136,7 +136,10 @@ export const make = Effect.fn("TablePlan.make")(function*(
 
   for (const [index, { tables: patterns = [] }] of transforms.entries()) {
     // Tables that never came so far might have matched.
-    if (problems.some(({ path, table }) => table !== undefined && Number(path[3]) < index) || made.slice(0, index).includes(undefined)) break
+    if (
+      problems.some(({ path, table }) => table !== undefined && Number(path[3]) < index) ||
+      made.slice(0, index).includes(undefined)
+    ) break
     for (const [position, { text }] of patterns.entries()) {
       if (matched[index]?.has(text) === true) continue
       warnings.push({

@@ -54,7 +54,12 @@ describe("a module that can't be loaded", () => {
         ["./throws.mjs", /throws\.mjs:3: broken inside\./, /throws while it is loaded/],
         ["./inner.mjs", /throws\.mjs:3: broken inside\./],
         ["./text.mjs", /just text/],
-        ["./package.mjs", /needs the package @some\/missing, which is not installed/, /package\.mjs/, /npm install @some\/missing`/],
+        [
+          "./package.mjs",
+          /needs the package @some\/missing, which is not installed/,
+          /package\.mjs/,
+          /npm install @some\/missing`/
+        ],
         ["./package.cjs", /needs the package missing-too, which is not installed/, /package\.cjs/],
         ["./extension.ts", /no module .*helper \(imported by .*extension\.ts\)/, /Write the file's extension.*`\.ts`/],
         ["./type.ts", /helper\.ts has no export T/, /import type/],
@@ -74,32 +79,42 @@ describe("a module that can't be loaded", () => {
       }
     }))
 
-  scenario("because it waits for ever is given up, and not waited for a second time", (directory) =>
-    Effect.gen(function*() {
-      Project.write(directory, { "waits.mjs": "await new Promise(() => {})" })
-      const find = Effect.flip(PluginLoader.find("./waits.mjs", directory)).pipe(
-        Effect.provideService(PluginLoader.LoadLimit, "100 millis")
-      )
-      assert.match((yield* find).message, /waits\.mjs is still loading.*`await`/)
-      const again = yield* Effect.flip(PluginLoader.find("./waits.mjs", directory)).pipe(
-        Effect.provideService(PluginLoader.LoadLimit, "1 hour")
-      )
-      assert.match(again.message, /still loading/)
-    }))
+  scenario(
+    "because it waits for ever is given up, and not waited for a second time",
+    (directory) =>
+      Effect.gen(function*() {
+        Project.write(directory, { "waits.mjs": "await new Promise(() => {})" })
+        const find = Effect.flip(PluginLoader.find("./waits.mjs", directory)).pipe(
+          Effect.provideService(PluginLoader.LoadLimit, "100 millis")
+        )
+        assert.match((yield* find).message, /waits\.mjs is still loading.*`await`/)
+        const again = yield* Effect.flip(PluginLoader.find("./waits.mjs", directory)).pipe(
+          Effect.provideService(PluginLoader.LoadLimit, "1 hour")
+        )
+        assert.match(again.message, /still loading/)
+      })
+  )
 })
 
 describe("a folder", () => {
   scenario("stands for the module that its package.json names", (directory) =>
     Effect.gen(function*() {
       Project.write(join(directory, "exporting"), {
-        "package.json": { name: "exporting", type: "module", exports: { import: "./lib/main.js", require: "./no.cjs" } },
+        "package.json": {
+          name: "exporting",
+          type: "module",
+          exports: { import: "./lib/main.js", require: "./no.cjs" }
+        },
         "lib/main.js": Project.store("exporting")
       })
       Project.write(join(directory, "main"), {
         "package.json": { type: "module", main: "lib/store.js" },
         "lib/store.js": Project.store("main")
       })
-      Project.write(join(directory, "own"), { "package.json": Project.manifest("own"), "index.js": Project.store("own") })
+      Project.write(join(directory, "own"), {
+        "package.json": Project.manifest("own"),
+        "index.js": Project.store("own")
+      })
       const path = (name: string, from = directory) =>
         Effect.map(PluginLoader.find(name, from), ({ place }) => place.path)
       assert.strictEqual(yield* path("./exporting"), join(directory, "exporting", "lib", "main.js"))

@@ -48,7 +48,9 @@ export const install = (
 
 /** Copies of the shared packages that break when they are run. */
 export const installPoison = (directory: string): void => {
-  for (const [name, version] of [["effect", "4.1.0"], ["@etl-stream/core", "0.1.0"], ["apache-arrow", "21.2.0"]] as const) {
+  for (
+    const [name, version] of [["effect", "4.1.0"], ["@etl-stream/core", "0.1.0"], ["apache-arrow", "21.2.0"]] as const
+  ) {
     write(join(directory, "node_modules", name), {
       "package.json": { name, version, exports: { ".": "./poison.cjs", "./*": "./poison.cjs" } },
       "poison.cjs": `throw new Error("a second copy of ${name} was run")`

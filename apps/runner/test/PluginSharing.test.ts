@@ -48,7 +48,11 @@ describe("a plugin gets the runner's copies of what it shares with it", () => {
   scenario("as a CommonJS module", (directory) =>
     Effect.gen(function*() {
       Project.installPoison(directory)
-      const folder = Project.install(directory, "common-store", { type: "commonjs", exports: undefined, main: "./main.js" }, {
+      const folder = Project.install(directory, "common-store", {
+        type: "commonjs",
+        exports: undefined,
+        main: "./main.js"
+      }, {
         "main.js": Project.commonStore("common-store", arrow)
       })
       yield* loads(directory, "common-store", join(folder, "main.js"))
@@ -81,7 +85,9 @@ describe("a plugin gets the runner's copies of what it shares with it", () => {
       Project.installPoison(elsewhere)
       const source = Project.write(join(elsewhere, "packages", "linked"), {
         "package.json": Project.manifest("linked-store", { exports: "./src/index.ts" }),
-        "src/index.ts": `${Project.store("linked-store", arrow + "import { type Name, name } from \"./name.ts\"")}\nexport const label: Name = name\n`,
+        "src/index.ts": `${
+          Project.store("linked-store", arrow + "import { type Name, name } from \"./name.ts\"")
+        }\nexport const label: Name = name\n`,
         "src/name.ts": "export type Name = string\nexport const name: Name = \"linked\"\n"
       })
       Fs.mkdirSync(join(directory, "node_modules"))
@@ -90,19 +96,26 @@ describe("a plugin gets the runner's copies of what it shares with it", () => {
       yield* loads(join(elsewhere, "packages"), "./linked", join(source, "src", "index.ts"))
     }))
 
-  scenario("from a file beside the configuration, with no node_modules anywhere", (directory) =>
-    Effect.gen(function*() {
-      Project.write(directory, {
-        "store.ts": Project.store("local", arrow + "import { forget } from \"./lib/forget.ts\"\nconst secret: string = forget(\"x\")"),
-        "lib/forget.ts": "import * as Redacted from \"effect/Redacted\"\nexport const forget = (text: string): string => Redacted.value(Redacted.make(text))\n",
-        "store.mjs": Project.store("local", arrow),
-        "store.cjs": Project.commonStore("local", arrow)
+  scenario(
+    "from a file beside the configuration, with no node_modules anywhere",
+    (directory) =>
+      Effect.gen(function*() {
+        Project.write(directory, {
+          "store.ts": Project.store(
+            "local",
+            arrow + "import { forget } from \"./lib/forget.ts\"\nconst secret: string = forget(\"x\")"
+          ),
+          "lib/forget.ts":
+            "import * as Redacted from \"effect/Redacted\"\nexport const forget = (text: string): string => Redacted.value(Redacted.make(text))\n",
+          "store.mjs": Project.store("local", arrow),
+          "store.cjs": Project.commonStore("local", arrow)
+        })
+        for (const name of ["store.ts", "store.mjs", "store.cjs"]) {
+          const found = yield* loads(directory, `./${name}`, join(directory, name))
+          assert.deepStrictEqual([found["origin"], found["package"]], ["file", null])
+        }
       })
-      for (const name of ["store.ts", "store.mjs", "store.cjs"]) {
-        const found = yield* loads(directory, `./${name}`, join(directory, name))
-        assert.deepStrictEqual([found["origin"], found["package"]], ["file", null])
-      }
-    }))
+  )
 
   scenario("where the configuration lies in a folder of the project", (directory) =>
     Effect.gen(function*() {
@@ -112,26 +125,29 @@ describe("a plugin gets the runner's copies of what it shares with it", () => {
       yield* loads(inner, "some-store", join(folder, "index.js"))
     }))
 
-  scenario("and so does a library that it depends on, unless that was written for another Effect", (directory) =>
-    Effect.gen(function*() {
-      Project.installPoison(directory)
-      const uses = (range: string) => ({ keywords: [], "etl-stream": undefined, peerDependencies: { effect: range } })
-      Project.install(directory, "shares", uses("^4.0.5"), { "index.js": "export * from \"effect/Effect\"" })
-      const old = Project.install(directory, "keeps", uses("^3.10.0"), {
-        "index.js": "export { version } from \"effect/Version\""
+  scenario(
+    "and so does a library that it depends on, unless that was written for another Effect",
+    (directory) =>
+      Effect.gen(function*() {
+        Project.installPoison(directory)
+        const uses = (range: string) => ({ keywords: [], "etl-stream": undefined, peerDependencies: { effect: range } })
+        Project.install(directory, "shares", uses("^4.0.5"), { "index.js": "export * from \"effect/Effect\"" })
+        const old = Project.install(directory, "keeps", uses("^3.10.0"), {
+          "index.js": "export { version } from \"effect/Version\""
+        })
+        Project.write(join(old, "node_modules", "effect"), {
+          "package.json": { name: "effect", version: "3.19.0", type: "module", exports: { "./*": "./*.js" } },
+          "Version.js": "export const version = 3"
+        })
+        Project.install(directory, "some-store", {}, {
+          "index.js": Project.store(
+            "some-store",
+            "import { succeed } from \"shares\"\nimport { version } from \"keeps\"\nif (succeed !== Effect.succeed || version !== 3) throw new Error(\"wrong copies\")"
+          )
+        })
+        yield* loads(directory, "some-store", join(directory, "node_modules", "some-store", "index.js"))
       })
-      Project.write(join(old, "node_modules", "effect"), {
-        "package.json": { name: "effect", version: "3.19.0", type: "module", exports: { "./*": "./*.js" } },
-        "Version.js": "export const version = 3"
-      })
-      Project.install(directory, "some-store", {}, {
-        "index.js": Project.store(
-          "some-store",
-          "import { succeed } from \"shares\"\nimport { version } from \"keeps\"\nif (succeed !== Effect.succeed || version !== 3) throw new Error(\"wrong copies\")"
-        )
-      })
-      yield* loads(directory, "some-store", join(directory, "node_modules", "some-store", "index.js"))
-    }))
+  )
 
   scenario("and is told when they lack a module or an export that it wants", (directory) =>
     Effect.gen(function*() {

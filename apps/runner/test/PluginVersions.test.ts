@@ -35,8 +35,18 @@ describe("a plugin package is judged before it is run", () => {
         /API version 0; this etl-stream has version 1/,
         /newer version of the plugin/
       ],
-      ["with no version in its manifest", { "etl-stream": {} }, /etl-stream\.apiVersion in .*package\.json/, /apiVersion/],
-      ["with a version that is no number", { "etl-stream": { apiVersion: "1" } }, /Expected a number, got text/, /loading\.md/],
+      [
+        "with no version in its manifest",
+        { "etl-stream": {} },
+        /etl-stream\.apiVersion in .*package\.json/,
+        /apiVersion/
+      ],
+      [
+        "with a version that is no number",
+        { "etl-stream": { apiVersion: "1" } },
+        /Expected a number, got text/,
+        /loading\.md/
+      ],
       ["with a manifest that is none", { "etl-stream": true }, /malformed: etl-stream in/, /loading\.md/],
       [
         "that asks for a later core",
@@ -79,11 +89,23 @@ describe("a plugin package is judged before it is run", () => {
         return (yield* PluginLoader.find(name, directory)).warnings.join("\n")
       })
       assert.strictEqual(yield* warnings("right", {}), "")
-      assert.match(yield* warnings("bare", { "etl-stream": undefined }), /has no manifest: add `"etl-stream": \{ "apiVersion": 1 \}`/)
+      assert.match(
+        yield* warnings("bare", { "etl-stream": undefined }),
+        /has no manifest: add `"etl-stream": \{ "apiVersion": 1 \}`/
+      )
       assert.match(yield* warnings("hidden", { keywords: undefined }), /lacks the keyword `etl-stream-plugin`/)
-      assert.match(yield* warnings("unknown", { "etl-stream": { apiVersion: 1, conformence: "x" } }), /Unknown key `conformence`.*`conformance`/)
-      assert.match(yield* warnings("silent", { peerDependencies: undefined }), /no range of @etl-stream\/core in peerDependencies/)
-      assert.match(yield* warnings("any", { peerDependencies: { "@etl-stream/core": "*" } }), /any version of @etl-stream\/core/)
+      assert.match(
+        yield* warnings("unknown", { "etl-stream": { apiVersion: 1, conformence: "x" } }),
+        /Unknown key `conformence`.*`conformance`/
+      )
+      assert.match(
+        yield* warnings("silent", { peerDependencies: undefined }),
+        /no range of @etl-stream\/core in peerDependencies/
+      )
+      assert.match(
+        yield* warnings("any", { peerDependencies: { "@etl-stream/core": "*" } }),
+        /any version of @etl-stream\/core/
+      )
       const plain = { peerDependencies: undefined, dependencies: { "@etl-stream/core": "0.1.0", effect: "4.0.5" } }
       assert.match(yield* warnings("plain", plain), /effect in dependencies: .*Move it to peerDependencies/)
       const workspace = { peerDependencies: { "@etl-stream/core": "workspace:^", effect: "catalog:" } }
@@ -95,18 +117,26 @@ describe("a plugin package is judged before it is run", () => {
       Project.write(directory, { "store.mjs": Project.store("local") })
       assert.deepStrictEqual((yield* PluginLoader.find("./store.mjs", directory)).warnings, [])
       Project.write(directory, { "package.json": { dependencies: { effect: "^3.0.0" } } })
-      assert.match((yield* PluginLoader.find("./store.mjs", directory)).warnings.join(), /asks for effect \^3\.0\.0; .* own 4\.1\.0/)
+      assert.match(
+        (yield* PluginLoader.find("./store.mjs", directory)).warnings.join(),
+        /asks for effect \^3\.0\.0; .* own 4\.1\.0/
+      )
       Project.write(directory, { "package.json": Project.manifest("local", { "etl-stream": { apiVersion: 7 } }) })
       assert.match((yield* Effect.flip(PluginLoader.find("./store.mjs", directory))).message, /API version 7/)
     }))
 
-  scenario("what a plugin says of itself counts when its manifest says otherwise", (directory) =>
-    Effect.gen(function*() {
-      Project.install(directory, "lies", {}, {
-        "index.js": `${Project.store("lies").replace("export const plugin =", "const made =")}\nexport const plugin = { ...made, apiVersion: 2 }\n`
+  scenario(
+    "what a plugin says of itself counts when its manifest says otherwise",
+    (directory) =>
+      Effect.gen(function*() {
+        Project.install(directory, "lies", {}, {
+          "index.js": `${
+            Project.store("lies").replace("export const plugin =", "const made =")
+          }\nexport const plugin = { ...made, apiVersion: 2 }\n`
+        })
+        assert.match((yield* Effect.flip(PluginLoader.find("lies", directory))).message, /API version 2/)
       })
-      assert.match((yield* Effect.flip(PluginLoader.find("lies", directory))).message, /API version 2/)
-    }))
+  )
 })
 
 describe("a version", () => {
@@ -136,16 +166,36 @@ describe("an export that is no plugin", () => {
 
   for (
     const [what, change, message, hint] of [
-      ["without the brand", "(({ [Plugin.PluginTypeId]: _, ...rest }) => rest)(made)", /`plugin` of \.\/made\.mjs looks like/, /Plugin\.sink/],
-      ["put together by hand", "{ kind: \"sink\", name: \"x\", config: made.config, make: made.make }", /`plugin` of \.\/made\.mjs looks like/, /Plugin\.sink/],
-      ["without a version of the contracts", "{ ...made, apiVersion: \"1\" }", /`apiVersion` is no integer/, /report it/],
+      [
+        "without the brand",
+        "(({ [Plugin.PluginTypeId]: _, ...rest }) => rest)(made)",
+        /`plugin` of \.\/made\.mjs looks like/,
+        /Plugin\.sink/
+      ],
+      [
+        "put together by hand",
+        "{ kind: \"sink\", name: \"x\", config: made.config, make: made.make }",
+        /`plugin` of \.\/made\.mjs looks like/,
+        /Plugin\.sink/
+      ],
+      [
+        "without a version of the contracts",
+        "{ ...made, apiVersion: \"1\" }",
+        /`apiVersion` is no integer/,
+        /report it/
+      ],
       ["of an unknown kind", "{ ...made, kind: \"codec\" }", /its `kind` is none of `source`, /, /report it/],
       ["without a name", "{ ...made, name: undefined }", /has no `name`/, /report it/],
       ["whose name is no text", "{ ...made, name: 5 }", /`name` is not text/, /report it/],
       ["whose config is no schema", "{ ...made, config: {} }", /`config` is not a Schema/, /report it/],
       ["without config", "{ ...made, config: undefined }", /has no `config`/, /report it/],
       ["that can't be made", "{ ...made, make: 5 }", /`make` is not a function/, /report it/],
-      ["whose stability is unheard of", "{ ...made, stability: \"solid\" }", /`stability` is not `experimental`/, /report it/]
+      [
+        "whose stability is unheard of",
+        "{ ...made, stability: \"solid\" }",
+        /`stability` is not `experimental`/,
+        /report it/
+      ]
     ] as const
   ) {
     scenario(`one ${what} is refused with what is wrong`, (directory) =>
@@ -159,9 +209,17 @@ describe("an export that is no plugin", () => {
 
   scenario("among several is no harm to the others", (directory) =>
     Effect.gen(function*() {
-      Project.write(directory, { "made.mjs": made("made").replace("export const plugin", "export const plugins = [5, null, { ...made, name: 7 }, made]\nexport const other") })
+      Project.write(directory, {
+        "made.mjs": made("made").replace(
+          "export const plugin",
+          "export const plugins = [5, null, { ...made, name: 7 }, made]\nexport const other"
+        )
+      })
       assert.strictEqual((yield* PluginLoader.find("./made.mjs:made", directory)).plugin.name, "made")
-      assert.match((yield* Effect.flip(PluginLoader.find("./made.mjs:2", directory))).message, /no plugin file|no plugin `2`/)
+      assert.match(
+        (yield* Effect.flip(PluginLoader.find("./made.mjs:2", directory))).message,
+        /no plugin file|no plugin `2`/
+      )
       assert.isString(join(directory, "made.mjs"))
     }))
 })

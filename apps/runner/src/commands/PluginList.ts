@@ -115,13 +115,16 @@ export const list = Effect.fn("PluginList.list")(
       ? yield* PluginInventory.all(directory)
       : yield* Effect.flatMap(named(file), (uses) => {
         const byName = Map.groupBy(uses, ({ kind, name }) => JSON.stringify([name, kind]))
-        return Effect.forEach([...byName.values()], ([use, ...others]) =>
-          use === undefined ? Effect.succeed([]) : Effect.map(
-            PluginInventory.look(use.name, dirname(resolve(file)), use.kind),
-            (listed): ReadonlyArray<Entry> => [
-              { ...listed, uses: [use, ...others].map(({ path }) => formatPath(path)) }
-            ]
-          )).pipe(Effect.map((entries) => entries.flat()))
+        return Effect.forEach(
+          [...byName.values()],
+          ([use, ...others]) =>
+            use === undefined ? Effect.succeed([]) : Effect.map(
+              PluginInventory.look(use.name, dirname(resolve(file)), use.kind),
+              (listed): ReadonlyArray<Entry> => [
+                { ...listed, uses: [use, ...others].map(({ path }) => formatPath(path)) }
+              ]
+            )
+        ).pipe(Effect.map((entries) => entries.flat()))
       })
     return {
       command: "plugin list",

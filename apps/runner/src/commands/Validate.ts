@@ -15,7 +15,7 @@ import type { Redaction } from "../Redaction.ts"
 import * as TablePlan from "../TablePlan.ts"
 import * as Terminal from "../Terminal.ts"
 import { printable } from "../TextWidth.ts"
-import * as YamlDocument from "../YamlDocument.ts"
+import type * as YamlDocument from "../YamlDocument.ts"
 
 export interface Options {
   readonly file: string
@@ -94,7 +94,9 @@ interface Report {
 }
 
 const renderTold = (file: string, label: string, told: Told): ReadonlyArray<string> => [
-  `${label}: ${file}:${told.line}:${told.column}  ${told.path}${told.table === undefined ? "" : `  table ${told.table}`}`,
+  `${label}: ${file}:${told.line}:${told.column}  ${told.path}${
+    told.table === undefined ? "" : `  table ${told.table}`
+  }`,
   `  ${printable(told.message)}`,
   ...(told.hint === "" ? [] : [`  -> ${printable(told.hint)}`])
 ]
@@ -103,7 +105,11 @@ const renderReport = ({ name, source, tables }: Report): ReadonlyArray<string> =
   `${name}: ${count(tables.length, "table")} of ${source}`,
   ...tables.flatMap(({ columns, leftOutBy, source, target }) => [
     `  ${printable(source)} -> ${
-      target !== null ? printable(target) : leftOutBy === undefined ? "a problem" : `left out by transforms[${leftOutBy}]`
+      target !== null
+        ? printable(target)
+        : leftOutBy === undefined
+        ? "a problem"
+        : `left out by transforms[${leftOutBy}]`
     }`,
     ...columns.map(({ name, nullable, type }) => `    ${printable(name)} ${type}${nullable ? "" : " not null"}`)
   ])
