@@ -319,14 +319,19 @@ export const installed = (directory: string): ReadonlyArray<string> => {
   })
 }
 
-/** Names of the plugins that were installed beside the runner: in the project that it is installed in, or in the folder of global packages. */
-export const besideRunner = (): ReadonlyArray<string> => {
-  const runner = OwningPackage.of(fileURLToPath(import.meta.url))
-  const modules = runner === undefined ? "" : dirname(dirname(runner.folder))
-  if (basename(modules) !== "node_modules") return []
+/** Names of the plugins that were installed beside the package of the module at `path`: in the same project, or in the folder of global packages. */
+export const beside = (path: string): ReadonlyArray<string> => {
+  const owner = OwningPackage.of(path)
+  const modules = owner === undefined ?
+    "" :
+    [dirname(owner.folder), dirname(dirname(owner.folder))].find((folder) => basename(folder) === "node_modules") ?? ""
+  if (modules === "") return []
   if (Fs.existsSync(join(dirname(modules), "package.json"))) return installed(dirname(modules))
   const names = Fs.readdirSync(modules).flatMap((name) =>
     name.startsWith("@") ? Fs.readdirSync(join(modules, name)).map((inner) => `${name}/${inner}`) : [name]
   )
   return names.filter((name) => !builtIn.includes(name) && isListed(join(modules, name)))
 }
+
+/** The same beside this runner. */
+export const besideRunner = (): ReadonlyArray<string> => beside(fileURLToPath(import.meta.url))

@@ -144,4 +144,24 @@ describe("a plugin of the project", () => {
       assert.deepStrictEqual([...PluginLoader.installed(join(member, "etl"))].toSorted(), ["other-store", "some-store"])
       assert.deepStrictEqual(PluginLoader.installed(directory), ["some-store"])
     }))
+
+  scenario(
+    "is listed where it was installed beside the runner, in a project or globally",
+    (directory) =>
+      Effect.sync(() => {
+        const global = Project.write(join(directory, "global"), {
+          "node_modules/@etl-stream/runner/package.json": { name: "@etl-stream/runner" },
+          "node_modules/@etl-stream/state-sqlite/package.json": Project.manifest("@etl-stream/state-sqlite"),
+          "node_modules/@acme/sink/package.json": Project.manifest("@acme/sink"),
+          "node_modules/.bin/etl-stream": "",
+          "node_modules/other/package.json": { name: "other" },
+          "node_modules/store/package.json": Project.manifest("store")
+        })
+        const runner = join(global, "node_modules", "@etl-stream", "runner", "dist", "main.js")
+        assert.deepStrictEqual([...PluginLoader.beside(runner)].toSorted(), ["@acme/sink", "store"])
+        Project.write(global, { "package.json": { dependencies: { store: "1", other: "1" } } })
+        assert.deepStrictEqual(PluginLoader.beside(runner), ["store"])
+        assert.deepStrictEqual(PluginLoader.beside(join(directory, "checkout", "src", "main.ts")), [])
+      })
+  )
 })
