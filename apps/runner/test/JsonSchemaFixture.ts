@@ -23,6 +23,8 @@ export interface Written {
   readonly from: string
   readonly text: string
   readonly value: Mapping
+  /** The sections that are its own, not what a part of one needs around it. */
+  readonly own: ReadonlySet<string>
 }
 
 const keys: ReadonlySet<string> = new Set([
@@ -82,7 +84,12 @@ export const written = (): ReadonlyArray<Written> => {
     if (!isMapping(value) || Object.keys(value).some((key) => !keys.has(key))) return []
     // `# …` stands for what a page leaves out; a file that a page doesn't have can't be loaded.
     if (JSON.stringify(value).includes("null") || /plugin: "?\.\//.test(text)) return []
-    return [{ from, text, value: "apiVersion" in value ? value : { ...around, ...value } }]
+    return [{
+      from,
+      text,
+      value: { ...("pipelines" in value ? {} : around), ...value },
+      own: new Set(Object.keys(value))
+    }]
   })
 }
 

@@ -30,11 +30,17 @@ const deepest = 6
 const write = (path: Path): string =>
   path.map((part, index) => typeof part === "number" ? "[]" : `${index === 0 ? "" : "."}${part}`).join("")
 
-/** Paths of the keys that may be written below `path`, or else below its free names or the items of its list. */
-const below = (schema: Schema.Constraint, path: Path): ReadonlyArray<Path> =>
-  [path, [...path, anyName], [...path, 0]].map((at) =>
-    SchemaShape.keys(SchemaShape.at(schema, at)).map((key): Path => [...at, key])
-  ).find((paths) => paths.length > 0) ?? []
+/** Paths of the keys that may be written below `path`, or else below the items of its list or its free names. */
+const below = (schema: Schema.Constraint, path: Path): ReadonlyArray<Path> => {
+  const shapes = SchemaShape.at(schema, path)
+  const places: ReadonlyArray<Path> = [
+    path,
+    ...(shapes.some((shape) => SchemaShape.isOfKind(shape, [])) ? [[...path, 0]] : []),
+    ...(shapes.some((shape) => SchemaShape.isOfKind(shape, {})) ? [[...path, anyName]] : [])
+  ]
+  return places.map((at) => SchemaShape.keys(SchemaShape.at(schema, at)).map((key): Path => [...at, key]))
+    .find((paths) => paths.length > 0) ?? []
+}
 
 /** The keys that may be written below `path`, sections before what is in them. What is below a path in `elsewhere` (as `key` has it) is left out. */
 export const options = (
