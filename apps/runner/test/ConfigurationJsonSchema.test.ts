@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { formatPath } from "@etl-stream/runner/Problem"
+import * as ConfigurationJsonSchema from "@etl-stream/runner/schema/ConfigurationJsonSchema"
 import * as Effect from "effect/Effect"
 import { byDecoder, bySchema, isMapping, plugins, written } from "./JsonSchemaFixture.ts"
 
@@ -110,6 +111,21 @@ describe("the JSON Schema of configurations", () => {
         assert.deepStrictEqual(judge(value), [], from)
         assert.deepStrictEqual(yield* byDecoder(value), [], from)
       }
+    }))
+
+  it.live("knows at each place of a plugin which kinds may stand there", () =>
+    Effect.gen(function*() {
+      const frame = ConfigurationJsonSchema.make(yield* plugins)
+      const { definitions: _, ...own } = frame
+      const stages = nodes(own).flatMap(([path, node]) =>
+        isMapping(node) && isMapping(node["properties"]) && isMapping(node["properties"]["plugin"]) &&
+          "options" in node["properties"]
+          ? [[formatPath(path), JSON.stringify(node["properties"]["plugin"])] as const]
+          : []
+      )
+      assert.isAtLeast(stages.length, 8)
+      // Each has an annotation `stage` in Config.ts: without one any plugin may stand there, with any options.
+      assert.deepStrictEqual(stages.filter(([, plugin]) => !plugin.includes("\"not\"")).map(([path]) => path), [])
     }))
 
   it.live("takes the examples of every built-in plugin, as the decoder does", () =>

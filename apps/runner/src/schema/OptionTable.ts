@@ -2,6 +2,7 @@
  * The options of a schema as rows, and as the table that the configuration page, the reference pages and `etl-stream plugin docs` have.
  */
 import type * as Schema from "effect/Schema"
+import * as InlineYaml from "../InlineYaml.ts"
 import type { Path } from "../Problem.ts"
 import * as SchemaShape from "../SchemaShape.ts"
 import { anyName } from "./OptionJsonSchema.ts"
@@ -71,15 +72,6 @@ export const options = (
   return rows(path, 0)
 }
 
-/** A value as it is written in YAML, in one line. */
-export const inline = (value: Schema.Json): string => {
-  if (typeof value === "string") return /^[\w./+-][\w ./:%+-]*$/.test(value) ? value : JSON.stringify(value)
-  if (Array.isArray(value)) return `[${value.map(inline).join(", ")}]`
-  return typeof value === "object" && value !== null
-    ? `{${Object.entries(value).map(([key, inner]) => `${key}: ${inline(inner)}`).join(", ")}}`
-    : String(value)
-}
-
 const cell = (text: string): string => text.replaceAll("|", "\\|").replaceAll("\n", " ")
 
 const sentence = (text: string): string => text === "" || /[.!?)]$/.test(text) ? text : `${text}.`
@@ -91,7 +83,7 @@ const byDefault = (option: Option): string => {
   return typeof option.default === "object" && option.default !== null && Object.keys(option.default).length === 0 &&
       !Array.isArray(option.default)
     ? ""
-    : `\`${inline(option.default)}\``
+    : `\`${InlineYaml.print(option.default)}\``
 }
 
 const meaning = ({ deprecated, description, examples, secret }: Option): string =>
@@ -101,7 +93,10 @@ const meaning = ({ deprecated, description, examples, secret }: Option): string 
     // What follows a description makes sentences of it.
     ...(examples.length === 0 ?
       [description] :
-      [sentence(description), `For example ${examples.map((example) => `\`${inline(example)}\``).join(", ")}.`])
+      [
+        sentence(description),
+        `For example ${examples.map((example) => `\`${InlineYaml.print(example)}\``).join(", ")}.`
+      ])
   ].filter((part) => part !== "").join(" ")
 
 /** `options` as a table in Markdown. */
