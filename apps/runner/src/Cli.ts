@@ -26,6 +26,7 @@ import { formats, isVerbose } from "./Logging.ts"
 import * as Output from "./Output.ts"
 import * as Redaction from "./Redaction.ts"
 import * as RemoteCommands from "./RemoteCommands.ts"
+import * as SchemaCommands from "./SchemaCommands.ts"
 
 const period = (name: string, fallback: Duration.Duration) =>
   Flag.String(name).pipe(
@@ -380,7 +381,7 @@ const pluginList = Command.make(
 
 const plugin = Command.make("plugin").pipe(
   Command.withDescription("About plugins"),
-  Command.withSubcommands([pluginList])
+  Command.withSubcommands([pluginList, SchemaCommands.pluginDocs])
 )
 
 const root = (version: string) =>
@@ -401,7 +402,8 @@ const root = (version: string) =>
       resync,
       letters,
       alert,
-      plugin
+      plugin,
+      SchemaCommands.schema
     ]),
     Command.withGlobalFlags([Json])
   )

@@ -13,8 +13,14 @@ import { formatPath } from "./Problem.ts"
 import * as SharedModules from "./SharedModules.ts"
 import * as VersionRange from "./VersionRange.ts"
 
-/** What `plugin list` and `validate` tell about a plugin that can be used. */
-export type Warnings = ReadonlyArray<string>
+/** What `plugin list` and `validate` tell about a plugin that can be used, and what its author or its user can do about it. */
+export interface Warning {
+  readonly message: string
+  readonly remedy: string
+}
+export type Warnings = ReadonlyArray<Warning>
+
+const warning = (message: string, remedy: string): Warning => ({ message, remedy })
 
 /** Fails for a plugin that was written for another version of the contracts. */
 export const checkApiVersion = (name: string, version: number): Effect.Effect<void, PluginError> =>
@@ -38,7 +44,10 @@ const judgeManifest = Effect.fnUntraced(
     const manifest = owner.field(PluginManifest.key)
     if (manifest === undefined) {
       return [
-        `${owner.file} has no manifest: add \`"${PluginManifest.key}": { "apiVersion": ${apiVersion} }\`, so that its version is known before it is run.`
+        warning(
+          `${owner.file} has no manifest, so its version of the contracts isn't known before it is run.`,
+          `Add \`"${PluginManifest.key}": { "apiVersion": ${apiVersion} }\`.`
+        )
       ]
     }
     // One of another version may say other things.
@@ -56,7 +65,9 @@ const judgeManifest = Effect.fnUntraced(
         hint: `${wrong.remedy} See docs/plugins/loading.md, or report it to the plugin's author.`
       })
     }
-    return findings.map(({ message, path, remedy }) => `${formatPath(path)} in ${owner.file}: ${message} ${remedy}`)
+    return findings.map(({ message, path, remedy }) =>
+      warning(`${formatPath(path)} in ${owner.file}: ${message}`, remedy)
+    )
   }
 )
 
@@ -71,29 +82,30 @@ const upgrade = (shared: SharedModules.Name, least: string): string =>
 /** What a package asks of the copies that it will be given. */
 const judgeRanges = Effect.fnUntraced(
   function*(name: string, owner: OwningPackage): Effect.fn.Return<Warnings, PluginError> {
-    const warnings: Array<string> = []
+    const warnings: Array<Warning> = []
     for (const shared of judged) {
       const asked = owner.asks(shared)
       if (asked === undefined || asked.field === "devDependencies") {
         if (shared === "@etl-stream/core") {
-          warnings.push(
-            `${owner.file} has no range of ${shared} in peerDependencies: whether it goes with this etl-stream can't be told.`
-          )
+          warnings.push(warning(
+            `${owner.file} has no range of ${shared} in peerDependencies: whether it goes with this etl-stream can't be told.`,
+            `Add the range that it was tried with, such as ^${SharedModules.versionOf(shared)}.`
+          ))
         }
         continue
       }
       const { field, range } = asked
       const isPeer = field === "peerDependencies"
       if (!isPeer) {
-        warnings.push(
-          `${owner.file} has ${shared} in ${field}: the plugin gets etl-stream's own copy whatever is installed with it. Move it to peerDependencies (and devDependencies).`
-        )
+        warnings.push(warning(
+          `${owner.file} has ${shared} in ${field}: the plugin gets etl-stream's own copy whatever is installed with it.`,
+          "Move it to peerDependencies (and devDependencies)."
+        ))
       } else if (VersionRange.isAny(range)) {
-        warnings.push(
-          `${owner.file} takes any version of ${shared}: name the range that it was tried with, such as ^${
-            SharedModules.versionOf(shared)
-          }.`
-        )
+        warnings.push(warning(
+          `${owner.file} takes any version of ${shared}.`,
+          `Name the range that it was tried with, such as ^${SharedModules.versionOf(shared)}.`
+        ))
       }
       const version = SharedModules.versionOf(shared)
       const standing = VersionRange.judge(isPeer ? range : VersionRange.loosened(range), version)
@@ -121,7 +133,10 @@ export const judge = Effect.fn("PluginCompatibility.judge")(
       : [
         ...manifest,
         ...ranges,
-        `${owner.file} lacks the keyword \`${PluginManifest.keyword}\`, by which plugins are found.`
+        warning(
+          `${owner.file} lacks the keyword \`${PluginManifest.keyword}\`, by which plugins are found.`,
+          "Add it to its keywords."
+        )
       ]
   }
 )
@@ -135,6 +150,11 @@ export const judgeFile = (name: string, owner: OwningPackage): Effect.Effect<War
       const standing = VersionRange.judge(range, version)
       return standing === "within" || standing === "unknown"
         ? []
-        : [`${owner.file} asks for ${shared} ${range}; a plugin in it gets etl-stream's own ${version}.`]
+        : [
+          warning(
+            `${owner.file} asks for ${shared} ${range}; a plugin in it gets etl-stream's own ${version}.`,
+            "Write it for that version."
+          )
+        ]
     })
   )

@@ -3,7 +3,6 @@
  */
 import { type AnyPlugin, type Kind, type Plugin, type Stability } from "@etl-stream/core/Plugin"
 import * as Effect from "effect/Effect"
-import type { Warnings } from "./PluginCompatibility.ts"
 import * as PluginLoader from "./PluginLoader.ts"
 
 /** A plugin that can be used. */
@@ -41,9 +40,12 @@ export const describe = <K extends Kind>(
   package: place?.package?.name ?? null
 })
 
+/** One with what is to be said of it nevertheless. */
+type Usable = Description & { readonly warnings: ReadonlyArray<string> }
+
 /** A plugin that can be named, whether or not it can be used. */
 export type Listed =
-  | (Description & { readonly warnings: Warnings })
+  | Usable
   | {
     readonly name: string
     readonly path: string | null
@@ -53,8 +55,7 @@ export type Listed =
     readonly problem: string
   }
 
-export const isUsable = (listed: Listed): listed is Description & { readonly warnings: Warnings } =>
-  !("problem" in listed)
+export const isUsable = (listed: Listed): listed is Usable => !("problem" in listed)
 
 /** What is to be said of the plugin `name`, looked for from `directory`. `kind`: what it is needed as. */
 export const look = Effect.fn("PluginInventory.look")(
@@ -65,7 +66,10 @@ export const look = Effect.fn("PluginInventory.look")(
     )
     if (found._tag === "Success") {
       const { place, plugin, warnings } = found.success
-      return { ...describe(name, plugin, place), warnings }
+      return {
+        ...describe(name, plugin, place),
+        warnings: warnings.map(({ message, remedy }) => `${message} ${remedy}`)
+      }
     }
     const { hint, message } = found.failure
     const place = yield* Effect.option(PluginLoader.place(name, directory))

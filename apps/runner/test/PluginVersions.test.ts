@@ -86,12 +86,13 @@ describe("a plugin package is judged before it is run", () => {
     Effect.gen(function*() {
       const warnings = Effect.fnUntraced(function*(name: string, fields: Readonly<Record<string, unknown>>) {
         Project.install(directory, name, fields, { "index.js": Project.store(name) })
-        return (yield* PluginLoader.find(name, directory)).warnings.join("\n")
+        return (yield* PluginLoader.find(name, directory)).warnings.map(({ message, remedy }) => `${message} ${remedy}`)
+          .join("\n")
       })
       assert.strictEqual(yield* warnings("right", {}), "")
       assert.match(
         yield* warnings("bare", { "etl-stream": undefined }),
-        /has no manifest: add `"etl-stream": \{ "apiVersion": 1 \}`/
+        /has no manifest,.* Add `"etl-stream": \{ "apiVersion": 1 \}`/
       )
       assert.match(yield* warnings("hidden", { keywords: undefined }), /lacks the keyword `etl-stream-plugin`/)
       assert.match(
@@ -118,7 +119,7 @@ describe("a plugin package is judged before it is run", () => {
       assert.deepStrictEqual((yield* PluginLoader.find("./store.mjs", directory)).warnings, [])
       Project.write(directory, { "package.json": { dependencies: { effect: "^3.0.0" } } })
       assert.match(
-        (yield* PluginLoader.find("./store.mjs", directory)).warnings.join(),
+        (yield* PluginLoader.find("./store.mjs", directory)).warnings.map(({ message }) => message).join(),
         /asks for effect \^3\.0\.0; .* own 4\.1\.0/
       )
       Project.write(directory, { "package.json": Project.manifest("local", { "etl-stream": { apiVersion: 7 } }) })

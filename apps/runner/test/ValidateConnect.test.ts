@@ -34,7 +34,7 @@ interface Told {
   readonly table?: string
   readonly code?: string
   readonly message: string
-  readonly hint: string
+  readonly remedy: string
 }
 
 const connect = Effect.fnUntraced(function*(directory: string, text: string) {
@@ -100,7 +100,7 @@ describe("validate --connect", () => {
           line: 6,
           pipeline: "shop",
           message: "the column price can't be moved",
-          hint: "Mend it."
+          remedy: "Mend it."
         })
         assert.notInclude(JSON.stringify(problems), "4711")
         assert.deepStrictEqual(pipelines[0]?.tables.map(({ target }) => target), [null, null, "a.three"])

@@ -10,12 +10,12 @@ import * as Configuration from "../Configuration.ts"
 import { ExitCode } from "../ExitCode.ts"
 import * as Logging from "../Logging.ts"
 import type { Result } from "../Output.ts"
-import { formatPath, type Path } from "../Problem.ts"
+import { type Problem, render } from "../Problem.ts"
 import type { Redaction } from "../Redaction.ts"
 import * as TablePlan from "../TablePlan.ts"
 import * as Terminal from "../Terminal.ts"
 import { printable } from "../TextWidth.ts"
-import type * as YamlDocument from "../YamlDocument.ts"
+import * as YamlDocument from "../YamlDocument.ts"
 
 export interface Options {
   readonly file: string
@@ -26,36 +26,11 @@ export interface Options {
 
 const count = (number: number, noun: string): string => `${number} ${noun}${number === 1 ? "" : "s"}`
 
-/** Something to be told that is about a place in the file. */
-interface Told {
-  readonly path: string
-  readonly line: number
-  readonly column: number
-  readonly pipeline?: string
+/** A problem or warning about tables, and its pipeline. */
+interface Told extends Problem {
+  readonly pipeline: string
   readonly table?: string
   readonly code?: string
-  readonly message: string
-  readonly hint: string
-}
-
-/** Warnings of the plugins that the configuration names; of each the first place. */
-const pluginWarnings = (
-  { monitors, notifiers, pipelines, state }: Configuration.Configuration
-): ReadonlyArray<{ readonly path: Path; readonly message: string }> => {
-  const stages: ReadonlyArray<readonly [Path, Pick<Configuration.Stage<"state">, "name" | "warnings">]> = [
-    [["state"], state],
-    ...notifiers.map(({ name, notifier }) => [["notifiers", name], notifier] as const),
-    ...monitors.map(({ name, stage }) => [["monitors", name], stage] as const),
-    ...pipelines.flatMap(({ name, sink, source, transforms }) => [
-      [["pipelines", name, "source"], source] as const,
-      ...transforms.map((transform, index) => [["pipelines", name, "transforms", index], transform] as const),
-      [["pipelines", name, "sink"], sink] as const
-    ])
-  ]
-  const found = stages.flatMap(([path, { name, warnings = [] }]) =>
-    warnings.map((warning) => ({ path: [...path, "plugin"], message: `The plugin ${name}: ${warning}` }))
-  )
-  return [...Map.groupBy(found, ({ message }) => message).values()].flatMap(([first]) => first ?? [])
 }
 
 const typeText = (type: LogicalType): string => {
@@ -93,13 +68,14 @@ interface Report {
   readonly tables: ReadonlyArray<ReturnType<typeof tableOf>>
 }
 
-const renderTold = (file: string, label: string, told: Told): ReadonlyArray<string> => [
-  `${label}: ${file}:${told.line}:${told.column}  ${told.path}${
-    told.table === undefined ? "" : `  table ${told.table}`
-  }`,
-  `  ${printable(told.message)}`,
-  ...(told.hint === "" ? [] : [`  -> ${printable(told.hint)}`])
-]
+const renderTold = (file: string, label: string, told: Problem & { readonly table?: string }): string =>
+  render(file, {
+    ...told,
+    message: `${label}${told.table === undefined ? "" : ` with table ${printable(told.table)}`}: ${
+      printable(told.message)
+    }`,
+    remedy: printable(told.remedy)
+  })
 
 const renderReport = ({ name, source, tables }: Report): ReadonlyArray<string> => [
   `${name}: ${count(tables.length, "table")} of ${source}`,
@@ -129,9 +105,19 @@ const summaryOf = ({ name, sink, source, transforms }: Configuration.PipelineCon
   sink: sink.name
 })
 
+/** Puts remarks into the words of the result: with their places in the file, and without secrets. */
+const telling =
+  (yaml: YamlDocument.YamlDocument, redact: Redaction, pipeline: string) =>
+  ({ code, hint, message, path, table }: TablePlan.Remark): Told => ({
+    ...YamlDocument.problemAt(yaml, { path, at: "value", message: redact(message), remedy: redact(hint) }),
+    pipeline,
+    ...(table === undefined ? {} : { table }),
+    ...(code === undefined ? {} : { code })
+  })
+
 /** Asks the plugins of every pipeline, one pipeline after the other. */
 const connected = Effect.fnUntraced(
-  function*({ file, json }: Options, configuration: Configuration.Configuration, tell: Tell) {
+  function*({ file, json }: Options, configuration: Configuration.Configuration) {
     const { directory, pipelines, redact } = configuration
     // Standard output is the report's alone.
     const logging = Logging.layer({
@@ -140,52 +126,37 @@ const connected = Effect.fnUntraced(
       redact,
       write: (line) => process.stderr.write(`${line}\n`)
     })
+    const yaml = yield* Configuration.parse(file)
     const plans = yield* Effect.forEach(pipelines, (pipeline) =>
       Effect.map(
         Effect.scoped(TablePlan.make(pipeline, directory)),
-        (plan) => ({ pipeline, plan })
+        (plan) => ({ pipeline, plan, tell: telling(yaml, redact, pipeline.name) })
       )).pipe(Effect.provide(logging))
-    const all = plans.flatMap(({ plan }) => plan.problems)
-    const told = (key: "problems" | "warnings") =>
-      plans.flatMap(({ pipeline: { name }, plan }) => plan[key].map((remark) => tell(remark, name)))
-    const problems = told("problems")
-    const warnings = [...pluginWarnings(configuration).map((warning) => tell(warning)), ...told("warnings")]
+    const problems = plans.flatMap(({ plan, tell }) => plan.problems.map(tell))
+    const warnings = [
+      ...configuration.warnings,
+      ...plans.flatMap(({ plan, tell }) => plan.warnings.map(tell))
+    ]
     const reports = plans.map(({ pipeline, plan }) => ({
       ...summaryOf(pipeline),
       tables: plan.tables.map(tableOf)
     }))
-    const exitCode = exitCodeOf(all)
+    const exitCode = exitCodeOf(plans.flatMap(({ plan }) => plan.problems))
     return {
       command: "validate",
       exitCode,
       data: { file, offline: false, connected: true, exitCode, pipelines: reports, problems, warnings },
       text: [
-        ...reports.flatMap((report) => [...renderReport(report), ""]),
-        ...warnings.flatMap((warning) => renderTold(file, "warning", warning)),
-        ...problems.flatMap((problem) => renderTold(file, "problem", problem)),
+        ...reports.map((report) => renderReport(report).join("\n")),
+        ...warnings.map((warning) => renderTold(file, "warning", warning)),
+        ...problems.map((problem) => renderTold(file, "problem", problem)),
         problems.length === 0
           ? `${file} is valid, and fits its tables: ${count(pipelines.length, "pipeline")}`
           : `${file} has ${count(problems.length, "problem")}`
-      ].join("\n")
+      ].join("\n\n")
     } satisfies Result
   }
 )
-
-type Tell = (
-  remark: Pick<TablePlan.Remark, "path" | "message"> & Partial<TablePlan.Remark>,
-  pipeline?: string
-) => Told
-
-/** Puts remarks into the words of the result: with their places in the file, and without secrets. */
-const telling = (yaml: YamlDocument.YamlDocument, redact: Redaction): Tell => (remark, pipeline) => ({
-  path: formatPath(remark.path),
-  ...yaml.place(remark.path, "value"),
-  ...(pipeline === undefined ? {} : { pipeline }),
-  ...(remark.table === undefined ? {} : { table: remark.table }),
-  ...(remark.code === undefined ? {} : { code: remark.code }),
-  message: redact(remark.message),
-  hint: redact(remark.hint ?? "")
-})
 
 export const validate = Effect.fn("Validate.validate")(
   function*(options: Options): Effect.fn.Return<Result, CommandError> {
@@ -193,25 +164,22 @@ export const validate = Effect.fn("Validate.validate")(
     if (connect && offline) {
       return yield* usage("`--connect` doesn't go with `--offline`", "Leave one out: sources can't be asked offline.")
     }
-    const configuration = yield* Configuration.load(file, { environment: process.env, offline })
-    if (configuration === undefined) {
-      return {
-        command: "validate",
-        data: { file, offline },
-        text: `${file} is valid as far as can be told without resolving references`
-      }
-    }
-    const tell = telling(yield* Configuration.parse(file), configuration.redact)
-    if (connect) return yield* connected(options, configuration, tell)
-    const { pipelines } = configuration
-    const warnings = pluginWarnings(configuration).map((warning) => tell(warning))
+    const { configuration, warnings } = yield* Configuration.read(file, { environment: process.env, offline })
+    if (connect && configuration !== undefined) return yield* connected(options, configuration)
+    const pipelines = configuration?.pipelines.map(summaryOf)
     return {
       command: "validate",
-      data: { file, offline, pipelines: pipelines.map(summaryOf), warnings },
+      data: { file, offline, ...(pipelines === undefined ? {} : { pipelines }), warnings },
       text: [
-        ...warnings.flatMap((warning) => renderTold(file, "warning", warning)),
-        `${file} is valid: ${count(pipelines.length, "pipeline")} (${pipelines.map(({ name }) => name).join(", ")})`
-      ].join("\n")
+        `${
+          pipelines === undefined
+            ? `${file} is valid as far as can be told without resolving references`
+            : `${file} is valid: ${count(pipelines.length, "pipeline")} (${
+              pipelines.map(({ name }) => name).join(", ")
+            })`
+        }${warnings.length === 0 ? "" : `, with ${count(warnings.length, "warning")}`}`,
+        ...warnings.map((warning) => render(file, warning))
+      ].join("\n\n")
     }
   }
 )
