@@ -11,6 +11,12 @@ import { dirname, join, sep } from "node:path"
 const fields = ["peerDependencies", "dependencies", "optionalDependencies", "devDependencies"] as const
 export type Field = typeof fields[number]
 
+/** What it asks for of another package, and where. */
+export interface Asked {
+  readonly field: Field
+  readonly range: string
+}
+
 export interface OwningPackage {
   /** Absolute path of its package.json. */
   readonly file: string
@@ -22,8 +28,8 @@ export interface OwningPackage {
   readonly field: (key: string) => unknown
   /** Names of all packages that it asks for. */
   readonly dependencies: ReadonlyArray<string>
-  /** Range that it asks for of another package, and where; the first field that has one. */
-  readonly asks: (name: string) => { readonly field: Field; readonly range: string } | undefined
+  /** What it asks for of the package `name`, by the first field that has it. */
+  readonly asks: (name: string) => Asked | undefined
 }
 
 const isMapping = (value: unknown): value is Readonly<Record<string, unknown>> =>

@@ -108,7 +108,7 @@ const judgeRanges = Effect.fnUntraced(
         ))
       }
       const version = SharedModules.versionOf(shared)
-      const standing = VersionRange.judge(isPeer ? range : VersionRange.loosened(range), version)
+      const standing = VersionRange.judgeAsked(asked, version)
       if (standing !== "older" && standing !== "newer") continue
       const least = VersionRange.least(range) ?? range
       return yield* new PluginError({
@@ -145,14 +145,15 @@ export const judge = Effect.fn("PluginCompatibility.judge")(
 export const judgeFile = (name: string, owner: OwningPackage): Effect.Effect<Warnings, PluginError> =>
   owner.field(PluginManifest.key) !== undefined ? judge(name, owner) : Effect.sync(() =>
     judged.flatMap((shared) => {
-      const { range = "*" } = owner.asks(shared) ?? {}
+      const asked = owner.asks(shared)
+      if (asked === undefined) return []
       const version = SharedModules.versionOf(shared)
-      const standing = VersionRange.judge(range, version)
+      const standing = VersionRange.judgeAsked(asked, version)
       return standing === "within" || standing === "unknown"
         ? []
         : [
           warning(
-            `${owner.file} asks for ${shared} ${range}; a plugin in it gets etl-stream's own ${version}.`,
+            `${owner.file} asks for ${shared} ${asked.range}; a plugin in it gets etl-stream's own ${version}.`,
             "Write it for that version."
           )
         ]

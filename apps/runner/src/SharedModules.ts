@@ -95,7 +95,7 @@ const shares = (parent: string, name: Name): boolean => {
   const owner = packageOf(parent)
   if (owner === undefined || plugins.has(owner.folder)) return true
   const asked = owner.asks(name)
-  const standing = asked === undefined ? "unknown" : VersionRange.judge(asked.range, versionOf(name))
+  const standing = asked === undefined ? "unknown" : VersionRange.judgeAsked(asked, versionOf(name))
   return standing === "within" || standing === "unknown"
 }
 

@@ -2,6 +2,7 @@
  * The transform of a stage, for the tables that the configuration names there.
  */
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
+import type { PluginContext } from "@etl-stream/core/Plugin"
 import type { TableName } from "@etl-stream/core/TableSchema"
 import * as Transform from "@etl-stream/core/Transform"
 import * as Effect from "effect/Effect"
@@ -14,10 +15,9 @@ export const isFor = ({ tables }: TransformStage, table: TableName): boolean =>
 
 export const make = (
   stage: TransformStage,
-  pipeline: string,
-  directory: string
+  context: PluginContext
 ): Effect.Effect<Transform.Transform, ConnectorError, Scope.Scope> =>
   Effect.map(
-    stage.plugin.make(stage.options, { pipeline, directory }),
+    stage.plugin.make(stage.options, context),
     (transform) => stage.tables === undefined ? transform : Transform.only((table) => isFor(stage, table), transform)
   )

@@ -72,6 +72,7 @@ export const make = Effect.fn("TablePlan.make")(function*(
   directory: string
 ): Effect.fn.Return<TablePlan, never, Scope.Scope> {
   const { name, source, transforms } = pipeline
+  const context = { pipeline: name, directory }
   const root: Path = ["pipelines", name]
   const stagePath = (index: number): Path => [...root, "transforms", index]
   const problems: Array<Remark> = []
@@ -79,7 +80,7 @@ export const make = Effect.fn("TablePlan.make")(function*(
 
   const made: Array<Transform | undefined> = []
   for (const [index, stage] of transforms.entries()) {
-    const transform = yield* asked(`The transform ${stage.name}`, StageTransform.make(stage, name, directory))
+    const transform = yield* asked(`The transform ${stage.name}`, StageTransform.make(stage, context))
     if ("error" in transform) problems.push(remark(stagePath(index), transform.error))
     made.push("value" in transform ? transform.value : undefined)
   }
@@ -95,7 +96,7 @@ export const make = Effect.fn("TablePlan.make")(function*(
   }
   const found = yield* asked(
     `The source ${source.name}`,
-    source.plugin.tables(source.options, { pipeline: name, directory })
+    source.plugin.tables(source.options, context)
   )
   if ("error" in found) {
     const { error } = found

@@ -2,6 +2,7 @@
  * What a package.json asks of another package's version, compared with the version that is there.
  */
 import semver from "semver"
+import type { Asked } from "./OwningPackage.ts"
 
 /**
  * How a version stands to a range: `older` than all that it allows, `newer`, `within`, or `unknown` where the range is no range of versions (`workspace:*`, a
@@ -27,8 +28,11 @@ export const least = (range: string): string | undefined =>
 /** Whether `range` allows every version. */
 export const isAny = (range: string): boolean => semver.validRange(range, options) === "*"
 
-/** The range of what doesn't break what was written for the least version of `range`: what an exact version in `dependencies` means to somebody else. */
-export const loosened = (range: string): string => {
-  const version = least(range)
-  return version === undefined ? range : `^${version}`
+/**
+ * How a version stands to what a package.json asks for. A range of peers is meant as it is written; elsewhere the least version of a range, often the only one, stands for everything
+ * that doesn't break what was written for it.
+ */
+export const judgeAsked = ({ field, range }: Asked, version: string): Standing => {
+  const from = field === "peerDependencies" ? undefined : least(range)
+  return judge(from === undefined ? range : `^${from}`, version)
 }
