@@ -17,6 +17,7 @@ const page = `# Configuration
 A YAML file, or [tables in PostgreSQL](configuration-database.md) that say the same. \`\${env:NAME}\`, \`\${env:NAME:-default}\`, \`\${file:path}\` and
 [\`\${enc:…}\`](configuration-database.md#secrets) are resolved in values (never in keys or structure), after parsing; a number or a boolean may come from there too. Paths are relative to the file. Durations are written \`5 seconds\`, sizes \`16MiB\`. Unknown keys are errors.
 \`etl-stream validate file.yaml\` names every problem with its path, line and remedy; deprecated keys are warnings. Examples: [examples/](../examples). Completion and checks in editors: [editor.md](editor.md).
+With \`--connect\` it also asks the sources for their tables and the transforms what they make of each: it lists which table becomes which, with its columns, and tells what a transform refuses, patterns that match nothing, and tables that would be written to one.
 
 The options of plugins: [plugins/reference](plugins/reference/README.md).
 
@@ -31,6 +32,16 @@ ${markdown(options(Config, ["alerts", 0]))}
 ## A pipeline
 
 ${markdown(options(Config, ["pipelines", "any"]))}
+
+Transforms are for all tables, or for those that \`tables\` names. Each sees a table by the name that it has after the ones before:
+
+\`\`\`yaml
+transforms:
+  - plugin: ./transforms/into-shop.ts     # public.users becomes shop.users
+  - plugin: ./transforms/mask.ts
+    tables: [shop.users, "crm.*"]         # so this is its name here
+    options: { columns: [email] }
+\`\`\`
 `
 
 const file = new URL("../docs/configuration.md", import.meta.url)

@@ -132,6 +132,13 @@ describe("a plugin gets the runner's copies of what it shares with it", () => {
         Project.installPoison(directory)
         const uses = (range: string) => ({ keywords: [], "etl-stream": undefined, peerDependencies: { effect: range } })
         Project.install(directory, "shares", uses("^4.0.5"), { "index.js": "export * from \"effect/Effect\"" })
+        Project.install(directory, "pins", {
+          ...uses(""),
+          peerDependencies: undefined,
+          dependencies: { effect: "4.0.5" }
+        }, {
+          "index.js": "export * from \"effect/Effect\""
+        })
         const old = Project.install(directory, "keeps", uses("^3.10.0"), {
           "index.js": "export { version } from \"effect/Version\""
         })
@@ -142,7 +149,7 @@ describe("a plugin gets the runner's copies of what it shares with it", () => {
         Project.install(directory, "some-store", {}, {
           "index.js": Project.store(
             "some-store",
-            "import { succeed } from \"shares\"\nimport { version } from \"keeps\"\nif (succeed !== Effect.succeed || version !== 3) throw new Error(\"wrong copies\")"
+            "import { succeed } from \"shares\"\nimport * as pins from \"pins\"\nimport { version } from \"keeps\"\nif (succeed !== Effect.succeed || pins.succeed !== succeed || version !== 3) throw new Error(\"wrong copies\")"
           )
         })
         yield* loads(directory, "some-store", join(directory, "node_modules", "some-store", "index.js"))
