@@ -7,23 +7,23 @@
 import type { Kind, Plugin } from "@etl-stream/core/Plugin"
 import type { Policy } from "@etl-stream/core/Quarantine"
 import type { Settings as SpoolSettings } from "@etl-stream/core/Spool"
+import * as TablePattern from "@etl-stream/core/TablePattern"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Schema from "effect/Schema"
 import * as Fs from "node:fs"
 import { dirname, isAbsolute, resolve } from "node:path"
 import * as AlertReferences from "./alerts/AlertReferences.ts"
 import { type CommandError, invalidConfiguration, usage } from "./CommandError.ts"
-import { Config, GrowingConfig, Stage as TransformStage } from "./Config.ts"
+import { Config, GrowingConfig } from "./Config.ts"
 import * as Decoding from "./Decoding.ts"
+import * as Deprecation from "./Deprecation.ts"
 import * as EncryptedSecret from "./EncryptedSecret.ts"
 import * as Interpolation from "./Interpolation.ts"
 import * as NamedStages from "./NamedStages.ts"
 import * as PipelineLetters from "./PipelineLetters.ts"
 import * as PluginLoader from "./PluginLoader.ts"
-import { type Finding, isWithin, type Path } from "./Problem.ts"
+import { type Finding, formatPath, isWithin, type Path, type Problem } from "./Problem.ts"
 import * as Redaction from "./Redaction.ts"
-import { enumerate } from "./Suggestion.ts"
 import * as YamlDocument from "./YamlDocument.ts"
 
 /** A plugin with its decoded options, ready to be made. */
@@ -31,13 +31,20 @@ export interface Stage<K extends Kind> {
   readonly name: string
   readonly plugin: Plugin<K, unknown>
   readonly options: unknown
+  /** Where the plugin was found; absent when a program made the stage. */
+  readonly place?: PluginLoader.Place
+}
+
+export interface TransformStage extends Stage<"transform"> {
+  /** Which tables it is for; absent: all. */
+  readonly tables?: ReadonlyArray<TablePattern.TablePattern>
 }
 
 export interface PipelineConfiguration {
   readonly name: string
   readonly status: Config["pipelines"][string]["status"]
   readonly source: Stage<"source">
-  readonly transforms: ReadonlyArray<Stage<"transform">>
+  readonly transforms: ReadonlyArray<TransformStage>
   readonly sink: Stage<"sink">
   readonly onTableError: Policy
   readonly batch: { readonly rows: number; readonly bytes: number; readonly every: Duration.Duration }
@@ -73,6 +80,8 @@ export interface Configuration {
   /** The HTTP API; undefined when there is no such section. */
   readonly http: Config["http"]
   readonly pipelines: ReadonlyArray<PipelineConfiguration>
+  /** What needn't be mended now, such as deprecated options; in the order of the file. */
+  readonly warnings: ReadonlyArray<Problem>
   /** What the file says, references resolved, before plugins decoded their options. It holds secrets. */
   readonly input: Config
   /** The secrets that the file, its variables and its files hold. */
@@ -108,7 +117,7 @@ const whyUnreadable = (cause: unknown): string => {
 }
 
 /** The text of a file; fails with what is wrong with it. */
-const readText = (path: string): Effect.Effect<string, string> =>
+export const readText = (path: string): Effect.Effect<string, string> =>
   Effect.try({
     try: () => {
       if (Fs.statSync(path).size > largestFile) throw Object.assign(new Error(), { code: "ERR_FS_FILE_TOO_LARGE" })
@@ -132,11 +141,12 @@ export const parse = Effect.fnUntraced(function*(file: string) {
 })
 
 /** What is gathered while stages are decoded. */
-interface Gathering {
+export interface Gathering {
   readonly document: unknown
   readonly directory: string
   readonly references: ReadonlyArray<Interpolation.Reference>
   readonly findings: Array<Finding>
+  readonly warnings: Array<Finding>
   readonly secrets: Set<string>
 }
 
@@ -152,23 +162,37 @@ const loadStage = Effect.fnUntraced(function*<K extends Kind>(
     reference.resolved === undefined && reference.path.join("\0") === pluginPath.join("\0")
   )
   if (unresolved) return undefined
-  const plugin = yield* PluginLoader.find(stage.plugin, gathering.directory).pipe(
-    Effect.flatMap((loaded) => PluginLoader.expectKind(loaded, kind)),
+  const found = yield* PluginLoader.find(stage.plugin, gathering.directory).pipe(
+    Effect.flatMap((loaded) => Effect.map(PluginLoader.expectKind(loaded, kind), (plugin) => ({ ...loaded, plugin }))),
     Effect.catch((error) =>
       Effect.sync((): undefined => {
         gathering.findings.push({ path: pluginPath, at: "value", message: error.message, remedy: error.hint })
       })
     )
   )
-  if (plugin === undefined) return undefined
+  if (found === undefined) return undefined
+  const { place, plugin, warnings } = found
+  gathering.warnings.push(
+    ...warnings.map((warning) => ({ path: pluginPath, at: "value" as const, ...warning })),
+    ...Deprecation.find(plugin.config, stage.options, [...path, "options"])
+  )
   const decoded = yield* Decoding.decode(plugin.config, stage.options, [...path, "options"], gathering.references)
   if (decoded._tag === "Invalid") {
     gathering.findings.push(...decoded.findings)
     return undefined
   }
   for (const secret of Redaction.secretsOf(decoded.value)) gathering.secrets.add(secret)
-  return { name: stage.plugin, plugin, options: decoded.value }
+  return { name: stage.plugin, plugin, options: decoded.value, place }
 })
+
+export const loadTransform = Effect.fnUntraced(
+  function*(gathering: Gathering, path: Path, transform: Config["pipelines"][string]["transforms"][number]) {
+    const stage = yield* loadStage(gathering, path, transform, "transform")
+    // Decoding has seen to it that they are patterns.
+    const tables = transform.tables?.flatMap((text) => TablePattern.parse(text) ?? [])
+    return stage === undefined || tables === undefined ? stage : { ...stage, tables }
+  }
+)
 
 const loadPipeline = Effect.fnUntraced(
   function*(gathering: Gathering, name: string, pipeline: Config["pipelines"][string]) {
@@ -176,7 +200,7 @@ const loadPipeline = Effect.fnUntraced(
     const source = yield* loadStage(gathering, [...path, "source"], pipeline.source, "source")
     const transforms = yield* Effect.forEach(
       pipeline.transforms,
-      (transform, index) => loadStage(gathering, [...path, "transforms", index], transform, "transform")
+      (transform, index) => loadTransform(gathering, [...path, "transforms", index], transform)
     )
     const sink = yield* loadStage(gathering, [...path, "sink"], pipeline.sink, "sink")
     const deadLetters = pipeline.deadLetters === undefined
@@ -276,6 +300,8 @@ export interface Examined {
   readonly configuration: Configuration | undefined
   /** Each with the path where it is written in the document. */
   readonly findings: ReadonlyArray<Finding>
+  /** The same of what needn't be mended now. */
+  readonly warnings: ReadonlyArray<Finding>
   /** Hides the secrets that were found, of an invalid document too. */
   readonly redact: Redaction.Redaction
 }
@@ -299,6 +325,7 @@ export const examine = Effect.fn("Configuration.examine")(
       directory,
       references,
       findings: [...interpolated.findings],
+      warnings: [...Deprecation.find(Config, document, [])],
       secrets: new Set([...interpolated.secrets, ...EncryptedSecret.keyTexts(options.environment)])
     }
 
@@ -345,13 +372,18 @@ export const examine = Effect.fn("Configuration.examine")(
     }
 
     const redact = Redaction.make(gathering.secrets)
-    const written = [...named.findings, ...NamedStages.withoutConsequences(gathering.findings, named.findings)].map(
-      (finding) => ({ ...finding, path: named.origin(finding.path) })
-    )
     // What several pipelines share is told once.
-    const findings = [
-      ...new Map(written.map((finding) => [JSON.stringify([finding.path, finding.message]), finding])).values()
-    ]
+    const written = (found: ReadonlyArray<Finding>): ReadonlyArray<Finding> => {
+      const placed = found.map((finding) => ({ ...finding, path: named.origin(finding.path) }))
+      return [
+        ...new Map(placed.map((finding) => [JSON.stringify([finding.path, finding.message]), finding])).values()
+      ]
+    }
+    const findings = written([
+      ...named.findings,
+      ...NamedStages.withoutConsequences(gathering.findings, named.findings)
+    ])
+    const warnings = written(gathering.warnings)
     const complete = pipelines.filter((pipeline) => pipeline !== undefined)
     const told = notifiers.filter((notifier) => notifier !== undefined)
     const watching = monitors.filter((monitor) => monitor !== undefined)
@@ -371,104 +403,44 @@ export const examine = Effect.fn("Configuration.examine")(
           monitors: watching,
           http: frame.value.http,
           pipelines: complete,
+          warnings: warnings.map(({ message, path, remedy }) => ({ path: formatPath(path), message, remedy })),
           input: frame.value,
           secrets: gathering.secrets,
           redact
         },
       findings,
+      warnings,
       redact
     }
   }
 )
 
-/**
- * The configuration in `file`, or a `ConfigurationInvalid` error with all its problems. Offline, the result is undefined when something depends on a
- * reference.
- */
-export const load = Effect.fn("Configuration.load")(function*(
+/** What `read` finds in a file without problems. */
+export interface ReadFile {
+  /** Undefined when something depends on a reference that was not to be resolved. */
+  readonly configuration: Configuration | undefined
+  readonly warnings: ReadonlyArray<Problem>
+}
+
+/** What is in `file`, or a `ConfigurationInvalid` error with all its problems. */
+export const read = Effect.fn("Configuration.read")(function*(
   file: string,
   options: LoadOptions
-): Effect.fn.Return<Configuration | undefined, CommandError> {
+): Effect.fn.Return<ReadFile, CommandError> {
   const yaml = yield* parse(file)
-  const { configuration, findings } = yield* examine(
+  const { configuration, findings, warnings: found } = yield* examine(
     { name: file, directory: dirname(resolve(file)), value: yaml.value, growing: false },
     options
   )
-  if (findings.length === 0) return configuration
-  const place = (finding: Finding) => yaml.place(finding.path, finding.at)
-  const sorted = findings.map((finding) => ({ finding, ...place(finding) })).sort((a, b) =>
-    a.line - b.line || a.column - b.column
-  )
-  return yield* invalidConfiguration(file, sorted.map(({ finding }) => YamlDocument.problemAt(yaml, finding)))
+  const placed = (found: ReadonlyArray<Finding>): ReadonlyArray<Problem> =>
+    found.map((finding) => ({ finding, ...yaml.place(finding.path, finding.at) })).sort((a, b) =>
+      a.line - b.line || a.column - b.column
+    ).map(({ finding }) => YamlDocument.problemAt(yaml, finding))
+  if (findings.length > 0) return yield* invalidConfiguration(file, placed(findings))
+  const warnings = placed(found)
+  return { configuration: configuration === undefined ? undefined : { ...configuration, warnings }, warnings }
 })
 
-/** The transforms of one pipeline, ready to be made. */
-export interface PipelineTransforms {
-  readonly pipeline: string
-  /** Absolute folder that relative paths in their options are relative to. */
-  readonly directory: string
-  readonly transforms: ReadonlyArray<Stage<"transform">>
-  readonly redact: Redaction.Redaction
-}
-
-const named = (document: unknown, key: string): Readonly<Record<string, unknown>> => {
-  const value: unknown = typeof document === "object" && document !== null ? Reflect.get(document, key) : undefined
-  return typeof value === "object" && value !== null && !Array.isArray(value) ? { ...value } : {}
-}
-
-/**
- * The transforms of a pipeline in `file` and nothing else, so that they can be tried without what its source, sink and secrets need. `pipeline`: needed when
- * there are several.
- */
-export const loadTransforms = Effect.fn("Configuration.loadTransforms")(function*(
-  file: string,
-  pipeline: string | undefined,
-  environment: LoadOptions["environment"]
-): Effect.fn.Return<PipelineTransforms, CommandError> {
-  const yaml = yield* parse(file)
-  const directory = dirname(resolve(file))
-  const pipelines = named(yaml.value, "pipelines")
-  const names = Object.keys(pipelines)
-  const chosen = pipeline ?? (names.length === 1 ? names[0] : undefined)
-  if (chosen === undefined || !Object.hasOwn(pipelines, chosen)) {
-    const known = enumerate(names.map((name) => `\`${name}\``), "and")
-    return yield* usage(
-      chosen === undefined ? `${file} has no single pipeline` : `${file} has no pipeline ${chosen}`,
-      names.length === 0 ? "Add one to its section `pipelines`." : `Name one in \`pipeline\`: it has ${known}.`
-    )
-  }
-  const path = ["pipelines", chosen, "transforms"]
-  const written = named(pipelines, chosen)["transforms"] ?? []
-  const { findings, references, secrets, value } = yield* Interpolation.resolve(
-    { pipelines: { [chosen]: { transforms: written } } },
-    {
-      environment,
-      offline: false,
-      readFile: (path) => readText(isAbsolute(path) ? path : resolve(directory, path)),
-      placeOf: NamedStages.place
-    }
-  )
-  const gathering: Gathering = {
-    document: value,
-    directory,
-    references,
-    findings: [...findings],
-    secrets: new Set([...secrets, ...EncryptedSecret.keyTexts(environment)])
-  }
-  const stages = named(named(value, "pipelines"), chosen)["transforms"]
-  const list = yield* Decoding.decode(Schema.Array(TransformStage), stages, path, references)
-  if (list._tag === "Invalid") gathering.findings.push(...list.findings)
-  const transforms = yield* Effect.forEach(
-    list._tag === "Valid" ? list.value : [],
-    (transform, index) => loadStage(gathering, [...path, index], transform, "transform")
-  )
-  if (gathering.findings.length > 0) {
-    return yield* invalidConfiguration(file, gathering.findings.map((finding) => YamlDocument.problemAt(yaml, finding)))
-  }
-  return {
-    pipeline: chosen,
-    directory,
-    transforms: transforms.filter((transform) => transform !== undefined),
-    redact: Redaction.make(gathering.secrets)
-  }
-})
+/** The configuration in `file`, as `read` finds it. */
+export const load = (file: string, options: LoadOptions): Effect.Effect<Configuration | undefined, CommandError> =>
+  Effect.map(read(file, options), ({ configuration }) => configuration)

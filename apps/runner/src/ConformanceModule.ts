@@ -13,6 +13,7 @@ import { basename, dirname, join, resolve } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
 import { CommandError } from "./CommandError.ts"
 import { ExitCode } from "./ExitCode.ts"
+import * as SharedModules from "./SharedModules.ts"
 
 /** `Case` of `@etl-stream/testkit/Conformance`. */
 export interface Case {
@@ -137,8 +138,13 @@ const codeOf = (cause: unknown): unknown => field(cause, "code")
 
 const import_ = (module: string): Effect.Effect<Readonly<Record<string, unknown>>, CommandError> =>
   Effect.tryPromise({
-    // A module namespace is an object of exports.
-    try: () => import(pathToFileURL(module).href) as Promise<Readonly<Record<string, unknown>>>,
+    try: () => {
+      const url = pathToFileURL(module).href
+      // The plugin, and the kit, have to be of one Effect with us.
+      SharedModules.adopt(url)
+      // A module namespace is an object of exports.
+      return import(url) as Promise<Readonly<Record<string, unknown>>>
+    },
     catch: (cause) =>
       unloadable(
         `The module ${module} can't be loaded: ${

@@ -46,7 +46,14 @@ export const format = (bytes: number): string => {
 const expected = "a size such as 16MiB, 1.5GiB or a number of bytes, above 0"
 
 /** A number of bytes, from text with a unit or from a plain number. */
-export const ByteSize = Schema.Union([Schema.String, Schema.Finite]).pipe(
+export const ByteSize = Schema.Union([
+  Schema.String.annotate({
+    kind: "a size",
+    jsonSchema: { pattern: "^\\s*(?=[0-9.]*[1-9])[0-9]+(\\.[0-9]+)?\\s*([kKmMgGtT][iI]?[bB]|[bB])?\\s*$" }
+  }),
+  // Rounded to a whole byte, half of one is the least.
+  Schema.Finite.annotate({ kind: "a size", jsonSchema: { minimum: 0.5 } })
+]).pipe(
   Schema.decodeTo(Schema.Int, {
     decode: SchemaGetter.transformEffect((input: string | number) =>
       Effect.mapError(Effect.fromOption(parse(String(input))), () => new SchemaIssue.InvalidValue({ expected }))

@@ -16,6 +16,8 @@ import * as Configuration from "../Configuration.ts"
 import * as Decoding from "../Decoding.ts"
 import { ExitCode } from "../ExitCode.ts"
 import type { Result } from "../Output.ts"
+import * as PipelineTransforms from "../PipelineTransforms.ts"
+import * as StageTransform from "../StageTransform.ts"
 import * as Terminal from "../Terminal.ts"
 import { printable } from "../TextWidth.ts"
 import * as Running from "../transformtests/Running.ts"
@@ -77,14 +79,11 @@ const thrown = (cause: Cause.Cause<unknown>): ReadonlyArray<Running.Difference> 
 
 const attempt = Effect.fnUntraced(function*(
   test: Test,
-  { directory, pipeline, redact, transforms }: Configuration.PipelineTransforms
+  { directory, pipeline, redact, transforms }: PipelineTransforms.PipelineTransforms
 ) {
   const startedAt = yield* Clock.currentTimeMillis
   const exit = yield* Effect.gen(function*() {
-    const made = yield* Effect.forEach(
-      transforms,
-      ({ options, plugin }) => plugin.make(options, { pipeline, directory })
-    )
+    const made = yield* Effect.forEach(transforms, (stage) => StageTransform.make(stage, { pipeline, directory }))
     return yield* Running.run(test, made)
   }).pipe(
     closingWithin(closeLimit, "the transforms"),
@@ -132,12 +131,12 @@ export const test = Effect.fn("Test.test")(
     const configurationFile = configuration === undefined
       ? configurationOf(testFile)
       : resolve(dirname(testFile), configuration)
-    const known = new Map<string | undefined, Configuration.PipelineTransforms>()
+    const known = new Map<string | undefined, PipelineTransforms.PipelineTransforms>()
     const tried: Array<Tried> = []
     for (const [index, test] of tests.entries()) {
       if (only !== undefined && !test.name.includes(only)) continue
       const transforms = known.get(test.pipeline) ??
-        (yield* Configuration.loadTransforms(configurationFile, test.pipeline, { ...process.env, ...environment }))
+        (yield* PipelineTransforms.load(configurationFile, test.pipeline, { ...process.env, ...environment }))
       known.set(test.pipeline, transforms)
       const outcome = yield* attempt(test, transforms)
       if (outcome.mistake !== undefined) {
