@@ -67,6 +67,7 @@ export const load = Effect.fn("PipelineTransforms.load")(function*(
     directory,
     references,
     findings: [...findings],
+    warnings: [],
     secrets: new Set([...secrets, ...EncryptedSecret.keyTexts(environment)])
   }
   const stages = named(named(value, "pipelines"), chosen)["transforms"]

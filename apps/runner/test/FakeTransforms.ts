@@ -1,59 +1,30 @@
 /**
  * A transform for the tests of `etl-stream test`, and one that doesn't keep to its schema.
  */
-import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
-import * as ColumnBuilder from "@etl-stream/core/ColumnBuilder"
-import { ConnectorError } from "@etl-stream/core/ConnectorError"
+import * as Column from "@etl-stream/core/Column"
 import * as Plugin from "@etl-stream/core/Plugin"
-import * as Arrow from "apache-arrow"
+import * as RowTransform from "@etl-stream/core/RowTransform"
 import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 
-/** Puts another text in the place of every text of a column, and its table into another schema. */
+/** Puts another text in the place of every e-mail address, and leaves tables of secrets out. */
 export const stars = Plugin.transform({
   name: "stars",
   version: "1.0.0",
-  summary: "Hides a column's texts",
-  config: Schema.Struct({ column: Schema.String, by: Schema.RedactedFromValue(Schema.String) }),
-  make: ({ by, column }) => {
-    const text = new TextEncoder().encode(Schema.encodeSync(Schema.RedactedFromValue(Schema.String))(by))
+  summary: "Hides e-mail addresses",
+  config: Schema.Struct({ by: Schema.RedactedFromValue(Schema.String) }),
+  make: ({ by }) => {
+    const column = { email: Column.text().nullable }
+    const hiding = RowTransform.make({
+      plugin: "stars",
+      reads: column,
+      writes: column,
+      map: ({ email }) => ({ email: email === null ? null : Redacted.value(by) })
+    })
     return Effect.succeed({
-      schema: (table) => {
-        if (table.table.name === "secret") return Effect.succeed(undefined)
-        return table.columns.some(({ name }) => name === column)
-          ? Effect.succeed({ ...table, table: { schema: "raw", name: table.table.name } })
-          : Effect.fail(
-            new ConnectorError({
-              reason: "Unsupported",
-              plugin: "stars",
-              message: `The table ${table.table.name} has no column ${column}`,
-              hint: "Name another."
-            })
-          )
-      },
-      apply: (batch) =>
-        Effect.sync(() => {
-          const index = batch.table.columns.findIndex(({ name }) => name === column) + ChangeBatch.metadataColumns
-          const old = ChangeBatch.child(batch.records, index)
-          const texts = new ColumnBuilder.BytesColumn(new Arrow.Utf8())
-          for (let row = 0; row < batch.rows; row++) {
-            if (old.getValid(row)) texts.append(text, 0, text.length)
-            else texts.appendNull()
-          }
-          const children = [...batch.records.data.children]
-          children[index] = texts.finish()
-          const { schema } = batch.records
-          const data = Arrow.makeData({
-            type: new Arrow.Struct(schema.fields),
-            length: batch.rows,
-            nullCount: 0,
-            children
-          })
-          return ChangeBatch.make(
-            { ...batch.table, table: { schema: "raw", name: batch.table.table.name } },
-            new Arrow.RecordBatch(schema, data)
-          )
-        })
+      schema: (table) => table.table.name === "secret" ? Effect.succeed(undefined) : hiding.schema(table),
+      apply: hiding.apply
     })
   }
 })

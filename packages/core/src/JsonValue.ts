@@ -1,5 +1,5 @@
 /**
- * Values of columns as JSON, and back: for files and tests that people write, not for the hot path.
+ * Values of columns as JSON, and back: for files and tests that people write, not for the hot path. Between them and columns are `RowValue`'s readers and writers.
  *
  * | type | as JSON |
  * | --- | --- |
@@ -15,9 +15,8 @@
  * | Json | the JSON itself; when read, text stands for itself if it is JSON, and for a JSON string if it is not |
  * | all others | text |
  */
-import type * as Arrow from "apache-arrow"
 import type * as Schema from "effect/Schema"
-import * as ColumnBuilder from "./ColumnBuilder.ts"
+import type { Value } from "./Column.ts"
 import {
   dateInfinity,
   dateNegativeInfinity,
@@ -26,17 +25,13 @@ import {
   timestampNegativeInfinity
 } from "./LogicalType.ts"
 
-const encoder = new TextEncoder()
-const decoder = new TextDecoder()
-
 const dayMillis = 86_400_000
 const dayMicros = 86_400_000_000
 
 const datePattern = /^(\d{4}|[+-]\d{6})-(\d\d)-(\d\d)$/
 const timePattern = /^(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?$/
 const timestampPattern = /^([^T ]+)[T ]([\d:.]+)(Z|[+-]\d\d(?::?\d\d)?)?$/
-const decimalPattern = /^(?:[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|NaN|-?Infinity)$/
-const uuidPattern = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+const binaryPattern = /^\\x(?:[0-9a-fA-F]{2})*$/
 
 /** Days since 1970-01-01; undefined when `text` is no date. */
 const days = (text: string): number | undefined => {
@@ -92,9 +87,6 @@ const timestampText = (value: bigint, utc: boolean): string => {
   return `${dateText(day)}T${timeText(within)}${utc ? "Z" : ""}`
 }
 
-const appendBigInt = (builder: ColumnBuilder.Int64Column, value: bigint): void =>
-  builder.append(Number(BigInt.asIntN(32, value >> 32n)), Number(BigInt.asIntN(32, value)))
-
 const number = (json: Schema.Json): number | undefined => {
   if (typeof json === "number") return json
   return json === "NaN" || json === "Infinity" || json === "-Infinity" ? Number(json) : undefined
@@ -110,80 +102,54 @@ const integer = (json: Schema.Json, bits: number): bigint | undefined => {
   return BigInt.asIntN(bits, value) === value ? value : undefined
 }
 
-/** The text that carries `json` in a column of `type`; undefined when it doesn't fit. */
-const carried = (type: LogicalType, json: Schema.Json): string | undefined => {
+const jsonText = (json: Schema.Json): string => {
+  if (typeof json !== "string") return JSON.stringify(json)
+  try {
+    JSON.parse(json)
+    return json
+  } catch {
+    return JSON.stringify(json)
+  }
+}
+
+/** What `json` (not null) means in a column of `type`, as `Column` has it; undefined when it is no value of the type. */
+export const toValue = (type: LogicalType, json: Schema.Json): Value | undefined => {
+  const text = typeof json === "string" ? json : undefined
   switch (type._tag) {
-    case "Json": {
-      if (typeof json !== "string") return JSON.stringify(json)
-      try {
-        JSON.parse(json)
-        return json
-      } catch {
-        return JSON.stringify(json)
-      }
+    case "Boolean":
+      return typeof json === "boolean" ? json : undefined
+    case "Int16":
+    case "Int32": {
+      const value = integer(json, type._tag === "Int16" ? 16 : 32)
+      return value === undefined ? undefined : Number(value)
     }
-    case "Decimal": {
-      const text = typeof json === "number" ? String(json) : json
-      return typeof text === "string" && decimalPattern.test(text) ? text : undefined
+    case "Int64":
+      return integer(json, 64)
+    case "Float32":
+    case "Float64":
+      return number(json)
+    case "Decimal":
+      return typeof json === "number" ? String(json) : text
+    case "Binary":
+      return text !== undefined && binaryPattern.test(text) ? Buffer.from(text.slice(2), "hex") : undefined
+    case "Date":
+      return text === "infinity" ? dateInfinity : text === "-infinity" ? dateNegativeInfinity : days(text ?? "")
+    case "Time": {
+      const value = micros(text ?? "")
+      return value === undefined ? undefined : BigInt(value)
     }
+    case "Timestamp":
+      return timestamp(text ?? "", type.utc)
+    case "Json":
+      return jsonText(json)
+    case "Text":
     case "Uuid":
-      return typeof json === "string" && uuidPattern.test(json) ? json : undefined
-    default:
-      return typeof json === "string" ? json : undefined
+    case "Array":
+    case "Interval":
+    case "Other":
+      return text
   }
 }
-
-/** Appends what `json` (not null) means in a column of `type`; returns whether it is a value of the type, and appends nothing otherwise. */
-export const append = (builder: ColumnBuilder.ColumnBuilder, type: LogicalType, json: Schema.Json): boolean => {
-  if (builder instanceof ColumnBuilder.BoolColumn) {
-    if (typeof json !== "boolean") return false
-    builder.append(json)
-    return true
-  }
-  if (builder instanceof ColumnBuilder.Int64Column) {
-    const text = typeof json === "string" ? json : ""
-    const time = type._tag === "Time" ? micros(text) : undefined
-    const value = type._tag === "Timestamp"
-      ? timestamp(text, type.utc)
-      : type._tag === "Time"
-      ? time === undefined ? undefined : BigInt(time)
-      : integer(json, 64)
-    if (value === undefined) return false
-    appendBigInt(builder, value)
-    return true
-  }
-  if (builder instanceof ColumnBuilder.BytesColumn) {
-    if (type._tag === "Binary") {
-      if (typeof json !== "string" || !/^\\x(?:[0-9a-fA-F]{2})*$/.test(json)) return false
-      const bytes = Buffer.from(json.slice(2), "hex")
-      builder.append(bytes, 0, bytes.length)
-      return true
-    }
-    const text = carried(type, json)
-    if (text === undefined) return false
-    const bytes = encoder.encode(text)
-    builder.append(bytes, 0, bytes.length)
-    return true
-  }
-  const value = type._tag === "Date"
-    ? json === "infinity" ? dateInfinity : json === "-infinity" ? dateNegativeInfinity : days(String(json))
-    : type._tag === "Int16" || type._tag === "Int32"
-    ? integer(json, type._tag === "Int16" ? 16 : 32)
-    : number(json)
-  if (value === undefined) return false
-  builder.append(Number(value))
-  return true
-}
-
-const isValid = ({ nullBitmap, nullCount }: Arrow.Data, row: number): boolean =>
-  nullCount === 0 || (((nullBitmap[row >> 3] ?? 0) >> (row & 7)) & 1) === 1
-
-const bytesAt = ({ valueOffsets, values }: Arrow.Data, row: number): Uint8Array => {
-  const offsets = valueOffsets as Int32Array // of a Utf8 or Binary column
-  return (values as Uint8Array).subarray(offsets[row], offsets[row + 1]) // the same
-}
-
-const floatJson = (value: number): Schema.Json => Number.isFinite(value) ? value : String(value)
 
 const int64Json = (value: bigint): Schema.Json => {
   const number = Number(value)
@@ -198,40 +164,23 @@ const jsonOf = (text: string): Schema.Json => {
   }
 }
 
-/** The value of row `row` in a column of `type` with the layout that `LogicalType` says; null when it is null or was not sent. */
-export const read = (type: LogicalType, data: Arrow.Data, row: number): Schema.Json => {
-  if (!isValid(data, row)) return null
-  switch (type._tag) {
-    case "Boolean": {
-      const bits = data.values as Uint8Array // the carrier of this type, here and below
-      return (((bits[row >> 3] ?? 0) >> (row & 7)) & 1) === 1
-    }
-    case "Int16":
-    case "Int32":
-      return Number(data.values[row])
-    case "Int64":
-      return int64Json((data.values as BigInt64Array)[row] ?? 0n)
-    case "Float32":
-    case "Float64":
-      return floatJson(Number(data.values[row]))
-    case "Binary":
-      return `\\x${Buffer.from(bytesAt(data, row)).toString("hex")}`
-    case "Date": {
-      const day = Number(data.values[row])
-      return day === dateInfinity ? "infinity" : day === dateNegativeInfinity ? "-infinity" : dateText(day)
-    }
-    case "Time":
-      return timeText(Number(data.values[row]))
-    case "Timestamp":
-      return timestampText((data.values as BigInt64Array)[row] ?? 0n, type.utc)
-    case "Json":
-      return jsonOf(decoder.decode(bytesAt(data, row)))
-    case "Decimal":
-    case "Text":
-    case "Uuid":
-    case "Array":
-    case "Interval":
-    case "Other":
-      return decoder.decode(bytesAt(data, row))
+/** A value of a column of `type` as JSON. */
+export const fromValue = (type: LogicalType, value: Value): Schema.Json => {
+  switch (typeof value) {
+    case "boolean":
+      return value
+    case "number":
+      if (type._tag !== "Date") return Number.isFinite(value) ? value : String(value)
+      return value === dateInfinity ? "infinity" : value === dateNegativeInfinity ? "-infinity" : dateText(value)
+    case "bigint":
+      return type._tag === "Time"
+        ? timeText(Number(value))
+        : type._tag === "Timestamp"
+        ? timestampText(value, type.utc)
+        : int64Json(value)
+    case "string":
+      return type._tag === "Json" ? jsonOf(value) : value
+    case "object":
+      return `\\x${Buffer.from(value).toString("hex")}`
   }
 }

@@ -5,6 +5,7 @@ import * as ColumnBuilder from "../src/ColumnBuilder.ts"
 import * as JsonValue from "../src/JsonValue.ts"
 import { arrowType, type LogicalType } from "../src/LogicalType.ts"
 import * as LogicalTypeText from "../src/LogicalTypeText.ts"
+import * as RowValue from "../src/RowValue.ts"
 
 const typeOf = (text: string): LogicalType => {
   const type = LogicalTypeText.parse(text)
@@ -16,13 +17,18 @@ const typeOf = (text: string): LogicalType => {
 const through = (text: string, values: ReadonlyArray<Schema.Json>): ReadonlyArray<Schema.Json | "refused"> => {
   const type = typeOf(text)
   const builder = ColumnBuilder.make(arrowType(type))
-  const taken = values.map((value) => {
-    if (value === null) builder.appendNull()
-    return value === null || JsonValue.append(builder, type, value)
+  const write = RowValue.writer(builder, { name: "value", type, sourceType: text, nullable: true })
+  const taken = values.map((json) => {
+    const value = json === null ? null : JsonValue.toValue(type, json)
+    return value !== undefined && write(value) === undefined
   })
-  const data = builder.finish()
+  const read = RowValue.reader(builder.finish(), type)
   let row = 0
-  return taken.map((taken) => taken ? JsonValue.read(type, data, row++) : "refused")
+  return taken.map((taken) => {
+    if (!taken) return "refused"
+    const value = read(row++)
+    return value === null ? null : JsonValue.fromValue(type, value)
+  })
 }
 
 const cases: ReadonlyArray<readonly [type: string, values: fc.Arbitrary<Schema.Json>]> = [
@@ -34,7 +40,7 @@ const cases: ReadonlyArray<readonly [type: string, values: fc.Arbitrary<Schema.J
     "float64",
     fc.oneof(fc.double({ noDefaultInfinity: true, noNaN: true }), fc.constantFrom("NaN", "Infinity", "-Infinity"))
   ],
-  ["decimal", fc.constantFrom("0.10", "-12345678901234567890.123456789", "NaN", "1e400")],
+  ["decimal", fc.constantFrom("0.10", "-12345678901234567890.123456789", "NaN", "Infinity")],
   ["text", fc.string({ unit: "binary" }).filter((text) => text.isWellFormed())],
   ["binary", fc.uint8Array().map((bytes) => `\\x${Buffer.from(bytes).toString("hex")}`)],
   ["uuid", fc.uuid()],
@@ -84,7 +90,7 @@ describe("JsonValue", () => {
       float64: ["1", true],
       decimal: ["", "1,5", "0x10", true],
       binary: ["00", "\\x0", "\\xzz"],
-      uuid: ["6ba7b810-9dad-11d1-80b4-00c04fd430c", "6BA7B810-9DAD-11D1-80B4-00C04FD430C8"],
+      uuid: ["6ba7b810-9dad-11d1-80b4-00c04fd430c", "not a uuid"],
       date: ["2024-02-30", "2024-1-1", 5],
       time: ["24:00:01", "12:60", "noon"],
       timestamp: ["2024-01-31T12:00:00Z", "2024-01-31", 0],

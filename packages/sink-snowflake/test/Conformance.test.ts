@@ -56,7 +56,8 @@ const prepare = Effect.gen(function*() {
   const { proxy, session, warehouse } = started
   const place = ++places
   const schema = `PLACE_${place}`
-  const nameOf = ({ table }: TableSchema) => [warehouse.database, schema, warehouseName(table.name)].map(quoted).join(".")
+  const nameOf = ({ table }: TableSchema) =>
+    [warehouse.database, schema, warehouseName(table.name)].map(quoted).join(".")
   const exists = ({ table }: TableSchema) =>
     Effect.map(
       session.query(

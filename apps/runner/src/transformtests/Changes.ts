@@ -5,6 +5,8 @@ import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
 import { ChangeBatchBuilder } from "@etl-stream/core/ChangeBatchBuilder"
 import * as JsonValue from "@etl-stream/core/JsonValue"
 import * as LogicalTypeText from "@etl-stream/core/LogicalTypeText"
+import * as RowValue from "@etl-stream/core/RowValue"
+import * as RowView from "@etl-stream/core/RowView"
 import { parseTableId, tableId, type TableSchema } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
@@ -51,6 +53,8 @@ export const row = (change: Change): Row => {
   return { operation, values: fields[operation] as Row["values"], unsent: change.unsent }
 }
 
+const noColumn = { name: "", type: { _tag: "Other" }, sourceType: "" } as const
+
 const unknownColumn = (path: Mistake["path"], name: string, known: ReadonlyArray<string>) => {
   const meant = closest(name, known)
   return mistake(
@@ -92,6 +96,10 @@ export const batch = Effect.fnUntraced(
   > {
     const names = table.columns.map(({ name }) => name)
     const builder = new ChangeBatchBuilder(table)
+    // Whatever the column says: of a deleted row the source sends the key alone.
+    const writers = builder.columns.map((own, at) =>
+      RowValue.writer(own, { ...table.columns[at] ?? noColumn, nullable: true })
+    )
     for (const [index, change] of changes.entries()) {
       const { operation, unsent, values } = row(change)
       const unknown = Object.keys(values).find((name) => !names.includes(name))
@@ -101,10 +109,12 @@ export const batch = Effect.fnUntraced(
       builder.begin(operations[operation], 0, 1, index, 0, 0)
       for (const [at, column] of table.columns.entries()) {
         const value = Object.hasOwn(values, column.name) ? values[column.name] ?? null : null
-        const own = builder.columns[at]
-        if (unsent.includes(column.name)) builder.notSent(at)
-        else if (value === null) own?.appendNull()
-        else if (own !== undefined && !JsonValue.append(own, column.type, value)) {
+        if (unsent.includes(column.name)) {
+          builder.notSent(at)
+          continue
+        }
+        const meant = value === null ? null : JsonValue.toValue(column.type, value)
+        if (meant === undefined || writers[at]?.(meant) !== undefined) {
           return yield* mistake(
             ["changes", index, operation, column.name],
             `The value is none of the type ${LogicalTypeText.format(column.type)}, which \`${column.name}\` has.`,
@@ -117,32 +127,22 @@ export const batch = Effect.fnUntraced(
   }
 )
 
-const isUnsent = (masks: Readonly<ReturnType<typeof ChangeBatch.child>>, row: number, column: number): boolean => {
-  if (masks.nullCount > 0 && (((masks.nullBitmap[row >> 3] ?? 0) >> (row & 7)) & 1) === 0) return false
-  const offsets = masks.valueOffsets
-  const bytes = masks.values as Uint8Array // of a Binary column
-  const start = offsets[row] ?? 0
-  return start < (offsets[row + 1] ?? 0) && (((bytes[start + (column >> 3)] ?? 0) >> (column & 7)) & 1) === 1
-}
-
 /** The rows of a batch. */
-export const rows = ({ records, rows, table }: ChangeBatch.ChangeBatch): ReadonlyArray<Row> => {
-  const kinds = ChangeBatch.child(records, ChangeBatch.MetadataColumns.op).values
-  const masks = ChangeBatch.child(records, ChangeBatch.MetadataColumns.unsent)
-  return Array.from({ length: rows }, (_, index): Row => {
-    const kind = Number(kinds[index])
-    const unsent = table.columns.flatMap(({ name }, column) => isUnsent(masks, index, column) ? [name] : [])
-    const values = table.columns.flatMap(({ name, type }, column): ReadonlyArray<readonly [string, Schema.Json]> =>
-      unsent.includes(name)
-        ? []
-        : [[name, JsonValue.read(type, ChangeBatch.child(records, ChangeBatch.metadataColumns + column), index)]]
-    )
-    return {
-      operation: operationNames.find((name) => operations[name] === kind) ?? "read",
+export const rows = (batch: ChangeBatch.ChangeBatch): ReadonlyArray<Row> => {
+  const rows: Array<Row> = []
+  for (const view of RowView.rows(batch)) {
+    const unsent = batch.table.columns.flatMap(({ name }) => view.isSent(name) ? [] : [name])
+    const values = batch.table.columns.flatMap(({ name, type }): ReadonlyArray<readonly [string, Schema.Json]> => {
+      const value = view.get(name)
+      return typeof value === "symbol" ? [] : [[name, value === null ? null : JsonValue.fromValue(type, value)]]
+    })
+    rows.push({
+      operation: operationNames.find((name) => operations[name] === view.operation) ?? "read",
       values: Object.fromEntries(values),
       unsent
-    }
-  })
+    })
+  }
+  return rows
 }
 
 /** What a table is like in the end, for comparing. */
