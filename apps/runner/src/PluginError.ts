@@ -185,18 +185,23 @@ export const unloadable = (name: string, path: string) => (cause: unknown): Plug
       )
   }
   if (cause instanceof SyntaxError) {
-    const [, module, exported] =
-      /requested module '([^']+)' (?:does not provide|is a CommonJS module).* named '([^']+)'|Named export '([^']+)'/
-        .exec(cause.message.replaceAll("\n", " ")) ?? []
-    const isShared = module !== undefined && /^(effect|@etl-stream\/core|apache-arrow)(\/|$)/.test(module)
-    if (module !== undefined && exported !== undefined) {
+    const text = cause.message.replaceAll("\n", " ")
+    const [, module = "", exported] = /module '([^']+)' does not provide an export named '([^']+)'/.exec(text) ?? []
+    if (exported !== undefined) {
       return failed(
         `the module ${module} has no export ${exported}`,
-        isShared
-          ? `The plugin was made for another version of ${
+        SharedModules.nameOf(module) === undefined
+          ? "Correct the import; a type is imported by `import type`."
+          : `The plugin was made for another version of ${
             packageName(module)
           }: upgrade etl-stream or the plugin, whichever is older.`
-          : "Correct the import; a type is imported by `import type`."
+      )
+    }
+    const [, named] = /^Named export '([^']+)' not found\. .* is a CommonJS module/.exec(text) ?? []
+    if (named !== undefined) {
+      return failed(
+        `the export ${named} of a CommonJS module isn't seen by \`import\``,
+        "Import the module as a whole, by its default export, and take it from there."
       )
     }
     return failed(firstLine(cause), "The syntax is wrong: correct it, or report it to the plugin's author.")

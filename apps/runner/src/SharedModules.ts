@@ -17,7 +17,7 @@ export const names = ["@etl-stream/core", "effect", "apache-arrow"] as const
 export type Name = typeof names[number]
 
 /** The shared package that `specifier` is of. */
-const nameOf = (specifier: string): Name | undefined =>
+export const nameOf = (specifier: string): Name | undefined =>
   names.find((name) => specifier === name || specifier.startsWith(`${name}/`))
 
 /** Also for modules that are required: all shared packages are loaded as ES modules, so that there is one instance of each. */
