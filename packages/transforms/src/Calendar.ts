@@ -4,7 +4,7 @@
  * JavaScript's `Date` knows milliseconds and ends at the year 275,760; PostgreSQL's timestamps have microseconds and go on to 294,276.
  */
 
-const microsPerDay = 86_400_000_000n
+export const microsPerDay = 86_400_000_000n
 export const microsPerSecond = 1_000_000n
 
 /** Year, month (1-12) and day (1-31) of a day since 1970-01-01. */

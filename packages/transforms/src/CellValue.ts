@@ -191,6 +191,9 @@ const isJson = (text: string): boolean => {
   }
 }
 
+/** What columns of the type decimal hold: no exponent, no plus, no point without digits on both sides. */
+const decimalText = /^-?\d+(?:\.\d+)?$/
+
 /** The text that a value is in a column of `type`; undefined when it is none. */
 const textFor = (type: LogicalType): (value: CellValue) => string | undefined => {
   switch (type._tag) {
@@ -200,8 +203,8 @@ const textFor = (type: LogicalType): (value: CellValue) => string | undefined =>
         if (typeof value === "boolean") return undefined
         const decimal = decimalOf(value)
         if (precision === undefined || decimal === undefined) {
-          // Text is kept as it was written: 1.0 and 1.00 are different texts of one number.
-          return decimal === undefined ? undefined : typeof value === "string" ? value : decimal.toString()
+          // Text is kept as it was written if it is a decimal's: 1.0 and 1.00 are different texts of one number.
+          return typeof value === "string" && decimalText.test(value) ? value : decimal?.toString()
         }
         if (Number.isNaN(decimal.special)) return "NaN"
         const fitting = decimal.rescaled(scale)
@@ -242,14 +245,21 @@ const dayFor = (value: CellValue): number | undefined => {
 }
 
 const microsFor = (utc: boolean) => (value: CellValue): bigint | undefined => {
-  if (value instanceof Instant) return value.micros
-  if (typeof value !== "string") return undefined
   if (value === "infinity") return timestampInfinity
-  return value === "-infinity" ? timestampNegativeInfinity : Calendar.parseTimestamp(value, utc)
+  if (value === "-infinity") return timestampNegativeInfinity
+  if (value instanceof Instant && !value.isFinite) return value.micros
+  const micros = value instanceof Instant
+    ? value.micros
+    : typeof value === "string"
+    ? Calendar.parseTimestamp(value, utc)
+    : undefined
+  // Days go on for longer than microseconds in 64 bits.
+  return micros !== undefined && micros > timestampNegativeInfinity && micros < timestampInfinity ? micros : undefined
 }
 
 const timeFor = (value: CellValue): bigint | undefined => {
-  const micros = typeof value === "string" ? Calendar.parseTime(value) : typeof value === "bigint" ? value : undefined
+  if (typeof value === "bigint") return value >= 0n && value <= Calendar.microsPerDay ? value : undefined
+  const micros = typeof value === "string" ? Calendar.parseTime(value) : undefined
   return micros === undefined ? undefined : BigInt(micros)
 }
 

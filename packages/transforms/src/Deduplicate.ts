@@ -20,13 +20,14 @@ export const pluginName = "@etl-stream/transforms:deduplicate"
 export const Config = Schema.Struct({
   ignore: Schema.optionalKey(ColumnPattern.ColumnPatterns).annotateKey({
     description:
-      "Columns that aren't compared, by name or by a pattern with `*`: an update that changes nothing else goes, and the target keeps older values of these columns, until another column changes. Not columns of the key"
+      "Columns that aren't compared, by name or by a pattern with `*`: an update that changes nothing else goes, and the target keeps older values of these columns, until another column changes. " +
+      "Columns of the key are compared all the same, and so are all columns of tables without a key, and values that later updates might not send (JSON, arrays, and text or bytes from a few dozen bytes on)"
   })
 })
 export type Config = typeof Config.Type
 
-/** Tables without a key: pairs of equal rows. */
-const unkeyed = (batch: ChangeBatch, compared: ReadonlyArray<number>): Uint8Array => {
+/** Tables without a key: pairs of equal rows. Every column counts, for the next change finds the row at the target by all of them. */
+const unkeyed = (batch: ChangeBatch): Uint8Array => {
   const operations = Cells.operations(batch)
   const becomes = operations.slice(0, batch.rows)
   const unsent = new Cells.Unsent(batch)
@@ -34,7 +35,7 @@ const unkeyed = (batch: ChangeBatch, compared: ReadonlyArray<number>): Uint8Arra
   for (let row = 0; row + 1 < batch.rows; row++) {
     if (operations[row] !== Operation.KeyChangeOld || operations[row + 1] !== Operation.KeyChangeNew) continue
     // What the new row doesn't send is what the old one has.
-    if (compared.every((index) => unsent.has(row + 1, index) || same[index]?.(row, row + 1) === true)) {
+    if (same.every((isSame, index) => unsent.has(row + 1, index) || isSame(row, row + 1))) {
       becomes[row] = Cells.dropped
       becomes[row + 1] = Cells.dropped
     }
@@ -43,8 +44,34 @@ const unkeyed = (batch: ChangeBatch, compared: ReadonlyArray<number>): Uint8Arra
   return becomes
 }
 
+/** No source keeps so few bytes apart from their row, to leave them out of updates. */
+const alwaysSent = 24
+
+/**
+ * Whether updates send a column's value again when it is the same. One that they may leave out has to come with the update that changes it: later ones say that it is
+ * what it was, and the target would never get it.
+ */
+const isSentAgain = (batch: ChangeBatch, index: number): (row: number) => boolean => {
+  const { valueOffsets } = Cells.column(batch, index)
+  if (valueOffsets === undefined) return () => true
+  switch (batch.table.columns[index]?.type._tag) {
+    // Sources may store these as something longer than their text.
+    case "Json":
+    case "Array":
+    case "Other":
+      return () => false
+    default:
+      return (row) => (valueOffsets[row + 1] ?? 0) - (valueOffsets[row] ?? 0) <= alwaysSent
+  }
+}
+
 /** Tables with a key: updates after an equal row. */
-const keyed = (batch: ChangeBatch, key: ReadonlyArray<number>, compared: ReadonlyArray<number>): Uint8Array => {
+const keyed = (
+  batch: ChangeBatch,
+  key: ReadonlyArray<number>,
+  compared: ReadonlyArray<number>,
+  ignored: ReadonlyArray<number>
+): Uint8Array => {
   const operations = Cells.operations(batch)
   const becomes = operations.slice(0, batch.rows)
   if (!becomes.includes(Operation.Update)) return becomes
@@ -61,6 +88,10 @@ const keyed = (batch: ChangeBatch, key: ReadonlyArray<number>, compared: Readonl
       if (other < 0 || key.every((index) => same[index]?.(row, other) === true)) return slot
     }
   }
+  // A value that wasn't sent is what it was. One that is sent after one that wasn't may be new.
+  const isSame = (row: number, before: number, index: number): boolean =>
+    unsent.has(row, index) || (!unsent.has(before, index) && same[index]?.(row, before) === true)
+  const ignorable = ignored.map((index) => ({ index, isSentAgain: isSentAgain(batch, index) }))
   for (let row = 0; row < batch.rows; row++) {
     const operation = operations[row]
     const slot = slotOf(row)
@@ -69,10 +100,8 @@ const keyed = (batch: ChangeBatch, key: ReadonlyArray<number>, compared: Readonl
       operations[before] !== Operation.KeyChangeOld
     if (
       operation === Operation.Update && isThere &&
-      // A value that wasn't sent is what it was. One that is sent after one that wasn't may be new.
-      compared.every((index) =>
-        unsent.has(row, index) || (!unsent.has(before, index) && same[index]?.(row, before) === true)
-      )
+      compared.every((index) => isSame(row, before, index)) &&
+      ignorable.every(({ index, isSentAgain }) => isSentAgain(row) || isSame(row, before, index))
     ) becomes[row] = Cells.dropped
     else slots[slot] = row + 1
   }
@@ -84,16 +113,15 @@ export const make = ({ ignore }: Config) => {
   return TablePlan.transform((table: TableSchema) => {
     const { identity } = table
     if (identity._tag === "None") return undefined
-    const ignored = new Set(ColumnPattern.indexesOf(pluginName, table, patterns))
-    const compared = table.columns.flatMap((_, index) =>
-      ignored.has(index) && !TablePlan.isKey(table, index) ? [] : [index]
-    )
+    const ignored = ColumnPattern.indexesOf(pluginName, table, patterns)
+      .filter((index) => !TablePlan.isKey(table, index))
+    const compared = table.columns.flatMap((_, index) => ignored.includes(index) ? [] : [index])
     return {
       target: table,
       apply: (batch) =>
         Cells.pickRows(
           batch,
-          identity._tag === "Key" ? keyed(batch, identity.columns, compared) : unkeyed(batch, compared)
+          identity._tag === "Key" ? keyed(batch, identity.columns, compared, ignored) : unkeyed(batch)
         )
     }
   })

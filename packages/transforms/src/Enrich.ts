@@ -5,7 +5,7 @@
  * their next change. Where the looked-up column isn't sent, nothing is looked up, and the new columns aren't sent either.
  */
 import * as ByteSize from "@etl-stream/core/ByteSize"
-import type { ChangeBatch } from "@etl-stream/core/ChangeBatch"
+import { type ChangeBatch, Operation } from "@etl-stream/core/ChangeBatch"
 import { ConnectorError } from "@etl-stream/core/ConnectorError"
 import * as Plugin from "@etl-stream/core/Plugin"
 import type { ColumnSchema, TableSchema } from "@etl-stream/core/TableSchema"
@@ -86,14 +86,19 @@ const lookUp = (
   source: ColumnSchema,
   made: ReadonlyArray<Made>,
   config: Config,
+  batch: ChangeBatch,
   data: Arrow.Data,
-  rows: number,
   entries: LookupTable.Entries
 ): ReadonlyArray<Arrow.Data> => {
   const read = CellValue.textReader(source.type, data)
+  const operations = Cells.operations(batch)
+  const isKeyed = table.identity._tag === "Key"
   const writers = made.map(({ column }) => CellValue.writer(column.type))
-  for (let row = 0; row < rows; row++) {
-    const isNull = Cells.isNull(data, row)
+  for (let row = 0; row < batch.rows; row++) {
+    const operation = operations[row]
+    // A row that leaves needs nothing: its entry may have left before it.
+    const leaves = isKeyed && (operation === Operation.Delete || operation === Operation.KeyChangeOld)
+    const isNull = leaves || Cells.isNull(data, row)
     const entry = isNull ? undefined : entries.get(read(row))
     if (!isNull && entry === undefined && config.missing === "fail") {
       throw failure(
@@ -195,7 +200,7 @@ export const make = Effect.fnUntraced(function*(config: Config, directory: strin
       apply: (batch: ChangeBatch) =>
         Cells.withColumns(batch, target, [
           ...table.columns.map((_, at) => ({ data: Cells.column(batch, at), follows: at })),
-          ...lookUp(table, source, made, config, Cells.column(batch, index), batch.rows, entries).map((data) => ({
+          ...lookUp(table, source, made, config, batch, Cells.column(batch, index), entries).map((data) => ({
             data,
             follows: index
           }))
@@ -222,7 +227,7 @@ export const enrich = Plugin.transform({
   summary: "Adds columns that are looked up in a file or a list by the value of a column",
   description:
     "A row gets what the lookup table says when the row passes: after a change of the table, rows follow with their next change, or when their table is copied again. " +
-    "Deletes of tables with a key look up nothing that matters. Tables without a key can't be enriched.",
+    "Deletes of tables with a key look up nothing. Tables without a key can't be enriched.",
   examples: [
     {
       title: "From a file",

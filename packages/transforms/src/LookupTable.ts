@@ -6,7 +6,7 @@
 import { ConnectorError } from "@etl-stream/core/ConnectorError"
 import { parse as parseCsv } from "csv-parse/sync"
 import * as Effect from "effect/Effect"
-import { readFileSync, statSync } from "node:fs"
+import { readFileSync, type Stats, statSync } from "node:fs"
 import { extname } from "node:path"
 import * as JsonText from "./JsonText.ts"
 
@@ -91,14 +91,22 @@ const parse = (text: string, format: Format): ReadonlyArray<unknown> | undefined
   }
 }
 
+/** The file's size and more; fails when it isn't there, or can't even be looked at. */
+const look = (options: FileOptions): Effect.Effect<Stats, ConnectorError> =>
+  Effect.flatMap(
+    Effect.try({
+      try: () => statSync(options.path, { throwIfNoEntry: false }),
+      catch: () => error(options, "Missing", "can't be read", "Check that the runner may read it.")
+    }),
+    (found) =>
+      found?.isFile() === true
+        ? Effect.succeed(found)
+        : Effect.fail(error(options, "Missing", "isn't there", "Correct its path, or put it there."))
+  )
+
 /** The file's size and time of change; fails when it isn't there. */
 export const version = (options: FileOptions): Effect.Effect<Version, ConnectorError> =>
-  Effect.suspend(() => {
-    const found = statSync(options.path, { throwIfNoEntry: false })
-    return found?.isFile() === true
-      ? Effect.succeed(`${found.size}/${found.mtimeMs}/${found.ino}`)
-      : Effect.fail(error(options, "Missing", "isn't there", "Correct its path, or put it there."))
-  })
+  Effect.map(look(options), ({ ino, mtimeMs, size }) => `${size}/${mtimeMs}/${ino}`)
 
 /** Reads the file. */
 export const read = (options: FileOptions): Effect.Effect<Entries, ConnectorError> =>
@@ -107,7 +115,7 @@ export const read = (options: FileOptions): Effect.Effect<Entries, ConnectorErro
     if (format === undefined) {
       return yield* error(options, "Rejected", "has no ending that tells its format", "Set the option format.")
     }
-    if ((statSync(options.path, { throwIfNoEntry: false })?.size ?? 0) > options.largest) {
+    if ((yield* look(options)).size > options.largest) {
       return yield* error(
         options,
         "Rejected",

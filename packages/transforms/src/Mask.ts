@@ -48,6 +48,9 @@ export const Config = Schema.Struct({
 })
 export type Config = typeof Config.Type
 
+/** What follows the last `@` of an address. Of a text that only has an `@` somewhere nothing may be left to be read. */
+const domain = /^(?:[\p{L}\p{M}\p{N}-]+\.)+\p{L}[\p{L}\p{M}\p{N}-]*$/u
+
 /** Characters that `full` writes, and that stand for the covered part of an address: no length shows. */
 const fixed = 4
 
@@ -66,7 +69,7 @@ export const masked = (config: Config): (text: string) => string => {
         const characters = [...text]
         const covered = characters.length - keep
         // Of a short value what stays would be most of it.
-        if (covered < keep) return cover.repeat(characters.length)
+        if (covered <= keep) return cover.repeat(characters.length)
         return mode === "keepFirst"
           ? characters.slice(0, keep).join("") + cover.repeat(covered)
           : cover.repeat(covered) + characters.slice(covered).join("")
@@ -76,7 +79,7 @@ export const masked = (config: Config): (text: string) => string => {
         const at = text.lastIndexOf("@")
         const [first = ""] = text
         // What is no address may be anything.
-        return at < 1 || at === text.length - 1
+        return at < 1 || !domain.test(text.slice(at + 1))
           ? cover.repeat(fixed)
           : `${at <= first.length ? "" : first}${cover.repeat(fixed)}${text.slice(at)}`
       }

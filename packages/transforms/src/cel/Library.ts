@@ -152,6 +152,23 @@ const withDecimals = (environment: Environment): Environment => {
     })
 }
 
+/** Node has it; the compiler's library doesn't know it yet. */
+const exactJson = JSON as unknown as {
+  readonly parse: (
+    text: string,
+    reviver: (key: string, value: unknown, context: { readonly source?: string }) => unknown
+  ) => unknown
+}
+
+/** A number of JSON as a double where that is the number that was written, else as an int or a decimal: never as another number. */
+const jsonNumber = (value: number, source: string): number | bigint | DecimalNumber => {
+  if (String(value) === source) return value
+  const exact = number(DecimalNumber.parse(source))
+  if (DecimalNumber.fromDouble(value)?.equals(exact) === true) return value
+  const integer = exact.integer()
+  return integer !== undefined && BigInt.asIntN(64, integer) === integer ? integer : exact
+}
+
 /** Limits of one expression: far above what people write by hand, and low enough that none takes noticeable time to compile. */
 const limits = { maxAstNodes: 5000, maxDepth: 64, maxListElements: 1000, maxMapEntries: 200, maxCallArguments: 16 }
 
@@ -164,7 +181,8 @@ export const base: Environment = withDecimals(withTimestamps(
     )
     .registerFunction("json(string): dyn", (text: string): unknown => {
       try { // The parser's error would quote the value.
-        return JSON.parse(text)
+        return exactJson.parse(text, (_, value, { source }) =>
+          typeof value === "number" && source !== undefined ? jsonNumber(value, source) : value)
       } catch {
         return refuse("no JSON")
       }
