@@ -280,9 +280,10 @@ export class RowReading {
     count: number
   } | undefined
 
-  /** A table's copy can't be had: it is set aside when that is its own trouble. */
-  private noCopy(state: Table, error: ConnectorError): Effect.Effect<void, ConnectorError> {
+  /** A table's copy can't be had: it is set aside when that is its own trouble, unless the copy was only asked for and hasn't begun. */
+  private noCopy(state: Table, error: ConnectorError, request?: Request): Effect.Effect<void, ConnectorError> {
     if (!Quarantine.concernsTable(error)) return Effect.fail(error)
+    if (request !== undefined) return Effect.asVoid(Deferred.fail(request.begun, error))
     this.tables.fail(state, error)
     return Effect.void
   }
@@ -320,7 +321,7 @@ export class RowReading {
       const scope = yield* Scope.fork(this.scope)
       const copy = yield* definition.copy(state.table).pipe(
         Scope.provide(scope),
-        Effect.catch((error) => Effect.as(this.noCopy(state, error), undefined)),
+        Effect.catch((error) => Effect.as(this.noCopy(state, error, request), undefined)),
         Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))
       )
       if (copy === undefined) return yield* Scope.close(scope, Exit.void)

@@ -1,6 +1,7 @@
 /**
  * One open table of a row-wise sink: what is done with each element, which position goes with it, and when it is durable.
  */
+import * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -231,7 +232,16 @@ export const open = Effect.fnUntraced(
       yield* Effect.sleep(every).pipe(
         Effect.andThen(one.withPermit(Effect.suspend(() => dirty ? flush : Effect.void))),
         Effect.forever,
-        Effect.catch(failed),
+        // A defect, too: nothing else would tell that nothing becomes durable any more.
+        Effect.catchCause((cause) =>
+          Cause.hasInterruptsOnly(cause) ? Effect.void : failed(
+            cause.reasons.find(Cause.isFailReason)?.error ?? error(
+              "Protocol",
+              `What was written to the table ${id} can't be made durable: the sink's flush broke`,
+              "This is a defect of the sink plugin: please report it."
+            )
+          )
+        ),
         Effect.forkScoped
       )
     }

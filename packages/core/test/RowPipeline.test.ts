@@ -252,6 +252,43 @@ describe("RowSource and RowSink", () => {
       }
     }))
 
+  it.live("refuse a new copy that can't be had, and go on with the table as it was", () =>
+    Effect.gen(function*() {
+      const log = new RowLog(randomPieces(Chance.make(3), 20))
+      log.ends = false
+      log.copyAt = () => log.end
+      const database = new RowDatabase()
+      const state = new MemoryState()
+      const progress = Progress.make("shop")
+      const stop = yield* Deferred.make<void>()
+      const fiber = yield* Effect.forkChild(
+        run(log.source(), database, { progress, state, stop: Deferred.await(stop) })
+      )
+      yield* eventually(() =>
+        progress.table(ordersId).phase === "streaming" && progress.table(visitsId).phase === "streaming"
+      )
+      log.noCopies = new ConnectorError({
+        reason: "Missing",
+        plugin: "test",
+        message: "The export of the orders is gone",
+        hint: "Make another one.",
+        table: ordersId
+      })
+      yield* ResyncRequest.ask(state, "shop", [ordersId])
+      const request = () => ResyncRequest.all(state, "shop").pipe(Effect.map(([first]) => first))
+      let last = yield* request()
+      for (let looks = 0; last?.state === "requested" && looks < 250; looks++) {
+        yield* Effect.sleep(20)
+        last = yield* request()
+      }
+      assert.strictEqual(last?.state, "refused")
+      assert.strictEqual(last?.message, "The export of the orders is gone")
+      assert.isUndefined(progress.table(ordersId).quarantine)
+      yield* Deferred.succeed(stop, undefined)
+      yield* Fiber.join(fiber)
+      compare(log, database, "after a copy that couldn't be had")
+    }))
+
   it.live("keep memory bounded for a piece without end, and write it in order", () =>
     Effect.gen(function*() {
       const rows = 40_000
@@ -431,6 +468,30 @@ describe("RowSink", () => {
       const error = yield* Effect.flip(run(reshaping, other, { onTableError: "stop" }))
       assert.strictEqual(error.reason, "Unsupported")
       assert.strictEqual(error.table, "public.a")
+    }))
+
+  it.live("sets a table aside whose flush breaks, rather than waiting for ever for what never becomes durable", () =>
+    Effect.gen(function*() {
+      const database = new RowDatabase(true)
+      let breaks = true
+      database.at = (point) =>
+        Effect.sync(() => {
+          if (point !== "flush" || database.written === 0 || !breaks) return
+          breaks = false
+          throw new TypeError("a defect")
+        })
+      const progress = Progress.make("shop")
+      yield* run(
+        list([...copied(table, 10n), row(table, 11n, 1), { _tag: "Watermark", position: 12n, commitTime: undefined }]),
+        database,
+        {
+          progress
+        }
+      ).pipe(Effect.timeout("5 seconds"))
+      assert.match(
+        progress.table("public.a").quarantine?.message ?? "",
+        /public\.a can't be made durable: the sink's flush broke/
+      )
     }))
 
   it.live("refuses a position that it hasn't written", () =>

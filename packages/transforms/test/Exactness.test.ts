@@ -47,14 +47,18 @@ describe("add", () => {
   it.effect("takes numbers out of JSON with all their digits", () =>
     Effect.gen(function*() {
       const table = Fixture.table({ id: "int64", doc: "json" })
-      const doc = `{"id": 9007199254740993, "q": 12345678901234567890.123, "near": 1.00000000000000000001, "n": 1.50, "big": 1e400}`
+      const doc =
+        `{"id": 9007199254740993, "q": 12345678901234567890.123, "near": 1.00000000000000000001, "n": 1.50, "big": 1e400}`
       const values: Record<string, { readonly expression: string; readonly type: string }> = {
         whole: { expression: "json(doc).id", type: "int64" },
         text: { expression: "json(doc).id", type: "text" },
         quantity: { expression: "json(doc).q", type: "decimal" },
         near: { expression: "json(doc).near", type: "decimal" },
         price: { expression: "json(doc).n", type: "decimal(5,2)" },
-        is: { expression: "json(doc).id == 9007199254740993 && json(doc).q > decimal('1') && json(doc).n == 1.5", type: "boolean" },
+        is: {
+          expression: "json(doc).id == 9007199254740993 && json(doc).q > decimal('1') && json(doc).n == 1.5",
+          type: "boolean"
+        },
         all: { expression: "json(doc).map(k, k == 'q', json(doc)[k])[0]", type: "json" }
       }
       const made = yield* Fixture.apply(plugins.add, { columns: values }, table, [
@@ -151,7 +155,13 @@ describe("enrich", () => {
     Effect.gen(function*() {
       const made = yield* Fixture.apply(
         plugins.enrich,
-        { column: "id", key: "id", table: [{ id: 1, label: "one" }], columns: { label: { type: "text" } }, missing: "fail" },
+        {
+          column: "id",
+          key: "id",
+          table: [{ id: 1, label: "one" }],
+          columns: { label: { type: "text" } },
+          missing: "fail"
+        },
         Fixture.table({ id: "int64" }),
         [{ op: "Delete", values: { id: 2n } }, { op: "Insert", values: { id: 1n } }]
       )

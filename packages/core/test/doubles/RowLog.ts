@@ -103,6 +103,8 @@ export class RowLog {
   private confirmed = 0n
   /** The position that a copy is of. */
   copyAt: (() => bigint) | undefined
+  /** Why there are no copies any more. */
+  noCopies: ConnectorError | undefined
   tables: ReadonlyArray<RowTable.RowTable> = [orders, visits]
   streamed = false
 
@@ -164,7 +166,12 @@ export class RowLog {
           this.told.push(position)
           this.confirmed = position
         }),
-      ...(copyAt === undefined ? {} : { copy: (table) => Effect.sync(() => this.copy(table, copyAt())) }),
+      ...(copyAt === undefined ? {} : {
+        copy: (table) =>
+          Effect.suspend(() =>
+            this.noCopies === undefined ? Effect.succeed(this.copy(table, copyAt())) : Effect.fail(this.noCopies)
+          )
+      }),
       batchRows: 4
     })
   }

@@ -181,8 +181,11 @@ export const base: Environment = withDecimals(withTimestamps(
     )
     .registerFunction("json(string): dyn", (text: string): unknown => {
       try { // The parser's error would quote the value.
-        return exactJson.parse(text, (_, value, { source }) =>
-          typeof value === "number" && source !== undefined ? jsonNumber(value, source) : value)
+        return exactJson.parse(
+          text,
+          (_, value, { source }) =>
+            typeof value === "number" && source !== undefined ? jsonNumber(value, source) : value
+        )
       } catch {
         return refuse("no JSON")
       }
