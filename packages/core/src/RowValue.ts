@@ -162,14 +162,15 @@ const integerWriter = (builder: Numbers, low: number, high: number): Writer => (
   return undefined
 }
 
-const floatWriter = (builder: Numbers, largest: number): Writer => (value) => {
+const floatWriter = (builder: Numbers, beyond: number): Writer => (value) => {
   if (typeof value !== "number") return expected(value, "a number")
-  if (Number.isFinite(value) && Math.abs(value) > largest) return "is out of range of a float32"
+  if (Number.isFinite(value) && Math.abs(value) >= beyond) return "is out of range of a float32"
   builder.append(value)
   return undefined
 }
 
-const largestFloat32 = 3.4028235677973366e38
+/** Halfway from the largest float32 to what would come next: from here on numbers are rounded to infinity. */
+const beyondFloat32 = 3.4028235677973366e38
 const int64 = { low: -(1n << 63n), high: (1n << 63n) - 1n }
 const dayMicros = 86_400_000_000n
 
@@ -193,7 +194,7 @@ const writerOfValues = (builder: ColumnBuilder.ColumnBuilder, type: LogicalType)
     case "Date":
       return integerWriter(numbers, -0x80000000, 0x7fffffff)
     case "Float32":
-      return floatWriter(numbers, largestFloat32)
+      return floatWriter(numbers, beyondFloat32)
     case "Float64":
       return floatWriter(numbers, Infinity)
     case "Int64":

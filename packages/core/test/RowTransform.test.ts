@@ -165,6 +165,7 @@ describe("RowTransform.make", () => {
       [secret, Column.json(), /isn't JSON/],
       [secret, Column.uuid(), /isn't a UUID/],
       [4711e38, Column.float32(), /out of range/],
+      [3.4028235677973366e38, Column.float32(), /out of range/],
       [Column.notSent, Column.text(), /is a symbol/],
       [[4711], Column.binary(), /is a object, where a Uint8Array/]
     ]

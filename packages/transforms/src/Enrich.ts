@@ -54,7 +54,7 @@ export const Config = Schema.Struct({
     Schema.withDecodingDefaultKey(Effect.succeed("5 seconds"))
   ).annotateKey({
     description:
-      "How often the file is looked at for changes. A file that can't be read any more leaves what was read before. Default: 5 seconds"
+      "How often the file is looked at for changes. A file that can't be read any more leaves what was read before. Put a new one in its place by renaming it: one that is still being written would be read as far as it goes. Default: 5 seconds"
   }),
   maxSize: ByteSize.ByteSize.pipe(Schema.withDecodingDefaultKey(Effect.succeed("64MiB"))).annotateKey({
     description: "Largest size of the file, which is kept in memory. Default: 64MiB"

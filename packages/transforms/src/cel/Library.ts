@@ -160,6 +160,9 @@ const exactJson = JSON as unknown as {
   ) => unknown
 }
 
+/** Doubles hold every number of fifteen digits, so JSON without such text is read the fast way. */
+const longNumber = /[\d.]{16}|\d[eE]/
+
 /** A number of JSON as a double where that is the number that was written, else as an int or a decimal: never as another number. */
 const jsonNumber = (value: number, source: string): number | bigint | DecimalNumber => {
   if (String(value) === source) return value
@@ -181,6 +184,7 @@ export const base: Environment = withDecimals(withTimestamps(
     )
     .registerFunction("json(string): dyn", (text: string): unknown => {
       try { // The parser's error would quote the value.
+        if (!longNumber.test(text)) return JSON.parse(text)
         return exactJson.parse(
           text,
           (_, value, { source }) =>
