@@ -4,6 +4,7 @@
  * With `--check` it only compares, for CI: the page can't say other than what the code does.
  */
 import { Config as LettersConfig } from "@etl-stream/dead-letters-files"
+import type { AnyPlugin } from "@etl-stream/core/Plugin"
 import { Config as MonitorConfig } from "@etl-stream/monitor-wal/Config"
 import { plugins as notifiers } from "@etl-stream/notifiers"
 import { AlertRule } from "@etl-stream/runner/alerts/AlertRule"
@@ -13,6 +14,7 @@ import { Config as SinkConfig } from "@etl-stream/sink-snowflake/Config"
 import { Config as SourceConfig } from "@etl-stream/source-postgres/Config"
 import { Config as RedisConfig } from "@etl-stream/state-redis/Config"
 import { plugin as sqlite } from "@etl-stream/state-sqlite"
+import { plugins as transforms } from "@etl-stream/transforms"
 import type * as Schema from "effect/Schema"
 import { readFileSync, writeFileSync } from "node:fs"
 
@@ -99,6 +101,12 @@ ${table(MonitorConfig)}
 ${table(RedisConfig)}
 
 ${Object.values(notifiers).map(({ config, name }) => `## Options of \`${name}\`\n\n${table(config)}`).join("\n\n")}
+
+${
+  Object.values<AnyPlugin>(transforms).map(({ config, name, summary }) =>
+    `## Options of \`${name}\`\n\n${summary}. How it works: [transforms.md](transforms.md).\n\n${table(config)}`
+  ).join("\n\n")
+}
 `
 
 const file = new URL("../docs/configuration.md", import.meta.url)
