@@ -285,7 +285,8 @@ describe("the examples", () => {
       Effect.gen(function*() {
         const environment = {
           DATABASE_URL: "postgresql://me:secret@localhost:5432/shop",
-          SNOWFLAKE_ACCOUNT: "MYORG-ACCT"
+          SNOWFLAKE_ACCOUNT: "MYORG-ACCT",
+          HASH_KEY: "a key of thirty-two characters..."
         }
         const configuration = yield* loaded(Configuration.load(join(examples, name), { environment, offline: false }))
         assert.strictEqual(configuration.pipelines.length, 1)
