@@ -30,6 +30,7 @@ import type { PipelineConfiguration, Stage } from "./Configuration.ts"
 import { ExitCode } from "./ExitCode.ts"
 import * as PipelineLease from "./PipelineLease.ts"
 import type { SinkCircuit } from "./SinkCircuit.ts"
+import * as StageTransform from "./StageTransform.ts"
 import { Watchdog } from "./Watchdog.ts"
 
 /** How a pipeline ended. */
@@ -147,7 +148,10 @@ export const run = Effect.fnUntraced(function*(
   const made = Effect.gen(function*() {
     yield* circuit.admitted
     const madeSource = yield* make(source, name, directory)
-    const madeTransforms = yield* Effect.forEach(transforms, (transform) => make(transform, name, directory))
+    const madeTransforms = yield* Effect.forEach(
+      transforms,
+      (transform) => StageTransform.make(transform, name, directory)
+    )
     return {
       source: madeSource,
       transforms: madeTransforms,
