@@ -138,6 +138,10 @@ export const Pipeline = Schema.Struct({
   sink: SinkStage.annotate({ stage: { kind: "sink", named: "sinks" } }).annotateKey({
     description: "Where changes go; or the name of one of `sinks`"
   }),
+  deadLetters: Schema.optionalKey(stage("deadLetters")).annotateKey({
+    description:
+      "Where values are kept that the sink can't write: a plugin such as @etl-stream/dead-letters-files. Without it such a value stops its table, unless the sink has a store of its own"
+  }),
   spool: Schema.optionalKey(Spool).annotateKey({
     description: "Keeps changes on disk while the sink takes none, so that the source need not keep its log for them"
   }),

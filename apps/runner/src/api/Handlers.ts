@@ -11,6 +11,7 @@ import * as Stream from "effect/Stream"
 import * as Choice from "../Choice.ts"
 import type { Stage } from "../Configuration.ts"
 import { ControlError } from "../ControlError.ts"
+import * as PipelineLetters from "../PipelineLetters.ts"
 import * as PluginInventory from "../PluginInventory.ts"
 import type { Redaction } from "../Redaction.ts"
 import type { Requested, Supervised, Supervisor } from "../Supervisor.ts"
@@ -109,20 +110,16 @@ export const pipelines = (options: Options) => {
             ? undefined
             : yield* Effect.mapError(Choice.table(query.table), ({ hint, message }) =>
               new BadRequest({ code: "InvalidTable", detail: message, hint }))
-          const sink = pipeline.configuration()?.sink
-          const opened = sink?.plugin.deadLetters?.(sink.options, {
-            pipeline: params.name,
-            directory: options.directory
-          })
-          const letters = opened === undefined
+          const configuration = pipeline.configuration()
+          const letters = configuration === undefined
             ? undefined
-            : yield* Effect.mapError(opened, (error) =>
+            : yield* Effect.mapError(PipelineLetters.open(configuration, options.directory), (error) =>
               fromConnector(error, redact))
           if (letters === undefined) {
             return yield* new NotFound({
               code: "NoDeadLetters",
               detail: `The pipeline ${params.name} keeps no dead letters`,
-              hint: "Give its sink the option `deadLetters`, if its plugin has one."
+              hint: "Give it a `deadLetters`, such as the plugin @etl-stream/dead-letters-files."
             })
           }
           const found = yield* letters.store.list({ pipeline: params.name, table }).pipe(
@@ -156,7 +153,8 @@ export const pipelines = (options: Options) => {
               )
           })
         ))
-      .handleRaw("pipelineEvents", ({ params }) => Effect.andThen(find(params.name), listening(params.name)))
+      .handleRaw("pipelineEvents", ({ params }) =>
+        Effect.andThen(find(params.name), listening(params.name)))
       .handleRaw("tap", ({ params, query }) =>
         Effect.gen(function*() {
           const pipeline = yield* find(params.name)
@@ -173,7 +171,8 @@ export const pipelines = (options: Options) => {
           const { mailbox, see } = Tap.make({
             table: query.table,
             values: query.values === "true",
-            now: () => clock.currentTimeMillisUnsafe(),
+            now: () =>
+              clock.currentTimeMillisUnsafe(),
             capacity: EventStream.capacity
           })
           const leave = pipeline.observe(see)
@@ -181,13 +180,12 @@ export const pipelines = (options: Options) => {
         })))
 }
 
+type Listed = Stage<"source" | "transform" | "sink" | "deadLetters" | "state">
+
 /** Each plugin that is in use, and where. */
 const plugins = (options: Options): typeof Model.Plugins.Type => {
-  const found = new Map<
-    string,
-    { readonly stage: Stage<"source" | "transform" | "sink" | "state">; readonly pipelines: Set<string> }
-  >()
-  const add = (stage: Stage<"source" | "transform" | "sink" | "state">, pipeline: string | undefined) => {
+  const found = new Map<string, { readonly stage: Listed; readonly pipelines: Set<string> }>()
+  const add = (stage: Listed, pipeline: string | undefined) => {
     const key = JSON.stringify([stage.plugin.kind, stage.name, stage.place?.path ?? stage.plugin.version])
     const known = found.get(key) ?? { stage, pipelines: new Set() }
     if (pipeline !== undefined) known.pipelines.add(pipeline)
@@ -199,6 +197,7 @@ const plugins = (options: Options): typeof Model.Plugins.Type => {
     add(configuration.source, pipeline.name)
     for (const transform of configuration.transforms) add(transform, pipeline.name)
     add(configuration.sink, pipeline.name)
+    if (configuration.deadLetters !== undefined) add(configuration.deadLetters, pipeline.name)
   }
   add(options.state, undefined)
   return {
