@@ -54,6 +54,7 @@ export const builtIn: ReadonlyArray<string> = [
   "@etl-stream/state-redis",
   "@etl-stream/dead-letters-files",
   "@etl-stream/notifiers",
+  "@etl-stream/transforms",
   "@etl-stream/monitor-wal"
 ]
 
