@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { formatPath } from "@etl-stream/runner/Problem"
 import * as ConfigurationJsonSchema from "@etl-stream/runner/schema/ConfigurationJsonSchema"
 import * as Effect from "effect/Effect"
-import { byDecoder, bySchema, isMapping, plugins, written } from "./JsonSchemaFixture.ts"
+import { byDecoder, bySchema, isMapping, plugins, type Written, written } from "./JsonSchemaFixture.ts"
 
 type Path = ReadonlyArray<string | number>
 
@@ -59,8 +59,8 @@ const others: ReadonlyArray<unknown> = [
 ]
 
 /** Every value replaced by others, every key removed, and an unknown one added to every mapping. */
-const mutations = (value: unknown, own: ReadonlySet<string>): ReadonlyArray<Mutation> =>
-  nodes(value).filter(([[section]]) => section === undefined || own.has(String(section))).flatMap((
+const mutations = (value: unknown, isOwn: Written["isOwn"]): ReadonlyArray<Mutation> =>
+  nodes(value).filter(([path]) => isOwn(path)).flatMap((
     [path, node]
   ): ReadonlyArray<Mutation> => [
     // What a reference stands for in the place of a mapping or list is text in any case, which `validate --offline` doesn't say.
@@ -167,8 +167,8 @@ describe("the JSON Schema of configurations", () => {
         const used = new Set<string>()
         let refused = 0
         let mutated = 0
-        for (const { from, own, value } of written()) {
-          for (const mutation of mutations(value, own)) {
+        for (const { from, isOwn, value } of written()) {
+          for (const mutation of mutations(value, isOwn)) {
             mutated++
             const against = judge(mutation.value)
             const findings = yield* byDecoder(mutation.value)
