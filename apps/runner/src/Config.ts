@@ -51,7 +51,7 @@ const Pattern = Schema.String.check(
 )
 
 /** A transform. Its patterns are by the names that tables have when they come to it. */
-const TransformStage = Schema.Struct({
+export const TransformStage = Schema.Struct({
   plugin: PluginName,
   tables: Schema.optionalKey(
     Schema.Array(Pattern).check(Schema.isMinLength(1, { expected: "at least one table" }))
