@@ -1,6 +1,7 @@
 /** Cases of what a source does to its process: interruption, leaks, memory. */
 import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
 import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
 import * as Stream from "effect/Stream"
 import assert from "node:assert/strict"
 import * as CanonicalCell from "../CanonicalCell.ts"
@@ -105,6 +106,7 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
         let ended = false
         let goes = false
         let holding = false
+      const leave = Latch.makeUnsafe(false)
         // The sink takes the rows and keeps none of them.
         const source = yield* kit.open
         yield* source.tables
@@ -133,7 +135,7 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
               }
               if (goes) return Effect.void
               holding = true
-              return eventually(() => "leave to go on", () => goes, kit.patience)
+              return leave.await
             })
           ),
           Effect.scoped,
@@ -149,6 +151,7 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
         const bound = backlog / 4
         assert.ok(most <= bound, `${most} bytes are held while nobody pulls, of a backlog of ${backlog}`)
         goes = true
+      yield* leave.open
         yield* eventually(() => "the end of the backlog", () => ended, kit.patience * 5)
         measure()
         assert.ok(most <= bound, `${most} bytes are held while a backlog of ${backlog} is read`)
