@@ -16,8 +16,10 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { afterAll, beforeAll, describe, it } from "vitest"
+import { afterAll, beforeAll, describe, it, vi } from "vitest"
 import { plugin } from "../src/index.ts"
+
+vi.setConfig({ testTimeout: 120_000 })
 
 const scope = Effect.runSync(Scope.make())
 let started: {
@@ -141,7 +143,7 @@ beforeAll(() =>
         (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
       )
       const warehouse = yield* Warehouse.start({
-        main: fileURLToPath(import.meta.resolve("@etl-stream/snowflake-local/main")),
+        main: fileURLToPath(new URL("PromptServer.ts", import.meta.url)),
         folder
       })
       const proxy = yield* FaultProxy.start({ host: "127.0.0.1", port: warehouse.port })
@@ -152,4 +154,4 @@ beforeAll(() =>
 
 afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
 
-Conformance.register(suite, { describe, it: (name, run) => it(name, run, 120_000) })
+Conformance.register(suite, { describe, it })

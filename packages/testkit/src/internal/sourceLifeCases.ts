@@ -106,7 +106,7 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
         let ended = false
         let goes = false
         let holding = false
-      const leave = Latch.makeUnsafe(false)
+        const leave = Latch.makeUnsafe(false)
         // The sink takes the rows and keeps none of them.
         const source = yield* kit.open
         yield* source.tables
@@ -151,7 +151,7 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
         const bound = backlog / 4
         assert.ok(most <= bound, `${most} bytes are held while nobody pulls, of a backlog of ${backlog}`)
         goes = true
-      yield* leave.open
+        yield* leave.open
         yield* eventually(() => "the end of the backlog", () => ended, kit.patience * 5)
         measure()
         assert.ok(most <= bound, `${most} bytes are held while a backlog of ${backlog} is read`)
