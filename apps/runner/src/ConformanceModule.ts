@@ -135,7 +135,7 @@ const locate = Effect.fnUntraced(function*(plugin: string | undefined, directory
 
 const codeOf = (cause: unknown): unknown => field(cause, "code")
 
-const import_ = (module: string): Effect.Effect<Readonly<Record<string, unknown>>, CommandError> =>
+const loadModule = (module: string): Effect.Effect<Readonly<Record<string, unknown>>, CommandError> =>
   Effect.tryPromise({
     // A module namespace is an object of exports.
     try: () => import(pathToFileURL(module).href) as Promise<Readonly<Record<string, unknown>>>,
@@ -160,7 +160,7 @@ export const load = Effect.fn("ConformanceModule.load")(
     if (!Fs.existsSync(module)) {
       return yield* unloadable(`The module of the suites of ${name} isn't there: ${module}`, "Build the package first.")
     }
-    const { conformance } = yield* import_(module)
+    const { conformance } = yield* loadModule(module)
     const suites: ReadonlyArray<unknown> = Array.isArray(conformance) ? conformance : [conformance]
     if (conformance === undefined || suites.length === 0) {
       return yield* none(
