@@ -3,8 +3,8 @@
  *
  * With `--check` it only compares, for CI: the page can't say other than what the code does.
  */
-import { Config as LettersConfig } from "@etl-stream/dead-letters-files"
 import type { AnyPlugin } from "@etl-stream/core/Plugin"
+import { Config as LettersConfig } from "@etl-stream/dead-letters-files"
 import { Config as MonitorConfig } from "@etl-stream/monitor-wal/Config"
 import { plugins as notifiers } from "@etl-stream/notifiers"
 import { AlertRule } from "@etl-stream/runner/alerts/AlertRule"
