@@ -3,7 +3,6 @@
  *
  * With `--check` it only compares, for CI: the page can't say other than what the code does.
  */
-import type { AnyPlugin } from "@etl-stream/core/Plugin"
 import { Config as LettersConfig } from "@etl-stream/dead-letters-files"
 import { Config as MonitorConfig } from "@etl-stream/monitor-wal/Config"
 import { plugins as notifiers } from "@etl-stream/notifiers"
@@ -103,7 +102,7 @@ ${table(RedisConfig)}
 ${Object.values(notifiers).map(({ config, name }) => `## Options of \`${name}\`\n\n${table(config)}`).join("\n\n")}
 
 ${
-  Object.values<AnyPlugin>(transforms).map(({ config, name, summary }) =>
+  Object.values(transforms).map(({ config, name, summary }) =>
     `## Options of \`${name}\`\n\n${summary}. How it works: [transforms.md](transforms.md).\n\n${table(config)}`
   ).join("\n\n")
 }
