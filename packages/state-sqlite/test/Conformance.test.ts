@@ -21,7 +21,10 @@ const locking = (file: string) => {
       database = new DatabaseSync(file)
       database.exec("BEGIN EXCLUSIVE")
     }),
-    unlock: Effect.sync(() => database?.close())
+    unlock: Effect.sync(() => {
+      database?.close()
+      database = undefined
+    })
   }
 }
 
@@ -30,7 +33,7 @@ export const conformance = StateStoreConformance.make({
   prepare: Effect.gen(function*() {
     const directory = yield* folder
     const { lock, unlock } = locking(join(directory, "state.sqlite"))
-    yield* Effect.addFinalizer(() => Effect.ignore(unlock))
+    yield* Effect.addFinalizer(() => unlock)
     return { options: { file: "./state.sqlite" }, directory, gone: lock, back: unlock }
   }),
   patience: "15 seconds",
@@ -41,4 +44,4 @@ export const conformance = StateStoreConformance.make({
   ]
 })
 
-Conformance.register(conformance, { describe, it: (name, run) => it(name, run, 120_000) })
+Conformance.register(conformance, { describe, it: (name, run) => it(`${name}`, run, 120_000) })

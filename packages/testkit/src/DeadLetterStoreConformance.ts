@@ -5,7 +5,7 @@
  * would see. Where the subject names its module, other processes open it, too, and are killed in the middle of their work.
  */
 import type { DeadLetter } from "@etl-stream/core/DeadLetter"
-import type { DeadLetterStore, Selection } from "@etl-stream/core/DeadLetterStore"
+import type { DeadLetterStore } from "@etl-stream/core/DeadLetterStore"
 import type { Plugin } from "@etl-stream/core/Plugin"
 import { tableId } from "@etl-stream/core/TableSchema"
 import * as Duration from "effect/Duration"
@@ -13,10 +13,9 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import assert from "node:assert/strict"
-import { fileURLToPath } from "node:url"
-import * as ChildProcess from "./ChildProcess.ts"
 import type { Case, Suite } from "./Conformance.ts"
-import { letter, marker } from "./internal/letters.ts"
+import * as LetterProcesses from "./internal/letterProcesses.ts"
+import { holds, letter, listed, marker, pipeline } from "./internal/letters.ts"
 import * as Memory from "./internal/memory.ts"
 import * as Refused from "./internal/refusedOptions.ts"
 import * as PluginOptions from "./PluginOptions.ts"
@@ -41,8 +40,8 @@ export interface Subject<A> {
    * they can't, and nobody is killed.
    */
   readonly module?: string
-  /** What it can't do, each with the reason: have a `limit`, be `gone`. */
-  readonly cannot?: Readonly<Partial<Record<"limit" | "gone", string>>>
+  /** What it can't do, each with the reason: have a `limit`, be `gone`, show that its lists are `bounded` (its server being in this process, say). */
+  readonly cannot?: Readonly<Partial<Record<"limit" | "gone" | "bounded", string>>>
   /** Options that decode. */
   readonly valid: PluginOptions.Options
   readonly refused: ReadonlyArray<PluginOptions.RefusedOptions>
@@ -64,23 +63,6 @@ interface Opening {
   readonly openWith: (options: PluginOptions.Options) => Scoped<DeadLetterStore>
 }
 
-const pipeline = "conformance"
-
-const byId = (a: DeadLetter, b: DeadLetter): number => a.id < b.id ? -1 : a.id > b.id ? 1 : 0
-
-const listed = (store: DeadLetterStore, selection: Partial<Selection> = {}) =>
-  Effect.map(
-    Stream.runCollect(store.list({ pipeline, ...selection })),
-    (letters) => [...letters].sort(byId)
-  )
-
-/** Fails unless the store has these letters, each once. */
-const holds = Effect.fnUntraced(
-  function*(store: DeadLetterStore, letters: ReadonlyArray<DeadLetter>, selection: Partial<Selection> = {}) {
-    assert.deepEqual(yield* listed(store, selection), [...letters].sort(byId))
-  }
-)
-
 /** Names that a store may stumble over, if it makes parts of files, keys or statements of them. */
 const oddNames = [
   "a.b",
@@ -93,7 +75,7 @@ const oddNames = [
   "'; DROP TABLE letters; --",
   "\"quoted\"",
   "Ünïcode 🌊",
-  "new\nline\u0000\u2028",
+  "new\nline\u2028",
   "n".repeat(300),
   `${"n".repeat(299)}m`,
   " ",
@@ -127,10 +109,6 @@ const everyKind = (ordinal: number): DeadLetter =>
     }
   })
 
-const script = fileURLToPath(
-  new URL(`./internal/letterWriter${import.meta.url.endsWith(".ts") ? ".ts" : ".js"}`, import.meta.url)
-)
-
 /** The suite for a dead-letter store. */
 export const make = <A>(subject: Subject<A>): Suite => {
   const { cannot = {}, module, patience = "30 seconds", plugin, volume = 48 * 1024 * 1024 } = subject
@@ -152,8 +130,8 @@ export const make = <A>(subject: Subject<A>): Suite => {
     run: Effect.flatMap(opening, run)
   })
 
-  /** Another process that puts letters. */
-  const writer = (
+  // HEAD
+  /** Another process that puts letters. */ const writer = (
     { directory, place }: Opening,
     task: {
       readonly table: string
@@ -169,7 +147,16 @@ export const make = <A>(subject: Subject<A>): Suite => {
       args: [script, JSON.stringify({ ...task, module, plugin: plugin.name, options: place.options, directory })]
     })
 
+  //
+  // kitmore
   const noModule = module === undefined ? "the subject names no `module` for other processes" : undefined
+
+  const taskOf = ({ directory, place }: Opening) => ({
+    module: module ?? "",
+    plugin: plugin.name,
+    options: place.options,
+    directory
+  })
 
   /** The error of an operation, as it has to be, in time. */
   const refusal = Effect.fnUntraced(function*<B>(operation: Effect.Effect<B, unknown>, what: string) {
@@ -365,6 +352,7 @@ export const make = <A>(subject: Subject<A>): Suite => {
             `while ${Math.round(volume / 1024)} KiB were listed, ${Math.round(grown / 1024)} KiB more were held`
           )
           assert.equal((yield* Stream.runCollect(Stream.take(again.list({ pipeline }), 1))).length, 1)
+          // HEAD
         })),
       test(
         "has what it said it has when its process is killed in the midst of a `put`, and goes on",
@@ -425,6 +413,24 @@ export const make = <A>(subject: Subject<A>): Suite => {
             if (place.gone === undefined) {
               return assert.fail("the place has no `gone`; say why among what the subject `cannot`")
             }
+            //
+          }),
+        cannot.bounded
+      ),
+      test(
+        "has what it said it has when its process is killed in the midst of a `put`, and goes on",
+        (opening) => LetterProcesses.killed(opening, taskOf(opening)),
+        noModule
+      ),
+      test("serves two processes at once", (opening) => LetterProcesses.together(opening, taskOf(opening)), noModule),
+      test(
+        "answers in time when its place is gone, without a value in the error",
+        ({ open, place }) =>
+          Effect.gen(function*() {
+            if (place.gone === undefined) {
+              return assert.fail("the place has no `gone`; say why among what the subject `cannot`")
+            }
+            // kitmore
             const store = yield* open
             yield* store.put([letter({ ordinal: 1 })])
             yield* place.gone

@@ -148,7 +148,7 @@ const defects: Readonly<
         })
     }
   }, "several alerts at once"],
-  "one that never tries again": [posting({ ...well, retryFor: 0 }), "fails once"],
+  "one that never tries again": [posting({ ...well, retryFor: -1 }), "fails once"],
   "one that doesn't wait as it is asked to": [
     posting({ ...well, heedsRetryAfter: false }),
     "as long as the other side asks"

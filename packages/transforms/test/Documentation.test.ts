@@ -56,9 +56,7 @@ describe("docs/transforms.md", () => {
           Fixture.table(types),
           lines.map(([before = ""]) => rowOf(before, types))
         )
-        const expected = lines.flatMap(([, after]) =>
-          after === undefined || after === "" ? [] : [rowOf(after, types)]
-        )
+        const expected = lines.flatMap(([, after]) => after === undefined || after === "" ? [] : [rowOf(after, types)])
         const shown = name === "hash"
           ? made.rows.map(({ op, values }) => ({
             op,
