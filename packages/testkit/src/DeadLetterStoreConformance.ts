@@ -130,25 +130,6 @@ export const make = <A>(subject: Subject<A>): Suite => {
     run: Effect.flatMap(opening, run)
   })
 
-  // HEAD
-  /** Another process that puts letters. */ const writer = (
-    { directory, place }: Opening,
-    task: {
-      readonly table: string
-      readonly first: number
-      readonly count: number
-      readonly each: number
-      readonly length: number
-    }
-  ) =>
-    ChildProcess.start({
-      name: "the process that puts letters",
-      command: process.execPath,
-      args: [script, JSON.stringify({ ...task, module, plugin: plugin.name, options: place.options, directory })]
-    })
-
-  //
-  // kitmore
   const noModule = module === undefined ? "the subject names no `module` for other processes" : undefined
 
   const taskOf = ({ directory, place }: Opening) => ({
@@ -352,71 +333,7 @@ export const make = <A>(subject: Subject<A>): Suite => {
             `while ${Math.round(volume / 1024)} KiB were listed, ${Math.round(grown / 1024)} KiB more were held`
           )
           assert.equal((yield* Stream.runCollect(Stream.take(again.list({ pipeline }), 1))).length, 1)
-          // HEAD
-        })),
-      test(
-        "has what it said it has when its process is killed in the midst of a `put`, and goes on",
-        (opened) =>
-          Effect.gen(function*() {
-            const table = "public.killed"
-            let kept = 0
-            for (let round = 0; round < 4; round++) {
-              const first = round * 1000
-              const child = yield* writer(opened, { table, first, count: 1000, each: 3, length: 20_000 })
-              yield* child.waitFor(new RegExp(`^kept ${3 * (2 + round * 3)}$`, "m"))
-              yield* child.kill()
-              const said = Number([...child.output().matchAll(/^kept (\d+)$/gm)].at(-1)?.[1] ?? 0)
-              const store = yield* opened.open
-              const ids = new Set((yield* listed(store, { table })).map(({ id }) => id))
-              const expected = (ordinal: number) => letter({ table, ordinal, values: { long: "x".repeat(20_000) } })
-              for (let ordinal = first; ordinal < first + said; ordinal++) {
-                assert.ok(
-                  ids.has(expected(ordinal).id),
-                  `the letter ${ordinal - first + 1} of ${said} that were kept is gone`
-                )
-              }
-              for (const found of yield* listed(store, { table })) {
-                const ordinal = Number(found.values["id"])
-                assert.deepEqual(found, expected(ordinal), "a letter is there that was never put so")
-              }
-              assert.equal(
-                yield* store.put([expected(first + said - 1)]),
-                0,
-                "a letter that is there was taken for a new one"
-              )
-              assert.equal(yield* store.put([letter({ table: "public.after", ordinal: round })]), 1)
-              kept += said
-            }
-            assert.ok(kept > 0)
-            assert.equal((yield* listed(yield* opened.open, { table: "public.after" })).length, 4)
-          }),
-        noModule
-      ),
-      test("serves two processes at once", (opened) =>
-        Effect.gen(function*() {
-          const table = "public.shared"
-          const task = { table, count: 150, each: 1, length: 3000 }
-          const one = yield* writer(opened, { ...task, first: 0 })
-          const other = yield* writer(opened, { ...task, first: 100 })
-          for (const child of [one, other]) {
-            const { code } = yield* child.ended()
-            assert.equal(code, 0, child.output())
-          }
-          const letters = Array.from({ length: 250 }, (_, ordinal) =>
-            letter({ table, ordinal, values: { long: "x".repeat(3000) } }))
-          yield* holds(yield* opened.open, letters)
-        }), noModule),
-      test(
-        "answers in time when its place is gone, without a value in the error",
-        ({ open, place }) =>
-          Effect.gen(function*() {
-            if (place.gone === undefined) {
-              return assert.fail("the place has no `gone`; say why among what the subject `cannot`")
-            }
-            //
-          }),
-        cannot.bounded
-      ),
+        }), cannot.bounded),
       test(
         "has what it said it has when its process is killed in the midst of a `put`, and goes on",
         (opening) => LetterProcesses.killed(opening, taskOf(opening)),
@@ -430,7 +347,6 @@ export const make = <A>(subject: Subject<A>): Suite => {
             if (place.gone === undefined) {
               return assert.fail("the place has no `gone`; say why among what the subject `cannot`")
             }
-            // kitmore
             const store = yield* open
             yield* store.put([letter({ ordinal: 1 })])
             yield* place.gone

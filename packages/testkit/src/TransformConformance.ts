@@ -284,31 +284,6 @@ export const make = <A>(subject: Subject<A>): Suite => {
     })
   )
 
-  // HEAD
-  const bounded = forOptions(
-    subject,
-    Effect.fnUntraced(function*(options) {
-      const transform = yield* Trial.made(subject, options)
-      const [first] = yield* Trial.taken(subject, transform)
-      if (first === undefined) return 0
-      let refused = 0
-      let after = 0
-      for (let seed = 0; seed < 160; seed++) {
-        const chance = new Chance(seed)
-        const batch = RandomBatch.batch(first.table, chance, { rows: 1000, nulls: 0.1, unsent: 0.1 }, values)
-        const exit = yield* Effect.exit(transform.apply(batch))
-        if (exit._tag === "Failure") refused++
-        if (seed === 39) after = yield* Effect.promise(Memory.held)
-      }
-      const grown = (yield* Effect.promise(Memory.held)) - after
-      assert.ok(
-        grown < growth,
-        `after 120 more batches of ${tableId(first.table.table)} ${Math.round(grown / 1024 / 1024)} MiB more are held`
-      )
-      return 160 - refused
-    })
-  )
-  //
   const bounded = Effect.suspend(() => {
     /** Batches of a table, whose values are all others. Made once: that takes far longer than to transform them. */
     const pools = new Map<TableSchema, ReadonlyArray<ChangeBatch>>()
@@ -348,7 +323,7 @@ export const make = <A>(subject: Subject<A>): Suite => {
       })
     )
   })
-  // kitmore
+
   const skippable = (name: string, run: Scoped<void>, skipped: string | undefined = undefined): Case => ({
     name,
     run,
@@ -371,15 +346,11 @@ export const make = <A>(subject: Subject<A>): Suite => {
       skippable("writes into nothing that it is given", pure),
       skippable("reads buffers as they may be: views into larger ones, NULLs without a bitmap", roomy, varies),
       skippable("makes the same of the same batch, given again after a restart", repeatable, varies),
-      // HEAD
-      skippable("makes the same of rows, in whatever batches they come", sliced, varies ?? acrossRows),
-      //
       skippable(
         "makes the same of rows, in whatever batches they come and whatever came before",
         sliced,
         varies ?? acrossRows
       ),
-      // kitmore
       skippable(
         "makes no value of one that was not sent, and keeps those that were",
         Unsent.trial(subject, forOptions),

@@ -184,4 +184,4 @@ const suites = [
   })
 ]
 
-Conformance.register(suites, { describe, it: (name, run) => it(name, run, 120_000) })
+Conformance.register(suites, { describe, it: (name, run) => it(`${name}`, run, 120_000) })
