@@ -105,7 +105,7 @@ const suites = [
       columns: ["amount", "flag"],
       mode: "null"
     }],
-    refused: [{ what: "no columns", options: { columns: [] }, path: "columns.0" }]
+    refused: [{ what: "no columns", options: { columns: [] }, path: "columns" }]
   }),
   TransformConformance.make({
     plugin: plugins.hash,
