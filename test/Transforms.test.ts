@@ -56,11 +56,11 @@ const agree = Effect.fnUntraced(function*<E, F>(
     Effect.timeoutOption("60 seconds")
   )
   if (found._tag === "None") {
-    const last = (yield* target).map((row) => JSON.stringify(row))
-    const wanted = expected.map((row) => JSON.stringify(row))
+    const last = new Set((yield* target).map((row) => JSON.stringify(row)))
+    const wanted = new Set(expected.map((row) => JSON.stringify(row)))
     assert.deepStrictEqual(
-      last.filter((row) => !wanted.includes(row)),
-      wanted.filter((row) => !last.includes(row)),
+      [...last].filter((row) => !wanted.has(row)),
+      [...wanted].filter((row) => !last.has(row)),
       what
     )
   }

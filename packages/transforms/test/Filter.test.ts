@@ -20,7 +20,9 @@ const row = (id: number, status: string | null, total: string | null, body = "b"
   total,
   body
 })
-const without = ({ body: _, ...values }: Values): Values => values
+const omit = (values: Values, ...names: ReadonlyArray<string>): Values =>
+  Object.fromEntries(Object.entries(values).filter(([name]) => !names.includes(name)))
+const without = (values: Values): Values => omit(values, "body")
 const onlyKey = ({ id }: Values): Values => ({ id: id ?? null, status: null, total: null, body: null })
 
 const tried = (
@@ -81,12 +83,12 @@ describe("filter", () => {
         assert.include(problem, "REPLICA IDENTITY FULL")
         assert.notInclude(problem, "11.00")
       }
-      const { status: _, ...lacking } = row(1, "open", "11.00")
+      const lacking = omit(row(1, "open", "11.00"), "status")
       assert.include(
         yield* problemOf([{ op: "Update", values: lacking }]),
         "doesn't send a column that the condition needs"
       )
-      const { status: _other, ...decided } = row(1, "open", "9.00")
+      const decided = omit(row(1, "open", "9.00"), "status")
       assert.deepStrictEqual((yield* tried([{ op: "Update", values: decided }]))[0]?.op, "Delete")
     }))
 

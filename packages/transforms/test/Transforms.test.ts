@@ -25,6 +25,9 @@ const problem = <A>(plugin: Plugin<"transform", A>, options: object, table: Tabl
     (error) => String((error as { readonly message: string }).message) // a ConnectorError
   )
 
+const omit = (row: Readonly<Record<string, Value>>, ...names: ReadonlyArray<string>): Readonly<Record<string, Value>> =>
+  Object.fromEntries(Object.entries(row).filter(([name]) => !names.includes(name)))
+
 /** What comes of values in a column `v` of the given type. */
 const values = <A>(plugin: Plugin<"transform", A>, options: object, type: string, given: ReadonlyArray<Value>) =>
   Effect.map(
@@ -272,7 +275,7 @@ describe("transforms of values", () => {
         { values: { id: 3n, doc: null, note: "" } },
         { op: "Update", values: { id: 4n, note: "unchanged document" } }
       ])
-      assert.deepStrictEqual(made.rows.map(({ values: { doc: _, note: _note, ...rest } }) => rest), [
+      assert.deepStrictEqual(made.rows.map(({ values }) => omit(values, "doc", "note")), [
         { id: 1n, d_big: "12345678901234567890.10", d_deep: "x", d_list: "[{\"b\":\"x\"}]", d___proto__x: null },
         { id: 2n, d_big: null, d_deep: null, d_list: null, d___proto__x: "own" },
         { id: 3n, d_big: null, d_deep: null, d_list: null, d___proto__x: null },
@@ -354,7 +357,7 @@ describe("computed columns", () => {
         table,
         [{ values: { id: 1n, price: "0.10", n: 3, at: 0n, ok: true, doc: "{\"a\": 7}" } }]
       )
-      const { at: _at, doc: _doc, id: _id, n: _n, ok: _ok, price: _price, ...computed } = made.rows[0]?.values ?? {}
+      const computed = omit(made.rows[0]?.values ?? {}, ...table.columns.map(({ name }) => name))
       assert.deepStrictEqual(computed, {
         total: "0.30",
         rounded: "0.30",
