@@ -3,6 +3,7 @@
  *
  * With `--check` it only compares, for CI: the page can't say other than what the code does.
  */
+import { Config as LettersConfig } from "@etl-stream/dead-letters-files"
 import { Config as MonitorConfig } from "@etl-stream/monitor-wal/Config"
 import { plugins as notifiers } from "@etl-stream/notifiers"
 import { AlertRule } from "@etl-stream/runner/alerts/AlertRule"
@@ -76,6 +77,12 @@ ${table(SourceConfig)}
 ## Options of \`@etl-stream/sink-snowflake\`
 
 ${table(SinkConfig)}
+
+## Options of \`@etl-stream/dead-letters-files\`
+
+A pipeline's store of [dead letters](dead-letters.md).
+
+${table(LettersConfig)}
 
 ## Options of \`@etl-stream/state-sqlite\`
 

@@ -103,6 +103,10 @@ export const Pipeline = Schema.Struct({
     description: "What is done to them on the way, in order"
   }),
   sink: SinkStage.annotateKey({ description: "Where changes go; or the name of one of `sinks`" }),
+  deadLetters: Schema.optionalKey(Stage).annotateKey({
+    description:
+      "Where values are kept that the sink can't write: a plugin such as @etl-stream/dead-letters-files. Without it such a value stops its table, unless the sink has a store of its own"
+  }),
   spool: Schema.optionalKey(Spool).annotateKey({
     description: "Keeps changes on disk while the sink takes none, so that the source need not keep its log for them"
   }),

@@ -18,6 +18,7 @@ import * as Decoding from "./Decoding.ts"
 import * as EncryptedSecret from "./EncryptedSecret.ts"
 import * as Interpolation from "./Interpolation.ts"
 import * as NamedStages from "./NamedStages.ts"
+import * as PipelineLetters from "./PipelineLetters.ts"
 import * as PluginLoader from "./PluginLoader.ts"
 import { type Finding, isWithin, type Path } from "./Problem.ts"
 import * as Redaction from "./Redaction.ts"
@@ -39,6 +40,8 @@ export interface PipelineConfiguration {
   readonly onTableError: Policy
   readonly batch: { readonly rows: number; readonly bytes: number; readonly every: Duration.Duration }
   readonly watchdog: { readonly after: Duration.Duration; readonly restart: boolean }
+  /** Where values are kept that the sink can't write; undefined: nowhere, or where the sink's own options say. */
+  readonly deadLetters?: Stage<"deadLetters"> | undefined
   /** Its folder is this pipeline's alone; undefined: it has no spool. */
   readonly spool: SpoolSettings | undefined
 }
@@ -174,11 +177,19 @@ const loadPipeline = Effect.fnUntraced(
       (transform, index) => loadStage(gathering, [...path, "transforms", index], transform, "transform")
     )
     const sink = yield* loadStage(gathering, [...path, "sink"], pipeline.sink, "sink")
+    const deadLetters = pipeline.deadLetters === undefined
+      ? undefined
+      : yield* loadStage(gathering, [...path, "deadLetters"], pipeline.deadLetters, "deadLetters")
+    const doubled = pipeline.deadLetters === undefined || sink === undefined
+      ? undefined
+      : PipelineLetters.doubled(sink, path)
+    if (doubled !== undefined) gathering.findings.push(doubled)
     const complete = transforms.filter((transform) => transform !== undefined)
     const spool = pipeline.spool === undefined
       ? undefined
       : { ...pipeline.spool, directory: resolve(gathering.directory, pipeline.spool.directory, name) }
-    return source === undefined || sink === undefined || complete.length !== transforms.length
+    return source === undefined || sink === undefined || complete.length !== transforms.length ||
+        (deadLetters === undefined) !== (pipeline.deadLetters === undefined)
       ? undefined
       : {
         name,
@@ -189,6 +200,7 @@ const loadPipeline = Effect.fnUntraced(
         onTableError: pipeline.onTableError,
         status: pipeline.status,
         watchdog: pipeline.watchdog,
+        deadLetters,
         spool
       }
   }
@@ -235,7 +247,7 @@ const checkStages = Effect.fnUntraced(function*(gathering: Gathering) {
     if (typeof pipeline !== "object" || pipeline === null) continue
     for (const [key, value] of Object.entries(pipeline)) {
       const path = ["pipelines", name, key]
-      if (key === "source" || key === "sink") yield* stageAt(path, value, key)
+      if (key === "source" || key === "sink" || key === "deadLetters") yield* stageAt(path, value, key)
       if (key === "transforms" && Array.isArray(value)) {
         yield* Effect.forEach(value, (stage: unknown, index) => stageAt([...path, index], stage, "transform"))
       }

@@ -267,7 +267,7 @@ export const Config = Schema.Struct({
   }),
   deadLetters: Schema.optionalKey(DeadLetterConfig).annotate({
     description:
-      "Where values are kept that can't be written (out of range, too long, would be rounded), their rows being written with NULL instead. Absent: such a value stops its table. See dead-letters.md"
+      "Where values are kept that can't be written (out of range, too long, would be rounded), their rows being written with NULL instead: a store of the sink's own, instead of the pipeline's `deadLetters`. Without either such a value stops its table. See dead-letters.md"
   }),
   connections: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 16 })).pipe(
     Schema.withDecodingDefaultKey(Effect.succeed(2))

@@ -1,7 +1,7 @@
 /**
  * `etl-stream doctor`: asks the plugins of every pipeline to check their environment, and reports what they found with its remedies.
  *
- * Nothing is changed anywhere. Pipelines are checked one after the other, source and sink of one at the same time.
+ * Nothing is changed anywhere. Pipelines are checked one after the other, the plugins of one at the same time.
  */
 import type { Finding, Severity } from "@etl-stream/core/Finding"
 import type { Kind } from "@etl-stream/core/Plugin"
@@ -27,7 +27,7 @@ export interface Options {
 
 /** What was found at one side of a pipeline. */
 interface Checked {
-  readonly kind: "source" | "sink"
+  readonly kind: "source" | "sink" | "deadLetters"
   readonly plugin: string
   readonly findings: ReadonlyArray<Finding>
   /** Why it couldn't be asked. */
@@ -96,7 +96,7 @@ export const render = (reports: ReadonlyArray<PipelineReport>, color: boolean): 
   const lines: Array<string> = []
   for (const { name, sides } of reports) {
     for (const { error, findings, kind, plugin } of sides) {
-      lines.push(`${name}: ${kind} ${plugin}`)
+      lines.push(`${name}: ${kind === "deadLetters" ? "dead letters" : kind} ${plugin}`)
       if (error !== undefined) lines.push(`  ${label("error")} ${printable(error.message)}`, ...remedy(error.hint, []))
       else if (findings.length === 0) lines.push(`  ${label("info")} the plugin has no checks`)
       for (const finding of findings) {
@@ -167,10 +167,14 @@ export const doctor = Effect.fn("Doctor.doctor")(
       redact,
       write: (line) => process.stderr.write(`${line}\n`)
     })
-    const reports = yield* Effect.forEach(chosen, ({ name, sink, source }) =>
+    const reports = yield* Effect.forEach(chosen, ({ deadLetters, name, sink, source }) =>
       Effect.all(
-        [examine("source", source, name, directory), examine("sink", sink, name, directory)],
-        { concurrency: 2 }
+        [
+          examine("source", source, name, directory),
+          examine("sink", sink, name, directory),
+          ...(deadLetters === undefined ? [] : [examine("deadLetters", deadLetters, name, directory)])
+        ],
+        { concurrency: "unbounded" }
       ).pipe(
         Effect.map((sides): PipelineReport => ({
           name,
