@@ -27,6 +27,7 @@ import * as Output from "./Output.ts"
 import { pluginNew } from "./PluginNewCommand.ts"
 import * as Redaction from "./Redaction.ts"
 import * as RemoteCommands from "./RemoteCommands.ts"
+import * as SchemaCommands from "./SchemaCommands.ts"
 
 const period = (name: string, fallback: Duration.Duration) =>
   Flag.String(name).pipe(
@@ -388,7 +389,7 @@ const pluginTest = Command.make(
 
 const plugin = Command.make("plugin").pipe(
   Command.withDescription("About plugins"),
-  Command.withSubcommands([pluginList, pluginNew, pluginTest])
+  Command.withSubcommands([pluginList, SchemaCommands.pluginDocs, pluginTest, pluginNew])
 )
 
 const root = (version: string) =>
@@ -409,7 +410,8 @@ const root = (version: string) =>
       resync,
       letters,
       alert,
-      plugin
+      plugin,
+      SchemaCommands.schema
     ]),
     Command.withGlobalFlags([Json])
   )

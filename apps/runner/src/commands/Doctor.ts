@@ -13,6 +13,7 @@ import * as Configuration from "../Configuration.ts"
 import { ExitCode } from "../ExitCode.ts"
 import * as Logging from "../Logging.ts"
 import type { Result } from "../Output.ts"
+import { render as renderProblem } from "../Problem.ts"
 import type { Redaction } from "../Redaction.ts"
 import { closest, enumerate } from "../Suggestion.ts"
 import * as Terminal from "../Terminal.ts"
@@ -183,11 +184,20 @@ export const doctor = Effect.fn("Doctor.doctor")(
       )).pipe(Effect.provide(logging))
     const exitCode = exitCodeOf(reports)
     const { critical, unreachable, warnings } = summary(reports)
+    const ofFile = configuration.warnings.map((warning) => renderProblem(file, warning))
     return {
       command: "doctor",
       exitCode,
-      data: { file, exitCode, critical, warnings, unreachable, pipelines: reports.map(envelope) },
-      text: render(reports, Terminal.wantsColor(process.stdout))
+      data: {
+        file,
+        exitCode,
+        critical,
+        warnings,
+        unreachable,
+        configurationWarnings: configuration.warnings,
+        pipelines: reports.map(envelope)
+      },
+      text: [...ofFile, render(reports, Terminal.wantsColor(process.stdout))].join("\n\n")
     }
   }
 )
