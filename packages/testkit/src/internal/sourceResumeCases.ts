@@ -48,31 +48,35 @@ const restarts = (kit: Kit, options: (round: number) => RunOptions, beforeStop: 
   })
 
 export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
-  scenario(subject, "gives what wasn't durable again after a restart: the same changes with the same sequences", (kit) =>
-    Effect.gen(function*() {
-      yield* kit.catchUp()
-      const first = yield* kit.start()
-      yield* kit.caughtUp(first)
-      // From here on nothing becomes durable.
-      kit.sink.prompt = false
-      const known = first.changes.length
-      const before = kit.sink.acknowledged
-      yield* kit.workload.steps(15)
-      yield* kit.caughtUp(first)
-      const given = first.changes.slice(known)
-      yield* first.stop
-      for (let reading = 0; reading < 2; reading++) {
-        const run = yield* kit.start({ acknowledged: () => before })
-        yield* kit.caughtUp(run)
-        // It may begin earlier, with changes that are durable.
-        const at = run.changes.indexOf(given[0] ?? "")
-        assert.deepEqual(run.changes.slice(at, at + given.length), given, "Another reading gives other changes")
-        yield* run.stop
-      }
-      kit.sink.prompt = true
-      yield* kit.catchUp()
-      yield* kit.judge
-    })),
+  scenario(
+    subject,
+    "gives what wasn't durable again after a restart: the same changes with the same sequences",
+    (kit) =>
+      Effect.gen(function*() {
+        yield* kit.catchUp()
+        const first = yield* kit.start()
+        yield* kit.caughtUp(first)
+        // From here on nothing becomes durable.
+        kit.sink.prompt = false
+        const known = first.changes.length
+        const before = kit.sink.acknowledged
+        yield* kit.workload.steps(15)
+        yield* kit.caughtUp(first)
+        const given = first.changes.slice(known)
+        yield* first.stop
+        for (let reading = 0; reading < 2; reading++) {
+          const run = yield* kit.start({ acknowledged: () => before })
+          yield* kit.caughtUp(run)
+          // It may begin earlier, with changes that are durable.
+          const at = run.changes.indexOf(given[0] ?? "")
+          assert.deepEqual(run.changes.slice(at, at + given.length), given, "Another reading gives other changes")
+          yield* run.stop
+        }
+        kit.sink.prompt = true
+        yield* kit.catchUp()
+        yield* kit.judge
+      })
+  ),
 
   {
     ...scenario(subject, "goes on wherever a copy was cut off", () => Effect.void),
@@ -99,16 +103,23 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
     })
   },
 
-  scenario(subject, "goes on after a stop at any element, when all of it is durable", (kit) =>
-    restarts(kit, () => ({}), () => {})),
+  scenario(
+    subject,
+    "goes on after a stop at any element, when all of it is durable",
+    (kit) => restarts(kit, () => ({}), () => {})
+  ),
 
-  scenario(subject, "goes on after a stop at any element, when only a part of it is durable, of one table more than of another", (kit) => {
-    const random = seeded(2)
-    return Effect.suspend(() => {
-      kit.sink.prompt = false
-      return restarts(kit, () => ({}), () => kit.sink.commit((_table, pending) => random.below(pending + 1)))
-    })
-  }),
+  scenario(
+    subject,
+    "goes on after a stop at any element, when only a part of it is durable, of one table more than of another",
+    (kit) => {
+      const random = seeded(2)
+      return Effect.suspend(() => {
+        kit.sink.prompt = false
+        return restarts(kit, () => ({}), () => kit.sink.commit((_table, pending) => random.below(pending + 1)))
+      })
+    }
+  ),
 
   scenario(subject, "goes on when more is durable than was ever acknowledged", (kit) => {
     let acknowledged = 0n
