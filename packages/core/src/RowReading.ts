@@ -267,9 +267,9 @@ export class RowReading {
   )
 
   private readonly step: Effect.Effect<void, ConnectorError | Cause.Done> = Effect.suspend(() => {
+    if (this.copied !== undefined) return this.copyMore(this.copied)
     const copying = this.copying.shift()
     if (copying !== undefined) return this.copy(copying, undefined)
-    if (this.copied !== undefined) return this.copyMore(this.copied)
     const { changes, next, piece, reading } = this
     if (piece !== undefined) {
       if (!done(changes, next)) return this.someChanges(piece.at)

@@ -39,6 +39,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import { randomUUID } from "node:crypto"
 import type { Conditions } from "./Condition.ts"
 import type { ConnectorError } from "./ConnectorError.ts"
 import * as RowPosition from "./RowPosition.ts"
@@ -117,7 +118,7 @@ export const make = (definition: Definition): Sink => ({
   quarantine: (table, why) =>
     Effect.scoped(Effect.gen(function*() {
       const writer = yield* definition.open(table)
-      const position = RowPosition.format({ ...RowPosition.none, quarantined: why })
+      const position = RowPosition.format({ ...RowPosition.none, quarantined: why }, randomUUID())
       yield* writer.write([], { position, previous: writer.position })
       if (writer.flush !== undefined) yield* writer.flush
     })),

@@ -5,6 +5,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
+import { randomUUID } from "node:crypto"
 import * as BatchSlice from "./BatchSlice.ts"
 import { type ChangeBatch, Operation } from "./ChangeBatch.ts"
 import { ConnectorError } from "./ConnectorError.ts"
@@ -87,6 +88,7 @@ export const open = Effect.fnUntraced(
     const error = (reason: ConnectorError["reason"], message: string, hint: string): ConnectorError =>
       new ConnectorError({ reason, plugin, message, hint, table: id })
 
+    const name = randomUUID()
     let previous = writer.position
     const found = previous === undefined ? RowPosition.none : RowPosition.parse(previous)
     if (found === undefined) {
@@ -105,7 +107,7 @@ export const open = Effect.fnUntraced(
     /** Does one thing and stores the position that goes with it. */
     const store = (next: TablePosition, act: (at: At) => Effect.Effect<void, ConnectorError>) =>
       Effect.suspend(() => {
-        const position = RowPosition.format(next)
+        const position = RowPosition.format(next, name)
         return Effect.tap(act({ position, previous }), () =>
           Effect.sync(() => {
             previous = position
