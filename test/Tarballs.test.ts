@@ -66,7 +66,7 @@ const runs = /^dist\/(main|.*Worker)\.js$/
 
 /** How others name the modules that a package exports. */
 const specifiersOf = (contents: Contents): ReadonlyArray<string> =>
-  modulesOf(contents, ".js").filter((file) => !/^dist\/internal\//.test(file) && !runs.test(file)).map((file) =>
+  modulesOf(contents, ".js").filter((file) => !file.startsWith("dist/internal/") && !runs.test(file)).map((file) =>
     file === "dist/index.js" ? contents.name : `${contents.name}/${file.slice("dist/".length, -".js".length)}`
   )
 
