@@ -91,7 +91,10 @@ export interface Definition {
     tables: ReadonlyArray<TableId>,
     conditions: Conditions
   ) => Effect.Effect<void, ConnectorError>
-  /** Opens a table, creating what is missing. The scope is closed when the run, or the table's part in it, ends. A table may be opened again then. */
+  /**
+   * Opens a table, creating what is missing. It is called for a quarantine as well, whose position is stored by an empty `write`; so a table that can't even be opened ends the run.
+   * The scope is closed when the run, or the table's part in it, ends. A table may be opened again then.
+   */
   readonly open: (table: TableSchema) => Effect.Effect<TableWriter, ConnectorError, Scope.Scope>
   /** How often `flush` is called at most: every second by default. */
   readonly flushEvery?: Duration.Input

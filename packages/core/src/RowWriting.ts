@@ -104,6 +104,9 @@ export const open = Effect.fnUntraced(
     /** The last change that was accepted and isn't reported durable. */
     let accepted: Sequence.Sequence | undefined
 
+    /** Whether something was written since the last flush. */
+    let dirty = false
+
     /** Does one thing and stores the position that goes with it. */
     const store = (next: TablePosition, act: (at: At) => Effect.Effect<void, ConnectorError>) =>
       Effect.suspend(() => {
@@ -112,6 +115,7 @@ export const open = Effect.fnUntraced(
           Effect.sync(() => {
             previous = position
             held = next
+            dirty = true
           }))
       })
 
@@ -120,7 +124,12 @@ export const open = Effect.fnUntraced(
       accepted = undefined
       return last === undefined ? Effect.void : durable(last)
     })
-    const flush = Effect.andThen(writer.flush ?? Effect.void, report)
+    const flush = (writer.flush ?? Effect.void).pipe(
+      Effect.andThen(Effect.sync(() => {
+        dirty = false
+      })),
+      Effect.andThen(report)
+    )
     /** Makes durable what can't be lost any more. */
     const settled = writer.flush === undefined ? report : Effect.void
 
@@ -220,7 +229,7 @@ export const open = Effect.fnUntraced(
 
     if (writer.flush !== undefined) {
       yield* Effect.sleep(every).pipe(
-        Effect.andThen(one.withPermit(Effect.suspend(() => accepted === undefined ? Effect.void : flush))),
+        Effect.andThen(one.withPermit(Effect.suspend(() => dirty ? flush : Effect.void))),
         Effect.forever,
         Effect.catch(failed),
         Effect.forkScoped

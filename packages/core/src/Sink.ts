@@ -20,7 +20,7 @@
  * **Values.** "Not sent", NULL and a value are different things (`ChangeBatch`): a column that was not sent keeps what the target has. Nothing is truncated, rounded or skipped: what the target can't hold is an error of its table, or a dead letter.
  *
  * **Errors.** Whatever passes in a while (`Unreachable`, `Throttled`) is retried inside for a limited time, then ends the run, which the runner repeats with growing waits. `Fenced` says that another writer has taken over; the run
- * is repeated at once. `Unauthorized` and `Misconfigured` end the run and wait for somebody, as does any error without `table`. `Rejected`, `Unsupported`, `Missing`, `Forbidden`, `Lost` and `Protocol` with `table` put
+ * is repeated. `Unauthorized` and `Misconfigured` end the run and wait for somebody, as does any error without `table`. `Rejected`, `Unsupported`, `Missing`, `Forbidden`, `Lost` and `Protocol` with `table` put
  * that table in quarantine, and the others go on (`Quarantine.concernsTable`, the pipeline's `onTableError`); what `failed` is given is judged the same way.
  *
  * **The end.** A write may be interrupted at any moment, when the run fails or its stop takes too long: what it did then is either found at the next `open`, or comes again.
