@@ -16,11 +16,7 @@ interface Watched {
   /** No change may commit before it; undefined: there is no copy, so no change may come. */
   from: bigint | undefined
   last: Sequence.Sequence | undefined
-  copy: {
-    readonly position: bigint
-    readonly open: Map<number, { readonly position: bigint; rows: number }>
-    readonly ended: Set<number>
-  } | undefined
+  copy: { readonly position: bigint; readonly open: Map<number, { readonly position: bigint; rows: number }>; readonly ended: Set<number> } | undefined
   oldKey: boolean
 }
 
@@ -132,13 +128,7 @@ export class ElementRules {
     }
   }
 
-  private read(
-    table: Watched,
-    batch: ChangeBatch.ChangeBatch,
-    position: bigint,
-    chunk: number,
-    say: (text: string) => void
-  ) {
+  private read(table: Watched, batch: ChangeBatch.ChangeBatch, position: bigint, chunk: number, say: (text: string) => void) {
     this.fits(table, batch, say)
     const { copy } = table
     if (copy === undefined) return say("SnapshotRows outside of a copy")

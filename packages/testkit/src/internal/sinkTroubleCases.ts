@@ -76,33 +76,29 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
       }))
   ),
 
-  scenario(
-    subject,
-    "is over soon when it is interrupted at any point, and leaves nothing open",
-    (kit) =>
-      Effect.gen(function*() {
-        const { before, play } = yield* closed(kit, "interrupted_anywhere")
-        const table = kit.shape(play)
-        for (const turns of [0, 1, 3, 10, 30, 100, 300]) {
-          const fiber = yield* Effect.forkDetach(
-            Effect.scoped(Effect.gen(function*() {
-              const run = yield* kit.start([table])
-              const opened = yield* run.open(table)
-              yield* opened.give({ _tag: "Rows", batch: bulk(table, 2000n + BigInt(turns), 200_000) })
-              return yield* Effect.never
-            })),
-            { startImmediately: true }
-          )
-          for (let turn = 0; turn < turns; turn++) yield* Effect.yieldNow
-          yield* interrupted(`The sink, interrupted after ${turns} turns,`, fiber, kit.patience)
-          yield* nothingLeft(kit, before, `an interruption after ${turns} turns`)
-        }
-        // The place can be opened again.
-        const other = kit.play("opened_again", 42)
-        yield* kit.complete([other], 0)
-        yield* kit.judge([other])
-      })
-  ),
+  scenario(subject, "is over soon when it is interrupted at any point, and leaves nothing open", (kit) =>
+    Effect.gen(function*() {
+      const { before, play } = yield* closed(kit, "interrupted_anywhere")
+      const table = kit.shape(play)
+      for (const turns of [0, 1, 3, 10, 30, 100, 300]) {
+        const fiber = yield* Effect.forkDetach(
+          Effect.scoped(Effect.gen(function*() {
+            const run = yield* kit.start([table])
+            const opened = yield* run.open(table)
+            yield* opened.give({ _tag: "Rows", batch: bulk(table, 2000n + BigInt(turns), 200_000) })
+            return yield* Effect.never
+          })),
+          { startImmediately: true }
+        )
+        for (let turn = 0; turn < turns; turn++) yield* Effect.yieldNow
+        yield* interrupted(`The sink, interrupted after ${turns} turns,`, fiber, kit.patience)
+        yield* nothingLeft(kit, before, `an interruption after ${turns} turns`)
+      }
+      // The place can be opened again.
+      const other = kit.play("opened_again", 42)
+      yield* kit.complete([other], 0)
+      yield* kit.judge([other])
+    })),
 
   scenario(subject, "holds no more after many openings than after one", (kit) =>
     Effect.gen(function*() {
@@ -170,10 +166,7 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
           ),
           kit.patience * 2
         )
-        assert.ok(
-          Quarantine.concernsTable(error),
-          `${error.reason} of ${error.table} ends the whole run: ${error.message}`
-        )
+        assert.ok(Quarantine.concernsTable(error), `${error.reason} of ${error.table} ends the whole run: ${error.message}`)
         assert.equal(error.table, "kit.spoilt")
         yield* broken.close
         if (run.sink.quarantine !== undefined) yield* run.sink.quarantine(bad.history.table, Quarantine.of(error, 1))
@@ -193,12 +186,7 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
       Effect.gen(function*() {
         const [bad, good] = [kit.play("set_aside", 45), kit.play("beside", 46)]
         yield* kit.complete([bad, good], 0)
-        const why = {
-          reason: "Rejected",
-          message: "It is a test",
-          hint: "Nothing is to be done",
-          since: 1_767_323_045_678
-        } as const
+        const why = { reason: "Rejected", message: "It is a test", hint: "Nothing is to be done", since: 1_767_323_045_678 } as const
         const shapes = () => [kit.shape(bad), kit.shape(good)]
         yield* Effect.scoped(Effect.gen(function*() {
           const run = yield* kit.start(shapes())

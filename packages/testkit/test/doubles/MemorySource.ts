@@ -43,13 +43,7 @@ export type Defect =
   | "says too much of resync"
 
 type Entry =
-  | {
-    readonly kind: "row"
-    readonly operation: Operation
-    readonly id: number
-    readonly note: string | null
-    readonly unsent: boolean
-  }
+  | { readonly kind: "row"; readonly operation: Operation; readonly id: number; readonly note: string | null; readonly unsent: boolean }
   | { readonly kind: "truncate" }
   | { readonly kind: "shape"; readonly table: TableSchema }
 
@@ -184,22 +178,14 @@ interface Reading {
 function* elements({ context, database, defect, run, shapes, wanted }: Reading): Generator<Element | undefined> {
   // As a slot does, it begins when it is first asked.
   if (database.confirmed === 0n) database.confirmed = database.position
-  const highest = [...context.positions.values()].reduce(
-    (most, { committed }) => committed !== undefined && committed.commit > most ? committed.commit : most,
-    0n
-  )
-  const resumed = defect === "goes on behind the highest change of any table" && highest > database.confirmed
-    ? highest
-    : database.confirmed
+  const highest = [...context.positions.values()].reduce((most, { committed }) => committed !== undefined && committed.commit > most ? committed.commit : most, 0n)
+  const resumed = defect === "goes on behind the highest change of any table" && highest > database.confirmed ? highest : database.confirmed
   const bases = new Map<string, bigint>()
   const settled = new Map<string, bigint>()
   const copies: Array<Generator<Element>> = []
   const shapeOf = (id: string): TableSchema | undefined => shapes.get(id)
   const batchOf = (table: TableSchema, rows: ReadonlyArray<BatchOf.Row>) =>
-    BatchOf.make(
-      table,
-      rows.map(({ values, ...rest }) => ({ ...rest, values: table.columns.map((_, at) => values[at] ?? null) }))
-    )
+    BatchOf.make(table, rows.map(({ values, ...rest }) => ({ ...rest, values: table.columns.map((_, at) => values[at] ?? null) })))
   const noteOf = (note: string | null) => defect === "takes null for empty" && note === "" ? null : note
 
   const copy = function*(id: string, base: bigint, held: ReadonlyMap<number, bigint>): Generator<Element> {
@@ -299,10 +285,7 @@ function* elements({ context, database, defect, run, shapes, wanted }: Reading):
           ]
         })
         if (rows.length >= 64) yield* flush(table)
-        if (
-          defect === "marks the middle of a transaction" && index === 0 && entries.length > 2 &&
-          entry.operation === Operation.Insert
-        ) {
+        if (defect === "marks the middle of a transaction" && index === 0 && entries.length > 2 && entry.operation === Operation.Insert) {
           yield* flush(table)
           yield { _tag: "Watermark", position: commit, commitTime: undefined }
         }
@@ -313,9 +296,7 @@ function* elements({ context, database, defect, run, shapes, wanted }: Reading):
         yield* flush(table)
         table = entry.table
         shapes.set(id, table)
-        if (defect !== "changes shape without a word") {
-          yield { _tag: "Schema", table, sequence: Sequence.make(commit, 0n) }
-        }
+        if (defect !== "changes shape without a word") yield { _tag: "Schema", table, sequence: Sequence.make(commit, 0n) }
       }
     }
     yield* flush(table)
@@ -431,9 +412,7 @@ export const plugin = (defect?: Defect) =>
         if (known === undefined) {
           return yield* fail(
             "Missing",
-            `There is no database ${
-              defect === "tells secrets" ? `for ${JSON.stringify(password)} "hunter2"` : database
-            }`,
+            `There is no database ${defect === "tells secrets" ? `for ${JSON.stringify(password)} "hunter2"` : database}`,
             defect === "gives no hint" ? "" : "Make one."
           )
         }
