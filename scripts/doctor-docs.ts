@@ -38,7 +38,7 @@ the cheap ones of these checks itself: it refuses to start on critical findings 
 
 A server that answers and refuses (wrong password, missing database, no privilege to connect) is a critical finding, \`connection\` or \`login\`: trying again doesn't help.
 
-With \`--json\`, standard output is \`{"ok", "command": "doctor", "exitCode", "critical", "warnings", "unreachable", "pipelines": [{"name", "source": {"plugin", "findings": […]}, "sink": {…}}]}\`;
+With \`--json\`, standard output is \`{"ok", "command": "doctor", "exitCode", "critical", "warnings", "unreachable", "configurationWarnings", "pipelines": [{"name", "source": {"plugin", "findings": […]}, "sink": {…}}]}\`;
 a finding is \`{"check", "severity", "message", "remedy", "sql": […], "reason"?, "table"?}\`, and a side that couldn't be asked has an \`error\`. The names of checks don't change.
 
 ## PostgreSQL (\`@etl-stream/source-postgres\`)

@@ -25,11 +25,8 @@ const pageOf = (reference: PluginReference.Reference): string => {
 const references = await Effect.runPromise(
   Effect.gen(function*() {
     const names = yield* Effect.forEach(PluginLoader.builtIn, (name) => PluginLoader.namesIn(name, directory))
-    const found = yield* Effect.forEach(names.flat(), (name) =>
-      PluginLoader.find(name, directory).pipe(
-        Effect.catch((error) => Effect.sync((): undefined => console.warn(`${name}: ${error.message}`)))
-      ))
-    return found.flatMap((loaded) => loaded === undefined ? [] : [PluginReference.make(loaded.name, loaded.plugin)])
+    const found = yield* Effect.forEach(names.flat(), (name) => PluginLoader.find(name, directory))
+    return found.map(({ name, plugin }) => PluginReference.make(name, plugin))
   })
 )
 

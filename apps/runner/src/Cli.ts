@@ -46,14 +46,35 @@ const validate = Command.make(
     offline: Flag.Boolean("offline").pipe(
       Flag.withDescription("Leave ${env:…} and ${file:…} unresolved and check the rest"),
       Flag.withDefault(false)
+    ),
+    connect: Flag.Boolean("connect").pipe(
+      Flag.withDescription(
+        "Also ask the sources for their tables, and the transforms what they make of each. Changes nothing at the sources"
+      ),
+      Flag.withDefault(false)
     )
   },
   Effect.fn(function*(options) {
     const json = yield* Json
     const { validate } = yield* Effect.promise(() => import("./commands/Validate.ts"))
-    yield* Output.succeed(yield* validate(options), json)
+    const result = yield* validate({ ...options, json })
+    yield* Output.succeed(result, json)
+    const { exitCode = ExitCode.ok } = result
+    if (exitCode !== ExitCode.ok) return yield* new Verdict({ exitCode })
   })
-).pipe(Command.withDescription("Check a configuration file: YAML, options, plugins, references. Connects to nothing"))
+).pipe(
+  Command.withDescription(
+    "Check a configuration file: YAML, options, plugins, references. Connects to nothing without --connect. " +
+      "Exits with 2 on problems, 3 when something can't be reached"
+  ),
+  Command.withExamples([
+    { command: "etl-stream validate shop.yaml", description: "Check the file alone" },
+    {
+      command: "etl-stream validate shop.yaml --connect",
+      description: "See which table becomes which, with its columns, and what a transform has against it"
+    }
+  ])
+)
 
 const run = (version: string) =>
   Command.make(
@@ -342,13 +363,22 @@ const alert = Command.make("alert").pipe(
 
 const pluginList = Command.make(
   "list",
-  {},
-  Effect.fn(function*() {
+  {
+    file: Flag.String("file").pipe(
+      Flag.withDescription("List the plugins that this configuration file names instead, and where it names them"),
+      Flag.optional
+    )
+  },
+  Effect.fn(function*({ file }) {
     const json = yield* Json
     const { list } = yield* Effect.promise(() => import("./commands/PluginList.ts"))
-    yield* Output.succeed(yield* list(process.cwd()), json)
+    yield* Output.succeed(yield* list({ directory: process.cwd(), file: Option.getOrUndefined(file) }), json)
   })
-).pipe(Command.withDescription("List the built-in plugins and those of the project around this folder"))
+).pipe(
+  Command.withDescription(
+    "List the built-in plugins, those of the project around this folder and those installed beside etl-stream: kind, version, path, and what is wrong with them"
+  )
+)
 
 const pluginTest = Command.make(
   "test",

@@ -3,6 +3,7 @@
  */
 import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import type { Kind } from "@etl-stream/core/Plugin"
+import * as TablePattern from "@etl-stream/core/TablePattern"
 import * as Schema from "effect/Schema"
 import { AlertRules } from "./alerts/AlertRule.ts"
 import { isLoopback } from "./Loopback.ts"
@@ -43,6 +44,24 @@ declare module "effect/Schema" {
 /** A plugin and its options. */
 const stage = (kind: Kind) => Schema.Struct({ plugin: PluginName, options: Options }).annotate({ stage: { kind } })
 
+const Pattern = Schema.String.check(
+  Schema.makeFilter((text) => TablePattern.parse(text) !== undefined, {
+    expected: "a table such as public.orders, or a pattern such as public.* or sales.order_*"
+  })
+)
+
+/** A transform. Its patterns are by the names that tables have when they come to it. */
+const TransformStage = Schema.Struct({
+  plugin: PluginName,
+  tables: Schema.optionalKey(
+    Schema.Array(Pattern).check(Schema.isMinLength(1, { expected: "at least one table" }))
+  ).annotateKey({
+    description:
+      "Tables that it is for, as schema.name or patterns with `*` (public.users, sales.*), by the names that they have after the transforms before it; all others pass unchanged. Default: all tables"
+  }),
+  options: Options
+}).annotate({ stage: { kind: "transform" } })
+
 export const Batch = Schema.Struct({
   rows: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 10_000_000 })).pipe(
     ConfigOption.withDefault(50_000)
@@ -67,7 +86,7 @@ const SinkStage = Schema.Struct({
 
 type StageEncoded = ReturnType<typeof stage>["Encoded"]
 
-const noTransforms: ReadonlyArray<StageEncoded> = []
+const noTransforms: ReadonlyArray<typeof TransformStage.Encoded> = []
 
 const Watchdog = Schema.Struct({
   after: ConfigOption.Period.pipe(ConfigOption.withDefault("10 minutes")).annotateKey({
@@ -113,7 +132,7 @@ export const Pipeline = Schema.Struct({
   source: stage("source").annotate({ stage: { kind: "source", named: "sources" } }).annotateKey({
     description: "Where changes come from; or the name of one of `sources`"
   }),
-  transforms: Schema.Array(stage("transform")).pipe(ConfigOption.withDefault(noTransforms)).annotateKey({
+  transforms: Schema.Array(TransformStage).pipe(ConfigOption.withDefault(noTransforms)).annotateKey({
     description: "What is done to them on the way, in order"
   }),
   sink: SinkStage.annotate({ stage: { kind: "sink", named: "sinks" } }).annotateKey({
@@ -160,7 +179,8 @@ const StageName = Schema.String.check(
   })
 )
 
-const defaultState = { plugin: "@etl-stream/state-sqlite", options: { file: "./.etl-stream/state.sqlite" } }
+/** Where state is kept when a configuration doesn't say. */
+export const defaultState = { plugin: "@etl-stream/state-sqlite", options: { file: "./.etl-stream/state.sqlite" } }
 
 const Telemetry = Schema.Struct({
   otlp: Schema.optionalKey(OtlpOptions).annotateKey({

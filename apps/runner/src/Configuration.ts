@@ -7,6 +7,7 @@
 import type { Kind, Plugin } from "@etl-stream/core/Plugin"
 import type { Policy } from "@etl-stream/core/Quarantine"
 import type { Settings as SpoolSettings } from "@etl-stream/core/Spool"
+import * as TablePattern from "@etl-stream/core/TablePattern"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
@@ -30,13 +31,20 @@ export interface Stage<K extends Kind> {
   readonly name: string
   readonly plugin: Plugin<K, unknown>
   readonly options: unknown
+  /** Where the plugin was found; absent when a program made the stage. */
+  readonly place?: PluginLoader.Place
+}
+
+export interface TransformStage extends Stage<"transform"> {
+  /** Which tables it is for; absent: all. */
+  readonly tables?: ReadonlyArray<TablePattern.TablePattern>
 }
 
 export interface PipelineConfiguration {
   readonly name: string
   readonly status: Config["pipelines"][string]["status"]
   readonly source: Stage<"source">
-  readonly transforms: ReadonlyArray<Stage<"transform">>
+  readonly transforms: ReadonlyArray<TransformStage>
   readonly sink: Stage<"sink">
   readonly onTableError: Policy
   readonly batch: { readonly rows: number; readonly bytes: number; readonly every: Duration.Duration }
@@ -154,24 +162,43 @@ const loadStage = Effect.fnUntraced(function*<K extends Kind>(
     reference.resolved === undefined && reference.path.join("\0") === pluginPath.join("\0")
   )
   if (unresolved) return undefined
-  const plugin = yield* PluginLoader.find(stage.plugin, gathering.directory).pipe(
-    Effect.flatMap((loaded) => PluginLoader.expectKind(loaded, kind)),
+  const found = yield* PluginLoader.find(stage.plugin, gathering.directory).pipe(
+    Effect.flatMap((loaded) => Effect.map(PluginLoader.expectKind(loaded, kind), (plugin) => ({ ...loaded, plugin }))),
     Effect.catch((error) =>
       Effect.sync((): undefined => {
         gathering.findings.push({ path: pluginPath, at: "value", message: error.message, remedy: error.hint })
       })
     )
   )
-  if (plugin === undefined) return undefined
-  gathering.warnings.push(...Deprecation.find(plugin.config, stage.options, [...path, "options"]))
+  if (found === undefined) return undefined
+  const { place, plugin, warnings } = found
+  gathering.warnings.push(
+    // Of a plugin that is used in several places at the first one.
+    ...warnings.map((warning): Finding => ({
+      path: pluginPath,
+      at: "value",
+      message: `The plugin ${stage.plugin}: ${warning}`,
+      remedy: ""
+    })).filter(({ message }) => !gathering.warnings.some((told) => told.message === message)),
+    ...Deprecation.find(plugin.config, stage.options, [...path, "options"])
+  )
   const decoded = yield* Decoding.decode(plugin.config, stage.options, [...path, "options"], gathering.references)
   if (decoded._tag === "Invalid") {
     gathering.findings.push(...decoded.findings)
     return undefined
   }
   for (const secret of Redaction.secretsOf(decoded.value)) gathering.secrets.add(secret)
-  return { name: stage.plugin, plugin, options: decoded.value }
+  return { name: stage.plugin, plugin, options: decoded.value, place }
 })
+
+const loadTransform = Effect.fnUntraced(
+  function*(gathering: Gathering, path: Path, transform: Config["pipelines"][string]["transforms"][number]) {
+    const stage = yield* loadStage(gathering, path, transform, "transform")
+    // Decoding has seen to it that they are patterns.
+    const tables = transform.tables?.flatMap((text) => TablePattern.parse(text) ?? [])
+    return stage === undefined || tables === undefined ? stage : { ...stage, tables }
+  }
+)
 
 const loadPipeline = Effect.fnUntraced(
   function*(gathering: Gathering, name: string, pipeline: Config["pipelines"][string]) {
@@ -179,7 +206,7 @@ const loadPipeline = Effect.fnUntraced(
     const source = yield* loadStage(gathering, [...path, "source"], pipeline.source, "source")
     const transforms = yield* Effect.forEach(
       pipeline.transforms,
-      (transform, index) => loadStage(gathering, [...path, "transforms", index], transform, "transform")
+      (transform, index) => loadTransform(gathering, [...path, "transforms", index], transform)
     )
     const sink = yield* loadStage(gathering, [...path, "sink"], pipeline.sink, "sink")
     const deadLetters = pipeline.deadLetters === undefined

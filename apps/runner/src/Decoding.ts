@@ -8,9 +8,9 @@
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
+import * as InlineYaml from "./InlineYaml.ts"
 import { conceal, type Reference } from "./Interpolation.ts"
 import { type Finding, isWithin, type Path } from "./Problem.ts"
-import { inline } from "./schema/OptionTable.ts"
 import * as SchemaShape from "./SchemaShape.ts"
 import { closest, enumerate } from "./Suggestion.ts"
 
@@ -108,7 +108,7 @@ const describeRefusal = (
   const expected = SchemaShape.describe(shapes)
   const meaning = SchemaShape.description(schema, path)
   const [first] = SchemaShape.examples(schema, path)
-  const example = first === undefined ? "" : ` For example: \`${inline(first)}\`.`
+  const example = first === undefined ? "" : ` For example: \`${InlineYaml.print(first)}\`.`
   switch (kind) {
     case "unknown": {
       const known = SchemaShape.keys(SchemaShape.at(schema, path.slice(0, -1)))

@@ -31,6 +31,7 @@ import { ExitCode } from "./ExitCode.ts"
 import * as PipelineLease from "./PipelineLease.ts"
 import * as PipelineLetters from "./PipelineLetters.ts"
 import type { SinkCircuit } from "./SinkCircuit.ts"
+import * as StageTransform from "./StageTransform.ts"
 import { Watchdog } from "./Watchdog.ts"
 
 /** How a pipeline ended. */
@@ -148,7 +149,10 @@ export const run = Effect.fnUntraced(function*(
     yield* circuit.admitted
     const context = { pipeline: name, directory }
     const madeSource = yield* make(source, context)
-    const madeTransforms = yield* Effect.forEach(transforms, (transform) => make(transform, context))
+    const madeTransforms = yield* Effect.forEach(
+      transforms,
+      (transform) => StageTransform.make(transform, name, directory)
+    )
     const sinkContext = yield* PipelineLetters.sinkContext(pipeline, directory)
     return {
       source: madeSource,

@@ -179,9 +179,10 @@ export const examples = (schema: Schema.Constraint, path: Path): ReadonlyArray<S
 export const isRequired = (schema: Schema.Constraint, path: Path): boolean => {
   const key = String(path[path.length - 1])
   const mappings = at(schema, path.slice(0, -1)).filter((shape) => SchemaAST.isObjects(shape))
-  return mappings.length > 0 && mappings.every(({ propertySignatures }) =>
-    propertySignatures.some(({ name, type }) => String(name) === key && !SchemaAST.isOptional(type))
-  )
+  return mappings.length > 0 &&
+    mappings.every(({ propertySignatures }) =>
+      propertySignatures.some(({ name, type }) => String(name) === key && !SchemaAST.isOptional(type))
+    )
 }
 
 /** Whether what `schema` makes of the value at `path` may be `Redacted`: the value is a secret. */

@@ -91,7 +91,9 @@ describe("the HTTP API of a running process", () => {
         assert.match(String(offsets["received"]), /^\d+$/)
         assert.include(JSON.stringify(offsets), "\"table\":\"public.letters\"")
         const plugins = JSON.stringify(fields(yield* served.ask("/v1/plugins")))
-        assert.include(plugins, "\"name\":\"counter\",\"kind\":\"source\"")
+        assert.include(plugins, "\"name\":\"./plugins.ts:counter\",\"kind\":\"source\"")
+        assert.include(plugins, "\"stability\":\"stable\",\"summary\":\"Counts\"")
+        assert.match(plugins, /"path":"[^"]+plugins\.ts","origin":"file"/)
         assert.deepStrictEqual(fields(yield* served.ask("/v1/monitors")), { monitors: [] })
         assert.match((yield* served.ask("/metrics")).text, /^etl_stream_sink_circuit\{.*state="closed".*\} 1$/m)
 

@@ -77,6 +77,13 @@ const options = fc.array(fc.tuple(fc.oneof(name, text, awkward), json), { maxLen
 
 const stage = fc.record({ plugin: fc.oneof(name, awkward.filter((text) => text !== "")), options })
 
+const transform = fc.tuple(
+  stage,
+  fc.array(fc.constantFrom("public.users", "sales.*", "\"Odd\".\"a.b\""), { maxLength: 2 })
+).map((
+  [stage, tables]
+) => tables.length === 0 ? stage : { ...stage, tables })
+
 const sinkStage = fc.record({ plugin: name, options, batch: fc.record({ rows: fc.integer({ min: 1, max: 100 }) }) }, {
   requiredKeys: ["plugin", "options"]
 })
@@ -92,7 +99,7 @@ const document = fc.record({
     fc.record({
       source: fc.oneof(stage, fc.nat(2)),
       sink: fc.oneof(sinkStage, fc.nat(2)),
-      transforms: fc.array(stage, { maxLength: 2 }),
+      transforms: fc.array(transform, { maxLength: 2 }),
       status: fc.constantFrom("running", "paused"),
       onTableError: fc.constantFrom("stop", "quarantine")
     }, { requiredKeys: ["source", "sink"] }),

@@ -116,6 +116,38 @@ describe("plugin list", () => {
       assert.include(String(named("broken-plugin")?.["problem"]), "broken inside")
       assert.isUndefined(named("other-package"))
       const text = yield* Fixture.run(["plugin", "list"], { cwd: directory })
-      assert.match(text.stdout, /good-plugin +state +1\.2\.3 +1 +Forgets/)
+      assert.match(text.stdout, /good-plugin +state +1\.2\.3 +1 +stable +project +Forgets/)
+      assert.match(text.stdout, /\n  warning: .*good-plugin.package\.json has no manifest/)
+      assert.match(text.stdout, /broken-plugin( +-)+ +project\n  .*broken-plugin.index\.js\n  problem: .*broken inside/)
     }))
+
+  scenario(
+    "shows those that a configuration names, with the places where it does, whatever is wrong with it",
+    (directory) =>
+      Effect.gen(function*() {
+        const file = Fixture.write(
+          directory,
+          "etl.yaml",
+          `${Fixture.onePipeline("rows: wrong").replace(/^state: .*\n/m, "")}  more:
+    source: {plugin: "./plugins.ts:lines", options: {plugin: not-a-plugin}}
+    transforms: [{plugin: "\${env:TRANSFORM}"}]
+    sink: {plugin: "./plugins.ts:lines"}
+`
+        )
+        const ended = yield* Fixture.run(["plugin", "list", "--file", file, "--json"], {
+          env: { TRANSFORM: "not-there" }
+        })
+        assert.strictEqual(ended.code, 0, ended.stderr)
+        const plugins = envelope(ended)["plugins"] as ReadonlyArray<Record<string, unknown>> // the envelope's list
+        assert.deepStrictEqual(plugins.map(({ kind, name, origin, uses }) => [name, kind, origin, uses]), [
+          ["@etl-stream/state-sqlite", "state", "built-in", ["state"]],
+          ["./plugins.ts:counter", "source", "file", ["pipelines.numbers.source"]],
+          ["./plugins.ts:lines", "sink", "file", ["pipelines.numbers.sink", "pipelines.more.sink"]],
+          ["./plugins.ts:lines", undefined, "file", ["pipelines.more.source"]],
+          ["not-there", undefined, null, ["pipelines.more.transforms[0]"]]
+        ])
+        assert.include(String(plugins[3]?.["problem"]), "is a sink; a source is needed here")
+        assert.strictEqual(plugins[3]?.["path"], join(directory, "plugins.ts"))
+      })
+  )
 })

@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { formatPath } from "@etl-stream/runner/Problem"
+import * as ConfigurationJsonSchema from "@etl-stream/runner/schema/ConfigurationJsonSchema"
 import * as Effect from "effect/Effect"
-import { byDecoder, bySchema, isMapping, plugins, written } from "./JsonSchemaFixture.ts"
+import { byDecoder, bySchema, isMapping, plugins, type Written, written } from "./JsonSchemaFixture.ts"
 
 type Path = ReadonlyArray<string | number>
 
@@ -38,30 +39,26 @@ const others: ReadonlyArray<unknown> = [
   null,
   true,
   -1,
-  0,
   1.5,
   7,
-  1e12,
   "",
   "seven",
-  "7",
-  "true",
   "5 seconds",
   "5 parsecs",
   "16MiB",
-  "16 elephants",
-  "${env:ANYTHING}",
   [],
   ["x"],
   {},
-  { nonsense: 1 },
-  { plugin: "@etl-stream/state-sqlite" }
+  { nonsense: 1 }
 ]
 
 /** Every value replaced by others, every key removed, and an unknown one added to every mapping. */
-const mutations = (value: unknown): ReadonlyArray<Mutation> =>
-  nodes(value).flatMap(([path, node]): ReadonlyArray<Mutation> => [
-    ...others.map((other) => ({
+const mutations = (value: unknown, isOwn: Written["isOwn"]): ReadonlyArray<Mutation> =>
+  nodes(value).filter(([path]) => isOwn(path)).flatMap((
+    [path, node]
+  ): ReadonlyArray<Mutation> => [
+    // What a reference stands for in the place of a mapping or list is text in any case, which `validate --offline` doesn't say.
+    ...[...others, ...(typeof node === "object" ? [] : ["${env:ANYTHING}"])].map((other) => ({
       what: `${JSON.stringify(other)} in its place`,
       at: path,
       value: replaced(value, path, () => other)
@@ -87,19 +84,19 @@ const beyondTheSchema: Readonly<Record<string, RegExp>> = {
   "names that lead nowhere": /There is no (source|sink|notifier|pipeline)|No notifier|is not (named|defined)/,
   "plugins that aren't there":
     /is not installed|can't be found|is not a package name|There is no plugin file|is a folder/,
+  "types of columns": /Expected a type: /,
+  "expressions": /^The expression /,
+  "keys that go together":
+    /Either a directory or table|Expected include, exclude or both|Expected a new schema, a new name or both/,
   "at least one pipeline": /at least one pipeline/,
   "one of several ways to log in": /[Ee]xactly one of|are given|[Ee]xpected url, or at least user|names no user/,
-  "keys that go together":
-    /goes with|is needed with|is only for|needs both|must be 10 seconds or more|the names must differ|is in the URL, too|needs `tls`|has only database 0|[Ee]ither a directory or table/,
-  "a host with a token": /loopback/,
+  "a host with a token": /[Ll]oopback/,
+  "hosts and ports": /Expected host:port/,
   "URLs": /connection string|[Ee]xpected a URL|redis:\/\/|the URL/,
   "tables": /schema\.table|schema\.name/,
   "rules of alerts": /[Ee]xpected `condition`|[Ee]xpected a limit/,
-  "rates": /[Ee]xpected a rate/,
-  "shares, sizes or times": /[Ee]xpected (a )?(share|`?50%)|a share/,
   "durations in a range": /duration (above|of at least|, 0)|longer than zero/,
-  "names by bytes": /bytes/,
-  "words with rules": /must not begin|header|16 bytes/
+  "names by bytes": /bytes/
 }
 
 describe("the JSON Schema of configurations", () => {
@@ -112,6 +109,21 @@ describe("the JSON Schema of configurations", () => {
         assert.deepStrictEqual(judge(value), [], from)
         assert.deepStrictEqual(yield* byDecoder(value), [], from)
       }
+    }))
+
+  it.live("knows at each place of a plugin which kinds may stand there", () =>
+    Effect.gen(function*() {
+      const frame = ConfigurationJsonSchema.make(yield* plugins)
+      const { definitions: _, ...own } = frame
+      const stages = nodes(own).flatMap(([path, node]) =>
+        isMapping(node) && isMapping(node["properties"]) && isMapping(node["properties"]["plugin"]) &&
+          "options" in node["properties"]
+          ? [[formatPath(path), JSON.stringify(node["properties"]["plugin"])] as const]
+          : []
+      )
+      assert.isAtLeast(stages.length, 8)
+      // Each has an annotation `stage` in Config.ts: without one any plugin may stand there, with any options.
+      assert.deepStrictEqual(stages.filter(([, plugin]) => !plugin.includes("\"not\"")).map(([path]) => path), [])
     }))
 
   it.live("takes the examples of every built-in plugin, as the decoder does", () =>
@@ -149,29 +161,31 @@ describe("the JSON Schema of configurations", () => {
     () =>
       Effect.gen(function*() {
         const judge = yield* bySchema
-        const unexpected: Array<string> = []
+        /** By what is said about it: where it was found first. */
+        const unexpected = new Map<string, string>()
+        const note = (what: string, where: string) => unexpected.has(what) || unexpected.set(what, where)
         const used = new Set<string>()
         let refused = 0
         let mutated = 0
-        for (const { from, value } of written()) {
-          for (const mutation of mutations(value)) {
+        for (const { from, isOwn, value } of written()) {
+          for (const mutation of mutations(value, isOwn)) {
             mutated++
             const against = judge(mutation.value)
             const findings = yield* byDecoder(mutation.value)
             const where = `${from}: ${formatPath(mutation.at)}: ${mutation.what}`
             if (against.length > 0) {
               refused++
-              if (findings.length === 0) unexpected.push(`only the schema refuses ${where}: ${against[0]}`)
+              if (findings.length === 0) note(`only the schema refuses: ${against[0]}`, where)
             } else {
               for (const { message } of findings) {
                 const known = Object.entries(beyondTheSchema).find(([, words]) => words.test(message))
-                if (known === undefined) unexpected.push(`only the decoder refuses ${where}: ${message}`)
+                if (known === undefined) note(`only the decoder refuses: ${message}`, where)
                 else used.add(known[0])
               }
             }
           }
         }
-        assert.deepStrictEqual([...new Set(unexpected)].slice(0, 30), [])
+        assert.deepStrictEqual([...unexpected].slice(0, 30), [])
         assert.isAbove(refused, 1000)
         assert.isAbove(mutated, refused)
         assert.deepStrictEqual(

@@ -113,6 +113,12 @@ const hostile: ReadonlyArray<{
     problem: /^transforms: Expected a list, got a mapping\./
   },
   {
+    name: "transforms_tables",
+    statements: (name) => [row(name, "good", ", transforms", `, '[{"plugin": "x", "tables": ["users"]}]'`)],
+    table: "pipelines",
+    problem: /^transforms\[0\]\.tables\[0\]: Expected a table such as public\.orders, or a pattern/
+  },
+  {
     name: "transforms_numbers",
     statements: (name) => [row(name, "good", ", transforms", `, '[1, null]'`)],
     table: "pipelines",

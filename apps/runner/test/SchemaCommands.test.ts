@@ -34,21 +34,18 @@ describe("deprecated options", () => {
         const file = withChat(directory)
         const text = yield* Fixture.run(["validate", file], { env: environment })
         assert.deepStrictEqual([text.code, text.stderr], [0, ""])
-        const shown = fence("").trim()
+        const shown = fence("text").trim()
         assert.include(shown, "maxAttempts")
-        assert.include(
-          text.stdout,
-          `is valid: 1 pipeline (numbers), with 1 warning\n\n${file.replace("etl.yaml", "")}${shown}`
-        )
+        assert.include(text.stdout, `${shown.replace("etl.yaml", file)}\n${file} is valid: 1 pipeline (numbers)`)
         const json = envelope(yield* Fixture.run(["validate", file, "--json"], { env: environment }))
         assert.deepInclude(json, {
           ok: true,
           warnings: [{
             path: "notifiers.chat.options.maxAttempts",
-            line: 19,
+            line: 18,
             column: 7,
             message: "`maxAttempts` is deprecated.",
-            remedy: "Use `retry.attempts`."
+            hint: "Use `retry.attempts`."
           }]
         })
         // Without the variable too.
@@ -68,7 +65,7 @@ describe("deprecated options", () => {
         assert.strictEqual(ended.code, 0, ended.stderr)
         const told = ended.stderr.split("\n").filter((line) => line.includes("`maxAttempts` is deprecated"))
         assert.strictEqual(told.length, 1, ended.stderr)
-        for (const part of ["notifiers.chat.options.maxAttempts", "line=19", "Use `retry.attempts`."]) {
+        for (const part of ["notifiers.chat.options.maxAttempts", "line=18", "Use `retry.attempts`."]) {
           assert.include(told[0], part)
         }
 

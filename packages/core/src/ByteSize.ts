@@ -51,7 +51,8 @@ export const ByteSize = Schema.Union([
     kind: "a size",
     jsonSchema: { pattern: "^\\s*(?=[0-9.]*[1-9])[0-9]+(\\.[0-9]+)?\\s*([kKmMgGtT][iI]?[bB]|[bB])?\\s*$" }
   }),
-  Schema.Finite.annotate({ kind: "a size", jsonSchema: { exclusiveMinimum: 0 } })
+  // Rounded to a whole byte, half of one is the least.
+  Schema.Finite.annotate({ kind: "a size", jsonSchema: { minimum: 0.5 } })
 ]).pipe(
   Schema.decodeTo(Schema.Int, {
     decode: SchemaGetter.transformEffect((input: string | number) =>

@@ -60,11 +60,4 @@ describe("ConfigOption", () => {
       assert.throws(() => decode(wrong))
     }
   })
-
-  it("default, examples and description reach the JSON Schema of Effect as well", () => {
-    const { schema } = Schema.toJsonSchemaDocument(Schema.Struct({
-      rows: Schema.Int.pipe(ConfigOption.withDefault(500), ConfigOption.withExamples(1, 2))
-    }))
-    assert.deepInclude(schema["properties"], { rows: { type: "integer", default: 500, examples: [1, 2] } })
-  })
 })

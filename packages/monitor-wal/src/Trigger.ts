@@ -126,7 +126,15 @@ export const Trigger = Schema.String.pipe(Schema.decodeTo(Parsed, {
       : Effect.succeed(trigger)
   }),
   encode: SchemaGetter.transform(format)
-}))
+})).pipe(
+  Schema.annotateEncoded({
+    kind: "a share, a size or a time",
+    jsonSchema: {
+      pattern:
+        "^\\s*[0-9]+(\\.[0-9]+)?(\\s*%|\\s*([kKmMgGtT][iI]?)?[bB]|\\s+(nanos?|micros?|millis?|seconds?|minutes?|hours?|days?|weeks?))\\s*$"
+    }
+  })
+)
 
 /** A share from its text, such as `20%`. */
 export const Share = Schema.String.pipe(Schema.decodeTo(Schema.Finite, {
@@ -137,4 +145,6 @@ export const Share = Schema.String.pipe(Schema.decodeTo(Schema.Finite, {
       : Effect.succeed(share)
   }),
   encode: SchemaGetter.transform((share: number) => `${share * 100}%`)
-}))
+})).pipe(
+  Schema.annotateEncoded({ kind: "a share", jsonSchema: { pattern: "^\\s*[0-9]+(\\.[0-9]+)?\\s*%\\s*$" } })
+)

@@ -36,4 +36,9 @@ export const Rate = Schema.String.pipe(
     }),
     encode: SchemaGetter.transform(format)
   })
+).pipe(
+  Schema.annotateEncoded({
+    kind: "a rate",
+    jsonSchema: { pattern: "^\\s*[1-9][0-9]{0,5}\\s+per\\s+(second|minute)\\s*$" }
+  })
 )

@@ -8,6 +8,7 @@ import * as Config from "./Config.ts"
 import * as Doctor from "./Doctor.ts"
 import { pluginName } from "./PostgresError.ts"
 import * as PostgresSource from "./PostgresSource.ts"
+import * as SourceTables from "./SourceTables.ts"
 
 /** The plugin that the runner loads. */
 export const plugin = Plugin.source({
@@ -48,6 +49,7 @@ export const plugin = Plugin.source({
   config: Config.Config,
   make: (config, context) => Effect.flatMap(Config.resolve(config, context), PostgresSource.make),
   claims: Claims.of,
+  tables: (config, context) => Effect.flatMap(Config.resolve(config, context), SourceTables.read),
   check: (config, context) => Effect.flatMap(Config.resolve(config, context), (settings) => Doctor.check(settings))
 })
 
@@ -83,6 +85,7 @@ export * as Settling from "./Settling.ts"
 export * as Slot from "./Slot.ts"
 export * as SlotContinuity from "./SlotContinuity.ts"
 export * as Snapshot from "./Snapshot.ts"
+export * as SourceTables from "./SourceTables.ts"
 export * as Sql from "./Sql.ts"
 export * as StandbyDecoding from "./StandbyDecoding.ts"
 export * as StreamedTransactions from "./StreamedTransactions.ts"

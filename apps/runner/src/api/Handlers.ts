@@ -12,6 +12,7 @@ import * as Choice from "../Choice.ts"
 import type { Stage } from "../Configuration.ts"
 import { ControlError } from "../ControlError.ts"
 import * as PipelineLetters from "../PipelineLetters.ts"
+import * as PluginInventory from "../PluginInventory.ts"
 import type { Redaction } from "../Redaction.ts"
 import type { Requested, Supervised, Supervisor } from "../Supervisor.ts"
 import { Api } from "./Api.ts"
@@ -185,8 +186,7 @@ type Listed = Stage<"source" | "transform" | "sink" | "deadLetters" | "state">
 const plugins = (options: Options): typeof Model.Plugins.Type => {
   const found = new Map<string, { readonly stage: Listed; readonly pipelines: Set<string> }>()
   const add = (stage: Listed, pipeline: string | undefined) => {
-    const { kind, name, version } = stage.plugin
-    const key = JSON.stringify([kind, name, version])
+    const key = JSON.stringify([stage.plugin.kind, stage.name, stage.place?.path ?? stage.plugin.version])
     const known = found.get(key) ?? { stage, pipelines: new Set() }
     if (pipeline !== undefined) known.pipelines.add(pipeline)
     found.set(key, known)
@@ -201,12 +201,8 @@ const plugins = (options: Options): typeof Model.Plugins.Type => {
   }
   add(options.state, undefined)
   return {
-    plugins: [...found.values()].map(({ pipelines, stage: { plugin } }) => ({
-      name: plugin.name,
-      kind: plugin.kind,
-      version: plugin.version,
-      apiVersion: plugin.apiVersion,
-      summary: plugin.summary,
+    plugins: [...found.values()].map(({ pipelines, stage: { name, place, plugin } }) => ({
+      ...PluginInventory.describe(name, plugin, place),
       pipelines: [...pipelines]
     }))
   }

@@ -160,11 +160,17 @@ export const Monitors = Schema.Struct({
 
 export const Plugins = Schema.Struct({
   plugins: Schema.Array(Schema.Struct({
+    /** As the configuration names it. */
     name: Schema.String,
     kind: Schema.String,
     version: Schema.String,
     apiVersion: Schema.Int,
+    stability: Schema.Literals(["experimental", "beta", "stable"]),
     summary: Schema.String,
+    /** Absolute path of its module, who brought it, and the package that it comes in. */
+    path: Schema.NullOr(Schema.String),
+    origin: Schema.NullOr(Schema.Literals(["built-in", "project", "global", "file"])),
+    package: Schema.NullOr(Schema.String),
     pipelines: Schema.Array(Schema.String)
   }))
 }).annotate({ identifier: "Plugins" })

@@ -1,69 +1,138 @@
 /**
- * `etl-stream plugin list`: the plugins that configurations can name here.
+ * `etl-stream plugin list`: the plugins that configurations can name here, or those that one configuration names.
  *
- * Those are the built-in ones and the dependencies of the project around the current folder that have the keyword `etl-stream-plugin`.
+ * The former are the built-in ones and the dependencies of the projects around the current folder that have the keyword `etl-stream-plugin`; the latter come with where they are
+ * named. All are loaded, and nothing is connected to.
  */
-import type { AnyPlugin } from "@etl-stream/core/Plugin"
+import type { Kind } from "@etl-stream/core/Plugin"
 import * as Effect from "effect/Effect"
+import * as Fs from "node:fs"
+import { dirname, resolve } from "node:path"
+import type { CommandError } from "../CommandError.ts"
+import { defaultState } from "../Config.ts"
+import * as Configuration from "../Configuration.ts"
+import * as Interpolation from "../Interpolation.ts"
 import type { Result } from "../Output.ts"
-import * as PluginLoader from "../PluginLoader.ts"
+import * as PluginInventory from "../PluginInventory.ts"
+import { formatPath, type Path } from "../Problem.ts"
+import { printable } from "../TextWidth.ts"
 
-interface Entry {
-  readonly name: string
-  readonly builtIn: boolean
-  readonly kind?: AnyPlugin["kind"]
-  readonly version?: string
-  readonly apiVersion?: number
-  readonly path?: string
-  readonly summary?: string
-  /** Why it can't be used, when it can't. */
-  readonly problem?: string
+export interface Options {
+  /** Where plugins are looked for. */
+  readonly directory: string
+  /** The configuration whose plugins are to be listed. */
+  readonly file: string | undefined
 }
 
-const describe = (name: string, directory: string): Effect.Effect<Entry> =>
-  PluginLoader.find(name, directory).pipe(
-    Effect.map(({ builtIn, path, plugin }): Entry => ({
-      name,
-      builtIn,
-      kind: plugin.kind,
-      version: plugin.version,
-      apiVersion: plugin.apiVersion,
-      path,
-      summary: plugin.summary
-    })),
-    Effect.catch((error) =>
-      Effect.succeed<Entry>({
-        name,
-        builtIn: PluginLoader.builtIn.includes(name),
-        problem: `${error.message} ${error.hint}`
-      })
-    )
-  )
+/** Kinds of plugins by the key under which a configuration names them; keys of other sections hold names that lead to stages. */
+const kinds: ReadonlyMap<string, Kind> = new Map([
+  ["state", "state"],
+  ["source", "source"],
+  ["sources", "source"],
+  ["sink", "sink"],
+  ["sinks", "sink"],
+  ["transforms", "transform"],
+  ["monitors", "monitor"],
+  ["notifiers", "notifier"],
+  ["deadLetters", "deadLetters"]
+])
+
+interface Use {
+  readonly name: string
+  readonly path: Path
+  readonly kind: Kind | undefined
+}
+
+/** Every stage that `value` names a plugin for, from its root `path` on. Options are the plugins' own. */
+const usesIn = (value: unknown, path: Path, kind: Kind | undefined): ReadonlyArray<Use> => {
+  if (typeof value !== "object" || value === null) return []
+  const own: unknown = Reflect.get(value, "plugin")
+  const uses: ReadonlyArray<Use> = typeof own === "string" && own !== "" ? [{ name: own, path, kind }] : []
+  const inner = Object.entries(value).flatMap(([key, item]: readonly [string, unknown]) => {
+    if (key === "options") return []
+    const at = Array.isArray(value) ? Number(key) : key
+    return usesIn(item, [...path, at], typeof at === "number" ? kind : kinds.get(key) ?? kind)
+  })
+  return [...uses, ...inner]
+}
+
+/** The plugins that the configuration `file` names, as far as it can be read; the store that it has when it names none is among them. */
+const named = Effect.fnUntraced(
+  function*(file: string): Effect.fn.Return<ReadonlyArray<Use>, CommandError> {
+    const directory = dirname(resolve(file))
+    const { value } = yield* Configuration.parse(file)
+    const { value: document } = yield* Interpolation.resolve(value, {
+      environment: process.env,
+      offline: false,
+      readFile: (path) =>
+        Effect.try({ try: () => Fs.readFileSync(resolve(directory, path), "utf8"), catch: () => "can't be read" })
+    })
+    const uses = usesIn(document, [], undefined)
+    return uses.some(({ kind, path }) => kind === "state" && path.length === 1)
+      ? uses
+      : [{ name: defaultState.plugin, path: ["state"], kind: "state" }, ...uses]
+  }
+)
+
+type Entry = PluginInventory.Listed & { readonly uses?: ReadonlyArray<string> }
+
+const cells = (entry: Entry): ReadonlyArray<string> =>
+  PluginInventory.isUsable(entry)
+    ? [
+      entry.name,
+      entry.kind,
+      entry.version,
+      String(entry.apiVersion),
+      entry.stability,
+      entry.origin ?? "-",
+      entry.summary
+    ]
+    : [entry.name, "-", "-", "-", "-", entry.origin ?? "-", ""]
+
+const details = (entry: Entry): ReadonlyArray<string> => [
+  ...(entry.path === null ? [] : [entry.path]),
+  ...(entry.uses === undefined ? [] : [`used by ${entry.uses.join(", ")}`]),
+  ...(PluginInventory.isUsable(entry)
+    ? entry.warnings.map((warning) => `warning: ${warning}`)
+    : [`problem: ${entry.problem}`])
+]
+
+const header = ["NAME", "KIND", "VERSION", "API", "STABILITY", "FROM", "SUMMARY"]
 
 const table = (entries: ReadonlyArray<Entry>): string => {
-  const rows = [
-    ["NAME", "KIND", "VERSION", "API", "SUMMARY"],
-    ...entries.map((entry) =>
-      entry.problem === undefined
-        ? [entry.name, entry.kind ?? "", entry.version ?? "", String(entry.apiVersion ?? ""), entry.summary ?? ""]
-        : [entry.name, "-", "-", "-", entry.problem]
-    )
-  ]
-  const widths = [0, 1, 2, 3].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
-  const lines = rows.map((row) =>
-    row.map((cell, column) => column < 4 ? cell.padEnd(widths[column] ?? 0) : cell).join("  ").trimEnd()
-  )
-  return lines.flatMap((line, index) => {
-    const path = entries[index - 1]?.path
-    return path === undefined ? [line] : [line, `  ${path}`]
+  const rows = [header, ...entries.map(cells)]
+  const widths = header.slice(0, -1).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
+  return rows.flatMap((row, index) => {
+    const entry = entries[index - 1]
+    const line = row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ").trimEnd()
+    return [line, ...(entry === undefined ? [] : details(entry).map((detail) => `  ${detail}`))].map(printable)
   }).join("\n")
 }
 
-export const list = Effect.fn("PluginList.list")(function*(directory: string): Effect.fn.Return<Result> {
-  const packages = [...PluginLoader.builtIn, ...PluginLoader.installed(directory)]
-  const names = yield* Effect.forEach(packages, (name) =>
-    // What is wrong with it is told by `describe`.
-    PluginLoader.namesIn(name, directory).pipe(Effect.catch(() => Effect.succeed([name]))))
-  const plugins = yield* Effect.forEach(names.flat(), (name) => describe(name, directory))
-  return { command: "plugin list", data: { plugins }, text: table(plugins) }
-})
+export const list = Effect.fn("PluginList.list")(
+  function*({ directory, file }: Options): Effect.fn.Return<Result, CommandError> {
+    const plugins: ReadonlyArray<Entry> = file === undefined
+      ? yield* PluginInventory.all(directory)
+      : yield* Effect.flatMap(named(file), (uses) => {
+        const byName = Map.groupBy(uses, ({ kind, name }) => JSON.stringify([name, kind]))
+        return Effect.forEach(
+          [...byName.values()],
+          ([use, ...others]) =>
+            use === undefined ? Effect.succeed([]) : Effect.map(
+              PluginInventory.look(use.name, dirname(resolve(file)), use.kind),
+              (listed): ReadonlyArray<Entry> => [
+                { ...listed, uses: [use, ...others].map(({ path }) => formatPath(path)) }
+              ]
+            )
+        ).pipe(Effect.map((entries) => entries.flat()))
+      })
+    return {
+      command: "plugin list",
+      data: {
+        ...(file === undefined ? {} : { file }),
+        plugins: plugins.map((entry) => ({ ...entry, builtIn: entry.origin === "built-in" }))
+      },
+      text: table(plugins)
+    }
+  }
+)

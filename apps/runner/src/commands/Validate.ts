@@ -1,41 +1,206 @@
 /**
- * `etl-stream validate`: checks a configuration file without connecting to anything.
+ * `etl-stream validate`: checks a configuration file without connecting to anything; with `connect` it asks the sources for their tables, and the transforms what they make of
+ * each.
  */
+import type { LogicalType } from "@etl-stream/core/LogicalType"
+import { type ColumnSchema, tableId } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
-import type { CommandError } from "../CommandError.ts"
+import { type CommandError, usage } from "../CommandError.ts"
 import * as Configuration from "../Configuration.ts"
+import { ExitCode } from "../ExitCode.ts"
+import * as Logging from "../Logging.ts"
 import type { Result } from "../Output.ts"
-import { render } from "../Problem.ts"
+import { formatPath, type Problem } from "../Problem.ts"
+import * as Redaction from "../Redaction.ts"
+import * as TablePlan from "../TablePlan.ts"
+import * as Terminal from "../Terminal.ts"
+import { printable } from "../TextWidth.ts"
+import type * as YamlDocument from "../YamlDocument.ts"
 
 export interface Options {
   readonly file: string
   readonly offline: boolean
+  readonly connect: boolean
+  readonly json: boolean
 }
 
 const count = (number: number, noun: string): string => `${number} ${noun}${number === 1 ? "" : "s"}`
 
-export const validate = Effect.fn("Validate.validate")(
-  function*({ file, offline }: Options): Effect.fn.Return<Result, CommandError> {
-    const { configuration, warnings } = yield* Configuration.read(file, { environment: process.env, offline })
-    const pipelines = configuration?.pipelines.map(({ name, sink, source, transforms }) => ({
-      name,
-      source: source.name,
-      transforms: transforms.map((transform) => transform.name),
-      sink: sink.name
+/** Something to be told that is about a place in the file. */
+interface Told {
+  readonly path: string
+  readonly line: number
+  readonly column: number
+  readonly pipeline?: string
+  readonly table?: string
+  readonly code?: string
+  readonly message: string
+  readonly hint: string
+}
+
+/** A warning of the file, in the words of the result. */
+const toldOf = ({ column = 1, line = 1, message, path, remedy }: Problem, redact: Redaction.Redaction): Told => ({
+  path,
+  line,
+  column,
+  message: redact(message),
+  hint: redact(remedy)
+})
+
+const typeText = (type: LogicalType): string => {
+  switch (type._tag) {
+    case "Decimal":
+      return type.precision === undefined ? "Decimal" : `Decimal(${type.precision},${type.scale ?? 0})`
+    case "Text":
+      return type.maxLength === undefined ? "Text" : `Text(${type.maxLength})`
+    case "Timestamp":
+      return type.utc ? "Timestamp UTC" : "Timestamp"
+    case "Array":
+      return `Array of ${typeText(type.element)}`
+    default:
+      return type._tag
+  }
+}
+
+const columnOf = ({ name, nullable, sourceType, type }: ColumnSchema) => ({
+  name,
+  type: typeText(type),
+  sourceType,
+  nullable
+})
+
+const tableOf = ({ leftOutBy, source, target }: TablePlan.PlannedTable) => ({
+  source: tableId(source.table),
+  target: target === undefined ? null : tableId(target.table),
+  ...(leftOutBy === undefined ? {} : { leftOutBy }),
+  columns: target?.columns.map(columnOf) ?? []
+})
+
+interface Report {
+  readonly name: string
+  readonly source: string
+  readonly tables: ReadonlyArray<ReturnType<typeof tableOf>>
+}
+
+const renderTold = (file: string, label: string, told: Told): ReadonlyArray<string> => [
+  `${label}: ${file}:${told.line}:${told.column}  ${told.path}${
+    told.table === undefined ? "" : `  table ${told.table}`
+  }`,
+  `  ${printable(told.message)}`,
+  ...(told.hint === "" ? [] : [`  -> ${printable(told.hint)}`])
+]
+
+const renderReport = ({ name, source, tables }: Report): ReadonlyArray<string> => [
+  `${name}: ${count(tables.length, "table")} of ${source}`,
+  ...tables.flatMap(({ columns, leftOutBy, source, target }) => [
+    `  ${printable(source)} -> ${
+      target !== null
+        ? printable(target)
+        : leftOutBy === undefined
+        ? "a problem"
+        : `left out by transforms[${leftOutBy}]`
+    }`,
+    ...columns.map(({ name, nullable, type }) => `    ${printable(name)} ${type}${nullable ? "" : " not null"}`)
+  ])
+]
+
+/** The worst: what is to be mended in the file goes before what may be otherwise next time. */
+const exitCodeOf = (problems: ReadonlyArray<TablePlan.Remark>): ExitCode => {
+  const codes = problems.map(({ exitCode }) => exitCode)
+  return [ExitCode.validation, ExitCode.runtime, ExitCode.environment].find((code) => codes.includes(code)) ??
+    ExitCode.ok
+}
+
+const summaryOf = ({ name, sink, source, transforms }: Configuration.PipelineConfiguration) => ({
+  name,
+  source: source.name,
+  transforms: transforms.map((transform) => transform.name),
+  sink: sink.name
+})
+
+/** Asks the plugins of every pipeline, one pipeline after the other. */
+const connected = Effect.fnUntraced(
+  function*({ file, json }: Options, configuration: Configuration.Configuration, tell: Tell) {
+    const { directory, pipelines, redact } = configuration
+    // Standard output is the report's alone.
+    const logging = Logging.layer({
+      format: json ? "json" : process.stderr.isTTY === true ? "pretty" : "logfmt",
+      color: Terminal.wantsColor(process.stderr),
+      redact,
+      write: (line) => process.stderr.write(`${line}\n`)
+    })
+    const plans = yield* Effect.forEach(pipelines, (pipeline) =>
+      Effect.map(
+        Effect.scoped(TablePlan.make(pipeline, directory)),
+        (plan) => ({ pipeline, plan })
+      )).pipe(Effect.provide(logging))
+    const all = plans.flatMap(({ plan }) => plan.problems)
+    const told = (key: "problems" | "warnings") =>
+      plans.flatMap(({ pipeline: { name }, plan }) => plan[key].map((remark) => tell(remark, name)))
+    const problems = told("problems")
+    const warnings = [...configuration.warnings.map((warning) => toldOf(warning, redact)), ...told("warnings")]
+    const reports = plans.map(({ pipeline, plan }) => ({
+      ...summaryOf(pipeline),
+      tables: plan.tables.map(tableOf)
     }))
+    const exitCode = exitCodeOf(all)
+    return {
+      command: "validate",
+      exitCode,
+      data: { file, offline: false, connected: true, exitCode, pipelines: reports, problems, warnings },
+      text: [
+        ...reports.flatMap((report) => [...renderReport(report), ""]),
+        ...warnings.flatMap((warning) => renderTold(file, "warning", warning)),
+        ...problems.flatMap((problem) => renderTold(file, "problem", problem)),
+        problems.length === 0
+          ? `${file} is valid, and fits its tables: ${count(pipelines.length, "pipeline")}`
+          : `${file} has ${count(problems.length, "problem")}`
+      ].join("\n")
+    } satisfies Result
+  }
+)
+
+type Tell = (
+  remark: Pick<TablePlan.Remark, "path" | "message"> & Partial<TablePlan.Remark>,
+  pipeline?: string
+) => Told
+
+/** Puts remarks into the words of the result: with their places in the file, and without secrets. */
+const telling = (yaml: YamlDocument.YamlDocument, redact: Redaction.Redaction): Tell => (remark, pipeline) => ({
+  path: formatPath(remark.path),
+  ...yaml.place(remark.path, "value"),
+  ...(pipeline === undefined ? {} : { pipeline }),
+  ...(remark.table === undefined ? {} : { table: remark.table }),
+  ...(remark.code === undefined ? {} : { code: remark.code }),
+  message: redact(remark.message),
+  hint: redact(remark.hint ?? "")
+})
+
+export const validate = Effect.fn("Validate.validate")(
+  function*(options: Options): Effect.fn.Return<Result, CommandError> {
+    const { connect, file, offline } = options
+    if (connect && offline) {
+      return yield* usage("`--connect` doesn't go with `--offline`", "Leave one out: sources can't be asked offline.")
+    }
+    const { configuration, warnings: found } = yield* Configuration.read(file, { environment: process.env, offline })
+    if (connect && configuration !== undefined) {
+      return yield* connected(
+        options,
+        configuration,
+        telling(yield* Configuration.parse(file), configuration.redact)
+      )
+    }
+    const warnings = found.map((warning) => toldOf(warning, configuration?.redact ?? Redaction.none))
+    const pipelines = configuration?.pipelines.map(summaryOf)
     return {
       command: "validate",
       data: { file, offline, ...(pipelines === undefined ? {} : { pipelines }), warnings },
       text: [
-        `${
-          pipelines === undefined
-            ? `${file} is valid as far as can be told without resolving references`
-            : `${file} is valid: ${count(pipelines.length, "pipeline")} (${
-              pipelines.map(({ name }) => name).join(", ")
-            })`
-        }${warnings.length === 0 ? "" : `, with ${count(warnings.length, "warning")}`}`,
-        ...warnings.map((warning) => render(file, warning))
-      ].join("\n\n")
+        ...warnings.flatMap((warning) => renderTold(file, "warning", warning)),
+        pipelines === undefined
+          ? `${file} is valid as far as can be told without resolving references`
+          : `${file} is valid: ${count(pipelines.length, "pipeline")} (${pipelines.map(({ name }) => name).join(", ")})`
+      ].join("\n")
     }
   }
 )

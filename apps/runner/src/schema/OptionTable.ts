@@ -2,6 +2,7 @@
  * The options of a schema as rows, and as the table that the configuration page, the reference pages and `etl-stream plugin docs` have.
  */
 import type * as Schema from "effect/Schema"
+import * as InlineYaml from "../InlineYaml.ts"
 import type { Path } from "../Problem.ts"
 import * as SchemaShape from "../SchemaShape.ts"
 import { anyName } from "./OptionJsonSchema.ts"
@@ -30,11 +31,17 @@ const deepest = 6
 const write = (path: Path): string =>
   path.map((part, index) => typeof part === "number" ? "[]" : `${index === 0 ? "" : "."}${part}`).join("")
 
-/** Paths of the keys that may be written below `path`, or else below its free names or the items of its list. */
-const below = (schema: Schema.Constraint, path: Path): ReadonlyArray<Path> =>
-  [path, [...path, anyName], [...path, 0]].map((at) =>
-    SchemaShape.keys(SchemaShape.at(schema, at)).map((key): Path => [...at, key])
-  ).find((paths) => paths.length > 0) ?? []
+/** Paths of the keys that may be written below `path`, or else below the items of its list or its free names. */
+const below = (schema: Schema.Constraint, path: Path): ReadonlyArray<Path> => {
+  const shapes = SchemaShape.at(schema, path)
+  const places: ReadonlyArray<Path> = [
+    path,
+    ...(shapes.some((shape) => SchemaShape.isOfKind(shape, [])) ? [[...path, 0]] : []),
+    ...(shapes.some((shape) => SchemaShape.isOfKind(shape, {})) ? [[...path, anyName]] : [])
+  ]
+  return places.map((at) => SchemaShape.keys(SchemaShape.at(schema, at)).map((key): Path => [...at, key]))
+    .find((paths) => paths.length > 0) ?? []
+}
 
 /** The keys that may be written below `path`, sections before what is in them. What is below a path in `elsewhere` (as `key` has it) is left out. */
 export const options = (
@@ -65,15 +72,6 @@ export const options = (
   return rows(path, 0)
 }
 
-/** A value as it is written in YAML, in one line. */
-export const inline = (value: Schema.Json): string => {
-  if (typeof value === "string") return /^[\w./+-][\w ./:%+-]*$/.test(value) ? value : JSON.stringify(value)
-  if (Array.isArray(value)) return `[${value.map(inline).join(", ")}]`
-  return typeof value === "object" && value !== null
-    ? `{${Object.entries(value).map(([key, inner]) => `${key}: ${inline(inner)}`).join(", ")}}`
-    : String(value)
-}
-
 const cell = (text: string): string => text.replaceAll("|", "\\|").replaceAll("\n", " ")
 
 const sentence = (text: string): string => text === "" || /[.!?)]$/.test(text) ? text : `${text}.`
@@ -85,7 +83,7 @@ const byDefault = (option: Option): string => {
   return typeof option.default === "object" && option.default !== null && Object.keys(option.default).length === 0 &&
       !Array.isArray(option.default)
     ? ""
-    : `\`${inline(option.default)}\``
+    : `\`${InlineYaml.print(option.default)}\``
 }
 
 const meaning = ({ deprecated, description, examples, secret }: Option): string =>
@@ -95,7 +93,10 @@ const meaning = ({ deprecated, description, examples, secret }: Option): string 
     // What follows a description makes sentences of it.
     ...(examples.length === 0 ?
       [description] :
-      [sentence(description), `For example ${examples.map((example) => `\`${inline(example)}\``).join(", ")}.`])
+      [
+        sentence(description),
+        `For example ${examples.map((example) => `\`${InlineYaml.print(example)}\``).join(", ")}.`
+      ])
   ].filter((part) => part !== "").join(" ")
 
 /** `options` as a table in Markdown. */

@@ -8,7 +8,7 @@ import type * as Catalog from "../Catalog.ts"
 import * as Sql from "../Sql.ts"
 import type { Facts } from "./Facts.ts"
 
-const tablePatterns: Check<Facts> = {
+export const tablePatterns: Check<Pick<Facts, "catalog">> = {
   name: "table-patterns",
   looksAt: "every pattern of tables matches a table",
   severities: ["critical"],
