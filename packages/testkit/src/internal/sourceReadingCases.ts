@@ -241,12 +241,13 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
       const begun = `SnapshotBegin ${tableId(kit.first)}`
       const before = run.kinds.filter((kind) => kind === begun).length
       yield* kit.workload.steps(5)
-      yield* resync(tableId(kit.first))
-      assert.equal(
-        run.kinds.filter((kind) => kind === begun).length,
-        before + 1,
-        "resync was over before the copy began"
-      )
+      const asked = yield* Effect.result(resync(tableId(kit.first)))
+      if (asked._tag === "Failure") {
+        // A source may be able to do that only at times: of a table in quarantine, say.
+        assert.equal(asked.failure.reason, "Unsupported")
+        return yield* run.stop
+      }
+      assert.equal(run.kinds.filter((kind) => kind === begun).length, before + 1, "resync was over before the copy began")
       yield* kit.workload.steps(5)
       yield* kit.caughtUp(run)
       const missing = yield* Effect.flip(resync("kit.there is no such table"))
