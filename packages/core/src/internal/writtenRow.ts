@@ -34,12 +34,13 @@ type Problem<What extends string, M, Wanted> = undefined extends M
   ? `${What} gives undefined for some rows: rows are left out by RowTransform.filter`
   : [M] extends [object]
     ? [Missing<M, Wanted>] extends [never]
-      ? [Unknown<M, Wanted>] extends [never]
-        ? [Misfit<M, Wanted>] extends [never] ? never : {
+      ? [Unknown<M, Wanted>] extends [never] ? [Misfit<M, Wanted>] extends [never] ? never : {
           [Name in Misfit<M, Wanted>]: "null" extends Given<M, Wanted, Name>
             ? `${What} gives null for the column ${Name}, which writes doesn't declare as nullable`
             : Name extends keyof Wanted
-              ? `${What} gives ${Given<M, Wanted, Name>} for the column ${Name}, which writes declares as ${NameOf<Wanted[Name]>}`
+              ? `${What} gives ${Given<M, Wanted, Name>} for the column ${Name}, which writes declares as ${NameOf<
+                Wanted[Name]
+              >}`
             : never
         }[Misfit<M, Wanted>]
       : `${What} gives the column ${Unknown<M, Wanted>}, which writes doesn't declare`

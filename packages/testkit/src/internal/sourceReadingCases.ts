@@ -247,7 +247,11 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
         assert.equal(asked.failure.reason, "Unsupported")
         return yield* run.stop
       }
-      assert.equal(run.kinds.filter((kind) => kind === begun).length, before + 1, "resync was over before the copy began")
+      assert.equal(
+        run.kinds.filter((kind) => kind === begun).length,
+        before + 1,
+        "resync was over before the copy began"
+      )
       yield* kit.workload.steps(5)
       yield* kit.caughtUp(run)
       const missing = yield* Effect.flip(resync("kit.there is no such table"))
