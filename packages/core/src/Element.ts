@@ -155,3 +155,17 @@ export const tableOf = (element: Element): TableName | undefined => {
       return undefined
   }
 }
+
+/** A function for each kind of element. */
+export type Handlers = { readonly [E in Element as E["_tag"]]: (element: E) => unknown }
+
+/**
+ * Gives an element to the function for its kind. Leaving one out doesn't compile.
+ *
+ * ```ts
+ * const rows = Element.match(element, { Rows: ({ batch }) => batch.rows, SnapshotRows: ({ batch }) => batch.rows, Watermark: () => 0, … })
+ * ```
+ */
+export const match = <H extends Handlers>(element: Element, handlers: H): ReturnType<H[keyof Handlers]> =>
+  // The tag chooses the handler of just this kind of element, which the compiler can't see of a union.
+  (handlers[element._tag] as (element: Element) => ReturnType<H[keyof Handlers]>)(element)

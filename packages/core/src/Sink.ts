@@ -64,6 +64,20 @@ export type TableElement =
   | Truncate
   | Schema
 
+/** A function for each kind of element that a writer is given. */
+export type Handlers = { readonly [E in TableElement as E["_tag"]]: (element: E) => unknown }
+
+/**
+ * Gives an element to the function for its kind, in `TableWriter.write`. Leaving one out doesn't compile: a sink can't forget what it never thought of.
+ *
+ * ```ts
+ * write: (element) => Sink.match(element, { Rows: ({ batch }) => append(batch), Truncate: () => empty, … })
+ * ```
+ */
+export const match = <H extends Handlers>(element: TableElement, handlers: H): ReturnType<H[keyof Handlers]> =>
+  // The tag chooses the handler of just this kind of element, which the compiler can't see of a union.
+  (handlers[element._tag] as (element: TableElement) => ReturnType<H[keyof Handlers]>)(element)
+
 export interface TableWriter {
   readonly position: TablePosition
   /**
