@@ -24,6 +24,7 @@ import { databaseCommands } from "./DatabaseCommands.ts"
 import { ExitCode } from "./ExitCode.ts"
 import { formats, isVerbose } from "./Logging.ts"
 import * as Output from "./Output.ts"
+import { pluginNew } from "./PluginNewCommand.ts"
 import * as Redaction from "./Redaction.ts"
 import * as RemoteCommands from "./RemoteCommands.ts"
 
@@ -350,7 +351,7 @@ const pluginList = Command.make(
 
 const plugin = Command.make("plugin").pipe(
   Command.withDescription("About plugins"),
-  Command.withSubcommands([pluginList])
+  Command.withSubcommands([pluginList, pluginNew])
 )
 
 const root = (version: string) =>
