@@ -163,6 +163,12 @@ export const copyRows = (batch: ChangeBatch.ChangeBatch, from: number, to: numbe
 const isCompact = (data: Arrow.Data): boolean =>
   data.offset === 0 && (data.valueOffsets === undefined || data.valueOffsets[0] === 0)
 
+/** The rows of the given ranges as a batch with buffers of its own; there must be at least one row. */
+export const select = (
+  batch: ChangeBatch.ChangeBatch,
+  ranges: ReadonlyArray<{ readonly from: number; readonly to: number }>
+): ChangeBatch.ChangeBatch => joinRows(ranges.map(({ from, to }) => ({ batch, from, to })))
+
 /** The batch itself when its columns begin at offset 0, as consumers may expect; a copy when it is an Arrow slice. */
 export const compact = (batch: ChangeBatch.ChangeBatch): ChangeBatch.ChangeBatch =>
   batch.records.data.children.every(isCompact) ? batch : copyRows(batch, 0, batch.rows)

@@ -3,6 +3,11 @@
  *
  * A sink puts a letter before the change that it came from can be reported durable. Delivered again, the change puts the same letter again, which
  * changes nothing. Nothing is ever held in memory as a whole: lists are streams, and a store takes only so many letters of a table.
+ *
+ * **Who calls what, and when.** `put` is called by sinks while they write, concurrently for several tables and pipelines, also of several processes; `list`, `get` and `remove` by `etl-stream dlq` and the HTTP API, beside running pipelines. Whatever the order, a letter
+ * that was put and not removed is there. A letter is the only copy of a row's value: it is kept from whoever may not read the tables.
+ *
+ * **Errors.** A `put` that fails means that nothing may be reported durable: an error that names the table sets the table aside, any other ends the run. A `put` that is interrupted may have kept some of its letters.
  */
 import type * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"

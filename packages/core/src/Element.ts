@@ -2,7 +2,7 @@
  * What a source's stream is made of. Elements are batches or marks between batches, never single rows.
  *
  * Order matters per table: all but rows are barriers for their table. A
- * `Watermark` says that every element before it belongs to transactions up to its position, and none after it does.
+ * `Watermark` says that everything that commits below its position has come.
  */
 import type { ChangeBatch } from "./ChangeBatch.ts"
 import type { ConnectorError } from "./ConnectorError.ts"
@@ -107,7 +107,10 @@ export interface Truncate {
   readonly commitTime: bigint
 }
 
-/** Everything up to `position` has been emitted; only ever the end of a transaction (or an idle position after one). */
+/**
+ * Every change with a commit position below `position` has been emitted, and no later element has one; only ever after a transaction's end (or at an idle position). This is
+ * what is acknowledged once everything before it is durable: a source that is read from it on begins with what commits at it or later. Watermarks that don't grow are ignored.
+ */
 export interface Watermark {
   readonly _tag: "Watermark"
   readonly position: bigint

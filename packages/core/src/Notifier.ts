@@ -1,5 +1,14 @@
 /**
  * The contract of a notifier: tells people, or programs of theirs, about alerts that begin and end.
+ *
+ * **Who calls what, and when.** `make` is called when the runner begins to use a channel, and again after its options have changed. `notify` is called for one notification at a time per
+ * alert, for several alerts concurrently; of one alert the notifications come in order: `firing`, reminders, a `firing` of another severity, `resolved`.
+ *
+ * **At least once.** A notification counts as told when `notify` returns. When it fails, or the runner dies before it has noted that, it comes again, with the same `at`: where the other side can recognise it (by `key` and
+ * `at`, or `key` alone), nobody should be told twice. A notification that no longer holds is not repeated.
+ *
+ * **Errors.** Trouble that passes (`Unreachable`, `Throttled`) is retried inside for some seconds; then, and for any other reason, the runner tries again later, with growing waits. Messages of errors never hold the channel's address
+ * or token. A call may be interrupted at any time.
  */
 import type * as Effect from "effect/Effect"
 import type { ConnectorError } from "./ConnectorError.ts"

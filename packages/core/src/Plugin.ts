@@ -3,6 +3,9 @@
  *
  * A package's main module exports one plugin as `plugin` or several as `plugins`. The brand is a global symbol, so that it holds
  * across copies of this package. `validate` of a configuration never runs `make`: decoding with `config` is pure.
+ *
+ * What each function is called for, in what order and by whom, is on the interfaces: `Source`, `Transform`, `Sink`, `StateStore`, `Notifier`, `Monitor`, `DeadLetterStore`. What of this package a plugin may rely on is listed
+ * in `PluginApi`.
  */
 import type * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
@@ -78,6 +81,10 @@ export interface Plugin<K extends Kind, A> {
   readonly examples?: ReadonlyArray<Example>
   /** Options with descriptions and defaults. Excess keys are errors. Secrets are `Schema.Redacted`. */
   readonly config: ConfigSchema<A>
+  /**
+   * Makes the thing. Sources, transforms and sinks: for each run of each pipeline, so after every failure; the scope is that of the run, and what it releases should take a
+   * few seconds at most. It may be interrupted while it connects. A failure counts as one of the run.
+   */
   readonly make: (config: A, context: PluginContext) => Effect.Effect<Made[K], ConnectorError, Scope.Scope>
   /**
    * Looks at everything that a run would need and tells what it found, for `etl-stream doctor`. Changes nothing on the other side. Fails only when the

@@ -36,15 +36,16 @@
  * `table` set that table aside (what is at the target stays as it is) while the others go on; without `table`, and with any other reason, the run ends. Nothing is ever skipped: what a sink
  * doesn't provide (`reshape`) is an `Unsupported` error of the table that needs it.
  */
-import type * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Conditions } from "./Condition.ts"
 import type { ConnectorError } from "./ConnectorError.ts"
-import type { Columns } from "./Column.ts"
+import * as RowPosition from "./RowPosition.ts"
 import type { RowView } from "./RowView.ts"
+import * as RowWriting from "./RowWriting.ts"
 import type { Sink } from "./Sink.ts"
-import type { TableId, TableSchema } from "./TableSchema.ts"
+import { type TableId, tableId, type TableSchema } from "./TableSchema.ts"
 
 /** The position to be stored, and the one that is stored now (undefined: none). */
 export interface At {
@@ -53,15 +54,15 @@ export interface At {
 }
 
 /** A row that is to be written: a view, valid until the next row. */
-export interface SinkRow extends RowView<Columns> {
+export interface SinkRow extends RowView {
   /**
    * `put`: the row is to have these values; it is inserted if its key isn't there, and what wasn't sent (`isSent`) stays as it is. In a table without a key it is always
    * inserted. `remove`: the row with this key is to be removed if it is there; in a table without a key, one row that is equal to it in all columns. `rekey`: the row with the
-   * key of `old` becomes this one; where it isn't there, the same as `put`.
+   * key of `old` (in a table without a key, one row that is equal to `old`) becomes this one, in place of whatever has the new key; where it isn't there, the same as `put`.
    */
   readonly change: "put" | "remove" | "rekey"
   /** Of a `rekey`, the row as it was, of which only the key is certain; else undefined. */
-  readonly old: RowView<Columns> | undefined
+  readonly old: RowView | undefined
 }
 
 /** An open table. */
@@ -100,4 +101,26 @@ export interface Definition {
 }
 
 /** The sink. */
-export declare const make: (definition: Definition) => Sink
+export const make = (definition: Definition): Sink => ({
+  begin: (tables, conditions) => definition.retain(tables.map(({ table }) => tableId(table)), conditions),
+  open: (table, durable, failed) =>
+    Effect.gen(function*() {
+      const writing = yield* RowWriting.open({
+        definition,
+        table,
+        durable,
+        failed,
+        every: Duration.fromInputUnsafe(definition.flushEvery ?? "1 second")
+      })
+      return { position: writing.position, write: writing.write }
+    }),
+  quarantine: (table, why) =>
+    Effect.scoped(Effect.gen(function*() {
+      const writer = yield* definition.open(table)
+      const position = RowPosition.format({ ...RowPosition.none, quarantined: why })
+      yield* writer.write([], { position, previous: writer.position })
+      if (writer.flush !== undefined) yield* writer.flush
+    })),
+  run: Effect.never,
+  settle: definition.settle ?? Effect.void
+})

@@ -36,14 +36,18 @@
  * may lack something after, by what the sink itself says; what comes twice is skipped. A value that doesn't fit its column sets its table aside (the others go on), with an
  * error that names table and column.
  */
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import type * as Stream from "effect/Stream"
-import type { ConnectorError } from "./ConnectorError.ts"
+import * as Stream from "effect/Stream"
+import { ConnectorError } from "./ConnectorError.ts"
 import type { RowChange } from "./RowChange.ts"
+import { RowReading } from "./RowReading.ts"
 import type { RowTable } from "./RowTable.ts"
-import type { Source } from "./Source.ts"
+import type { Source, SourceContext } from "./Source.ts"
+import { type TableId, tableId } from "./TableSchema.ts"
 
 /** Changes that belong together, as a transaction does. */
 export interface Piece {
@@ -101,5 +105,111 @@ export interface Definition {
   readonly batchBytes?: number
 }
 
+/** How long the author may take to confirm, even when the pipeline stops. */
+const confirmWithin = "10 seconds"
+/** How often the position that is durable is looked at. */
+const confirmEvery = "100 millis"
+
+/** Tells the author what is durable, as long as the scope is open. */
+const confirming = (
+  { acknowledged, plugin }: Definition,
+  context: SourceContext,
+  failed: Deferred.Deferred<never, ConnectorError>
+): Effect.Effect<void, never, Scope.Scope> => {
+  if (acknowledged === undefined) return Effect.void
+  let told = 0n
+  const tell = Effect.suspend(() => {
+    // A watermark is the position after its last piece.
+    const position = context.acknowledged() - 1n
+    if (position <= told) return Effect.void
+    told = position
+    return acknowledged(position).pipe(
+      Effect.timeoutOrElse({
+        duration: confirmWithin,
+        orElse: () =>
+          Effect.fail(
+            new ConnectorError({
+              reason: "Unreachable",
+              plugin,
+              message: "What is durable could not be confirmed to the source in time",
+              hint: "Look at the source: what isn't confirmed comes again."
+            })
+          )
+      })
+    )
+  })
+  return Effect.uninterruptible(tell).pipe(
+    Effect.andThen(Effect.sleep(confirmEvery)),
+    Effect.forever,
+    Effect.catchCause((cause) =>
+      Cause.hasInterruptsOnly(cause)
+        ? Effect.void
+        : Effect.andThen(
+          Effect.logWarning("What is durable can't be confirmed to the source").pipe(Effect.annotateLogs({ plugin })),
+          Deferred.failCause(failed, cause)
+        )
+    ),
+    Effect.forkScoped,
+    Effect.asVoid
+  )
+}
+
+const twice = (plugin: string, tables: ReadonlyArray<RowTable>): ConnectorError | undefined => {
+  const ids = new Set<TableId>()
+  for (const { schema } of tables) {
+    const id = tableId(schema.table)
+    if (ids.has(id)) {
+      return new ConnectorError({
+        reason: "Misconfigured",
+        plugin,
+        message: `The source has two tables of the name ${id}`,
+        hint: "Give each table a name of its own."
+      })
+    }
+    ids.add(id)
+  }
+  return undefined
+}
+
 /** The source. */
-export declare const make: (definition: Definition) => Source
+export const make = (definition: Definition): Source => {
+  const { heartbeat, plugin } = definition
+  const tables = Effect.gen(function*() {
+    const found = Effect.isEffect(definition.tables) ? yield* definition.tables : definition.tables
+    const error = twice(plugin, found)
+    return error === undefined ? found : yield* error
+  })
+  let known: ReadonlyArray<RowTable> | undefined
+  let reading: RowReading | undefined
+  return {
+    tables: Effect.map(tables, (found) => {
+      known = found
+      return found.map(({ schema }) => schema)
+    }),
+    ...(heartbeat === undefined ? {} : { heartbeat }),
+    stream: (context) =>
+      Stream.fromPull(Effect.gen(function*() {
+        const scope = yield* Effect.scope
+        const failed = yield* Deferred.make<never, ConnectorError>()
+        const own = new RowReading({ definition, context, scope, tables: known ?? (yield* tables) })
+        reading = own
+        // In the scope of whoever runs the stream: what becomes durable after its end has to be confirmed, too.
+        yield* confirming(definition, context, failed)
+        return Effect.raceFirst(own.pull, Deferred.await(failed))
+      })),
+    resync: (table) =>
+      Effect.suspend(() =>
+        reading === undefined
+          ? Effect.fail(
+            new ConnectorError({
+              reason: "Unreachable",
+              plugin,
+              message: `The source isn't read yet, so the table ${table} can't be copied again`,
+              hint: "Ask again when the pipeline runs.",
+              table
+            })
+          )
+          : reading.request(table)
+      )
+  }
+}

@@ -20,8 +20,8 @@
  * **Values that were not sent.** An update may lack values (`Column.notSent`: PostgreSQL leaves out large ones that didn't change).
  *
  * - All that `map` reads was sent: it is called.
- * - Nothing of it was: nothing of it has changed, so what was written of the row is still right. `map` isn't called, and the written columns are
- *   not sent either: the target keeps what it has.
+ * - Nothing of it was (the key aside, which no update changes): nothing of it has changed, so what was written of the row is still right. `map` isn't called, and the
+ *   written columns are not sent either: the target keeps what it has.
  * - Some was and some wasn't: what is to be written can't be known. `whenUnsent` is called, if there is one, and may say `Column.notSent` for a column that
  *   it knows to be as it was; otherwise it is an error that names the table and the columns, and sets the table aside. (In PostgreSQL `REPLICA IDENTITY FULL` has all values sent.)
  *
@@ -43,12 +43,18 @@
  * - Rows of a copy and inserts are simply kept or left out; a truncate passes.
  * - Something that `keep` reads wasn't sent: whether the row passes can't be known, which is an error.
  */
+import * as Effect from "effect/Effect"
+import type { ChangeBatch } from "./ChangeBatch.ts"
 import type { Columns, PartialRow, Row } from "./Column.ts"
+import { ConnectorError } from "./ConnectorError.ts"
+import type { Checked } from "./internal/writtenRow.ts"
+import { computing } from "./RowComputation.ts"
+import { filtering } from "./RowFilter.ts"
 import type { RowView } from "./RowView.ts"
 import type { Transform } from "./Transform.ts"
 
 /** What a transform by `make` consists of. */
-export interface Definition<R extends Columns, W extends Columns> {
+export interface Definition<R extends Columns, W extends Columns, M = Row<W>, P = PartialRow<W>> {
   /** The plugin's name, for errors. */
   readonly plugin: string
   /** The columns that `map` reads. A column that isn't `nullable` here must not be so in the table. */
@@ -58,9 +64,9 @@ export interface Definition<R extends Columns, W extends Columns> {
   /** Columns of the table that are left out; those that it hasn't got are no error. */
   readonly drops?: ReadonlyArray<string>
   /** The written columns of a row. `row` is valid until `map` returns. */
-  readonly map: (row: Row<R>, view: RowView) => Row<W>
+  readonly map: (row: Row<R>, view: RowView) => Checked<"map", M, Row<W>>
   /** The same for a row of which only some of the values were sent. */
-  readonly whenUnsent?: (row: PartialRow<R>, view: RowView) => PartialRow<W>
+  readonly whenUnsent?: (row: PartialRow<R>, view: RowView) => Checked<"whenUnsent", P, PartialRow<W>>
 }
 
 /** What a transform by `filter` consists of. */
@@ -75,13 +81,37 @@ export interface Filter<R extends Columns> {
   readonly constant?: boolean
 }
 
+/** Runs what throws `ConnectorError`s. */
+const attempt = <A>(evaluate: () => A): Effect.Effect<A, ConnectorError> =>
+  Effect.suspend(() => {
+    try {
+      return Effect.succeed(evaluate())
+    } catch (error) {
+      return error instanceof ConnectorError ? Effect.fail(error) : Effect.die(error)
+    }
+  })
+
 /**
  * A transform that computes columns. Type errors say what is wrong with what `map` gives: a column of `writes` that it leaves out, one that `writes` doesn't
  * declare, a value of the wrong type, NULL where the column isn't nullable.
  *
  * At run time, a value that doesn't fit its column is a `Rejected` error that names table and column, never the value.
  */
-export declare const make: <const R extends Columns, const W extends Columns>(definition: Definition<R, W>) => Transform
+export const make = <const R extends Columns, const W extends Columns, M, P = PartialRow<W>>(
+  definition: Definition<R, W, M, P>
+): Transform => {
+  const { apply, schema } = computing(definition)
+  return {
+    schema: (table) => attempt(() => schema(table)),
+    apply: (batch) => attempt((): ChangeBatch | undefined => apply(batch))
+  }
+}
 
 /** A transform that leaves rows out. */
-export declare const filter: <const R extends Columns>(definition: Filter<R>) => Transform
+export const filter = <const R extends Columns>(definition: Filter<R>): Transform => {
+  const { apply, schema } = filtering(definition)
+  return {
+    schema: (table) => attempt(() => schema(table)),
+    apply: (batch) => attempt(() => apply(batch))
+  }
+}

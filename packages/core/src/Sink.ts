@@ -1,11 +1,29 @@
 /**
  * The contract of a sink: one writer per table, `accepted` when a write returns, `durable` reported separately.
  *
- * The engine opens every table once per run, then gives each writer its table's elements one at a time and in order. When
- * `write` returns, the sink has accepted the element (the engine frees its memory) but may still lose it; once `durable`
- * has reported a sequence, everything of that table up to it survives any crash, and only then does the engine
- * acknowledge it to the source. A sink must be able to tell from what it holds itself how far it is (`TablePosition`):
- * no outside state is trusted for that.
+ * `RowSink` makes a sink from writing rows with a position; write one by columns where the target takes columns (Arrow, Parquet).
+ *
+ * **Who calls what, and when.** The plugin's `make` is called anew for each run, in the run's scope (`run` and `begin` may be called again in one run, with new writers, where a spool carries it over an outage). `run` is started first and goes on
+ * beside everything; `begin` comes once, then `open` for each table, up to four at a time, and later for a table that joins. `settle` is called once everything accepted is durable and the pipeline stops or ends, not
+ * when it fails. When a writer's scope is closed, everything under way for its table has to cease.
+ *
+ * **Order and concurrency.** A writer gets its table's elements one at a time and in order: the next only when the write before has returned. Tables are written beside each other. Rows have passed the transforms, and those of several batches of the source may
+ * be joined to one (of one schema version, up to the pipeline's `batch` limits). `Truncate` and `Schema` are barriers: everything before was accepted. A batch after a `Schema` has the new shape.
+ *
+ * **Accepted and durable.** When `write` returns, the sink has *accepted* the element (the engine frees its memory) but may still lose it. Once `durable`
+ * has reported a sequence, everything of that table up to it survives any crash, and only then does the engine acknowledge it to the source. What is accepted must become durable by itself, soon and without further elements: a stop waits for
+ * it. A sink must be able to tell from what it holds itself how far it is (`TablePosition`): no outside state is trusted for that. So position and rows belong in one transaction.
+ *
+ * **At least once, and how it becomes exactly once.** After a crash everything after the acknowledged position comes again; per table, the engine leaves out what is at or before `TablePosition.committed`. A sink that stores its position with its rows gets nothing twice; one that can't must
+ * set rows by their key.
+ *
+ * **Values.** "Not sent", NULL and a value are different things (`ChangeBatch`): a column that was not sent keeps what the target has. Nothing is truncated, rounded or skipped: what the target can't hold is an error of its table, or a dead letter.
+ *
+ * **Errors.** Whatever passes in a while (`Unreachable`, `Throttled`) is retried inside for a limited time, then ends the run, which the runner repeats with growing waits. `Fenced` says that another writer has taken over; the run
+ * is repeated at once. `Unauthorized` and `Misconfigured` end the run and wait for somebody, as does any error without `table`. `Rejected`, `Unsupported`, `Missing`, `Forbidden`, `Lost` and `Protocol` with `table` put
+ * that table in quarantine, and the others go on (`Quarantine.concernsTable`, the pipeline's `onTableError`); what `failed` is given is judged the same way.
+ *
+ * **The end.** A write may be interrupted at any moment, when the run fails or its stop takes too long: what it did then is either found at the next `open`, or comes again.
  */
 import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"

@@ -1,9 +1,27 @@
 /**
  * The contract of a source: tables, then a stream of elements that can be read again from the last acknowledged position.
  *
- * The engine calls `tables` once, opens each at the sink, then runs `stream` once with what the sink holds. Tables may join
- * the stream later by their `SnapshotBegin`, and leave it by `TableLeft`. The source emits every change after the acknowledged position, in commit order, each with the same sequence every time it is read. It
- * may emit changes again that a sink holds already; it must never leave one out. Where it goes on from it tells by a watermark, first or soon after, also when nothing has changed since. Interrupting the stream stops the source.
+ * `RowSource` makes a source from pieces of row changes, and keeps most of what follows; write one by columns where rows come by the million.
+ *
+ * **Who calls what, and when.** The plugin's `make` is called anew for each run, in the run's scope. The engine asks for `tables` once, opens each of them at the sink (after the
+ * transforms), then asks for `stream` once, with what the sink holds. Where a spool carries a run over an outage of the sink, `tables` isn't asked again and the stream goes on.
+ * `resync` may be called at any time while the stream is read, beside it and several times; nothing else is called concurrently.
+ *
+ * **Order and identity.** Changes come in the order of their commits, each with a `Sequence` that is the same every time it is read; per table, sequences only grow. Every change after
+ * the acknowledged position comes (again): the engine skips what the sink has. Leaving one out loses it, and nobody would notice. Copies (`SnapshotBegin` to `SnapshotEnd`) may come beside changes.
+ * Tables may join the stream later by their `SnapshotBegin`, and leave it by `TableLeft`.
+ *
+ * **Where to go on from.** From `SourceContext.positions` and from what the server itself has kept as confirmed, never from a state store. A source tells where it goes on from by a watermark, first or soon after, also when
+ * nothing has changed since. Only `acknowledged()` may be confirmed to the server: what is accepted by a sink can still be lost.
+ *
+ * **Back pressure and memory.** An element is pulled when the one before was taken, which may be long ago: keep-alives and confirmations need a fiber of their own (in the stream's scope). Batches should
+ * have about a thousand rows or a megabyte; a transaction of any size comes in pieces, and only its end is a watermark.
+ *
+ * **Errors.** A failure of `tables` or `stream` ends the run. `Unreachable`, `Throttled` and `Fenced` are tried again by the runner, in a new run, with growing waits; a reason that
+ * means the environment (`ConnectorError.exitCode` 3) ends the pipeline at its first start, for somebody to read. What concerns one table comes as `TableFailed`, and lets the others go on. What passes within seconds is better retried inside.
+ *
+ * **The end.** Interrupting the stream stops the source, whatever it waits for. The stream's scope stays open after the stream's own end, and through a graceful stop, until what was accepted is durable: so
+ * the last positions can be confirmed. Then it is closed; releasing may take some seconds, no more. A finite source just ends its stream; the pipeline then drains and is finished.
  */
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"

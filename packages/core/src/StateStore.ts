@@ -3,6 +3,14 @@
  *
  * State is a cache of what sinks know: losing it, or finding an old copy in its place, costs time and never data. Every operation answers or fails
  * within a bounded time, whatever becomes of the store. Leases (`Lease`) are built of these operations, so every store has them.
+ *
+ * **Who calls what, and when.** `make` is called once per process, and whenever a command needs the store; its scope is closed when the process ends. All pipelines and monitors of the process use the one store, concurrently and beside other
+ * processes: checkpoints every five seconds, leases every few seconds, requests (`resync`) once a second. Keys are paths such as `pipelines/shop/checkpoint`, of any characters; values are JSON of some kilobytes, which the store never interprets.
+ *
+ * **Order.** Operations on one key take effect one after another, whoever calls them: of two that expect the same version one wins and the other gets none. What one caller has written and was answered is seen by whoever reads after that.
+ * Nothing is promised between keys.
+ *
+ * **Errors.** `Unreachable` and `Throttled` are tried again by whoever called; pipelines run on without their store, as long as nobody takes their lease. A call that is interrupted may still have its effect.
  */
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
