@@ -1,7 +1,7 @@
 /**
  * `etl-stream plugin new`: writes a project for a plugin of one's own.
  *
- * What it writes are the files of `templates/<kind>` and `templates/common`, which are real ones: checked, linted and built like everything else here. In them
+ * What it writes are files of `templates`, which are real ones: checked, linted and built like everything else here. In them
  * `etl-stream-kind-example` stands for the package's name; ours and Effect's versions are those of this runner. Nothing that is there is ever written over.
  */
 import * as Effect from "effect/Effect"
@@ -74,6 +74,15 @@ export const packageName = (kind: Kind, name = "example"): Effect.Effect<string,
     : Effect.succeed(full)
 }
 
+/** Folders of `templates` that a project is made of. */
+const parts: Readonly<Record<Kind, ReadonlyArray<string>>> = {
+  source: ["common", "source", "print"],
+  transform: ["common", "transform", "numbers", "print"],
+  sink: ["common", "sink", "numbers"],
+  state: ["common", "state", "numbers", "print"],
+  notifier: ["common", "notifier", "numbers", "print"]
+}
+
 /** What a version control may have put into a folder that is otherwise new. */
 const mayBeThere = new Set([".git"])
 
@@ -127,7 +136,7 @@ const targetOf = (file: string): string => file === "gitignore" ? ".gitignore" :
 /** What is to be written, by its path in the project. */
 const contents = (kind: Kind, name: string): ReadonlyMap<string, string> =>
   new Map(
-    ["common", kind].flatMap((template) =>
+    parts[kind].flatMap((template) =>
       filesIn(join(templates, template)).map((file): readonly [string, string] => {
         const text = Fs.readFileSync(join(templates, template, file), "utf8").replaceAll(placeholder, name)
         return [targetOf(file), file === "package.json" ? withVersions(text) : text]

@@ -43,7 +43,8 @@ export const tableOf = (id: TableId, config: TableConfig): RowTable.RowTable => 
   const columns = Object.fromEntries(
     declared(config).map(({ name, nullable, type }) => [name, new Column.Column(type, LogicalTypeText.format(type), nullable)])
   )
-  return RowTable.make<Column.Columns, string>({ name: parseTableId(id) ?? id, columns, key: config.key })
+  // Of columns that only the options know, the compiler can't tell which may be in a key: the options' schema has seen to that.
+  return RowTable.make({ name: parseTableId(id) ?? id, columns, key: config.key as ReadonlyArray<never> })
 }
 
 const operations = ["insert", "update", "delete", "truncate"] as const
@@ -114,7 +115,7 @@ export const decoder = (table: RowTable.RowTable, config: TableConfig, otherFiel
     return operation === "insert"
       ? RowChange.insert(table, row as RowTable.RowOf<typeof table>) // whole, or it would be bad
       : operation === "update"
-      ? RowChange.update(table, row)
-      : RowChange.remove(table, row as RowTable.KeyOf<typeof table>) // the key has no column that wasn't sent
+      ? RowChange.update(table, row as RowTable.UpdateOf<typeof table>) // the key has no column that wasn't sent
+      : RowChange.remove(table, row as RowTable.KeyOf<typeof table>) // the same
   }
 }
