@@ -224,6 +224,8 @@ export class RowReading {
         this.ready.push({ _tag: "Truncate", table: table.schema, sequence, commitTime: at.commitTime })
         return undefined
       }
+      case "Fail":
+        return change.error
     }
   }
 
