@@ -23,7 +23,7 @@ export interface Options {
 /** A line that isn't a change. `bytes` is undefined for one that is too long to be kept. */
 export interface BadLine {
   readonly file: LogFile
-  /** Offset of its end; of one that is too long, of its beginning. */
+  /** Offset of its end; of one that is too long, of a byte in it. */
   readonly offset: number
   readonly problem: string
   readonly bytes: Uint8Array | undefined
@@ -69,11 +69,10 @@ export class BadLines {
     })
   }
 
-  private stop({ bytes, file, offset, problem }: BadLine): Effect.Effect<ConnectorError> {
-    // Behind a line that is too long nothing was read, so its beginning is the end of the one before.
+  private stop({ file, offset, problem }: BadLine): Effect.Effect<ConnectorError> {
     return Effect.promise(() => OpenFile.lineNumber(file, offset).catch(() => undefined)).pipe(
       Effect.map((number) => {
-        const place = number === undefined ? "a line" : `line ${bytes === undefined ? number + 1 : number}`
+        const place = number === undefined ? "a line" : `line ${number}`
         return Failure.make(
           "Rejected",
           `${file.name}: ${place} ${problem}`,

@@ -39,19 +39,26 @@ export interface Options {
 type NonEmpty<A> = readonly [A, ...Array<A>]
 const isNonEmpty = <A>(values: ReadonlyArray<A>): values is NonEmpty<A> => values.length > 0
 
+/** The file that is read now. */
+interface Current {
+  readonly file: LogFiles.LogFile
+  /** Undefined: its table can't go on, so it is passed over. */
+  readonly open: OpenFile | undefined
+  /** Whether a newer file was there before this one was read last. */
+  closed: boolean
+}
+
 /** One reading of the log. */
 class Follower {
   private readonly options: Options
   private readonly matchers: ReturnType<typeof LogFiles.matchers>
-  private current: OpenFile | undefined
-  /** Whether a newer file was there before the current one was read last. */
-  private closed = false
+  private current: Current | undefined
   /** The file before, which must not grow any more. */
   private before: OpenFile | undefined
   private next: { readonly number: number; readonly offset: number }
   /** Numbers of all files that were ever there. */
   private readonly known = new Set<number>()
-  /** Tables that can't go on: their files are passed over. */
+  /** Tables that can't go on. */
   private readonly failed = new Set<TableId>()
 
   constructor(options: Options) {
@@ -63,36 +70,43 @@ class Follower {
   /** Pieces that are new; none when there is nothing new now. */
   readonly look: Effect.Effect<ReadonlyArray<Piece>, ConnectorError> = Effect.gen({ self: this }, function*() {
     for (;;) {
-      const file = this.current ?? (yield* attempt(() => this.open()))
-      if (file === undefined) return []
-      // What concerns one table's file sets that table aside; the others go on.
-      const read = yield* Effect.result(attempt(() => this.read(file)))
+      // What is opened has to be closed, so it isn't interrupted on its way.
+      const read = yield* Effect.result(Effect.uninterruptible(attempt(() => this.read())))
       if (read._tag === "Failure") {
-        if (read.failure.table !== file.file.table) return yield* read.failure
-        return [this.fail(file, Position.pack(file.file.number, file.offset) + 1n, read.failure)]
+        // What concerns one table's file sets that table aside; the others go on.
+        const { table } = read.failure
+        if (table === undefined || this.failed.has(table)) return yield* read.failure
+        return [this.fail(table, this.position() + 1n, read.failure)]
       }
-      const lines = read.success
-      if (lines === "nothing") return []
-      if (lines === "passed") continue
-      const pieces = yield* this.pieces(file, lines)
+      if (read.success === "nothing") return []
+      if (read.success === "passed") continue
+      const pieces = yield* this.pieces(read.success)
       if (pieces.length > 0) return pieces
     }
   })
 
   close(): Promise<void> {
-    return Promise.all([this.current?.close(), this.before?.close()]).then(() => {})
+    return Promise.all([this.current?.open?.close(), this.before?.close()]).then(() => {})
+  }
+
+  /** What was read last. */
+  private position(): bigint {
+    const { current, next } = this
+    return current === undefined
+      ? Position.pack(next.number, next.offset)
+      : Position.pack(current.file.number, current.open?.offset ?? 0)
   }
 
   private async list(): Promise<ReadonlyArray<LogFiles.LogFile>> {
     const files = await LogFiles.list(this.options.directory, this.matchers)
-    const reached = this.current?.file.number
+    const reached = this.current?.file.number ?? 0
     for (const { name, number, table } of files) {
-      if (reached !== undefined && number < reached && !this.known.has(number) && !this.failed.has(table)) {
+      if (number < reached && !this.known.has(number) && !this.failed.has(table)) {
         throw Failure.make(
           "Lost",
           `The file ${name} came after one with a higher number was read: its lines would be left out`,
           "Give new files higher numbers than those that are there. Rename the file, or have the table copied again to read it.",
-          this.current?.file.table === table ? table : undefined
+          table
         )
       }
       this.known.add(number)
@@ -100,8 +114,8 @@ class Follower {
     return files
   }
 
-  /** Opens the next file, when there is one. */
-  private async open(): Promise<OpenFile | undefined> {
+  /** Begins with the next file, when there is one. */
+  private async begin(): Promise<Current | undefined> {
     const { number, offset } = this.next
     const files = await this.list()
     const index = files.findIndex((file) => file.number >= number)
@@ -115,63 +129,72 @@ class Follower {
         "Put it back. Where files are only ever removed after everything in them is at the sink, set the option removedFiles to skip."
       )
     }
-    this.closed = index < files.length - 1
-    const opened = await OpenFile.open(file, isSame ? offset : 0, this.options.config.maxLineBytes)
-    this.current = opened
-    return opened
+    return {
+      file,
+      open: this.failed.has(file.table)
+        ? undefined
+        : await OpenFile.open(file, isSame ? offset : 0, this.options.config.maxLineBytes),
+      closed: index < files.length - 1
+    }
   }
 
-  /** The next lines of the current file; `passed` when it is over, `nothing` when it is the last one and has no more. */
-  private async read(file: OpenFile): Promise<Lines | "passed" | "nothing"> {
-    if (!this.failed.has(file.file.table)) {
-      const lines = await file.next(this.closed)
-      if (lines !== undefined) return lines
-    }
-    if (this.closed) {
-      if (!this.failed.has(file.file.table)) await file.verify(true)
+  /** The next lines; `passed` when a file is over, `nothing` when the last one has no more. */
+  private async read(): Promise<Lines | "passed" | "nothing"> {
+    this.current ??= await this.begin()
+    const { current } = this
+    if (current === undefined) return "nothing"
+    const { file } = current
+    const open = this.failed.has(file.table) ? undefined : current.open
+    const lines = await open?.next(current.closed)
+    if (lines !== undefined) return lines
+    if (current.closed) {
+      await open?.verify(true)
       await this.before?.close()
-      this.before = file
+      this.before = current.open
       this.current = undefined
-      this.next = { number: file.file.number + 1, offset: 0 }
+      this.next = { number: file.number + 1, offset: 0 }
       return "passed"
     }
     // First whether there is a newer file, then the rest of this one: what was written before the newer one isn't missed.
     const files = await this.list()
-    this.closed = files.some(({ number }) => number > file.file.number)
-    if (this.closed) return this.read(file)
-    if (!this.failed.has(file.file.table)) await file.verify(false)
-    await this.before?.ended()
+    if (files.some(({ number }) => number > file.number)) {
+      current.closed = true
+      return "passed"
+    }
+    await open?.verify(false)
+    if (this.before !== undefined && !this.failed.has(this.before.file.table)) await this.before.ended()
     return "nothing"
   }
 
-  private fail(file: OpenFile, position: bigint, error: ConnectorError): Piece {
-    const { table } = file.file
+  private fail(table: TableId, position: bigint, error: ConnectorError): Piece {
     this.failed.add(table)
     const followed = this.options.tables.get(table)
     return { position, changes: followed === undefined ? [] : [RowChange.fail(followed.table, error)] }
   }
 
-  private pieces(file: OpenFile, { ends, lines, tooLong }: Lines): Effect.Effect<ReadonlyArray<Piece>> {
+  private pieces({ ends, lines, tooLong }: Lines): Effect.Effect<ReadonlyArray<Piece>> {
     return Effect.gen({ self: this }, function*() {
       const { badLines, config, tables } = this.options
-      const { number, table } = file.file
-      const followed = tables.get(table)
+      const { file } = this.current ?? {}
+      const followed = file === undefined ? undefined : tables.get(file.table)
+      if (file === undefined || followed === undefined) return []
       const pieces: Array<Piece> = []
       const bad = Effect.fnUntraced({ self: this }, function*(offset: number, line: Pick<BadLine, "problem" | "bytes">) {
-        const error = yield* badLines.take({ file: file.file, offset, ...line })
-        if (error !== undefined) pieces.push(this.fail(file, Position.pack(number, offset), error))
+        const error = yield* badLines.take({ file, offset, ...line })
+        if (error !== undefined) pieces.push(this.fail(file.table, Position.pack(file.number, offset), error))
         return error !== undefined
       })
       for (const [index, line] of lines.entries()) {
+        if (isBlank(line)) continue
         const offset = ends[index] ?? 0
-        if (followed === undefined || isBlank(line)) continue
         const change = followed.decode(line)
-        if (!(change instanceof Line.Bad)) pieces.push({ position: Position.pack(number, offset), changes: [change] })
+        if (!(change instanceof Line.Bad)) pieces.push({ position: Position.pack(file.number, offset), changes: [change] })
         else if (yield* bad(offset, { problem: change.problem, bytes: line })) return pieces
       }
       if (tooLong) {
         // Nothing of it is kept, and where it ends isn't known: the table can't go on.
-        yield* bad(file.offset + 1, { problem: `is longer than ${config.maxLineBytes} bytes`, bytes: undefined })
+        const offset = this.current?.open?.offset ?? 0
+        yield* bad(offset + 1, { problem: `is longer than ${config.maxLineBytes} bytes`, bytes: undefined })
       }
       return pieces
     })
