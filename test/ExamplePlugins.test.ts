@@ -205,17 +205,19 @@ describe("the example plugins", () => {
          CREATE TABLE small (id int PRIMARY KEY, v text)`
       )
       let n = 0
+      // Not while copies begin: a table that is truncated just then begins again.
+      let truncates = false
       const change = Effect.suspend(() => {
         n++
         return postgres.query(
           `UPDATE orders SET total = total + 1 WHERE id % 97 = ${n % 97};
            UPDATE orders SET id = id + 100000 WHERE id % 500 = ${n % 500} AND id < 100000;
            UPDATE orders SET large = NULL WHERE id % 101 = ${n % 101};
-           DELETE FROM orders WHERE id % 211 = ${n % 211};
+           DELETE FROM orders WHERE id % 1009 = ${n % 1009};
            INSERT INTO orders (id, total, large) VALUES (${10_000 + n}, 0.5, repeat('z', 3000));
            UPDATE bag SET b = b || 'x' WHERE ctid IN (SELECT ctid FROM bag WHERE a = ${n % 10} LIMIT 1);
            DELETE FROM bag WHERE ctid IN (SELECT ctid FROM bag LIMIT 1); INSERT INTO bag VALUES (${n % 10}, 'b'), (${n % 10}, 'b');
-           ${n % 10 === 0 ? "TRUNCATE small;" : ""} INSERT INTO small VALUES (${n}, NULL)`
+           ${truncates ? "TRUNCATE small;" : ""} INSERT INTO small VALUES (${n}, NULL)`
         )
       })
       const start = run(folder, "postgres-to-duckdb.yaml", { DATABASE_URL: postgres.url })
@@ -238,7 +240,9 @@ describe("the example plugins", () => {
       yield* first.kill()
       const second = yield* start
       yield* changing(change, caughtUp)
+      truncates = true
       yield* changing(change, Effect.sleep(300))
+      truncates = false
       yield* second.kill()
       yield* postgres.query("ALTER TABLE orders ADD COLUMN extra text; ALTER TABLE orders RENAME COLUMN note TO remark; ALTER TABLE orders DROP COLUMN day")
       yield* postgres.query("UPDATE orders SET extra = 'e' || id WHERE id % 5 = 0")
