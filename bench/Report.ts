@@ -3,7 +3,7 @@
  */
 import * as Chart from "./Chart.ts"
 import type { Case, Judged } from "./Result.ts"
-import type { Saved } from "./Saved.ts"
+import type { Measured, Saved } from "./Saved.ts"
 
 interface Column {
   readonly title: string
@@ -208,15 +208,27 @@ ${table(["Bench", "Case", "What", "Asked for", "Found", "Holds"], lines)}
 `
 }
 
-const command = ({ factor, only, result, rounds }: Saved): string =>
+const command = (bench: string, { factor, only, rounds }: Measured): string =>
   [
-    `npm run bench -- ${result.name} --save --rounds ${rounds}`,
+    `npm run bench -- ${bench} --save --rounds ${rounds}`,
     ...(factor === 1 ? [] : [`--factor ${factor}`]),
     ...(only === null ? [] : [`--only ${only.join(",")}`])
   ].join(" ")
 
-const machine = ({ machine }: Saved): string =>
+const machine = ({ machine }: Measured): string =>
   `${machine.cores} cores (${machine.processor}), ${machine.memoryGB} GB, ${machine.system}, Node ${machine.node}, PostgreSQL ${machine.postgres}, ${machine.reference}`
+
+/** How and on what the cases of a bench were measured. */
+const measured = (one: Saved): string => {
+  const said = (of: Measured) => `\`${command(one.result.name, of)}\`, ${of.machine.at.slice(0, 10)}: ${machine(of)}.`
+  const earlier = one.earlier ?? []
+  return earlier.length === 0
+    ? said(one)
+    : [
+      ...earlier.map((of) => `${of.cases.map((name) => `"${arrow(name)}"`).join(", ")}: ${said(of)}`),
+      `The others: ${said(one)}`
+    ].join("\n\n")
+}
 
 /** The text, and charts by their names; results in any order. */
 export const make = (
@@ -238,7 +250,7 @@ ${section.what} Figures are medians over the rounds, peaks of memory the highest
 
 ${pictures.join("")}${figures(section, one.result.cases)}
 
-\`${command(one)}\`, ${one.machine.at.slice(0, 10)}: ${machine(one)}.
+${measured(one)}
 `]
   })
   const text = `# What the benches found

@@ -1,18 +1,24 @@
 /**
  * Results that were kept: one file for each bench in `results/`, from which `RESULTS.md` and its charts are made.
  */
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import * as path from "node:path"
 import type { Machine } from "./Machine.ts"
 import * as Report from "./Report.ts"
 import type { Result } from "./Result.ts"
 
-export interface Saved {
-  readonly result: Result
+/** How cases were measured. */
+export interface Measured {
   readonly machine: Machine
   readonly rounds: number
   readonly factor: number
   readonly only: ReadonlyArray<string> | null
+}
+
+export interface Saved extends Measured {
+  readonly result: Result
+  /** Cases that come from an earlier run, of workloads that the last one left out (`--only`). */
+  readonly earlier?: ReadonlyArray<Measured & { readonly cases: ReadonlyArray<string> }>
 }
 
 const here = import.meta.dirname
@@ -21,10 +27,38 @@ const folder = path.join(here, "results")
 const files = (ending: string): ReadonlyArray<string> =>
   readdirSync(folder).filter((name) => name.endsWith(ending)).map((name) => path.join(folder, name))
 
-export const save = (saved: Saved): void => {
+/** `saved` with what it left out of the one before. */
+export const completed = (saved: Saved, before: Saved | undefined): Saved => {
+  if (saved.only === null || before === undefined) return saved
+  const fresh = new Map(saved.result.cases.map((found) => [found.case, found]))
+  const kept = before.result.cases.filter((found) => !fresh.has(found.case)).map((found) => found.case)
+  if (kept.length === 0) return saved
+  const known = before.result.cases.map((found) => fresh.get(found.case) ?? found)
+  const names = new Set(known.map((found) => found.case))
+  const cases = [...known, ...saved.result.cases.filter((found) => !names.has(found.case))]
+  const others = before.earlier ?? []
+  const { factor, machine, only, rounds } = before
+  const own = kept.filter((name) => !others.some(({ cases }) => cases.includes(name)))
+  const earlier = [...others, { factor, machine, only, rounds, cases: own }].map((measured) => ({
+    ...measured,
+    cases: measured.cases.filter((name) => kept.includes(name))
+  }))
+  return {
+    ...saved,
+    result: { ...saved.result, cases, holds: cases.every((found) => found.holds) },
+    earlier: earlier.filter(({ cases }) => cases.length > 0)
+  }
+}
+
+const read = (file: string): Saved => JSON.parse(readFileSync(file, "utf8")) as Saved // written here
+
+/** Keeps a result in the place of the one before; with `--only`, what it left out stays. */
+export const save = (result: Saved): void => {
   mkdirSync(folder, { recursive: true })
-  writeFileSync(path.join(folder, `${saved.result.name}.json`), `${JSON.stringify(saved, undefined, 2)}\n`)
-  const all = files(".json").map((file) => JSON.parse(readFileSync(file, "utf8")) as Saved) // written above
+  const file = path.join(folder, `${result.result.name}.json`)
+  const saved = completed(result, existsSync(file) ? read(file) : undefined)
+  writeFileSync(file, `${JSON.stringify(saved, undefined, 2)}\n`)
+  const all = files(".json").map(read)
   const { charts, text } = Report.make(all)
   for (const file of files(".svg")) rmSync(file)
   for (const [name, svg] of charts) writeFileSync(path.join(folder, `${name}.svg`), svg)

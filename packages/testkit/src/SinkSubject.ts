@@ -21,11 +21,12 @@ export type Cell = string | null
 
 /** A row that is at the place. */
 export interface HeldRow {
-  /** By the names that the columns have at the source. Columns that are only the sink's own are left out. */
+  /** By the names that the columns have at the source; a cell that isn't there is null. Columns of the sink's own may be there. */
   readonly cells: Readonly<Record<string, Cell>>
-  /** In a sink that appends: the change's sequence and operation (`ChangeBatch.Operation`). A value that was not sent has no cell. */
+  /** In a sink that appends: the change's sequence and operation (`ChangeBatch.Operation`), and the columns whose values were not sent. */
   readonly sequence?: SequenceText
   readonly operation?: number
+  readonly unsent?: ReadonlyArray<string>
 }
 
 /** One case's place. What it holds is released with the scope of `Subject.prepare`. */

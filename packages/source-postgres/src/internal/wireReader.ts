@@ -13,13 +13,15 @@ import { FrameBuffer, type Frames, type Terminal } from "./frameBuffer.ts"
 /** No more frames: the server ended the stream, or the connection was lost with this error code. */
 export type StreamEnd = Terminal | { readonly _tag: "Lost"; readonly code: string | undefined }
 
-/** A read below this is short: the kernel had no more. */
+/** A read below this that left room is short: the kernel had no more. */
 const shortRead = 512 * 1024
 /** The stream is busy when so many bytes came within the last `busyWindow` milliseconds. */
 const busyBytes = 100 * 1024
 const busyWindow = 10
-/** How long the kernel's buffer may fill; longer pauses starve the server (measured: 60 ms halve the throughput). */
+/** How long the kernel's buffer may fill at most; longer pauses starve the server (measured: 60 ms halve the throughput). */
 const pauseMillis = 25
+/** How far it may fill: a server of large rows, which fills it much faster, would wait for the rest of the pause (measured: rows of 1 MB at half their speed). */
+const pauseBytes = 1024 * 1024
 /** Decrypted bytes of one turn of the event loop are collected up to this. */
 const tlsLimit = 4 * 1024 * 1024
 
@@ -42,6 +44,9 @@ export class WireReader {
   private readAfter = 0
   private windowStart = 0
   private windowBytes = 0
+  /** When the last pause began, and what has come since. */
+  private pausedAt = 0
+  private bytesSince = 0
 
   constructor(socket: Socket, pausing: boolean, onReplyRequested: () => void) {
     this.socket = socket
@@ -70,6 +75,8 @@ export class WireReader {
     const now = performance.now()
     this.quietSince = now
     if (now < this.readAfter) {
+      this.pausedAt = now
+      this.bytesSince = 0
       this.timer = setTimeout(() => {
         this.timer = undefined
         this.socket.resume()
@@ -87,7 +94,7 @@ export class WireReader {
   received(from: Uint8Array, count: number): boolean {
     if (this.discarding) return true
     this.buffer.wrote(from, count)
-    this.arrived(count)
+    this.arrived(count, count < from.length)
     if (this.deliverable) {
       // The pull's callback may pull again, which resumes the socket: the answer is what is wanted after it.
       this.deliver()
@@ -99,7 +106,7 @@ export class WireReader {
   receivedChunk(chunk: Uint8Array): void {
     if (this.discarding) return
     this.buffer.write(chunk)
-    this.arrived(chunk.length)
+    this.arrived(chunk.length, true)
     if (this.buffer.pending >= tlsLimit && this.deliverable) this.deliver()
     else {
       this.immediate ??= setImmediate(() => {
@@ -144,7 +151,8 @@ export class WireReader {
     return this.waiting !== undefined && (this.buffer.hasFrames || this.buffer.terminal !== undefined)
   }
 
-  private arrived(count: number): void {
+  /** `all`: as far as can be seen the kernel has no more. */
+  private arrived(count: number, all: boolean): void {
     const now = performance.now()
     if (this.quietSince !== undefined) this.quietSince = now
     if (now - this.windowStart > busyWindow) {
@@ -152,7 +160,9 @@ export class WireReader {
       this.windowBytes = 0
     }
     this.windowBytes += count
-    this.readAfter = this.pausing && count < shortRead && this.windowBytes > busyBytes ? now + pauseMillis : 0
+    this.bytesSince += count
+    const isBusy = this.pausing && all && count < shortRead && this.windowBytes > busyBytes
+    this.readAfter = isBusy ? now + Math.min(pauseMillis, pauseBytes * (now - this.pausedAt) / this.bytesSince) : 0
     this.startUp()
     if (this.buffer.replyRequested) {
       this.buffer.replyRequested = false

@@ -1,0 +1,219 @@
+/** Cases of what a sink does with what it is given: copies, changes, shapes and values. */
+import { Operation } from "@etl-stream/core/ChangeBatch"
+import {
+  dateInfinity,
+  dateNegativeInfinity,
+  type LogicalType,
+  timestampInfinity,
+  timestampNegativeInfinity
+} from "@etl-stream/core/LogicalType"
+import * as Sequence from "@etl-stream/core/Sequence"
+import type { TableSchema } from "@etl-stream/core/TableSchema"
+import * as Effect from "effect/Effect"
+import assert from "node:assert/strict"
+import * as BatchOf from "../BatchOf.ts"
+import type { Case } from "../Conformance.ts"
+import type { Subject } from "../SinkSubject.ts"
+import * as Histories from "./history.ts"
+import { differences, type Kit, lineOf, scenario } from "./sinkKit.ts"
+import { giveAll } from "./sinkRun.ts"
+import { mark } from "./workload.ts"
+
+const text: LogicalType = { _tag: "Text", maxLength: undefined }
+
+/** Values that get lost easily, by their types. */
+const awkward: ReadonlyArray<readonly [type: LogicalType, values: ReadonlyArray<BatchOf.Value>]> = [
+  [{ _tag: "Boolean" }, [true, false]],
+  [{ _tag: "Int16" }, [-32768, 32767, 0]],
+  [{ _tag: "Int32" }, [-2147483648, 2147483647]],
+  [{ _tag: "Int64" }, [-9223372036854775808n, 9223372036854775807n, 9007199254740993n]],
+  [{ _tag: "Float32" }, [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Math.fround(1.1), Math.fround(3.4e38)]],
+  [{ _tag: "Float64" }, [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0.1 + 0.2, 5e-324, 1.7976931348623157e308]],
+  [{ _tag: "Decimal", precision: undefined, scale: undefined }, [
+    "1234567890123456789012345678901234567890.0123456789",
+    "-0.00000000000000000000000000000000000001",
+    "NaN",
+    "0"
+  ]],
+  [{ _tag: "Decimal", precision: 12, scale: 2 }, ["-9999999999.99", "0.10"]],
+  [text, ["", " ", "null", "NULL", "\\N", "'\"`", "a\tb\nc\r\nd", "\\n", "🌊👩‍👩‍👧", "e\u0301", "é", "\u0001\u2028\ufeff", "$$ % _ ? ${x}", ", ; |"]],
+  [{ _tag: "Text", maxLength: 5 }, ["fünf!", "🌊🌊🌊🌊🌊", ""]],
+  [{ _tag: "Binary" }, [new Uint8Array(0), new Uint8Array([0, 255, 10, 92, 39])]],
+  [{ _tag: "Uuid" }, ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-4fff-bfff-ffffffffffff"]],
+  // 0001-01-01, 9999-12-31, and what PostgreSQL has besides.
+  [{ _tag: "Date" }, [-719_162, 2_932_896, 0, -1, dateInfinity, dateNegativeInfinity]],
+  [{ _tag: "Time" }, [0n, 86_399_999_999n]],
+  [{ _tag: "Timestamp", utc: false }, [-62_135_596_800_000_000n, 253_402_300_799_999_999n, -1n]],
+  [{ _tag: "Timestamp", utc: true }, [0n, 253_402_300_799_999_999n, timestampInfinity, timestampNegativeInfinity]],
+  [{ _tag: "Json" }, ["{\"b\": [1, null, \"ü\"], \"a\": 1.50}", "null", "\"\"", "12345678901234567890.123"]],
+  [{ _tag: "Array", element: { _tag: "Int32" } }, ["{1,2,NULL}", "{}"]],
+  [{ _tag: "Interval" }, ["1 year 2 mons -3 days 04:05:06.7"]],
+  [{ _tag: "Other" }, ["(1,\"a b\")"]]
+]
+
+const kindOf = (type: LogicalType): string => `${type._tag}${"utc" in type && type.utc ? " in UTC" : ""}`
+
+/** One row for the `nth` value of each type; null where there are fewer. */
+const awkwardRows = (types: typeof awkward): ReadonlyArray<ReadonlyArray<BatchOf.Value>> => {
+  const most = Math.max(...types.map(([, values]) => values.length))
+  return Array.from({ length: most + 1 }, (_, nth) => types.map(([, values]) => values[nth] ?? null))
+}
+
+/** Copies some rows into a table, gives the others as changes, and looks at what is there. */
+const roundTrip = (kit: Kit, table: TableSchema, rows: ReadonlyArray<ReadonlyArray<BatchOf.Value>>) =>
+  Effect.gen(function*() {
+    const run = yield* kit.start([table])
+    const opened = yield* run.open(table)
+    const position = 100n
+    const read = { operation: Operation.Read, sequence: Sequence.make(position, 0n) }
+    yield* opened.give({
+      _tag: "SnapshotBegin",
+      table,
+      position,
+      plan: undefined,
+      resumed: false,
+      estimatedRows: undefined,
+      estimatedBytes: undefined
+    })
+    const copied = rows.map((values, index) => [BigInt(index), ...values])
+    const changed = rows.map((values, index) => [BigInt(1000 + index), ...values])
+    yield* opened.give({
+      _tag: "SnapshotRows",
+      batch: BatchOf.make(table, copied.map((values) => ({ ...read, values }))),
+      position,
+      chunk: 0
+    })
+    yield* opened.give({ _tag: "SnapshotChunk", table, position, chunk: 0, rows: copied.length })
+    yield* opened.give({ _tag: "SnapshotEnd", table, position, chunks: 1, settled: position })
+    const inserts = changed.map((values, index) => ({
+      operation: Operation.Insert,
+      sequence: Sequence.make(200n, BigInt(index + 1)),
+      values
+    }))
+    yield* opened.give({ _tag: "Rows", batch: BatchOf.make(table, inserts) })
+    yield* opened.allDurable
+    yield* run.finish
+    const cells = (values: ReadonlyArray<BatchOf.Value>): ReadonlyArray<string | null> =>
+      table.columns.map(({ type }, index) => Histories.cellOf(type, values[index] ?? null))
+    const expected = kit.mode === "mirror"
+      ? [...copied, ...changed].map((values) => JSON.stringify(cells(values)))
+      : [
+        ...copied.map((values) => JSON.stringify([Sequence.format(read.sequence), Operation.Read, ...cells(values)])),
+        ...inserts.map(({ operation, sequence, values }) =>
+          JSON.stringify([Sequence.format(sequence), operation, ...cells(values)])
+        )
+      ]
+    const held = yield* kit.place.rows(table)
+    assert.deepEqual(differences(table, expected, held.map((row) => lineOf(kit.mode, table, row))), [])
+  })
+
+const tableOf = (name: string, columns: ReadonlyArray<readonly [name: string, type: LogicalType]>): TableSchema => ({
+  table: { schema: Histories.namespace, name },
+  version: 1,
+  columns: [
+    Histories.column("id", { _tag: "Int64" }),
+    ...columns.map(([column, type]) => Histories.column(column, type))
+  ],
+  identity: { _tag: "Key", columns: [0] }
+})
+
+export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => {
+  const types = awkward.filter(([{ _tag }]) => subject.types === undefined || subject.types.includes(_tag))
+  return [
+    scenario(subject, "holds nothing of a table that it never saw, and takes it", (kit) =>
+      Effect.gen(function*() {
+        const play = kit.play("fresh", 1)
+        const run = yield* kit.start([play.history.table])
+        const { position } = yield* run.open(play.history.table)
+        assert.equal(position.copied, undefined)
+        assert.equal(position.committed, undefined)
+        assert.equal(position.copying, undefined)
+        assert.equal(position.quarantined, undefined)
+        yield* run.finish
+        yield* kit.complete([play], 0)
+        yield* kit.judge([play])
+      })),
+
+    scenario(subject, "holds in the end what the source has, of several tables at once", (kit) =>
+      Effect.gen(function*() {
+        const plays = Array.from({ length: Math.max(3, kit.rounds) }, (_, index) =>
+          kit.play(`history_${index}`, 10 + index, { transactions: 24 }))
+        yield* kit.complete(plays, 0)
+        yield* kit.judge(plays)
+      })),
+
+    scenario(
+      subject,
+      "holds equal rows of a table without a key as often as the source has them",
+      (kit) =>
+        Effect.gen(function*() {
+          const plays = [3, 4].map((seed) => kit.play(`keyless_${seed}`, seed, { keyless: true }))
+          yield* kit.complete(plays, 0)
+          yield* kit.judge(plays)
+        }),
+      "Keyless"
+    ),
+
+    scenario(subject, "forgets what it held when a new copy begins", (kit) =>
+      Effect.gen(function*() {
+        const play = kit.play("again", 5, { transactions: 20 })
+        const { history, memory } = play
+        yield* Effect.scoped(Effect.gen(function*() {
+          const run = yield* kit.start([kit.shape(play)])
+          const opened = yield* run.open(kit.shape(play))
+          yield* giveAll(opened, kit.items(play, opened, 0, 8))
+          yield* opened.allDurable
+          yield* run.finish
+        }))
+        // The source lost its place, and copies the table as it is now: what was changed in between never comes.
+        memory.read = history.transactions.length
+        const run = yield* kit.start([kit.shape(play)])
+        const opened = yield* run.open(kit.shape(play))
+        assert.notEqual(opened.position.copied, undefined)
+        yield* giveAll(opened, kit.items(play, { position: { copied: undefined, committed: undefined } }, 2))
+        yield* opened.allDurable
+        yield* run.finish
+        yield* kit.judge([play])
+      })),
+
+    scenario(subject, "takes tables and columns with odd names, each for itself", (kit) =>
+      Effect.gen(function*() {
+        const names = ["Odd Näme", "odd.näme", "select", "odd 'quoted' name", "odd \"double\" name"]
+        const columns = names.map((name) => [name, text] as const)
+        for (const name of names) {
+          yield* roundTrip(kit, tableOf(name, columns), [names.map((column) => `${mark} ${name} ${column}`)])
+        }
+      })),
+
+    ...types.length === 0 ? [] : [...Map.groupBy(types, ([type]) => kindOf(type))].map(([kind, of]) =>
+      scenario(subject, `keeps values of ${kind} as they are`, (kit) =>
+        roundTrip(
+          kit,
+          tableOf(`values of ${kind}`.replaceAll(" ", "_").toLowerCase(), of.map(([type], index) => [`v${index}`, type])),
+          awkwardRows(of)
+        ))
+    ),
+
+    scenario(subject, "takes rows of a megabyte, and thousands of rows at once", (kit) =>
+      Effect.gen(function*() {
+        const large = `${mark} ${"0123456789abcdef".repeat(1 << 16)}`
+        yield* roundTrip(kit, tableOf("large", [["note", text]]), [[large], ["small"], [large]])
+        yield* roundTrip(
+          kit,
+          tableOf("many", [["note", text]]),
+          Array.from({ length: 900 }, (_, index) => [`${mark} ${index}`])
+        )
+      })),
+
+    scenario(subject, "may be told to settle when there is nothing to settle, and again", (kit) =>
+      Effect.gen(function*() {
+        const play = kit.play("settled", 6)
+        yield* kit.complete([play], 0)
+        const run = yield* kit.start([kit.shape(play)])
+        yield* run.open(kit.shape(play))
+        yield* run.sink.settle
+        yield* run.finish
+        yield* kit.judge([play])
+      }))
+  ]
+}

@@ -1,0 +1,232 @@
+/** Cases of what a source reads: tables, copies, changes, shapes and values. */
+import { tableId } from "@etl-stream/core/TableSchema"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import assert from "node:assert/strict"
+import type { Case } from "../Conformance.ts"
+import type { Subject } from "../SourceSubject.ts"
+import { scenario } from "./sourceKit.ts"
+import { mark } from "./workload.ts"
+
+/** Notes that text gets lost by, each in another way. */
+const oddNotes: ReadonlyArray<string | null> = [
+  null,
+  "",
+  " ",
+  "null",
+  "NULL",
+  "\\N",
+  "'single' \"double\" `back`",
+  "a\tb\nc\r\nd",
+  "back\\slash \\n \\u0041",
+  "ünïcödé ß ﬀ Ω Å",
+  "e\u0301 is not \u00e9",
+  "🌊👩‍👩‍👧",
+  "שלום العربية",
+  "\u0001\u001f\u007f\u0085\u2028\ufeff",
+  "0",
+  "true",
+  "{\"a\": [1, null]}",
+  "<a href=\"x\">&amp;</a>",
+  ", ; | $$ % _ ? :name ${env:HOME}"
+]
+
+export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
+  scenario(subject, "tells its tables, each once and the same each time it is asked", (kit) =>
+    Effect.gen(function*() {
+      const [once, again] = yield* Effect.forEach([1, 2], () =>
+        Effect.scoped(Effect.flatMap(kit.open, ({ tables }) => tables)))
+      assert.deepEqual(once, again)
+      const ids = (once ?? []).map(({ table }) => tableId(table))
+      assert.equal(new Set(ids).size, ids.length, "A table is listed twice")
+      for (const table of kit.world.tables) {
+        const schema = once?.find((candidate) => tableId(candidate.table) === tableId(table))
+        assert.ok(schema !== undefined, `${tableId(table)} isn't among the source's tables: ${ids.join(", ")}`)
+        const names = schema.columns.map(({ name }) => name.toLowerCase())
+        assert.ok(names.includes("id") && names.includes("note"), `${tableId(table)} lacks the columns id and note`)
+      }
+    })),
+
+  scenario(subject, "tells where it is by a watermark, also when there is nothing to read", (kit) =>
+    Effect.gen(function*() {
+      const run = yield* kit.start()
+      yield* run.until("a watermark", () => run.watermark() !== undefined)
+      yield* run.stop
+      yield* kit.judge
+    })),
+
+  scenario(subject, "gives what is there, then every change, in elements that keep to the contract", (kit) =>
+    Effect.gen(function*() {
+      for (const table of kit.world.tables) yield* kit.workload.insert(table, 25)
+      const run = yield* kit.start()
+      yield* kit.caughtUp(run)
+      yield* kit.workload.steps(30)
+      yield* kit.caughtUp(run)
+      yield* run.stop
+      yield* kit.judge
+    })),
+
+  scenario(subject, "reads what is changed while a table is copied neither too little nor twice", (kit) =>
+    Effect.gen(function*() {
+      for (const table of kit.world.tables) yield* kit.workload.insert(table, 25)
+      const run = yield* kit.start({
+        // Between all elements of the copies something changes.
+        each: (_element, count) => count > 12 ? Effect.void : Effect.orDie(kit.workload.step())
+      })
+      yield* kit.caughtUp(run)
+      yield* run.stop
+      yield* kit.judge
+    })),
+
+  scenario(subject, "keeps every character of a text, and tells empty from null", (kit) =>
+    Effect.gen(function*() {
+      const notes = oddNotes.map((note) => note === null || note === "" ? note : `${note} ${mark}`)
+      const insert = Effect.suspend(() => {
+        const rest = [...notes]
+        return kit.workload.change(kit.first, [
+          { _tag: "Insert", rows: kit.workload.fresh(notes.length, () => rest.shift() ?? null) }
+        ])
+      })
+      yield* insert
+      const run = yield* kit.start()
+      yield* kit.caughtUp(run)
+      yield* insert
+      yield* kit.caughtUp(run)
+      yield* run.stop
+      yield* kit.judge
+    })),
+
+  scenario(
+    subject,
+    "reads tables with odd names, each for itself",
+    (kit) =>
+      Effect.gen(function*() {
+        const { addTable } = kit.world
+        assert.ok(addTable !== undefined, "The place has no addTable, and `cannot` doesn't say why")
+        const added = yield* Effect.forEach(["Odd Näme", "odd.näme", "odd \"quoted\" näme", "select"], addTable)
+        const world = { ...kit.world, tables: [...kit.world.tables, ...added] }
+        for (const table of world.tables) yield* kit.workload.insert(table, 3)
+        const run = yield* kit.start()
+        yield* kit.caughtUp(run)
+        for (const table of world.tables) yield* kit.workload.insert(table, 2)
+        yield* kit.caughtUp(run)
+        yield* run.stop
+        for (const table of added) {
+          assert.equal(kit.sink.mirror.rows(table).length, 5, `rows of ${tableId(table)}`)
+        }
+        yield* kit.judge
+      }),
+    "AddTable"
+  ),
+
+  scenario(subject, "reads rows of a megabyte, and thousands of rows", (kit) =>
+    Effect.gen(function*() {
+      const large = (): string => `${mark} ${"0123456789abcdef".repeat(1 << 16)}`
+      const insert = Effect.gen(function*() {
+        yield* kit.workload.change(kit.first, [{ _tag: "Insert", rows: kit.workload.fresh(3, large) }])
+        yield* kit.workload.insert(kit.first, 3000)
+      })
+      yield* insert
+      const run = yield* kit.start()
+      yield* kit.caughtUp(run)
+      yield* insert
+      yield* kit.caughtUp(run)
+      yield* run.stop
+      yield* kit.judge
+    })),
+
+  scenario(
+    subject,
+    "says that a table's shape changes before anything of the new shape comes",
+    (kit) =>
+      Effect.gen(function*() {
+        const { first, workload } = kit
+        yield* workload.insert(first, 3)
+        const run = yield* kit.start()
+        yield* kit.caughtUp(run)
+        yield* workload.insert(first, 3)
+        yield* workload.addColumn(first)
+        yield* workload.steps(5)
+        yield* kit.caughtUp(run)
+        yield* run.stop
+        assert.ok(Object.keys(kit.sink.mirror.rows(first)[0] ?? {}).some((name) => name.toLowerCase() === "extra_1"), "The new column didn't come")
+        // Changed while nobody looks.
+        yield* workload.addColumn(first)
+        yield* workload.steps(5)
+        yield* kit.catchUp()
+        yield* kit.judge
+      }),
+    "AddColumn"
+  ),
+
+  scenario(subject, "gives nothing of tables that transforms leave out", (kit) =>
+    Effect.gen(function*() {
+      const [first, second] = kit.world.tables
+      if (first === undefined || second === undefined) return
+      const unwanted = new Set([tableId(second)])
+      yield* kit.workload.insert(second, 3)
+      const run = yield* kit.start({ unwanted })
+      yield* kit.workload.insert(second, 3)
+      yield* kit.caughtUp(run)
+      yield* run.stop
+      assert.deepEqual(kit.rules.flatMap(({ problems }) => problems), [])
+    })),
+
+  scenario(subject, "doesn't copy a table that is in quarantine, and goes on with the others", (kit) =>
+    Effect.gen(function*() {
+      const [first, second] = kit.world.tables
+      if (first === undefined || second === undefined) return
+      const why = { reason: "Rejected", message: "a test", hint: "none", since: 0 } as const
+      yield* kit.workload.insert(second, 3)
+      yield* kit.workload.insert(first, 3)
+      const run = yield* kit.start({ quarantined: new Map([[tableId(second), why]]) })
+      yield* kit.caughtUp(run)
+      assert.ok(!run.kinds.includes(`SnapshotBegin ${tableId(second)}`), `${tableId(second)} was copied`)
+      yield* run.stop
+    })),
+
+  scenario(subject, "is never silent for longer than it promises", (kit) =>
+    Effect.gen(function*() {
+      const source = yield* Effect.scoped(kit.open)
+      const { heartbeat } = source
+      if (heartbeat === undefined) return
+      const promised = Duration.toMillis(heartbeat)
+      let last = Date.now()
+      let longest = 0
+      const run = yield* kit.start({
+        each: () =>
+          Effect.sync(() => {
+            longest = Math.max(longest, Date.now() - last)
+            last = Date.now()
+          })
+      })
+      yield* kit.caughtUp(run)
+      longest = 0
+      const before = run.count()
+      yield* run.until("two elements while nothing changes", () => run.count() >= before + 2)
+      yield* run.stop
+      // A machine that has much to do may be a little late.
+      assert.ok(longest <= promised * 1.5 + 1000, `${longest} ms of silence, when no more than ${promised} are promised`)
+    })),
+
+  scenario(subject, "copies a table again when it is asked to, beside all others", (kit) =>
+    Effect.gen(function*() {
+      for (const table of kit.world.tables) yield* kit.workload.insert(table, 5)
+      const run = yield* kit.start()
+      const { resync } = run.source
+      if (resync === undefined) return
+      yield* kit.caughtUp(run)
+      const begun = `SnapshotBegin ${tableId(kit.first)}`
+      const before = run.kinds.filter((kind) => kind === begun).length
+      yield* kit.workload.steps(5)
+      yield* resync(tableId(kit.first))
+      assert.equal(run.kinds.filter((kind) => kind === begun).length, before + 1, "resync was over before the copy began")
+      yield* kit.workload.steps(5)
+      yield* kit.caughtUp(run)
+      const missing = yield* Effect.flip(resync("kit.there is no such table"))
+      assert.equal(missing.reason, "Missing")
+      yield* run.stop
+      yield* kit.judge
+    }))
+]
+
