@@ -231,6 +231,8 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
     const { position } = element
     const { counters } = route
     route.copy = { position, lifts, chunks: new Map() }
+    const received = acknowledgement.receivedWatermark()
+    route.rereads = position < received ? received : 0n
     counters.phase = "copying"
     counters.startedAt = yield* Clock.currentTimeMillis
     counters.copiedAt = undefined

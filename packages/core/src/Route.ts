@@ -55,6 +55,8 @@ export interface Route {
   /** Changes up to here are at the sink or on their way: not to be written again. */
   upTo: Sequence.Sequence | undefined
   copy: Copy | undefined
+  /** Its history is read again up to this watermark: before a higher one comes, nobody knows up to where the table is complete. */
+  rereads: bigint
   opening: Opening | undefined
   /** Why the table can't go on, from the moment of its error on; undefined when it can. */
   quarantine: Quarantine.Quarantine | undefined
@@ -153,7 +155,8 @@ export const make = (options: Options): Routes => {
   /** A watermark that was received says that everything before it was offered to the worker. */
   const given = (route: Route, opening: Opening) => (): Sequence.Sequence | undefined => {
     const position = acknowledgement.receivedWatermark()
-    return opening.closed || position === 0n || route.worker?.given() !== true ? undefined : Sequence.before(position)
+    if (opening.closed || position <= route.rereads || route.worker?.given() !== true) return undefined
+    return Sequence.before(position)
   }
 
   const failed = (route: Route, opening: Opening) => (error: ConnectorError): Effect.Effect<void> =>
@@ -268,6 +271,7 @@ export const make = (options: Options): Routes => {
       worker: undefined,
       upTo: undefined,
       copy: undefined,
+      rereads: 0n,
       opening: undefined,
       quarantine: undefined,
       isolating: undefined,

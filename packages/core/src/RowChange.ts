@@ -30,18 +30,26 @@ export type RowChange =
 export const insert = <T extends RowTable>(table: T, row: RowOf<T>): RowChange => ({ _tag: "Insert", table, row })
 
 /** The row with this key has these values now. What was not sent (`Column.notSent`) stays as it is at the target. */
-export const update = <T extends RowTable>(table: T, row: UpdateOf<T>): RowChange => ({ _tag: "Update", table, row })
+export const update = <T extends RowTable>(table: T, row: UpdateOf<T>): RowChange => ({
+  _tag: "Update",
+  table,
+  row: row as Values // a `Mistake` has no values
+})
 
 /** The row that had `key` has the key of `row` now, and its values. What was not sent stays as it is at the target. */
 export const rekey = <T extends RowTable>(table: T, key: KeyOf<T>, row: UpdateOf<T>): RowChange => ({
   _tag: "Rekey",
   table,
-  key,
-  row
+  key: key as Values, // as above
+  row: row as Values
 })
 
 /** There is no row with this key any more. */
-export const remove = <T extends RowTable>(table: T, key: KeyOf<T>): RowChange => ({ _tag: "Remove", table, key })
+export const remove = <T extends RowTable>(table: T, key: KeyOf<T>): RowChange => ({
+  _tag: "Remove",
+  table,
+  key: key as Values // as above
+})
 
 /** There is no row in the table any more. */
 export const truncate = (table: RowTable): RowChange => ({ _tag: "Truncate", table })

@@ -9,9 +9,10 @@
  * })
  * ```
  */
-import type { Columns, PartialRow, Row } from "./Column.ts"
+import type { Columns, NotSent, Row } from "./Column.ts"
+import type { Mistake } from "./Mistake.ts"
 import type { TableName, TableSchema } from "./TableSchema.ts"
-import { parseTableId } from "./TableSchema.ts"
+import { parseTableId, tableId } from "./TableSchema.ts"
 
 /** A table with typed columns. `Key`: the names of its key columns, none of a table whose rows are only ever inserted. */
 export interface RowTable<out C extends Columns = Columns, out Key extends string = string> {
@@ -23,16 +24,26 @@ export interface RowTable<out C extends Columns = Columns, out Key extends strin
 /** A whole row of a table. */
 export type RowOf<T extends RowTable> = Row<T["columns"]>
 
+/** What rows of a table without a key take: nothing finds them again. */
+type Keyed<T extends RowTable, A> = [T["key"][number]] extends [never]
+  ? Mistake<"the table has no key, so its rows can only be inserted">
+  : A
+
 /** What identifies a row of a table. */
-export type KeyOf<T extends RowTable> = Pick<RowOf<T>, T["key"][number] & keyof RowOf<T>>
+export type KeyOf<T extends RowTable> = Keyed<T, Pick<RowOf<T>, T["key"][number] & keyof RowOf<T>>>
 
 /** A row of a table of which anything but the key may not have been sent. */
-export type UpdateOf<T extends RowTable> = KeyOf<T> & PartialRow<Omit<T["columns"], T["key"][number]>>
+export type UpdateOf<T extends RowTable> = Keyed<
+  T,
+  {
+    readonly [Name in keyof T["columns"]]: Name extends T["key"][number] ? RowOf<T>[Name] : RowOf<T>[Name] | NotSent
+  }
+>
 
-/** The columns of `C` in which a row can't have NULL, which a key consists of. */
-export type KeyColumn<C extends Columns> = {
-  readonly [Name in keyof C & string]: null extends C[Name]["Value"] ? never : Name
-}[keyof C & string]
+/** `Name` when it is that of a column which a key can consist of. */
+export type KeyColumn<C extends Columns, Name extends string> = Name extends keyof C
+  ? null extends C[Name]["Value"] ? Mistake<`the key column ${Name} is nullable`> : Name
+  : Mistake<`the key names ${Name}, which isn't among the columns`>
 
 /**
  * Declares a table.
@@ -42,16 +53,21 @@ export type KeyColumn<C extends Columns> = {
  * @param definition.origin text that changes when the table's rows are no longer those that were copied once (another file, another
  *   account): then the table is copied again
  */
-export const make = <const C extends Columns, const Key extends KeyColumn<C> = never>(definition: {
+export const make = <const C extends Columns, const Key extends string = never>(definition: {
   readonly name: string | TableName
   readonly columns: C
-  readonly key?: ReadonlyArray<Key>
+  readonly key?: ReadonlyArray<KeyColumn<C, Key>>
   readonly origin?: string
 }): RowTable<C, Key> => {
-  const { columns, key = [], name, origin } = definition
+  const { columns, name, origin } = definition
+  const key = (definition.key ?? []) as ReadonlyArray<Key> // what isn't a column's name doesn't compile
   const table = typeof name === "string" ? parseTableId(name) : name
   if (table === undefined) throw new TypeError(`${JSON.stringify(name)} isn't the name of a table, as schema.table is`)
   const names = Object.keys(columns)
+  const missing = key.find((column) => columns[column]?.isNullable !== false)
+  if (missing !== undefined) {
+    throw new TypeError(`The key column ${missing} of ${tableId(table)} is none, or is nullable`)
+  }
   return {
     columns,
     key,

@@ -54,7 +54,7 @@ import type { RowView } from "./RowView.ts"
 import type { Transform } from "./Transform.ts"
 
 /** What a transform by `make` consists of. */
-export interface Definition<R extends Columns, W extends Columns, M = Row<W>, P = PartialRow<W>> {
+export interface Definition<R extends Columns, W extends Columns, M = Row<W>> {
   /** The plugin's name, for errors. */
   readonly plugin: string
   /** The columns that `map` reads. A column that isn't `nullable` here must not be so in the table. */
@@ -66,7 +66,7 @@ export interface Definition<R extends Columns, W extends Columns, M = Row<W>, P 
   /** The written columns of a row. `row` is valid until `map` returns. */
   readonly map: (row: Row<R>, view: RowView) => Checked<"map", M, Row<W>>
   /** The same for a row of which only some of the values were sent. */
-  readonly whenUnsent?: (row: PartialRow<R>, view: RowView) => Checked<"whenUnsent", P, PartialRow<W>>
+  readonly whenUnsent?: (row: PartialRow<R>, view: RowView) => PartialRow<W>
 }
 
 /** What a transform by `filter` consists of. */
@@ -97,8 +97,8 @@ const attempt = <A>(evaluate: () => A): Effect.Effect<A, ConnectorError> =>
  *
  * At run time, a value that doesn't fit its column is a `Rejected` error that names table and column, never the value.
  */
-export const make = <const R extends Columns, const W extends Columns, M, P = PartialRow<W>>(
-  definition: Definition<R, W, M, P>
+export const make = <const R extends Columns, const W extends Columns, M>(
+  definition: Definition<R, W, M>
 ): Transform => {
   const { apply, schema } = computing(definition)
   return {

@@ -1,0 +1,69 @@
+/** Transforms that lie about what they write. */
+import * as Column from "@etl-stream/core/Column"
+import * as RowTransform from "@etl-stream/core/RowTransform"
+
+const reads = { price: Column.decimal(), quantity: Column.int32() }
+
+export const lacksColumn = RowTransform.make({
+  plugin: "example",
+  reads,
+  writes: { total: Column.decimal(), currency: Column.text() },
+  map: (row) => ({ total: row.price })
+})
+
+export const undeclaredColumn = RowTransform.make({
+  plugin: "example",
+  reads,
+  writes: { total: Column.decimal() },
+  map: (row) => ({ total: row.price, currency: "EUR" })
+})
+
+export const wrongType = RowTransform.make({
+  plugin: "example",
+  reads,
+  writes: { total: Column.decimal() },
+  map: (row) => ({ total: row.quantity })
+})
+
+export const nullInNonNullable = RowTransform.make({
+  plugin: "example",
+  reads,
+  writes: { total: Column.decimal() },
+  map: (row) => ({ total: row.quantity === 0 ? null : row.price })
+})
+
+export const dropsRows = RowTransform.make({
+  plugin: "example",
+  reads,
+  writes: { total: Column.decimal() },
+  map: (row) => row.quantity === 0 ? undefined : { total: row.price }
+})
+
+export const readsUndeclared = RowTransform.make({
+  plugin: "example",
+  reads,
+  writes: { total: Column.decimal() },
+  map: (row) => ({ total: row.discount })
+})
+
+export const takesNullable = RowTransform.make({
+  plugin: "example",
+  reads: { note: Column.text().nullable },
+  writes: { shout: Column.text() },
+  map: (row) => ({ shout: row.note.toUpperCase() })
+})
+
+export const ignoresUnsent = RowTransform.make({
+  plugin: "example",
+  reads,
+  writes: { total: Column.decimal() },
+  map: (row) => ({ total: row.price }),
+  whenUnsent: (row) => ({ total: row.quantity })
+})
+
+export const branches = RowTransform.make({
+  plugin: "example",
+  reads,
+  writes: { total: Column.decimal(), currency: Column.text().nullable },
+  map: (row) => row.quantity === 0 ? { total: "0" } : { total: row.price, currency: "EUR" }
+})
