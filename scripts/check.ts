@@ -13,6 +13,7 @@ const checks: ReadonlyArray<readonly [name: string, command: string, args: Reado
   ["import rules", process.execPath, ["scripts/import-rules.ts"]],
   ["links of the documentation", process.execPath, ["scripts/links.ts"]],
   ["configuration page", process.execPath, ["scripts/configuration-docs.ts", "--check"]],
+  ["pages of the plugins", process.execPath, ["scripts/plugin-docs.ts", "--check"]],
   ["doctor page", process.execPath, ["scripts/doctor-docs.ts", "--check"]],
   ["telemetry page", process.execPath, ["scripts/telemetry-docs.ts", "--check"]],
   ["page of Snowflake's errors", process.execPath, ["scripts/snowflake-errors-docs.ts", "--check"]],

@@ -34,6 +34,7 @@ const rules: ReadonlyArray<Rule> = [
   { files: "packages/sink-snowflake/src/**/*.ts", ours: ["core"], forbidden: ["pg", "parquet-wasm"] },
   { files: "packages/state-redis/src/**/*.ts", ours: ["core"] },
   { files: "packages/state-sqlite/src/**/*.ts", ours: ["core"] },
+  { files: "packages/dead-letters-files/src/**/*.ts", ours: ["core"], forbidden: connectorLibraries },
   { files: "packages/notifiers/src/**/*.ts", ours: ["core"] },
   { files: "packages/transforms/src/**/*.ts", ours: ["core"], forbidden: connectorLibraries },
   { files: "packages/monitor-wal/src/**/*.ts", ours: ["core"], forbidden: ["pg-logical-replication", "snowflake-sdk"] },

@@ -36,6 +36,8 @@ export const temporaryFolder = Effect.acquireRelease(
 export interface Changes {
   readonly source?: Readonly<Record<string, unknown>>
   readonly sink?: Readonly<Record<string, unknown>>
+  /** Further keys of the pipeline. */
+  readonly pipeline?: Readonly<Record<string, unknown>>
   /** Host and port that the pipeline reaches PostgreSQL at, for example a proxy's. */
   readonly through?: { readonly host: string; readonly port: number }
 }
@@ -96,7 +98,7 @@ export const make = (options: Options = {}) =>
       warehouse,
       stateFile: path.join(folder, "state.sqlite"),
       logFile,
-      configuration: ({ sink, source, through } = {}) => {
+      configuration: ({ pipeline: more, sink, source, through } = {}) => {
         const url = new URL(postgres.url)
         if (through !== undefined) url.host = `${through.host}:${through.port}`
         return {
@@ -123,7 +125,8 @@ export const make = (options: Options = {}) =>
                   ...sink
                 },
                 batch: { every: "300 millis" }
-              }
+              },
+              ...more
             }
           }
         }

@@ -14,9 +14,11 @@ const ofStage = <K extends Kind>(stage: Stage<K>, pipeline: string, directory: s
   return said.map((claim) => `${name} ${claim}`)
 }
 
-export const of = ({ name, sink, source }: PipelineConfiguration, directory: string): Claims => [
+export const of = ({ deadLetters, name, sink, source }: PipelineConfiguration, directory: string): Claims => [
   ...ofStage(source, name, directory),
-  ...ofStage(sink, name, directory)
+  ...ofStage(sink, name, directory),
+  // Stores of letters serve several at once, unless one says otherwise.
+  ...(deadLetters?.plugin.claims === undefined ? [] : ofStage(deadLetters, name, directory))
 ]
 
 const meets = (one: string, other: string): boolean =>

@@ -1,7 +1,7 @@
 /**
  * Why a command failed, in the form that people and scripts get: one message, a hint, an exit code.
  *
- * `code` is stable and for scripts: `Usage`, `ConfigurationInvalid`, `Internal`, `DrainTimeout`, `ResyncRefused`, `NoDeadLetters`, one of the HTTP API's (`ApiCode`), or the reason of a connector's error.
+ * `code` is stable and for scripts: `Usage`, `ConfigurationInvalid`, `Internal`, `DrainTimeout`, `ResyncRefused`, `NoDeadLetters`, `NoConformance`, `PluginUnloadable`, one of the HTTP API's (`ApiCode`), or the reason of a connector's error.
  */
 import * as Connector from "@etl-stream/core/ConnectorError"
 import * as Cause from "effect/Cause"
@@ -32,7 +32,16 @@ export const ApiCode = Schema.Literals([
 
 export class CommandError extends Schema.TaggedError<CommandError>("@etl-stream/runner/CommandError")("CommandError", {
   code: Schema.Union([
-    Schema.Literals(["Usage", "ConfigurationInvalid", "Internal", "DrainTimeout", "ResyncRefused", "NoDeadLetters"]),
+    Schema.Literals([
+      "Usage",
+      "ConfigurationInvalid",
+      "Internal",
+      "DrainTimeout",
+      "ResyncRefused",
+      "NoDeadLetters",
+      "NoConformance",
+      "PluginUnloadable"
+    ]),
     ApiCode,
     Connector.Reason
   ]),

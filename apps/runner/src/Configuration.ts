@@ -15,11 +15,13 @@ import * as AlertReferences from "./alerts/AlertReferences.ts"
 import { type CommandError, invalidConfiguration, usage } from "./CommandError.ts"
 import { Config, GrowingConfig } from "./Config.ts"
 import * as Decoding from "./Decoding.ts"
+import * as Deprecation from "./Deprecation.ts"
 import * as EncryptedSecret from "./EncryptedSecret.ts"
 import * as Interpolation from "./Interpolation.ts"
 import * as NamedStages from "./NamedStages.ts"
+import * as PipelineLetters from "./PipelineLetters.ts"
 import * as PluginLoader from "./PluginLoader.ts"
-import { type Finding, isWithin, type Path } from "./Problem.ts"
+import { type Finding, formatPath, isWithin, type Path, type Problem } from "./Problem.ts"
 import * as Redaction from "./Redaction.ts"
 import * as YamlDocument from "./YamlDocument.ts"
 
@@ -39,6 +41,8 @@ export interface PipelineConfiguration {
   readonly onTableError: Policy
   readonly batch: { readonly rows: number; readonly bytes: number; readonly every: Duration.Duration }
   readonly watchdog: { readonly after: Duration.Duration; readonly restart: boolean }
+  /** Where values are kept that the sink can't write; undefined: nowhere, or where the sink's own options say. */
+  readonly deadLetters?: Stage<"deadLetters"> | undefined
   /** Its folder is this pipeline's alone; undefined: it has no spool. */
   readonly spool: SpoolSettings | undefined
 }
@@ -68,6 +72,8 @@ export interface Configuration {
   /** The HTTP API; undefined when there is no such section. */
   readonly http: Config["http"]
   readonly pipelines: ReadonlyArray<PipelineConfiguration>
+  /** What needn't be mended now, such as deprecated options; in the order of the file. */
+  readonly warnings: ReadonlyArray<Problem>
   /** What the file says, references resolved, before plugins decoded their options. It holds secrets. */
   readonly input: Config
   /** The secrets that the file, its variables and its files hold. */
@@ -132,6 +138,7 @@ interface Gathering {
   readonly directory: string
   readonly references: ReadonlyArray<Interpolation.Reference>
   readonly findings: Array<Finding>
+  readonly warnings: Array<Finding>
   readonly secrets: Set<string>
 }
 
@@ -156,6 +163,7 @@ const loadStage = Effect.fnUntraced(function*<K extends Kind>(
     )
   )
   if (plugin === undefined) return undefined
+  gathering.warnings.push(...Deprecation.find(plugin.config, stage.options, [...path, "options"]))
   const decoded = yield* Decoding.decode(plugin.config, stage.options, [...path, "options"], gathering.references)
   if (decoded._tag === "Invalid") {
     gathering.findings.push(...decoded.findings)
@@ -174,11 +182,19 @@ const loadPipeline = Effect.fnUntraced(
       (transform, index) => loadStage(gathering, [...path, "transforms", index], transform, "transform")
     )
     const sink = yield* loadStage(gathering, [...path, "sink"], pipeline.sink, "sink")
+    const deadLetters = pipeline.deadLetters === undefined
+      ? undefined
+      : yield* loadStage(gathering, [...path, "deadLetters"], pipeline.deadLetters, "deadLetters")
+    const doubled = pipeline.deadLetters === undefined || sink === undefined
+      ? undefined
+      : PipelineLetters.doubled(sink, path)
+    if (doubled !== undefined) gathering.findings.push(doubled)
     const complete = transforms.filter((transform) => transform !== undefined)
     const spool = pipeline.spool === undefined
       ? undefined
       : { ...pipeline.spool, directory: resolve(gathering.directory, pipeline.spool.directory, name) }
-    return source === undefined || sink === undefined || complete.length !== transforms.length
+    return source === undefined || sink === undefined || complete.length !== transforms.length ||
+        (deadLetters === undefined) !== (pipeline.deadLetters === undefined)
       ? undefined
       : {
         name,
@@ -189,6 +205,7 @@ const loadPipeline = Effect.fnUntraced(
         onTableError: pipeline.onTableError,
         status: pipeline.status,
         watchdog: pipeline.watchdog,
+        deadLetters,
         spool
       }
   }
@@ -235,7 +252,7 @@ const checkStages = Effect.fnUntraced(function*(gathering: Gathering) {
     if (typeof pipeline !== "object" || pipeline === null) continue
     for (const [key, value] of Object.entries(pipeline)) {
       const path = ["pipelines", name, key]
-      if (key === "source" || key === "sink") yield* stageAt(path, value, key)
+      if (key === "source" || key === "sink" || key === "deadLetters") yield* stageAt(path, value, key)
       if (key === "transforms" && Array.isArray(value)) {
         yield* Effect.forEach(value, (stage: unknown, index) => stageAt([...path, index], stage, "transform"))
       }
@@ -262,6 +279,8 @@ export interface Examined {
   readonly configuration: Configuration | undefined
   /** Each with the path where it is written in the document. */
   readonly findings: ReadonlyArray<Finding>
+  /** The same of what needn't be mended now. */
+  readonly warnings: ReadonlyArray<Finding>
   /** Hides the secrets that were found, of an invalid document too. */
   readonly redact: Redaction.Redaction
 }
@@ -285,6 +304,7 @@ export const examine = Effect.fn("Configuration.examine")(
       directory,
       references,
       findings: [...interpolated.findings],
+      warnings: [...Deprecation.find(Config, document, [])],
       secrets: new Set([...interpolated.secrets, ...EncryptedSecret.keyTexts(options.environment)])
     }
 
@@ -331,13 +351,18 @@ export const examine = Effect.fn("Configuration.examine")(
     }
 
     const redact = Redaction.make(gathering.secrets)
-    const written = [...named.findings, ...NamedStages.withoutConsequences(gathering.findings, named.findings)].map(
-      (finding) => ({ ...finding, path: named.origin(finding.path) })
-    )
     // What several pipelines share is told once.
-    const findings = [
-      ...new Map(written.map((finding) => [JSON.stringify([finding.path, finding.message]), finding])).values()
-    ]
+    const written = (found: ReadonlyArray<Finding>): ReadonlyArray<Finding> => {
+      const placed = found.map((finding) => ({ ...finding, path: named.origin(finding.path) }))
+      return [
+        ...new Map(placed.map((finding) => [JSON.stringify([finding.path, finding.message]), finding])).values()
+      ]
+    }
+    const findings = written([
+      ...named.findings,
+      ...NamedStages.withoutConsequences(gathering.findings, named.findings)
+    ])
+    const warnings = written(gathering.warnings)
     const complete = pipelines.filter((pipeline) => pipeline !== undefined)
     const told = notifiers.filter((notifier) => notifier !== undefined)
     const watching = monitors.filter((monitor) => monitor !== undefined)
@@ -357,33 +382,44 @@ export const examine = Effect.fn("Configuration.examine")(
           monitors: watching,
           http: frame.value.http,
           pipelines: complete,
+          warnings: warnings.map(({ message, path, remedy }) => ({ path: formatPath(path), message, remedy })),
           input: frame.value,
           secrets: gathering.secrets,
           redact
         },
       findings,
+      warnings,
       redact
     }
   }
 )
 
-/**
- * The configuration in `file`, or a `ConfigurationInvalid` error with all its problems. Offline, the result is undefined when something depends on a
- * reference.
- */
-export const load = Effect.fn("Configuration.load")(function*(
+/** What `read` finds in a file without problems. */
+export interface ReadFile {
+  /** Undefined when something depends on a reference that was not to be resolved. */
+  readonly configuration: Configuration | undefined
+  readonly warnings: ReadonlyArray<Problem>
+}
+
+/** What is in `file`, or a `ConfigurationInvalid` error with all its problems. */
+export const read = Effect.fn("Configuration.read")(function*(
   file: string,
   options: LoadOptions
-): Effect.fn.Return<Configuration | undefined, CommandError> {
+): Effect.fn.Return<ReadFile, CommandError> {
   const yaml = yield* parse(file)
-  const { configuration, findings } = yield* examine(
+  const { configuration, findings, warnings: found } = yield* examine(
     { name: file, directory: dirname(resolve(file)), value: yaml.value, growing: false },
     options
   )
-  if (findings.length === 0) return configuration
-  const place = (finding: Finding) => yaml.place(finding.path, finding.at)
-  const sorted = findings.map((finding) => ({ finding, ...place(finding) })).sort((a, b) =>
-    a.line - b.line || a.column - b.column
-  )
-  return yield* invalidConfiguration(file, sorted.map(({ finding }) => YamlDocument.problemAt(yaml, finding)))
+  const placed = (found: ReadonlyArray<Finding>): ReadonlyArray<Problem> =>
+    found.map((finding) => ({ finding, ...yaml.place(finding.path, finding.at) })).sort((a, b) =>
+      a.line - b.line || a.column - b.column
+    ).map(({ finding }) => YamlDocument.problemAt(yaml, finding))
+  if (findings.length > 0) return yield* invalidConfiguration(file, placed(findings))
+  const warnings = placed(found)
+  return { configuration: configuration === undefined ? undefined : { ...configuration, warnings }, warnings }
 })
+
+/** The configuration in `file`, as `read` finds it. */
+export const load = (file: string, options: LoadOptions): Effect.Effect<Configuration | undefined, CommandError> =>
+  Effect.map(read(file, options), ({ configuration }) => configuration)

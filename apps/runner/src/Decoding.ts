@@ -10,6 +10,7 @@ import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
 import { conceal, type Reference } from "./Interpolation.ts"
 import { type Finding, isWithin, type Path } from "./Problem.ts"
+import { inline } from "./schema/OptionTable.ts"
 import * as SchemaShape from "./SchemaShape.ts"
 import { closest, enumerate } from "./Suggestion.ts"
 
@@ -106,6 +107,8 @@ const describeRefusal = (
   const shapes = SchemaShape.at(schema, path)
   const expected = SchemaShape.describe(shapes)
   const meaning = SchemaShape.description(schema, path)
+  const [first] = SchemaShape.examples(schema, path)
+  const example = first === undefined ? "" : ` For example: \`${inline(first)}\`.`
   switch (kind) {
     case "unknown": {
       const known = SchemaShape.keys(SchemaShape.at(schema, path.slice(0, -1)))
@@ -131,7 +134,7 @@ const describeRefusal = (
         message: `The key \`${key}\` is missing.`,
         remedy: `Add \`${key}\`${expected.length === 0 ? "" : `: ${enumerate(expected, "or")}`}.${
           meaning === undefined ? "" : ` ${sentence(meaning)}`
-        }`
+        }${example}`
       }
     case "value": {
       const actual = lookup(value, path)
@@ -150,7 +153,7 @@ const describeRefusal = (
           : SchemaShape.areDurations(shapes) && !own
           ? "Write a number and a unit, such as `5 seconds`, `500 millis` or `2 minutes`."
           : meaning !== undefined
-          ? `Correct \`${key}\`. ${sentence(meaning)}`
+          ? `Correct \`${key}\`. ${sentence(meaning)}${example}`
           : key === ""
           ? "Correct these options."
           : `Correct ${typeof path[path.length - 1] === "number" ? "this item of the list" : `\`${key}\``}.`

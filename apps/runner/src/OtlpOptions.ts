@@ -12,7 +12,7 @@ const Period = Schema.DurationFromString.check(
 
 export const Options = Schema.Struct({
   endpoint: Schema.optionalKey(
-    Schema.String.check(Schema.isPattern(/^https?:\/\/\S+$/, { expected: "an http:// or https:// URL" }))
+    Schema.String.check(Schema.isPattern(/^https?:\/\/\S+$/u, { expected: "an http:// or https:// URL" }))
   ).annotateKey({
     description:
       "Base URL of an OpenTelemetry collector that takes OTLP over HTTP, for example http://localhost:4318. Default: OTEL_EXPORTER_OTLP_ENDPOINT and the like, else http://localhost:4318"

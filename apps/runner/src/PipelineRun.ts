@@ -10,7 +10,7 @@ import type { Element } from "@etl-stream/core/Element"
 import type { MemoryBudget } from "@etl-stream/core/MemoryBudget"
 import * as Pipeline from "@etl-stream/core/Pipeline"
 import type { OwnedControl } from "@etl-stream/core/PipelineControl"
-import type { Kind } from "@etl-stream/core/Plugin"
+import type { Kind, PluginContext } from "@etl-stream/core/Plugin"
 import type { Progress } from "@etl-stream/core/Progress"
 import * as RetryPolicy from "@etl-stream/core/RetryPolicy"
 import type { Source } from "@etl-stream/core/Source"
@@ -29,6 +29,7 @@ import { type CommandError, fromConnector, internal } from "./CommandError.ts"
 import type { PipelineConfiguration, Stage } from "./Configuration.ts"
 import { ExitCode } from "./ExitCode.ts"
 import * as PipelineLease from "./PipelineLease.ts"
+import * as PipelineLetters from "./PipelineLetters.ts"
 import type { SinkCircuit } from "./SinkCircuit.ts"
 import { Watchdog } from "./Watchdog.ts"
 
@@ -70,8 +71,7 @@ const closeLimit = Duration.seconds(10)
 
 const observeEvery = Duration.seconds(1)
 
-const make = <K extends Kind>(stage: Stage<K>, pipeline: string, directory: string) =>
-  stage.plugin.make(stage.options, { pipeline, directory })
+const make = <K extends Kind>(stage: Stage<K>, context: PluginContext) => stage.plugin.make(stage.options, context)
 
 /** `source`, telling when its stream is asked for (by then its tables are known and open at the sink) and what comes. */
 const observed = (source: Source, started: () => void, see: (element: Element) => void): Source => ({
@@ -146,12 +146,14 @@ export const run = Effect.fnUntraced(function*(
 
   const made = Effect.gen(function*() {
     yield* circuit.admitted
-    const madeSource = yield* make(source, name, directory)
-    const madeTransforms = yield* Effect.forEach(transforms, (transform) => make(transform, name, directory))
+    const context = { pipeline: name, directory }
+    const madeSource = yield* make(source, context)
+    const madeTransforms = yield* Effect.forEach(transforms, (transform) => make(transform, context))
+    const sinkContext = yield* PipelineLetters.sinkContext(pipeline, directory)
     return {
       source: madeSource,
       transforms: madeTransforms,
-      sink: circuit.guard(yield* circuit.call(make(sink, name, directory)))
+      sink: circuit.guard(yield* circuit.call(make(sink, sinkContext)))
     }
   })
 

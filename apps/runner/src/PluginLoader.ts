@@ -38,6 +38,7 @@ export const builtIn: ReadonlyArray<string> = [
   "@etl-stream/sink-snowflake",
   "@etl-stream/state-sqlite",
   "@etl-stream/state-redis",
+  "@etl-stream/dead-letters-files",
   "@etl-stream/notifiers",
   "@etl-stream/monitor-wal"
 ]

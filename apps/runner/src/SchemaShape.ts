@@ -3,7 +3,7 @@
  *
  * Shapes are the encoded side of a schema's syntax tree; where a union allows several, all are given.
  */
-import type * as Schema from "effect/Schema"
+import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import type { Path } from "./Problem.ts"
 
@@ -60,6 +60,8 @@ export const areDurations = (shapes: ReadonlyArray<Shape>): boolean => shapes.le
 
 const kind = (shape: Shape): string => {
   if (isDuration(shape)) return "a duration"
+  const own = layersOf(shape).map((annotations) => text(annotations?.["kind"])).find((own) => own !== undefined)
+  if (own !== undefined) return own
   switch (shape._tag) {
     case "String":
     case "TemplateLiteral":
@@ -107,26 +109,79 @@ export const isOfKind = (shape: Shape, value: unknown): boolean => {
   }
 }
 
-/** A schema with checks keeps its annotations at the last of them. */
-const descriptionOf = (ast: SchemaAST.AST): string | undefined =>
-  [ast.context?.annotations, ...(ast.checks ?? []).map(({ annotations }) => annotations).reverse(), ast.annotations]
-    .map((annotations) => text(annotations?.["description"]))
-    .find((description) => description !== undefined)
+/** Everything that is annotated of `ast`, what comes first counting most: as a key, then its checks from the last, which have a schema's annotations if there are any. */
+const layersOf = (ast: SchemaAST.AST): ReadonlyArray<Readonly<Record<string, unknown>> | undefined> => [
+  ast.context?.annotations,
+  ...(ast.checks ?? []).map(({ annotations }) => annotations).reverse(),
+  ast.annotations
+]
 
-/** What the key at `path` means, by its schema's description, on whichever side of its transformations the description is. */
-export const description = (schema: Schema.Constraint, path: Path): string | undefined => {
-  for (const root of [schema.ast, SchemaAST.toEncoded(schema.ast)]) {
-    const found = path.reduce(
+/** What `find` finds first in the annotations at `path` below one of `roots`. */
+const annotated = <A>(
+  roots: ReadonlyArray<SchemaAST.AST>,
+  path: Path,
+  key: string,
+  find: (value: unknown) => A | undefined
+): A | undefined => {
+  for (const root of roots) {
+    const reached = path.reduce(
       (shapes: ReadonlyArray<SchemaAST.AST>, part) =>
         shapes.flatMap(alternatives).flatMap((shape) => inside(shape, part)),
       [root]
     )
-    for (const ast of found) {
-      const described = descriptionOf(ast)
-      if (described !== undefined) return described
+    for (const annotations of reached.flatMap(layersOf)) {
+      const found = find(annotations?.[key])
+      if (found !== undefined) return found
     }
   }
   return undefined
+}
+
+const bothSides = (schema: Schema.Constraint): ReadonlyArray<SchemaAST.AST> => [
+  schema.ast,
+  SchemaAST.toEncoded(schema.ast)
+]
+
+/** Values are annotated as they are written on this side alone. */
+const encoded = (schema: Schema.Constraint): ReadonlyArray<SchemaAST.AST> => [SchemaAST.toEncoded(schema.ast)]
+
+/** What the key at `path` means, by its schema's description, on whichever side of its transformations the description is. */
+export const description = (schema: Schema.Constraint, path: Path): string | undefined =>
+  annotated(bothSides(schema), path, "description", text)
+
+/** What to use instead of the key at `path`, when it is deprecated. */
+export const deprecation = (schema: Schema.Constraint, path: Path): string | undefined =>
+  annotated(bothSides(schema), path, "deprecated", text)
+
+/** The annotation `key` at `path`, if `guard` knows it. */
+export const annotation = <A>(
+  schema: Schema.Constraint,
+  path: Path,
+  key: string,
+  guard: (value: unknown) => value is A
+): A | undefined => annotated(bothSides(schema), path, key, (value) => guard(value) ? value : undefined)
+
+const isJson = Schema.is(Schema.Json)
+
+const json = (value: unknown): Schema.Json | undefined => isJson(value) ? value : undefined
+
+/** The value, as it would be written, that stands for an absent key at `path`. */
+export const defaultOf = (schema: Schema.Constraint, path: Path): Schema.Json | undefined =>
+  annotated(encoded(schema), path, "default", json)
+
+/** Values as one would write them at `path`. */
+export const examples = (schema: Schema.Constraint, path: Path): ReadonlyArray<Schema.Json> => {
+  const found = annotated(encoded(schema), path, "examples", json)
+  return Array.isArray(found) ? found : []
+}
+
+/** Whether the key at `path` has to be written, in whichever of the mappings that may be there. */
+export const isRequired = (schema: Schema.Constraint, path: Path): boolean => {
+  const key = String(path[path.length - 1])
+  const mappings = at(schema, path.slice(0, -1)).filter((shape) => SchemaAST.isObjects(shape))
+  return mappings.length > 0 && mappings.every(({ propertySignatures }) =>
+    propertySignatures.some(({ name, type }) => String(name) === key && !SchemaAST.isOptional(type))
+  )
 }
 
 /** Whether what `schema` makes of the value at `path` may be `Redacted`: the value is a secret. */

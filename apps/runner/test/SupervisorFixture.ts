@@ -281,6 +281,7 @@ export const configurationOf = (pipelines: ReadonlyArray<PipelineConfiguration>)
   monitors: [],
   http: undefined,
   pipelines,
+  warnings: [],
   input: {
     apiVersion: 1,
     memory: 1_000_000,

@@ -46,7 +46,13 @@ export const format = (bytes: number): string => {
 const expected = "a size such as 16MiB, 1.5GiB or a number of bytes, above 0"
 
 /** A number of bytes, from text with a unit or from a plain number. */
-export const ByteSize = Schema.Union([Schema.String, Schema.Finite]).pipe(
+export const ByteSize = Schema.Union([
+  Schema.String.annotate({
+    kind: "a size",
+    jsonSchema: { pattern: "^\\s*(?=[0-9.]*[1-9])[0-9]+(\\.[0-9]+)?\\s*([kKmMgGtT][iI]?[bB]|[bB])?\\s*$" }
+  }),
+  Schema.Finite.annotate({ kind: "a size", jsonSchema: { exclusiveMinimum: 0 } })
+]).pipe(
   Schema.decodeTo(Schema.Int, {
     decode: SchemaGetter.transformEffect((input: string | number) =>
       Effect.mapError(Effect.fromOption(parse(String(input))), () => new SchemaIssue.InvalidValue({ expected }))

@@ -2,9 +2,8 @@
  * The options of the WAL monitor.
  */
 import { ByteSize } from "@etl-stream/core/ByteSize"
+import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import { parseTableId, type TableId, tableId } from "@etl-stream/core/TableSchema"
-import * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { createHash } from "node:crypto"
 import * as ConnectionOptions from "./ConnectionOptions.ts"
@@ -12,14 +11,10 @@ import { Share, Trigger } from "./Trigger.ts"
 
 /** A duration above zero with a default. */
 const period = (byDefault: string, description: string) =>
-  Schema.DurationFromString.check(
-    Schema.makeFilter((duration) => Duration.isFinite(duration) && Duration.toMillis(duration) > 0, {
-      expected: "a duration above 0 (not infinite)"
-    })
-  ).pipe(Schema.withDecodingDefaultKey(Effect.succeed(byDefault))).annotateKey({ description })
+  ConfigOption.Period.pipe(ConfigOption.withDefault(byDefault)).annotateKey({ description })
 
 const SlotName = Schema.String.check(
-  Schema.isPattern(/^[a-z0-9_]{1,63}$/, { expected: "1 to 63 characters of a-z, 0-9 and _" })
+  Schema.isPattern(/^[a-z0-9_]{1,63}$/u, { expected: "1 to 63 characters of a-z, 0-9 and _" })
 )
 
 const Table = Schema.String.check(
@@ -52,21 +47,21 @@ const SlotEntry = Schema.Struct({
 const Triggers = Schema.Union([Trigger, Schema.Array(Trigger).check(Schema.isMinLength(1))])
 
 const Thresholds = Schema.Struct({
-  warning: Triggers.pipe(Schema.withDecodingDefaultKey(Effect.succeed(["50%", "4 hours"]))).annotateKey({
+  warning: Triggers.pipe(ConfigOption.withDefault(["50%", "4 hours"])).annotateKey({
     description:
       "When a slot's WAL is a warning: a share of the budget (50%), a size (10GiB), the predicted time that is left (4 hours), or a list of " +
-      "them, of which any will do. Default: [50%, 4 hours]."
+      "them, of which any will do."
   }),
-  danger: Triggers.pipe(Schema.withDecodingDefaultKey(Effect.succeed(["80%", "1 hour"]))).annotateKey({
-    description: "When it is critical. Default: [80%, 1 hour]."
+  danger: Triggers.pipe(ConfigOption.withDefault(["80%", "1 hour"])).annotateKey({
+    description: "When it is critical, in the same way."
   }),
   sustained: period(
     "1 minute",
-    "How long a threshold has to be passed before that is told, and how long it has to be over before that is. Default: 1 minute."
+    "How long a threshold has to be passed before that is told, and how long it has to be over before that is."
   ),
-  hysteresis: Share.pipe(Schema.withDecodingDefaultKey(Effect.succeed("20%"))).annotateKey({
+  hysteresis: Share.pipe(ConfigOption.withDefault("20%")).annotateKey({
     description:
-      "How far below a threshold (above it, for the time that is left) things have to be to count as over, as a share of it. Default: 20%."
+      "How far below a threshold (above it, for the time that is left) things have to be to count as over, as a share of it."
   })
 })
 
@@ -89,7 +84,7 @@ const empty = {}
 /** Options as written in a configuration. */
 export const Config = Schema.Struct({
   ...ConnectionOptions.fields,
-  every: period("10 seconds", "How often the server is looked at. Default: 10 seconds."),
+  every: period("10 seconds", "How often the server is looked at."),
   slots: Schema.optionalKey(Schema.Array(Schema.Union([SlotName, SlotEntry])).check(Schema.isMinLength(1))).annotateKey(
     {
       description:
@@ -104,31 +99,31 @@ export const Config = Schema.Struct({
     description:
       "What the WAL directory may grow to: the size of its disk, less what else is on it. Needs pg_monitor. Default: not known."
   }),
-  window: period("10 minutes", "Over which time growth is measured. Default: 10 minutes."),
-  thresholds: Thresholds.pipe(Schema.withDecodingDefaultKey(Effect.succeed(empty))).annotateKey({
+  window: period("10 minutes", "Over which time growth is measured."),
+  thresholds: Thresholds.pipe(ConfigOption.withDefault(empty)).annotateKey({
     description: "When the WAL that a slot keeps is told about."
   }),
-  actions: Schema.Array(Action).pipe(Schema.withDecodingDefaultKey(Effect.succeed([]))).annotateKey({
-    description: "What is done as the budget runs out, in this order. Default: nothing."
+  actions: Schema.Array(Action).pipe(ConfigOption.withDefault([])).annotateKey({
+    description: "What is done as the budget runs out, in this order."
   }),
   wait: period(
     "2 minutes",
-    "How long a quarantine waits to see whether what was done before helps, and a failed action before it is tried again. Default: 2 minutes."
+    "How long a quarantine waits to see whether what was done before helps, and a failed action before it is tried again."
   ),
   inactive: period(
     "5 minutes",
-    "How long a watched slot may be without a reader before that is told. Default: 5 minutes."
+    "How long a watched slot may be without a reader before that is told."
   ),
-  idleSlots: ByteSize.pipe(Schema.withDecodingDefaultKey(Effect.succeed("1GiB"))).annotateKey({
-    description: "WAL that a slot of somebody else may keep without a reader before that is told. Default: 1GiB."
+  idleSlots: ByteSize.pipe(ConfigOption.withDefault("1GiB")).annotateKey({
+    description: "WAL that a slot of somebody else may keep without a reader before that is told."
   }),
   xminAge: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 2_000_000_000 })).pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed(500_000_000))
+    ConfigOption.withDefault(500_000_000)
   ).annotateKey({
     description:
-      "Transactions by which a slot may hold vacuum back (age of its xmin or catalog_xmin) before that is told. Default: 500000000."
+      "Transactions by which a slot may hold vacuum back (age of its xmin or catalog_xmin) before that is told."
   }),
-  drift: period("1 minute", "How often publications and replica identities are looked at. Default: 1 minute.")
+  drift: period("1 minute", "How often publications and replica identities are looked at.")
 }).check(Schema.makeFilter(ConnectionOptions.problem))
 export type Config = typeof Config.Type
 

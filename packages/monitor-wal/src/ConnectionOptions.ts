@@ -4,6 +4,7 @@
  * What is written in the options comes before the connection string. A parameter of that string that would be needed to connect as
  * it says, and isn't known here, is refused; problems never quote a part of the string, which holds a password.
  */
+import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -188,13 +189,13 @@ export const fields = {
   applicationName: Schema.optionalKey(Schema.NonEmptyString.check(Schema.isMaxLength(63))).annotateKey({
     description: "Name of the session in pg_stat_activity. Default: etl-stream monitor and the monitor's name."
   }),
-  tls: Tls.pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))).annotateKey({ description: "Encryption." }),
+  tls: Tls.pipe(ConfigOption.withDefault({})).annotateKey({ description: "Encryption." }),
   connectTimeout: Schema.DurationFromString.pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed("10 seconds"))
-  ).annotateKey({ description: "How long a connection may take to be made. Default: 10 seconds." }),
+    ConfigOption.withDefault("10 seconds")
+  ).annotateKey({ description: "How long a connection may take to be made." }),
   statementTimeout: Schema.DurationFromString.pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed("10 seconds"))
-  ).annotateKey({ description: "How long one query may take at the server. Default: 10 seconds." })
+    ConfigOption.withDefault("10 seconds")
+  ).annotateKey({ description: "How long one query may take at the server." })
 } as const
 
 export type ConnectionOptions = Schema.Struct.Type<typeof fields>

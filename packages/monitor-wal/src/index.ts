@@ -15,6 +15,23 @@ export const plugin = Plugin.monitor({
   name: MonitorError.pluginName,
   version: "0.1.0",
   summary: "Watches PostgreSQL's replication slots: the WAL that they keep, its end, drift; acts before one is lost",
+  description:
+    "Thresholds, predictions and what the actions do: docs/wal-monitor.md. A monitor watches one server; its name is the one it has in `monitors`.",
+  examples: [
+    {
+      title: "The slots of this process's pipelines, which may keep 20 GiB",
+      options: { url: "${env:DATABASE_URL}", budget: "20GiB" }
+    },
+    {
+      title: "Keeps changes on disk when half of the budget is used, and sets tables aside before a slot is lost",
+      options: {
+        url: "${env:DATABASE_URL}",
+        slots: ["shop"],
+        budget: "20GiB",
+        actions: [{ at: "50%", do: "spool" }, { at: "30 minutes", do: "quarantine" }]
+      }
+    }
+  ],
   config: Config.Config,
   make: Effect.fn("MonitorWal.make")(function*(config, { directory, pipeline: name }) {
     const endpoint = yield* ConnectionOptions.load(config, name, directory)

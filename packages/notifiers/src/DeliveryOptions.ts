@@ -1,8 +1,8 @@
 /**
  * Options that all notifiers have: how long a delivery may take, how long it is tried again, and how many there may be.
  */
+import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { Rate } from "./Rate.ts"
 
@@ -15,19 +15,19 @@ const period = (longest: Duration.Duration, expected: string) =>
   )
 
 export const timeout = period(Duration.minutes(2), "a duration above 0, at most 2 minutes").pipe(
-  Schema.withDecodingDefaultKey(Effect.succeed("10 seconds"))
-).annotateKey({ description: "How long one attempt to deliver may take; at most 2 minutes. Default: 10 seconds" })
+  ConfigOption.withDefault("10 seconds")
+).annotateKey({ description: "How long one attempt to deliver may take; at most 2 minutes" })
 
 export const retryFor = period(Duration.minutes(10), "a duration above 0, at most 10 minutes").pipe(
-  Schema.withDecodingDefaultKey(Effect.succeed("1 minute"))
+  ConfigOption.withDefault("1 minute")
 ).annotateKey({
   description:
-    "How long a delivery that fails for a passing reason is tried again at once, as late as the other side asks (Retry-After). After that it counts as failed, is logged, and is begun anew some time later as long as the alert holds. At most 10 minutes. Default: 1 minute"
+    "How long a delivery that fails for a passing reason is tried again at once, as late as the other side asks (Retry-After). After that it counts as failed, is logged, and is begun anew some time later as long as the alert holds. At most 10 minutes"
 })
 
 const rateOption = (byDefault: string, rest: string) =>
-  Rate.pipe(Schema.withDecodingDefaultKey(Effect.succeed(byDefault))).annotateKey({
-    description: `Messages at most, for example \`5 per minute\` or \`1 per second\`; ${rest}. Default: ${byDefault}`
+  Rate.pipe(ConfigOption.withDefault(byDefault)).annotateKey({
+    description: `Messages at most, for example \`5 per minute\` or \`1 per second\`; ${rest}`
   })
 
 /** For notifiers that tell people: what is too much comes as one message. */

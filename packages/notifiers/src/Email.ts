@@ -4,6 +4,7 @@
  * The connection is encrypted and the server's certificate verified unless the user says otherwise: with `starttls` a server that doesn't offer it is an error, and nothing is
  * sent in the clear. Messages are plain text; those about one alert share a reference, so that mail programs show them as one conversation.
  */
+import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import { ConnectorError, type Reason } from "@etl-stream/core/ConnectorError"
 import * as Plugin from "@etl-stream/core/Plugin"
 import * as RetryPolicy from "@etl-stream/core/RetryPolicy"
@@ -23,11 +24,11 @@ import * as Wording from "./Wording.ts"
 export const pluginName = "@etl-stream/notifiers:email"
 
 const Address = Schema.String.check(
-  Schema.isPattern(/^[^\s@<>,;:"]+@[^\s@<>,;:"]+$/, { expected: "an address such as ops@example.com" })
+  Schema.isPattern(/^[^\s@<>,;:"]+@[^\s@<>,;:"]+$/u, { expected: "an address such as ops@example.com" })
 )
 
 const Sender = Schema.String.check(
-  Schema.isPattern(/^(?:[^\s@<>,;:"]+@[^\s@<>,;:"]+|[^<>,;:"\r\n]* <[^\s@<>,;:"]+@[^\s@<>,;:"]+>)$/, {
+  Schema.isPattern(/^(?:[^\s@<>,;:"]+@[^\s@<>,;:"]+|[^<>,;:"\r\n]* <[^\s@<>,;:"]+@[^\s@<>,;:"]+>)$/u, {
     expected: "an address such as etl@example.com or Orders ETL <etl@example.com>"
   })
 )
@@ -40,15 +41,15 @@ export const Config = Schema.Struct({
     description: "Its port. Default: 587 with `tls: starttls`, 465 with `implicit`, 25 with `none`"
   }),
   tls: Schema.Literals(["starttls", "implicit", "none"]).pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed("starttls" as const))
+    ConfigOption.withDefault("starttls")
   ).annotateKey({
     description:
-      "`starttls` (the default): the connection must be upgraded to TLS before anything is sent; `implicit`: it is TLS from the beginning; `none`: in the clear, without a password unless the server is on this machine"
+      "`starttls`: the connection must be upgraded to TLS before anything is sent; `implicit`: it is TLS from the beginning; `none`: in the clear, without a password unless the server is on this machine"
   }),
-  verify: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(true))).annotateKey({
-    description: "Whether the server's certificate must be valid. Default: true; rather name its authority in `caFile`"
+  verify: Schema.Boolean.pipe(ConfigOption.withDefault(true)).annotateKey({
+    description: "Whether the server's certificate must be valid; rather name its authority in `caFile`"
   }),
-  caFile: Schema.optionalKey(Schema.NonEmptyString).annotateKey({
+  caFile: Schema.optionalKey(ConfigOption.Path).annotateKey({
     description: "PEM file of the authority that signed the server's certificate, instead of those that Node knows"
   }),
   auth: Schema.optionalKey(Schema.Struct({
@@ -247,6 +248,17 @@ export const email = Plugin.notifier({
   name: pluginName,
   version: "0.1.0",
   summary: "Sends alerts by email",
+  examples: [
+    {
+      title: "By a mail server with a login",
+      options: {
+        host: "smtp.example.com",
+        auth: { user: "etl", password: "${env:SMTP_PASSWORD}" },
+        from: "Orders ETL <etl@example.com>",
+        to: ["oncall@example.com"]
+      }
+    }
+  ],
   config: Config,
   make: (config, { directory }) => make(config, directory)
 })

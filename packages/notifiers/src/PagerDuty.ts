@@ -4,9 +4,9 @@
  * An alert that begins triggers, one that is over resolves, both with the same `dedup_key`, so that PagerDuty opens and closes one incident for it; a reminder is another trigger of
  * the open one. Each has an event of its own: a summary could not be resolved. What exceeds the rate waits for its turn.
  */
+import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import type { Notification } from "@etl-stream/core/Notifier"
 import * as Plugin from "@etl-stream/core/Plugin"
-import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { createHash } from "node:crypto"
@@ -23,15 +23,14 @@ const defaultUrl = "https://events.pagerduty.com/v2/enqueue"
 export const Config = Schema.Struct({
   routingKey: Schema.RedactedFromValue(
     Schema.String.check(
-      Schema.isPattern(/^[A-Za-z0-9]{32}$/, { expected: "an integration key of 32 letters and digits" })
+      Schema.isPattern(/^[A-Za-z0-9]{32}$/u, { expected: "an integration key of 32 letters and digits" })
     )
   ).annotateKey({
     description:
       "Integration key of an \"Events API v2\" integration. It is a secret: give it as `${env:…}` or `${file:…}`"
   }),
-  url: SecretUrl(false).pipe(Schema.withDecodingDefaultKey(Effect.succeed(defaultUrl))).annotateKey({
-    description:
-      `Where events are sent; of an account in the EU https://events.eu.pagerduty.com/v2/enqueue. Default: ${defaultUrl}`
+  url: SecretUrl(false).pipe(ConfigOption.withDefault(defaultUrl)).annotateKey({
+    description: "Where events are sent; of an account in the EU https://events.eu.pagerduty.com/v2/enqueue"
   }),
   timeout: DeliveryOptions.timeout,
   retryFor: DeliveryOptions.retryFor,
@@ -112,6 +111,9 @@ export const pagerduty = Plugin.notifier({
   name: pluginName,
   version: "0.1.0",
   summary: "Opens and resolves incidents in PagerDuty",
+  examples: [
+    { title: "A service's Events API v2 integration", options: { routingKey: "${env:PAGERDUTY_KEY}" } }
+  ],
   config: Config,
   make
 })

@@ -137,6 +137,7 @@ export const slack = Plugin.notifier({
   name: pluginName,
   version: "0.1.0",
   summary: "Sends alerts to a Slack channel by an incoming webhook",
+  examples: [{ title: "A channel's incoming webhook", options: { url: "${env:SLACK_URL}" } }],
   config: Config,
   make
 })

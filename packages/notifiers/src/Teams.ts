@@ -134,6 +134,7 @@ export const teams = Plugin.notifier({
   name: pluginName,
   version: "0.1.0",
   summary: "Sends alerts to Microsoft Teams by a workflow's webhook",
+  examples: [{ title: "A channel's workflow", options: { url: "${env:TEAMS_URL}" } }],
   config: Config,
   make
 })

@@ -31,7 +31,7 @@ const HeaderName = Schema.String.check(
 )
 
 const HeaderValue = Schema.RedactedFromValue(
-  Schema.String.check(Schema.isPattern(/^[\t\x20-\x7e]*$/, { expected: "printable ASCII in one line" }))
+  Schema.String.check(Schema.isPattern(/^[\t\x20-\x7e]*$/u, { expected: "printable ASCII in one line" }))
 )
 
 export const Config = Schema.Struct({
@@ -136,6 +136,12 @@ export const webhook = Plugin.notifier({
   name: pluginName,
   version: "0.1.0",
   summary: "Posts alerts as signed JSON to an address of yours",
+  examples: [
+    {
+      title: "Signed requests to a service of one's own",
+      options: { url: "https://alerts.example.com/etl", secret: "${env:ALERT_SECRET}" }
+    }
+  ],
   config: Config,
   make
 })

@@ -203,6 +203,6 @@ export const unwritable = (layout: TableLayout, { column, message }: Unwritable)
     `The column ${column} of ${layout.id} ${message}`,
     `Give the column a type that holds it (${
       TableOptions.path(layout.id, "columns", "<column>", "type")
-    }: VARCHAR takes everything), set the sink's outOfRange to null or clamp, let it keep such values as dead letters (deadLetters), or change the value at the source.`,
+    }: VARCHAR takes everything), set the sink's outOfRange to null or clamp, have such values kept as dead letters (the pipeline's deadLetters), or change the value at the source.`,
     { table: layout.id }
   )

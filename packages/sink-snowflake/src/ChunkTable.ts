@@ -58,7 +58,7 @@ const Row = Schema.Struct({
   SOURCE_TABLE: Schema.String,
   COPY: Schema.String,
   CHUNK: Schema.FiniteFromString,
-  POSITION: Schema.String.check(Schema.isPattern(/^\d{1,20}$/)),
+  POSITION: Schema.String.check(Schema.isPattern(/^\d{1,20}$/u)),
   ROWS: Schema.FiniteFromString,
   FILLED: Schema.NullOr(Schema.fromJsonString(Schema.Array(Schema.Finite)))
 })

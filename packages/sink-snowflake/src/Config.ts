@@ -4,22 +4,22 @@
  * Decoding is pure: files named here are read when the sink is made. Secrets are redacted from the moment they are decoded.
  */
 import { ByteSize } from "@etl-stream/core/ByteSize"
+import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import { parseTableId, tableId } from "@etl-stream/core/TableSchema"
 import * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { DeadLetterConfig } from "./DeadLetterConfig.ts"
 import * as Identifier from "./Identifier.ts"
 import * as SchemaPolicies from "./SchemaPolicies.ts"
 import * as TypeOverride from "./TypeOverride.ts"
 
-const secret = Schema.RedactedFromValue(Schema.NonEmptyString)
+const secret = ConfigOption.Secret
 
 const Auth = Schema.Struct({
   privateKey: Schema.optionalKey(secret).annotate({
     description: "RSA private key, PEM (PKCS#8), for key-pair authentication"
   }),
-  privateKeyFile: Schema.optionalKey(Schema.NonEmptyString).annotate({
+  privateKeyFile: Schema.optionalKey(ConfigOption.Path).annotate({
     description: "File of the RSA private key, PEM (PKCS#8); relative to the configuration file"
   }),
   passphrase: Schema.optionalKey(secret).annotate({ description: "Passphrase of an encrypted private key" }),
@@ -48,12 +48,12 @@ const positive = Schema.DurationFromString.check(
 const taskMillis = 10_000
 
 const Merge = Schema.Struct({
-  every: positive.pipe(Schema.withDecodingDefaultKey(Effect.succeed("1 minute"))).annotate({
+  every: positive.pipe(ConfigOption.withDefault("1 minute")).annotate({
     description:
       "How often changes of a table are merged into its target, when there are any; each merge uses the warehouse"
   }),
   immediateRows: Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)).pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed(10_000))
+    ConfigOption.withDefault(10_000)
   ).annotate({
     description:
       "Changes of a table of which nothing was merged for `every` are merged as soon as they are committed, when there are no more than this many; the table's next merge comes `every` later. 0: all wait for `every`"
@@ -62,7 +62,7 @@ const Merge = Schema.Struct({
     description:
       "How many tables are merged at a time (default: as many as `connections`, each of which runs one statement at a time)"
   }),
-  by: Schema.Literals(["runner", "task"]).pipe(Schema.withDecodingDefaultKey(Effect.succeed("runner" as const)))
+  by: Schema.Literals(["runner", "task"]).pipe(ConfigOption.withDefault("runner"))
     .annotate({
       description:
         "Who merges: the runner, or for each table with a key a task in Snowflake, which the sink makes and keeps (`every` is then 10 seconds at least, and `minRows` doesn't count)"
@@ -70,10 +70,10 @@ const Merge = Schema.Struct({
   taskWarehouse: Schema.optionalKey(Schema.NonEmptyString).annotate({
     description: "Warehouse of the tasks; when absent they are serverless"
   }),
-  minRows: Schema.Int.check(Schema.isGreaterThan(0)).pipe(Schema.withDecodingDefaultKey(Effect.succeed(1))).annotate({
+  minRows: Schema.Int.check(Schema.isGreaterThan(0)).pipe(ConfigOption.withDefault(1)).annotate({
     description: "A merge waits for this many changes of a table, but not longer than ten times `every`"
   }),
-  keyRanges: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(true))).annotate({
+  keyRanges: Schema.Boolean.pipe(ConfigOption.withDefault(true)).annotate({
     description:
       "Merges name the smallest and the greatest key of their changes, so that Snowflake reads only the micro-partitions between; false where keys must not be in its query history"
   })
@@ -84,33 +84,33 @@ const Merge = Schema.Struct({
 ))
 
 const Journal = Schema.Struct({
-  retention: Schema.DurationFromString.pipe(Schema.withDecodingDefaultKey(Effect.succeed("1 day"))).annotate({
+  retention: Schema.DurationFromString.pipe(ConfigOption.withDefault("1 day")).annotate({
     description:
       "How long merged changes stay in the journal tables at least; they go after a later merge (`Infinity`: never)"
   }),
-  errorLogging: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(false))).annotate({
+  errorLogging: Schema.Boolean.pipe(ConfigOption.withDefault(false)).annotate({
     description:
       "Have Snowflake keep rows that it skips, values included, in an error table of the journal (ERROR_LOGGING), so that the error names the column"
   })
 })
 
 const Copy = Schema.Struct({
-  every: Schema.DurationFromString.pipe(Schema.withDecodingDefaultKey(Effect.succeed("30 seconds"))).annotate({
+  every: Schema.DurationFromString.pipe(ConfigOption.withDefault("30 seconds")).annotate({
     description:
       "How long chunks of a table's copy that have ended may wait for others, to be loaded with them; after a crash only chunks that were not loaded are copied again"
   }),
-  fileBytes: ByteSize.pipe(Schema.withDecodingDefaultKey(Effect.succeed("128MB"))).annotate({
+  fileBytes: ByteSize.pipe(ConfigOption.withDefault("128MB")).annotate({
     description:
       "Size, compressed, at which a file for the stage is ended and uploaded; Snowflake loads files of 100 to 250 MB best. A file also ends with its chunk (`snapshot.chunkBytes` of the source)"
   }),
-  memory: ByteSize.pipe(Schema.withDecodingDefaultKey(Effect.succeed("256MiB"))).annotate({
+  memory: ByteSize.pipe(ConfigOption.withDefault("256MiB")).annotate({
     description:
       "Memory for files on their way to the stage, over all tables that are copied at a time: half for files that grow (which end earlier when it is used up), half for uploads"
   })
 })
 
 const Changelog = Schema.Struct({
-  currentSuffix: Schema.String.pipe(Schema.withDecodingDefaultKey(Effect.succeed("_CURRENT"))).annotate({
+  currentSuffix: Schema.String.pipe(ConfigOption.withDefault("_CURRENT")).annotate({
     description:
       "Beside each changelog of a table with a key there is a view of the table's current state: the table's name with this at its end. Empty: no views"
   })
@@ -118,13 +118,13 @@ const Changelog = Schema.Struct({
 
 const Streaming = Schema.Struct({
   client: Schema.Literals(["rest", "sdk", "auto"]).pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed("rest" as const))
+    ConfigOption.withDefault("rest")
   ).annotate({
     description:
       "rest: the REST API; sdk: the official npm package `snowpipe-streaming`, which you install beside the configuration file; auto: the package when it is installed"
   }),
   compression: Schema.Literals(["auto", "zstd", "gzip"]).pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed("auto" as const))
+    ConfigOption.withDefault("auto")
   ).annotate({
     description: "Compression of requests; auto: zstd, and gzip once zstd was refused (by a proxy, for example)"
   })
@@ -146,7 +146,7 @@ const metadataName = (own: string, description: string) =>
         ? undefined
         : `must not begin with _ETL_, which other columns do (but for ${own})`
     })
-  ).pipe(Schema.withDecodingDefaultKey(Effect.succeed(own))).annotate({ description })
+  ).pipe(ConfigOption.withDefault(own)).annotate({ description })
 
 const MetadataNames = Schema.Struct({
   deleted: metadataName("_ETL_DELETED", "Of mirrors with soft deletes: whether the row was deleted at the source"),
@@ -201,8 +201,10 @@ const TableKey = Schema.String.check(
 const noTables: Readonly<Record<string, never>> = {}
 
 export const Config = Schema.Struct({
-  account: Schema.NonEmptyString.annotate({ description: "Account identifier, ORGANIZATION-ACCOUNT" }),
-  url: Schema.optionalKey(Schema.String.check(Schema.isPattern(/^https?:\/\/[^/]+\/?$/, {
+  account: Schema.NonEmptyString.pipe(ConfigOption.withExamples("EXAMPLE-ACCOUNT")).annotate({
+    description: "Account identifier, ORGANIZATION-ACCOUNT"
+  }),
+  url: Schema.optionalKey(Schema.String.check(Schema.isPattern(/^https?:\/\/[^/]+\/?$/u, {
     expected: "a URL of http or https without a path"
   }))).annotate({
     description: "Base URL instead of https://ACCOUNT.snowflakecomputing.com (private link, local server)"
@@ -217,60 +219,60 @@ export const Config = Schema.Struct({
   schema: Schema.optionalKey(Schema.NonEmptyString).annotate({
     description: "Schema of all tables; when absent, each table goes to a schema named as at the source"
   }),
-  journalSchema: Schema.NonEmptyString.pipe(Schema.withDecodingDefaultKey(Effect.succeed("ETL_STREAM"))).annotate({
+  journalSchema: Schema.NonEmptyString.pipe(ConfigOption.withDefault("ETL_STREAM")).annotate({
     description: "Schema of the journal tables, the state table and the stage"
   }),
-  mode: Mode.pipe(Schema.withDecodingDefaultKey(Effect.succeed("mirror" as const))).annotate({
+  mode: Mode.pipe(ConfigOption.withDefault("mirror")).annotate({
     description:
       "mirror: tables as they are now at the source; changelog: every change as a row, append only; history: every version of each row, with the times that it was valid from and to"
   }),
-  deletes: Deletes.pipe(Schema.withDecodingDefaultKey(Effect.succeed("hard" as const))).annotate({
+  deletes: Deletes.pipe(ConfigOption.withDefault("hard")).annotate({
     description:
       "What a delete at the source does in mode mirror. hard: the row goes; soft: it stays with its last values, and `_ETL_DELETED` is true"
   }),
-  keyless: Keyless.pipe(Schema.withDecodingDefaultKey(Effect.succeed("identity" as const))).annotate({
+  keyless: Keyless.pipe(ConfigOption.withDefault("identity")).annotate({
     description:
       "How mode mirror keeps tables without a key whose replica identity is FULL. identity: updates and deletes take away as many equal rows as they did at the source, found by a hash over the whole row; append: rows are only added, without hash or comparison, and an update or delete stops the table"
   }),
-  metadata: MetadataNames.pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))).annotate({
+  metadata: MetadataNames.pipe(ConfigOption.withDefault({})).annotate({
     description:
       "Names of columns that tables get beside their own, read as SQL reads identifiers (`_deleted` is `_DELETED`). When one is changed, the columns are renamed at the next start"
   }),
   tables: Schema.Record(TableKey, Table).pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed(noTables))
+    ConfigOption.withDefault(noTables)
   ).annotate({
     description: "Options of single tables, by `schema.table` as the source (after transforms) names it"
   }),
-  copy: Copy.pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))).annotate({
+  copy: Copy.pipe(ConfigOption.withDefault({})).annotate({
     description: "How the rows that tables begin with are loaded"
   }),
-  merge: Merge.pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))).annotate({
+  merge: Merge.pipe(ConfigOption.withDefault({})).annotate({
     description: "When changes are merged (modes mirror and history)"
   }),
-  journal: Journal.pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))).annotate({
+  journal: Journal.pipe(ConfigOption.withDefault({})).annotate({
     description: "Journal tables (modes mirror and history)"
   }),
-  schemaEvolution: SchemaPolicies.SchemaPolicies.pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))).annotate({
+  schemaEvolution: SchemaPolicies.SchemaPolicies.pipe(ConfigOption.withDefault({})).annotate({
     description: "What happens when a table's columns change, by kind of change"
   }),
-  changelog: Changelog.pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))).annotate({
+  changelog: Changelog.pipe(ConfigOption.withDefault({})).annotate({
     description: "Changelogs (mode changelog)"
   }),
-  streaming: Streaming.pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))).annotate({
+  streaming: Streaming.pipe(ConfigOption.withDefault({})).annotate({
     description: "How changes are streamed to Snowflake"
   }),
   outOfRange: Schema.Literals(["fail", "null", "clamp"]).pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed("fail" as const))
+    ConfigOption.withDefault("fail")
   ).annotate({
     description:
       "Values that Snowflake's type can't hold (infinite or BC dates, years above 9999, 24:00, NaN in NUMBER): fail, write NULL, or the nearest value (NULL where there is none). In key columns they always fail"
   }),
   deadLetters: Schema.optionalKey(DeadLetterConfig).annotate({
     description:
-      "Where values are kept that can't be written (out of range, too long, would be rounded), their rows being written with NULL instead. Absent: such a value stops its table. See dead-letters.md"
+      "Where values are kept that can't be written (out of range, too long, would be rounded), their rows being written with NULL instead: a store of the sink's own, instead of the pipeline's `deadLetters`. Without either such a value stops its table. See dead-letters.md"
   }),
   connections: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 16 })).pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed(2))
+    ConfigOption.withDefault(2)
   ).annotate({ description: "Sessions for copies, merges and DDL" })
 }).check(Schema.makeFilter(({ merge, tables }) => {
   if (merge.by !== "task") return undefined

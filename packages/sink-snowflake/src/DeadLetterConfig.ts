@@ -1,14 +1,14 @@
 /**
  * The options of dead letters: where they are kept, and how many.
  */
-import * as Effect from "effect/Effect"
+import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import * as Schema from "effect/Schema"
 
 export const DeadLetterFormat = Schema.Literals(["ndjson", "parquet"])
 export type DeadLetterFormat = typeof DeadLetterFormat.Type
 
 export const DeadLetterConfig = Schema.Struct({
-  directory: Schema.optionalKey(Schema.NonEmptyString).annotate({
+  directory: Schema.optionalKey(ConfigOption.Path).annotate({
     description: "Directory of files, one per table; relative to the configuration file, and readable by its owner only"
   }),
   format: Schema.optionalKey(DeadLetterFormat).annotate({
@@ -18,7 +18,7 @@ export const DeadLetterConfig = Schema.Struct({
   table: Schema.optionalKey(Schema.Boolean).annotate({
     description: "true: the table DEAD_LETTERS in the journal schema"
   }),
-  limit: Schema.Int.check(Schema.isGreaterThan(0)).pipe(Schema.withDecodingDefaultKey(Effect.succeed(10_000))).annotate(
+  limit: Schema.Int.check(Schema.isGreaterThan(0)).pipe(ConfigOption.withDefault(10_000)).annotate(
     {
       description: "Most letters of a table; one more stops the table, because more than single values is wrong then"
     }

@@ -260,11 +260,11 @@ export const make = Effect.fn("DeadLetterReplay.make")(function*(
   config: Config,
   context: PluginContext
 ): Effect.fn.Return<DeadLetters | undefined, Failed, Scope.Scope> {
-  if (config.deadLetters === undefined) return undefined
+  if (config.deadLetters === undefined && context.deadLetters === undefined) return undefined
   const credentials = yield* Credentials.make(config.auth, context.directory)
   const { pipeline } = context
   const sql = yield* Sql.make(config, credentials, pipeline)
-  const store = storeOf(config, context, sql)
+  const store = yield* storeOf(config, context, sql)
   if (store === undefined) return undefined
   const state = StateTable.make(
     sql,

@@ -21,7 +21,7 @@ import { ByteBuffer } from "./ByteBuffer.ts"
 import type { Config } from "./Config.ts"
 import * as DeadLetterDirectory from "./DeadLetterDirectory.ts"
 import * as DeadLetterTable from "./DeadLetterTable.ts"
-import { plugin } from "./ErrorPolicy.ts"
+import { failure, plugin } from "./ErrorPolicy.ts"
 import * as Identifier from "./Identifier.ts"
 import { operations } from "./NdjsonEncoder.ts"
 import type { RefusedValue } from "./NdjsonRows.ts"
@@ -40,19 +40,34 @@ export const condition = "dead-letters"
 /** Most characters of letters that are kept at once, a single larger one aside. */
 const pieceLength = 8 << 20
 
-/** The store that the configuration names; undefined when there is none. */
-export const storeOf = (config: Config, context: PluginContext, sql: SqlClient): DeadLetterStore | undefined => {
+/** The store that the pipeline names or the sink's own; undefined when there is none. */
+export const storeOf = (
+  config: Config,
+  context: PluginContext,
+  sql: SqlClient
+): Effect.Effect<DeadLetterStore | undefined, Failed> => {
   const { deadLetters } = config
-  if (deadLetters === undefined) return undefined
-  const { directory, format, limit } = deadLetters
-  return directory === undefined
-    ? DeadLetterTable.make(
-      sql,
-      Identifier.fromConfig(config.database),
-      Identifier.fromConfig(config.journalSchema),
-      limit
+  if (deadLetters === undefined) return Effect.succeed(context.deadLetters)
+  if (context.deadLetters !== undefined) {
+    return Effect.fail(
+      failure(
+        "Misconfigured",
+        "Dead letters have two stores: that of the pipeline and that of the sink's options",
+        "Remove `deadLetters` from the pipeline or from the sink's options."
+      )
     )
-    : DeadLetterDirectory.make({ directory: resolve(context.directory, directory), limit, plugin }, format ?? "ndjson")
+  }
+  const { directory, format, limit } = deadLetters
+  return Effect.succeed(
+    directory === undefined
+      ? DeadLetterTable.make(
+        sql,
+        Identifier.fromConfig(config.database),
+        Identifier.fromConfig(config.journalSchema),
+        limit
+      )
+      : DeadLetterDirectory.make({ directory: resolve(context.directory, directory), limit, plugin }, format ?? "ndjson")
+  )
 }
 
 const columnOf = ({ name, source, type }: ColumnValues): Column => ({

@@ -4,7 +4,7 @@
  * A kind has only those policies that lose nothing, or lose only what is asked for: leaving a column with a type that can't hold its
  * values isn't among them.
  */
-import * as Effect from "effect/Effect"
+import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import * as Schema from "effect/Schema"
 
 const kinds = {
@@ -53,25 +53,25 @@ export const Own = Schema.Struct({
   nullability: Schema.optionalKey(kinds.nullability.policies).annotate({ description: kinds.nullability.description })
 })
 
-const apply = Effect.succeed("apply" as const)
+const apply = "apply"
 
 export const SchemaPolicies = Schema.Struct({
-  addColumn: kinds.addColumn.policies.pipe(Schema.withDecodingDefaultKey(apply)).annotate({
+  addColumn: kinds.addColumn.policies.pipe(ConfigOption.withDefault(apply)).annotate({
     description: kinds.addColumn.description
   }),
-  dropColumn: kinds.dropColumn.policies.pipe(Schema.withDecodingDefaultKey(apply)).annotate({
+  dropColumn: kinds.dropColumn.policies.pipe(ConfigOption.withDefault(apply)).annotate({
     description: kinds.dropColumn.description
   }),
-  renameColumn: kinds.renameColumn.policies.pipe(Schema.withDecodingDefaultKey(apply)).annotate({
+  renameColumn: kinds.renameColumn.policies.pipe(ConfigOption.withDefault(apply)).annotate({
     description: kinds.renameColumn.description
   }),
-  widen: kinds.widen.policies.pipe(Schema.withDecodingDefaultKey(apply)).annotate({
+  widen: kinds.widen.policies.pipe(ConfigOption.withDefault(apply)).annotate({
     description: kinds.widen.description
   }),
-  incompatible: kinds.incompatible.policies.pipe(Schema.withDecodingDefaultKey(apply)).annotate({
+  incompatible: kinds.incompatible.policies.pipe(ConfigOption.withDefault(apply)).annotate({
     description: kinds.incompatible.description
   }),
-  nullability: kinds.nullability.policies.pipe(Schema.withDecodingDefaultKey(apply)).annotate({
+  nullability: kinds.nullability.policies.pipe(ConfigOption.withDefault(apply)).annotate({
     description: kinds.nullability.description
   })
 })

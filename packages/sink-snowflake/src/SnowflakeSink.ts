@@ -90,7 +90,7 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
     { clientName: `etl-stream-${Layout.plainName(pipeline)}`, directory: context.directory }
   )
   const channelTable = ChannelTable.make(Sql.serving(sql, "state"), pipeline, database, schema)
-  const store = storeOf(config, context, sql)
+  const store = yield* storeOf(config, context, sql)
   const shared: ReplicatedTable.Shared = {
     config,
     pipeline,

@@ -51,7 +51,7 @@ export interface TableState {
   readonly quarantined: Quarantine | undefined
 }
 
-const Position = Schema.NullOr(Schema.String.check(Schema.isPattern(/^\d{1,20}$/)))
+const Position = Schema.NullOr(Schema.String.check(Schema.isPattern(/^\d{1,20}$/u)))
 export const Row = Schema.Struct({
   SOURCE_TABLE: Schema.String,
   TARGET: Schema.String,

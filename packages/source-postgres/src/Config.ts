@@ -5,6 +5,7 @@
  * publication) and reads the files that the options about the connection name.
  */
 import { ByteSize } from "@etl-stream/core/ByteSize"
+import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import type { PluginContext } from "@etl-stream/core/Plugin"
 import * as TablePattern from "@etl-stream/core/TablePattern"
@@ -17,7 +18,7 @@ import * as ConnectionOptions from "./ConnectionOptions.ts"
 
 /** Replication slots allow these characters only. */
 const SlotName = Schema.String.check(
-  Schema.isPattern(/^[a-z0-9_]{1,63}$/, { expected: "1 to 63 characters of a-z, 0-9 and _" })
+  Schema.isPattern(/^[a-z0-9_]{1,63}$/u, { expected: "1 to 63 characters of a-z, 0-9 and _" })
 )
 
 /** The server cuts longer names off without a word. */
@@ -35,13 +36,13 @@ const Publication = Schema.Struct({
   name: Schema.optionalKey(PublicationName).annotateKey({
     description: "Name of the publication, exactly as it is stored. Default: the pipeline's name."
   }),
-  manage: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(true))).annotateKey({
+  manage: Schema.Boolean.pipe(ConfigOption.withDefault(true)).annotateKey({
     description:
       "Whether the publication is created, and missing tables are added to it, which needs ownership of the tables. From a " +
       "publication that this pipeline created, tables that left the pipeline are removed; from any other nothing ever is."
   }),
   check: Schema.DurationFromString.pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed("1 minute"))
+    ConfigOption.withDefault("1 minute")
   ).annotateKey({
     description:
       "How often, while changes are read, the catalog is asked whether the publication still publishes the same rows of the same tables, " +
@@ -54,32 +55,32 @@ const Slot = Schema.Struct({
     description: "Name of the replication slot, created when missing. Default: the pipeline's name."
   }),
   wait: Schema.DurationFromString.pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed("15 seconds"))
+    ConfigOption.withDefault("15 seconds")
   ).annotateKey({
     description:
       "How long to wait for a slot that is in use: after a crash the server notices the old connection's end late."
   }),
   onLost: Schema.Literals(["halt", "resnapshot"]).pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed("halt" as const))
+    ConfigOption.withDefault("halt")
   ).annotateKey({
     description:
       "What happens when changes are missing: the slot was dropped, invalidated, or moved by somebody else. halt: the pipeline ends " +
       "and says what to do; resnapshot: it drops a slot that is of no use any more, makes a new one, and copies the tables again."
   }),
-  failover: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(false))).annotateKey({
+  failover: Schema.Boolean.pipe(ConfigOption.withDefault(false)).annotateKey({
     description:
       "Creates the slot as one that standbys keep a copy of (PostgreSQL 17), so that the pipeline goes on after a failover."
   })
 })
 
 const Heartbeat = Schema.Struct({
-  enabled: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(true))).annotateKey({
+  enabled: Schema.Boolean.pipe(ConfigOption.withDefault(true)).annotateKey({
     description:
       "Whether the pipeline writes small messages into the server's log (pg_logical_emit_message, a few hundred bytes each) and " +
       "reads them back. Without them, a slot that somebody else moved can't be told from one's own."
   }),
   every: Schema.DurationFromString.pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed("10 seconds"))
+    ConfigOption.withDefault("10 seconds")
   ).annotateKey({
     description:
       "How often a message is written while tables are idle, which is also how often the slot advances then. While tables " +
@@ -89,32 +90,32 @@ const Heartbeat = Schema.Struct({
 
 const Snapshot = Schema.Struct({
   parallel: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 64 })).pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed(2))
+    ConfigOption.withDefault(2)
   ).annotateKey({ description: "Connections that copy tables, or chunks of large ones, at the same time." }),
   chunkBytes: Schema.Int.check(Schema.isBetween({ minimum: 8192, maximum: 2 ** 40 })).pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed(64 << 20))
+    ConfigOption.withDefault(64 << 20)
   ).annotateKey({
     description:
       "Size, in bytes of the table, of the chunks that a copy is cut into: what is copied again at most, per connection, after an interruption."
   }),
   fetchRows: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1_000_000 })).pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed(16_384))
+    ConfigOption.withDefault(16_384)
   ).annotateKey({ description: "Rows per batch of the copy; a batch ends at 4 MiB too." })
 })
 
 const StreamingMode = Schema.Literals(["off", "on"])
 
 const Streaming = Schema.Struct({
-  mode: StreamingMode.pipe(Schema.withDecodingDefaultKey(Effect.succeed("on"))).annotateKey({
+  mode: StreamingMode.pipe(ConfigOption.withDefault("on")).annotateKey({
     description:
       "off: the server keeps a transaction, on its own disk when it is large, and sends it when it has committed; on: it sends " +
       "large ones (logical_decoding_work_mem) while they are in progress, and they are kept here until they commit. A " +
       "long load then arrives sooner, and its sequence is the same. Logical messages in savepoints that are rolled back come all the same."
   }),
-  directory: Schema.optionalKey(Schema.NonEmptyString).annotateKey({
+  directory: Schema.optionalKey(ConfigOption.Path).annotateKey({
     description: "Folder for transactions in progress; each pipeline has a private one in it. Default: ./spool."
   }),
-  diskLimit: ByteSize.pipe(Schema.withDecodingDefaultKey(Effect.succeed("10GiB"))).annotateKey({
+  diskLimit: ByteSize.pipe(ConfigOption.withDefault("10GiB")).annotateKey({
     description:
       "Disk that transactions in progress may take together. The pipeline ends with an error when they need more."
   })
@@ -141,52 +142,53 @@ export const Config = Schema.Struct({
       "How to connect to the primary server when the options above name a standby to read from (PostgreSQL 16): tables are " +
       "copied from there, and heartbeats and the publication are written there."
   }),
-  publication: Publication.pipe(Schema.withDecodingDefaultKey(Effect.succeed(empty))).annotateKey({
+  publication: Publication.pipe(ConfigOption.withDefault(empty)).annotateKey({
     description: "What the server publishes."
   }),
-  slot: Slot.pipe(Schema.withDecodingDefaultKey(Effect.succeed(empty))).annotateKey({
+  slot: Slot.pipe(ConfigOption.withDefault(empty)).annotateKey({
     description: "The server's memory of how far this pipeline has read."
   }),
-  synchronousGuard: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(false))).annotateKey({
+  synchronousGuard: Schema.Boolean.pipe(ConfigOption.withDefault(false)).annotateKey({
     description:
       "Whether changes are held back until the standbys in synchronous_standby_names have them, so that the sink never holds " +
       "what a failover undoes. With failover slots, the server's synchronized_standby_slots does the same at less cost."
   }),
-  heartbeat: Heartbeat.pipe(Schema.withDecodingDefaultKey(Effect.succeed(empty))).annotateKey({
+  heartbeat: Heartbeat.pipe(ConfigOption.withDefault(empty)).annotateKey({
     description: "Proof that the stream is alive and that the slot is where the pipeline left it."
   }),
   tables: Schema.Array(Pattern).check(Schema.isMinLength(1)).pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed(["public.*"]))
+    ConfigOption.withDefault(["public.*"]),
+    ConfigOption.withExamples(["public.orders", "billing.*"])
   ).annotateKey({
     description:
       "Tables to replicate: schema.table, schema.*, or with * anywhere in a name. Names are taken exactly as they are stored; " +
       "odd ones go in double quotes: \"My Schema\".\"a.b\"."
   }),
-  snapshot: Snapshot.pipe(Schema.withDecodingDefaultKey(Effect.succeed(empty))).annotateKey({
+  snapshot: Snapshot.pipe(ConfigOption.withDefault(empty)).annotateKey({
     description: "The first copy of each table."
   }),
   removedPartitions: Schema.Literals(["copy", "keep"]).pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed("copy" as const))
+    ConfigOption.withDefault("copy")
   ).annotateKey({
     description:
       "What happens when a partition is detached, dropped or truncated, of which the log says nothing. copy: its table is copied again, so that " +
       "the copy is exact; keep: the partition's rows stay at the destination, and a warning tells so (for tables whose old partitions are dropped)."
   }),
   messages: Schema.Array(Schema.NonEmptyString).pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed([]))
+    ConfigOption.withDefault([])
   ).annotateKey({
     description:
-      "Prefixes of the logical messages (pg_logical_emit_message) to read; a * at the end stands for anything. Default: none."
+      "Prefixes of the logical messages (pg_logical_emit_message) to read; a * at the end stands for anything."
   }),
   origin: Schema.Literals(["any", "none"]).pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed("any" as const))
+    ConfigOption.withDefault("any")
   ).annotateKey({
     description:
       "any: all changes; none: without those that were themselves replicated to this server (PostgreSQL 16 and later). The first copy of a table " +
       "has all its rows in any case."
   }),
   streaming: Schema.Union([StreamingMode, Streaming]).pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed("off"))
+    ConfigOption.withDefault("off")
   ).annotateKey({
     description: "Large transactions while they are in progress: off, on, or on with a folder and a limit of its own."
   })

@@ -5,6 +5,7 @@
  * variables. The variables belong to the process, not to a pipeline, so they count only with `environment: true`. `problem` needs
  * nothing but the options; `load` reads files and the environment.
  */
+import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -94,16 +95,16 @@ export const fields = {
   service: Schema.optionalKey(Schema.NonEmptyString).annotateKey({
     description: "Name of a service in pg_service.conf that gives what isn't said here."
   }),
-  serviceFile: Schema.optionalKey(Schema.NonEmptyString).annotateKey({
+  serviceFile: Schema.optionalKey(ConfigOption.Path).annotateKey({
     description:
       "Path of the service file. Default: PGSERVICEFILE or ~/.pg_service.conf, then PGSYSCONFDIR/pg_service.conf."
   }),
-  passwordFile: Schema.optionalKey(Schema.NonEmptyString).annotateKey({
+  passwordFile: Schema.optionalKey(ConfigOption.Path).annotateKey({
     description: "Path of the password file. Default: PGPASSFILE or ~/.pgpass."
   }),
-  environment: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(false))).annotateKey({
+  environment: Schema.Boolean.pipe(ConfigOption.withDefault(false)).annotateKey({
     description:
-      "Whether PGHOST, PGUSER, PGPASSWORD and the like give what is said nowhere else. Default: false, as they belong to all pipelines " +
+      "Whether PGHOST, PGUSER, PGPASSWORD and the like give what is said nowhere else. Beware: they belong to all pipelines " +
       "of the process."
   }),
   targetSession: Schema.optionalKey(Schema.Literals(ConnectionParameters.targetSessions)).annotateKey({
@@ -127,7 +128,7 @@ export const fields = {
   applicationName: Schema.optionalKey(Schema.NonEmptyString.check(Schema.isMaxLength(63))).annotateKey({
     description: "Name of the sessions in pg_stat_activity. Default: etl-stream and the pipeline's name."
   }),
-  tls: Tls.pipe(Schema.withDecodingDefaultKey(Effect.succeed({}))).annotateKey({ description: "Encryption." }),
+  tls: Tls.pipe(ConfigOption.withDefault({})).annotateKey({ description: "Encryption." }),
   connectTimeout: Schema.optionalKey(Schema.DurationFromString).annotateKey({
     description: "How long a connection to a host may take to be made. Default: 10 seconds."
   })

@@ -5,6 +5,7 @@
  * for as long as `refresh`, or the `expires` of a module's answer, allows; `forget` drops it when a server refuses it. Nothing that
  * they write or throw is quoted: it may hold a secret.
  */
+import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -19,7 +20,7 @@ import type { Endpoint, Host } from "./Endpoint.ts"
 import * as PasswordFile from "./PasswordFile.ts"
 import * as PostgresError from "./PostgresError.ts"
 
-const Timeout = Schema.DurationFromString.pipe(Schema.withDecodingDefaultKey(Effect.succeed("10 seconds"))).annotateKey(
+const Timeout = Schema.DurationFromString.pipe(ConfigOption.withDefault("10 seconds")).annotateKey(
   {
     description: "How long an answer may take."
   }
@@ -48,8 +49,8 @@ export const Module = Schema.Struct({
       "A module (path relative to the configuration, or a package) with a function of { host, port, user, database, signal } that gives " +
       "the password, or { password, expires }, or a promise of either."
   }),
-  export: Schema.NonEmptyString.pipe(Schema.withDecodingDefaultKey(Effect.succeed("default"))).annotateKey({
-    description: "The name of the function's export. Default: default."
+  export: Schema.NonEmptyString.pipe(ConfigOption.withDefault("default")).annotateKey({
+    description: "The name of the function's export."
   }),
   timeout: Timeout,
   refresh: Refresh

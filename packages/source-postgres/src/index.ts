@@ -14,6 +14,37 @@ export const plugin = Plugin.source({
   name: pluginName,
   version: "0.1.0",
   summary: "PostgreSQL: a consistent snapshot of the tables, then every change by logical replication",
+  description:
+    "Tables are copied in parallel while changes are already read, and every change comes exactly once, in the order of commits. The publication and the replication " +
+    "slot are made at the first run, and named after the pipeline unless the options say otherwise. What the server needs and which privileges: " +
+    "docs/postgres.md; `etl-stream doctor` checks it.",
+  examples: [
+    {
+      title: "All tables of the schema `public`, with a publication and a slot that the pipeline makes",
+      options: { url: "${env:DATABASE_URL}", tables: ["public.*"] }
+    },
+    {
+      title: "Some tables, through a publication that somebody else looks after",
+      options: {
+        host: "db.example.com",
+        user: "replicator",
+        password: "${file:/run/secrets/postgres}",
+        database: "shop",
+        publication: { name: "warehouse", manage: false },
+        slot: { name: "warehouse", onLost: "resnapshot" },
+        tables: ["public.orders", "public.items", "billing.*"],
+        snapshot: { parallel: 4 }
+      }
+    },
+    {
+      title: "Copies and changes from a standby (PostgreSQL 16), heartbeats to the primary",
+      options: {
+        url: "${env:STANDBY_URL}",
+        primary: { url: "${env:PRIMARY_URL}" },
+        tables: ["public.*"]
+      }
+    }
+  ],
   config: Config.Config,
   make: (config, context) => Effect.flatMap(Config.resolve(config, context), PostgresSource.make),
   claims: Claims.of,

@@ -3,18 +3,18 @@
  *
  * Decoding is pure; `Endpoint` makes of them where to connect to. Secrets are redacted from the moment they are decoded, the URL too, as it may hold one.
  */
+import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as RedisUrl from "./RedisUrl.ts"
 
-const secret = Schema.RedactedFromValue(Schema.NonEmptyString)
+const secret = ConfigOption.Secret
 
 const Port = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 65535 }))
 
 const Tls = Schema.Struct({
-  verify: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(true))).annotate({
+  verify: Schema.Boolean.pipe(ConfigOption.withDefault(true)).annotate({
     description:
       "Whether the server's certificate and name are checked; false is open to whoever can get in between, and no place for a password"
   }),
@@ -55,7 +55,7 @@ const Sentinel = Schema.Struct({
   }),
   username: Schema.optionalKey(Schema.NonEmptyString).annotate({ description: "ACL user at the sentinels" }),
   password: Schema.optionalKey(secret).annotate({ description: "Password at the sentinels" }),
-  tls: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(false))).annotate({
+  tls: Schema.Boolean.pipe(ConfigOption.withDefault(false)).annotate({
     description: "Whether connections to sentinels are encrypted, by the options in `tls`"
   })
 }).check(Schema.makeFilter(({ password, username }) =>
@@ -100,20 +100,20 @@ export const Config = Schema.Struct({
     description: "Number of the database (default: 0); a cluster has no other"
   }),
   namespace: Schema.String.check(
-    Schema.isPattern(/^[A-Za-z0-9_.:-]{1,100}$/, { expected: "1 to 100 characters of A-Z, a-z, 0-9, _, ., : and -" })
-  ).pipe(Schema.withDecodingDefaultKey(Effect.succeed("etl-stream"))).annotate({
+    Schema.isPattern(/^[A-Za-z0-9_.:-]{1,100}$/u, { expected: "1 to 100 characters of A-Z, a-z, 0-9, _, ., : and -" })
+  ).pipe(ConfigOption.withDefault("etl-stream")).annotate({
     description:
-      "What is kept is in the hash `{<namespace>}:state`; runners that should know nothing of each other have namespaces of their own (default: `etl-stream`)"
+      "What is kept is in the hash `{<namespace>}:state`; runners that should know nothing of each other have namespaces of their own"
   }),
   tls: Schema.optionalKey(Tls).annotate({
     description: "TLS; `{}` switches it on where there is no rediss:// URL"
   }),
-  connectTimeout: positive.pipe(Schema.withDecodingDefaultKey(Effect.succeed("10 seconds"))).annotate({
-    description: "How long a connection may take to be made (default: 10 seconds)"
+  connectTimeout: positive.pipe(ConfigOption.withDefault("10 seconds")).annotate({
+    description: "How long a connection may take to be made"
   }),
-  timeout: positive.pipe(Schema.withDecodingDefaultKey(Effect.succeed("5 seconds"))).annotate({
+  timeout: positive.pipe(ConfigOption.withDefault("5 seconds")).annotate({
     description:
-      "How long an operation may take, waiting for a lost connection to be made again included; then it fails, and the pipeline goes on without (default: 5 seconds)"
+      "How long an operation may take, waiting for a lost connection to be made again included; then it fails, and the pipeline goes on without"
   })
 }).check(Schema.makeFilter((config) => {
   const given = places.filter((place) => config[place] !== undefined)

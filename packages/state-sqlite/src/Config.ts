@@ -1,10 +1,11 @@
 /**
  * Options of the SQLite state store.
  */
+import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import * as Schema from "effect/Schema"
 
 export const Config = Schema.Struct({
-  file: Schema.NonEmptyString.annotate({
+  file: ConfigOption.Path.annotate({
     description: "The database file, relative to the configuration file's folder; it is created when missing",
     examples: ["./state.sqlite"]
   })

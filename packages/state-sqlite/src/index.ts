@@ -12,6 +12,7 @@ export const plugin = Plugin.state({
   name: SqliteStateStore.pluginName,
   version: "0.1.0",
   summary: "Keeps state in one local SQLite file",
+  examples: [{ title: "Beside the configuration", options: { file: "./.etl-stream/state.sqlite" } }],
   config: Config,
   make: (config, context) => SqliteStateStore.make(resolve(context.directory, config.file))
 })

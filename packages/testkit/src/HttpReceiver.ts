@@ -13,6 +13,8 @@ export interface ReceivedRequest {
   readonly body: string
   /** When it had come, milliseconds since 1970-01-01 UTC. */
   readonly at: number
+  /** How it was answered. */
+  readonly answer: Answer | "hang"
 }
 
 export interface Answer {
@@ -27,6 +29,8 @@ export interface HttpReceiver {
   readonly requests: ReadonlyArray<ReceivedRequest>
   /** Answers the next requests so, in order; after them each gets 200. `hang`: no answer at all. */
   readonly script: (...answers: ReadonlyArray<Answer | "hang">) => void
+  /** Answers all further requests so. */
+  readonly always: (answer: Answer | "hang") => void
   /** Waits until that many requests have come. */
   readonly has: (count: number) => Effect.Effect<void>
 }
@@ -35,13 +39,15 @@ export interface HttpReceiver {
 export const start: Effect.Effect<HttpReceiver, never, Scope.Scope> = Effect.gen(function*() {
   const requests: Array<ReceivedRequest> = []
   let scripted: Array<Answer | "hang"> = []
+  let otherwise: Answer | "hang" = { status: 200 }
   const waiting = new Set<() => void>()
   const server = Http.createServer((request, response) => {
     let body = ""
     request.setEncoding("utf8").on("data", (text: string) => body += text).on("end", () => {
-      requests.push({ method: request.method, path: request.url, headers: request.headers, body, at: Date.now() })
+      const answer = scripted.shift() ?? otherwise
+      const { headers, method, url } = request
+      requests.push({ method, path: url, headers, body, at: Date.now(), answer })
       for (const look of waiting) look()
-      const answer = scripted.shift() ?? { status: 200 }
       if (answer !== "hang") response.writeHead(answer.status, { ...answer.headers }).end(answer.body ?? "ok")
     })
   })
@@ -61,6 +67,11 @@ export const start: Effect.Effect<HttpReceiver, never, Scope.Scope> = Effect.gen
     requests,
     script: (...answers) => {
       scripted = [...answers]
+      otherwise = { status: 200 }
+    },
+    always: (answer) => {
+      scripted = []
+      otherwise = answer
     },
     has: (count) =>
       Effect.callback<void>((resume) => {

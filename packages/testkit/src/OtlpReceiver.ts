@@ -12,8 +12,8 @@ import * as Protobuf from "./internal/otlpProtobuf.ts"
 const optional = Schema.optionalKey
 const Hex = (digits: number) => Schema.String.check(Schema.isPattern(new RegExp(`^[0-9a-f]{${digits}}$`)))
 /** 64-bit integers are texts; the SDK writes those of counts as numbers, which the protocol allows. */
-const Integer = Schema.Union([Schema.Int, Schema.String.check(Schema.isPattern(/^\d+$/))])
-const Nanos = Schema.String.check(Schema.isPattern(/^1\d{18}$/))
+const Integer = Schema.Union([Schema.Int, Schema.String.check(Schema.isPattern(/^\d+$/u))])
+const Nanos = Schema.String.check(Schema.isPattern(/^1\d{18}$/u))
 const Count = optional(Schema.Int)
 
 const AnyValue: Schema.Codec<AnyValue, unknown> = Schema.suspend(() =>

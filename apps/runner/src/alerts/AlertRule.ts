@@ -2,9 +2,9 @@
  * Rules of a configuration's `alerts`: what is alerted about, after how long, and whom to tell.
  */
 import * as ByteSize from "@etl-stream/core/ByteSize"
+import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import type { Measure } from "@etl-stream/core/Notifier"
 import * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { createHash } from "node:crypto"
@@ -116,13 +116,11 @@ export const AlertRule = Schema.Struct({
   pipelines: Schema.optionalKey(Schema.NonEmptyArray(Schema.NonEmptyString)).annotateKey({
     description: "Only these pipelines. Default: all of them, and monitors"
   }),
-  for: Span.pipe(Schema.withDecodingDefaultKey(Effect.succeed("0 seconds"))).annotateKey({
-    description:
-      "How long it must hold without a break before anybody is told, for example 2 minutes. Default: 0 seconds"
+  for: Span.pipe(ConfigOption.withDefault("0 seconds")).annotateKey({
+    description: "How long it must hold without a break before anybody is told, for example 2 minutes"
   }),
-  recoverAfter: Span.pipe(Schema.withDecodingDefaultKey(Effect.succeed("1 minute"))).annotateKey({
-    description:
-      "How long it must be over before its end is told; what comes back sooner is the same alert. Default: 1 minute"
+  recoverAfter: Span.pipe(ConfigOption.withDefault("1 minute")).annotateKey({
+    description: "How long it must be over before its end is told; what comes back sooner is the same alert"
   }),
   repeat: Schema.optionalKey(Reminder).annotateKey({
     description: "How often to remind while it holds, for example 4 hours, at least 1 minute. Default: never"
@@ -134,7 +132,7 @@ export type AlertRule = typeof AlertRule.Type
 const noRules: ReadonlyArray<typeof AlertRule.Encoded> = []
 
 /** The section `alerts`. */
-export const AlertRules = Schema.Array(AlertRule).pipe(Schema.withDecodingDefaultKey(Effect.succeed(noRules)))
+export const AlertRules = Schema.Array(AlertRule).pipe(ConfigOption.withDefault(noRules))
 
 /** A rule ready for use. Durations are milliseconds. */
 export interface ActiveRule {

@@ -11,6 +11,7 @@ import * as Stream from "effect/Stream"
 import * as Choice from "../Choice.ts"
 import type { Stage } from "../Configuration.ts"
 import { ControlError } from "../ControlError.ts"
+import * as PipelineLetters from "../PipelineLetters.ts"
 import type { Redaction } from "../Redaction.ts"
 import type { Requested, Supervised, Supervisor } from "../Supervisor.ts"
 import { Api } from "./Api.ts"
@@ -108,20 +109,16 @@ export const pipelines = (options: Options) => {
             ? undefined
             : yield* Effect.mapError(Choice.table(query.table), ({ hint, message }) =>
               new BadRequest({ code: "InvalidTable", detail: message, hint }))
-          const sink = pipeline.configuration()?.sink
-          const opened = sink?.plugin.deadLetters?.(sink.options, {
-            pipeline: params.name,
-            directory: options.directory
-          })
-          const letters = opened === undefined
+          const configuration = pipeline.configuration()
+          const letters = configuration === undefined
             ? undefined
-            : yield* Effect.mapError(opened, (error) =>
+            : yield* Effect.mapError(PipelineLetters.open(configuration, options.directory), (error) =>
               fromConnector(error, redact))
           if (letters === undefined) {
             return yield* new NotFound({
               code: "NoDeadLetters",
               detail: `The pipeline ${params.name} keeps no dead letters`,
-              hint: "Give its sink the option `deadLetters`, if its plugin has one."
+              hint: "Give it a `deadLetters`, such as the plugin @etl-stream/dead-letters-files."
             })
           }
           const found = yield* letters.store.list({ pipeline: params.name, table }).pipe(
@@ -180,13 +177,12 @@ export const pipelines = (options: Options) => {
         })))
 }
 
+type Listed = Stage<"source" | "transform" | "sink" | "deadLetters" | "state">
+
 /** Each plugin that is in use, and where. */
 const plugins = (options: Options): typeof Model.Plugins.Type => {
-  const found = new Map<
-    string,
-    { readonly stage: Stage<"source" | "transform" | "sink" | "state">; readonly pipelines: Set<string> }
-  >()
-  const add = (stage: Stage<"source" | "transform" | "sink" | "state">, pipeline: string | undefined) => {
+  const found = new Map<string, { readonly stage: Listed; readonly pipelines: Set<string> }>()
+  const add = (stage: Listed, pipeline: string | undefined) => {
     const { kind, name, version } = stage.plugin
     const key = JSON.stringify([kind, name, version])
     const known = found.get(key) ?? { stage, pipelines: new Set() }
@@ -199,6 +195,7 @@ const plugins = (options: Options): typeof Model.Plugins.Type => {
     add(configuration.source, pipeline.name)
     for (const transform of configuration.transforms) add(transform, pipeline.name)
     add(configuration.sink, pipeline.name)
+    if (configuration.deadLetters !== undefined) add(configuration.deadLetters, pipeline.name)
   }
   add(options.state, undefined)
   return {

@@ -14,6 +14,7 @@ import { CommandError, fromConnector, internal, isConnectorError, redacted, usag
 import * as Configuration from "../Configuration.ts"
 import { ExitCode } from "../ExitCode.ts"
 import type { Result } from "../Output.ts"
+import * as PipelineLetters from "../PipelineLetters.ts"
 import { printable } from "../TextWidth.ts"
 
 export interface Options {
@@ -32,12 +33,13 @@ interface Opened {
 
 const open = Effect.fnUntraced(function*(
   { directory }: Configuration.Configuration,
-  { name: pipeline, sink }: Configuration.PipelineConfiguration
+  configured: Configuration.PipelineConfiguration
 ): Effect.fn.Return<Opened | undefined, CommandError, Scope.Scope> {
-  const made = sink.plugin.deadLetters?.(sink.options, { pipeline, directory })
-  const letters = made === undefined
-    ? undefined
-    : yield* Effect.mapError(made, (error) => fromConnector(pipeline, error))
+  const { name: pipeline } = configured
+  const letters = yield* Effect.mapError(
+    PipelineLetters.open(configured, directory),
+    (error) => fromConnector(pipeline, error)
+  )
   return letters === undefined ? undefined : { pipeline, letters }
 })
 
@@ -46,7 +48,7 @@ const none = (pipeline: string): CommandError =>
     code: "NoDeadLetters",
     message: `The pipeline ${pipeline} keeps no dead letters`,
     hint:
-      "Give its sink the option `deadLetters`, if its plugin has one; until then a value that can't be written stops its table.",
+      "Give it a `deadLetters`, such as the plugin @etl-stream/dead-letters-files; until then a value that can't be written stops its table.",
     exitCode: ExitCode.validation,
     pipeline
   })

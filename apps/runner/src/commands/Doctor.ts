@@ -1,7 +1,7 @@
 /**
  * `etl-stream doctor`: asks the plugins of every pipeline to check their environment, and reports what they found with its remedies.
  *
- * Nothing is changed anywhere. Pipelines are checked one after the other, source and sink of one at the same time.
+ * Nothing is changed anywhere. Pipelines are checked one after the other, the plugins of one at the same time.
  */
 import type { Finding, Severity } from "@etl-stream/core/Finding"
 import type { Kind } from "@etl-stream/core/Plugin"
@@ -13,6 +13,7 @@ import * as Configuration from "../Configuration.ts"
 import { ExitCode } from "../ExitCode.ts"
 import * as Logging from "../Logging.ts"
 import type { Result } from "../Output.ts"
+import { render as renderProblem } from "../Problem.ts"
 import type { Redaction } from "../Redaction.ts"
 import { closest, enumerate } from "../Suggestion.ts"
 import * as Terminal from "../Terminal.ts"
@@ -27,7 +28,7 @@ export interface Options {
 
 /** What was found at one side of a pipeline. */
 interface Checked {
-  readonly kind: "source" | "sink"
+  readonly kind: "source" | "sink" | "deadLetters"
   readonly plugin: string
   readonly findings: ReadonlyArray<Finding>
   /** Why it couldn't be asked. */
@@ -96,7 +97,7 @@ export const render = (reports: ReadonlyArray<PipelineReport>, color: boolean): 
   const lines: Array<string> = []
   for (const { name, sides } of reports) {
     for (const { error, findings, kind, plugin } of sides) {
-      lines.push(`${name}: ${kind} ${plugin}`)
+      lines.push(`${name}: ${kind === "deadLetters" ? "dead letters" : kind} ${plugin}`)
       if (error !== undefined) lines.push(`  ${label("error")} ${printable(error.message)}`, ...remedy(error.hint, []))
       else if (findings.length === 0) lines.push(`  ${label("info")} the plugin has no checks`)
       for (const finding of findings) {
@@ -167,10 +168,14 @@ export const doctor = Effect.fn("Doctor.doctor")(
       redact,
       write: (line) => process.stderr.write(`${line}\n`)
     })
-    const reports = yield* Effect.forEach(chosen, ({ name, sink, source }) =>
+    const reports = yield* Effect.forEach(chosen, ({ deadLetters, name, sink, source }) =>
       Effect.all(
-        [examine("source", source, name, directory), examine("sink", sink, name, directory)],
-        { concurrency: 2 }
+        [
+          examine("source", source, name, directory),
+          examine("sink", sink, name, directory),
+          ...(deadLetters === undefined ? [] : [examine("deadLetters", deadLetters, name, directory)])
+        ],
+        { concurrency: "unbounded" }
       ).pipe(
         Effect.map((sides): PipelineReport => ({
           name,
@@ -179,11 +184,20 @@ export const doctor = Effect.fn("Doctor.doctor")(
       )).pipe(Effect.provide(logging))
     const exitCode = exitCodeOf(reports)
     const { critical, unreachable, warnings } = summary(reports)
+    const ofFile = configuration.warnings.map((warning) => renderProblem(file, warning))
     return {
       command: "doctor",
       exitCode,
-      data: { file, exitCode, critical, warnings, unreachable, pipelines: reports.map(envelope) },
-      text: render(reports, Terminal.wantsColor(process.stdout))
+      data: {
+        file,
+        exitCode,
+        critical,
+        warnings,
+        unreachable,
+        configurationWarnings: configuration.warnings,
+        pipelines: reports.map(envelope)
+      },
+      text: [...ofFile, render(reports, Terminal.wantsColor(process.stdout))].join("\n\n")
     }
   }
 )

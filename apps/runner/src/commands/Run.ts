@@ -18,6 +18,7 @@ import { CommandError, internal, redacted, usage } from "../CommandError.ts"
 import * as Config from "../Config.ts"
 import * as Configuration from "../Configuration.ts"
 import * as Address from "../database/Address.ts"
+import * as Deprecation from "../Deprecation.ts"
 import { ExitCode } from "../ExitCode.ts"
 import * as FileWatch from "../FileWatch.ts"
 import * as LiveView from "../LiveView.ts"
@@ -26,6 +27,7 @@ import * as Monitors from "../Monitors.ts"
 import * as OpenTelemetry from "../OpenTelemetry.ts"
 import * as OtlpSettings from "../OtlpSettings.ts"
 import type { Result } from "../Output.ts"
+import type { Problem } from "../Problem.ts"
 import * as ProgressLog from "../ProgressLog.ts"
 import { PipelinesRates } from "../Rates.ts"
 import * as Redaction from "../Redaction.ts"
@@ -159,7 +161,8 @@ const quarantinedOf = (progress: Progress | undefined) =>
  */
 const conclude = (
   outcomes: ReadonlyMap<string, Supervisor.Outcome>,
-  progressOf: (pipeline: string) => Progress | undefined
+  progressOf: (pipeline: string) => Progress | undefined,
+  warnings: ReadonlyArray<Problem>
 ): Effect.Effect<Result, CommandError> => {
   const unsettled: Array<string> = []
   for (const [name, outcome] of outcomes) {
@@ -181,7 +184,8 @@ const conclude = (
         pipelines: [...outcomes].map(([name, outcome]) => {
           const quarantined = quarantinedOf(progressOf(name))
           return { name, state: outcome._tag.toLowerCase(), ...(quarantined.length === 0 ? {} : { quarantined }) }
-        })
+        }),
+        ...(warnings.length === 0 ? {} : { warnings })
       },
       text: [...outcomes.keys()].flatMap((name) =>
         quarantinedOf(progressOf(name)).map(({ hint, message, table }) =>
@@ -299,6 +303,7 @@ const running = Effect.fnUntraced(
         pipelines: configuration.pipelines.length
       })
     )
+    yield* Deprecation.log(configuration.warnings)
     const state = yield* Supervisor.makeState(configuration)
     const supervisor = yield* Supervisor.start(configuration, state, { stop: signals.stop, drain, lasting })
     yield* Effect.forkScoped(StatusMetrics.run(supervisor.pipelines))
@@ -337,7 +342,11 @@ const running = Effect.fnUntraced(
     return yield* Effect.flatMap(
       Effect.tap(supervisor.outcomes, () => alerts.finish(signals.stopping())),
       (outcomes) =>
-        conclude(outcomes, (pipeline) => supervisor.pipelines().find(({ name }) => name === pipeline)?.progress)
+        conclude(
+          outcomes,
+          (pipeline) => supervisor.pipelines().find(({ name }) => name === pipeline)?.progress,
+          configuration.warnings
+        )
     )
   }
 )

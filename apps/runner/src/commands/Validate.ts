@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import type { CommandError } from "../CommandError.ts"
 import * as Configuration from "../Configuration.ts"
 import type { Result } from "../Output.ts"
+import { render } from "../Problem.ts"
 
 export interface Options {
   readonly file: string
@@ -15,7 +16,7 @@ const count = (number: number, noun: string): string => `${number} ${noun}${numb
 
 export const validate = Effect.fn("Validate.validate")(
   function*({ file, offline }: Options): Effect.fn.Return<Result, CommandError> {
-    const configuration = yield* Configuration.load(file, { environment: process.env, offline })
+    const { configuration, warnings } = yield* Configuration.read(file, { environment: process.env, offline })
     const pipelines = configuration?.pipelines.map(({ name, sink, source, transforms }) => ({
       name,
       source: source.name,
@@ -24,10 +25,17 @@ export const validate = Effect.fn("Validate.validate")(
     }))
     return {
       command: "validate",
-      data: { file, offline, ...(pipelines === undefined ? {} : { pipelines }) },
-      text: pipelines === undefined
-        ? `${file} is valid as far as can be told without resolving references`
-        : `${file} is valid: ${count(pipelines.length, "pipeline")} (${pipelines.map(({ name }) => name).join(", ")})`
+      data: { file, offline, ...(pipelines === undefined ? {} : { pipelines }), warnings },
+      text: [
+        `${
+          pipelines === undefined
+            ? `${file} is valid as far as can be told without resolving references`
+            : `${file} is valid: ${count(pipelines.length, "pipeline")} (${
+              pipelines.map(({ name }) => name).join(", ")
+            })`
+        }${warnings.length === 0 ? "" : `, with ${count(warnings.length, "warning")}`}`,
+        ...warnings.map((warning) => render(file, warning))
+      ].join("\n\n")
     }
   }
 )

@@ -51,6 +51,7 @@ interface PipelinePart extends Part {
   readonly pipeline: Configuration.PipelineConfiguration | undefined
   readonly input: Config["pipelines"][string] | undefined
   readonly secrets: ReadonlySet<string>
+  readonly warnings: ReadonlyArray<Problem>
 }
 
 interface SharedPart extends Part {
@@ -97,8 +98,15 @@ export const make = ({ directory, environment, name }: Options): Evaluation => {
       { environment, offline: false }
     )
 
+  const placed = (warnings: ReadonlyArray<Finding>): ReadonlyArray<Problem> =>
+    warnings.flatMap((warning) => {
+      const place = Documents.rowAt(warning.path)
+      return place === undefined ? [] : [problemOf(place, place.path)(warning)[1]]
+    })
+
   const examineShared = Effect.fnUntraced(function*(rows: ReadonlyArray<Row>) {
-    const { configuration, findings, redact } = yield* examine(rows)
+    const { configuration: examined, findings, redact, warnings } = yield* examine(rows)
+    const configuration = examined === undefined ? undefined : { ...examined, warnings: placed(warnings) }
     const problems = findings.flatMap((finding) => {
       const place = Documents.rowAt(finding.path)
       if (place !== undefined) return [problemOf(place, place.path)(finding, redact)]
@@ -175,7 +183,8 @@ export const make = ({ directory, environment, name }: Options): Evaluation => {
       problems,
       pipeline: undefined,
       input: undefined,
-      secrets: new Set()
+      secrets: new Set(),
+      warnings: []
     })
     const unreadable = [row, ...used].flatMap((row) =>
       row.unreadable === undefined ? [] : [problemOf(row, [])(row.unreadable)]
@@ -183,7 +192,7 @@ export const make = ({ directory, environment, name }: Options): Evaluation => {
     if (unreadable.length > 0) return refused(unreadable)
     // Alerts name notifiers, which are none of a pipeline's business.
     const settings = base.rows.filter((row) => row.table === "settings" && isEssential(row))
-    const { configuration, findings, redact } = yield* examine([...settings, ...used, row])
+    const { configuration, findings, redact, warnings } = yield* examine([...settings, ...used, row])
     const pipeline = configuration?.pipelines.find((pipeline) => pipeline.name === row.name)
     const input = configuration?.input.pipelines[row.name]
     if (configuration === undefined || pipeline === undefined || input === undefined) {
@@ -200,7 +209,7 @@ export const make = ({ directory, environment, name }: Options): Evaluation => {
           : problemOf(place, place.path)(finding, redact)
       }))
     }
-    return { text, problems: [], pipeline, input, secrets: configuration.secrets }
+    return { text, problems: [], pipeline, input, secrets: configuration.secrets, warnings: placed(warnings) }
   })
 
   const evaluate = Effect.fn("Evaluation.evaluate")(function*(
@@ -250,8 +259,10 @@ export const make = ({ directory, environment, name }: Options): Evaluation => {
     const secrets = new Set([base.configuration.secrets, ...[...next.values()].map(({ secrets }) => secrets)].flatMap(
       (secrets) => [...secrets]
     ))
+    const warnings = [...base.configuration.warnings, ...[...next.values()].flatMap(({ warnings }) => warnings)]
     const all: Configuration.Configuration = {
       ...base.configuration,
+      warnings: [...new Map(warnings.map((warning) => [JSON.stringify(warning), warning])).values()],
       pipelines: right.map(({ pipeline }) => pipeline),
       input: {
         ...base.configuration.input,

@@ -58,13 +58,16 @@ const stagesOf = (
       return name === "state" ? [{ kind: "state", path: [], stage: value }] : []
     case "pipelines": {
       const transforms = field(value, "transforms")
-      return Array.isArray(transforms)
-        ? transforms.map((stage: unknown, index) => ({
-          kind: "transform" as const,
-          path: ["transforms", index],
-          stage
-        }))
-        : []
+      return [
+        { kind: "deadLetters", path: ["deadLetters"], stage: field(value, "deadLetters") },
+        ...(Array.isArray(transforms)
+          ? transforms.map((stage: unknown, index) => ({
+            kind: "transform" as const,
+            path: ["transforms", index],
+            stage
+          }))
+          : [])
+      ]
     }
   }
 }

@@ -12,12 +12,13 @@ const token = "b0ad7c1e-not-for-logs"
 
 export const conformance = NotifierConformance.make({
   plugin,
-  start: Effect.map(HttpReceiver.start, (receiver) =>
+  start: Effect.flatMap(HttpReceiver.start, (receiver) =>
     NotifierConformance.http(receiver, {
       options: (url) => ({ url, token, timeout: "500 millis", retryFor: "2 seconds" }),
       secrets: [token]
     })),
   patience: "4 seconds",
+  valid: { url: "http://example.com" },
   refused: [
     { what: "no address", options: {}, path: "url" },
     { what: "an address that isn't HTTP", options: { url: "ftp://example.com" }, path: "url" },

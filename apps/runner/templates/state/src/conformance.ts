@@ -31,6 +31,7 @@ export const conformance = StateStoreConformance.make({
     }
   }),
   patience: "5 seconds",
+  valid: { file: "./state.db" },
   refused: [
     { what: "no file", options: {}, path: "file" },
     { what: "a patience that is no duration", options: { file: "./state.db", patience: "long" }, path: "patience" }
