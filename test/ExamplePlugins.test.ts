@@ -1,6 +1,6 @@
 /**
- * The plugins in `examples/plugins` as a third party would have them: built and tried by the kit in a project of their own, packed, and installed beside the runner into
- * another one, from whose configurations pipelines run while the runner is killed.
+ * The plugins in `examples/plugins` as a third party would have them: in a project that has our packages from tarballs, built, tried by the kit, packed, and installed
+ * as packed, so that the pipelines of their configurations run while the runner is killed.
  */
 import { DuckDBInstance } from "@duckdb/node-api"
 import { assert, describe, it } from "@effect/vitest"
@@ -24,49 +24,41 @@ const examples = join(Tarballs.root, "examples", "plugins")
 const plugins = ["sink-duckdb", "source-ndjson"]
 
 interface Bench {
-  /** Where the plugins are built and tried. */
-  readonly workshop: string
-  /** Where the plugins are installed, with the runner and the local Snowflake. */
+  /** A project with the plugins' sources as its members, as their authors have them, the runner and the local Snowflake. */
   readonly project: string
 }
 
-/** A project with the plugins' sources as its members, as their authors have them. */
-const makeWorkshop = Effect.fnUntraced(function*(tarballs: Tarballs.Tarballs, folder: string) {
-  Fs.mkdirSync(folder)
+/** Puts the packed plugin into the project, in place of the link to its member: what installing the tarball would do, whose dependencies are there. */
+const installPacked = Effect.fnUntraced(function*(project: string, plugin: string) {
+  // Builds by itself, before.
+  yield* Tarballs.succeed("npm", ["pack"], join(project, plugin))
+  const name = `etl-stream-${plugin}`
+  const installed = join(project, "node_modules", name)
+  Fs.rmSync(installed)
+  Fs.mkdirSync(installed)
+  const tarball = join(project, plugin, `${name}-0.1.0.tgz`)
+  yield* Tarballs.succeed("tar", ["-xzf", tarball, "-C", installed, "--strip-components=1"], project)
+})
+
+const make = Effect.gen(function*() {
+  const tarballs = yield* Tarballs.packed
+  const project = yield* Tarballs.temporaryFolder
   for (const plugin of plugins) {
-    Fs.cpSync(join(examples, plugin), join(folder, plugin), {
+    Fs.cpSync(join(examples, plugin), join(project, plugin), {
       recursive: true,
       filter: (path) => !/[\\/](node_modules|dist)([\\/]|$)/.test(path)
     })
   }
-  yield* Tarballs.install(tarballs, folder, { workspaces: plugins })
-})
-
-const timed = <A, E, R>(what: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => { // TIMING
-  const start = Date.now()
-  return Effect.tap(effect, () => Effect.sync(() => console.log(what, Date.now() - start)))
-}
-const make = Effect.gen(function*() {
-  const tarballs = yield* timed("packed", Tarballs.packed)
-  const folder = yield* Tarballs.temporaryFolder
-  const workshop = join(folder, "workshop")
-  const project = join(folder, "project")
-  yield* timed("workshop", makeWorkshop(tarballs, workshop))
-  const packed = yield* Effect.forEach(plugins, (plugin) =>
-    Effect.gen(function*() {
-      // Builds by itself, before.
-      yield* Tarballs.succeed("npm", ["pack", "--pack-destination", folder], join(workshop, plugin))
-      const name = `etl-stream-${plugin}`
-      return [name, join(folder, `${name}-0.1.0.tgz`)] as const
-    }), { concurrency: 2 })
-  const names = ["@etl-stream/runner", "@etl-stream/snowflake-local", ...packed.map(([name]) => name)]
-  yield* timed("project", Tarballs.install(new Map([...tarballs, ...packed]), project, {
+  const names = ["@etl-stream/runner", "@etl-stream/snowflake-local", ...plugins.map((plugin) => `etl-stream-${plugin}`)]
+  yield* Tarballs.install(tarballs, project, {
+    workspaces: plugins,
     dependencies: Object.fromEntries(names.map((name) => [name, "*"]))
-  }))
-  return { workshop, project }
+  })
+  yield* Effect.forEach(plugins, (plugin) => installPacked(project, plugin), { concurrency: 2, discard: true })
+  return { project }
 })
 
-let bench: Bench = { workshop: "", project: "" }
+let bench: Bench = { project: "" }
 const scope = Scope.makeUnsafe()
 beforeAll(async () => {
   bench = await Effect.runPromise(Scope.provide(make, scope))
@@ -152,10 +144,10 @@ describe("the example plugins", () => {
   it.live("pass their own tests, the kit's suites among them", () =>
     Effect.forEach(plugins, (plugin) =>
       Effect.gen(function*() {
-        const folder = join(bench.workshop, plugin)
+        const folder = join(bench.project, plugin)
         const checked = yield* Tarballs.binary("tsc", [], folder)
         assert.strictEqual(checked.code, 0, checked.stdout)
-        const tested = yield* Tarballs.binary("vitest", ["run"], folder)
+        const tested = yield* Tarballs.binary("vitest", ["run", "--testTimeout=60000"], folder)
         assert.strictEqual(tested.code, 0, tested.stdout + tested.stderr)
       }), { concurrency: 2, discard: true }), 300_000)
 

@@ -25,6 +25,13 @@ const aboutNames = new Set(["Catalog Error", "Binder Error", "Parser Error", "De
 /** Why the file could not be opened. */
 export const opening = (file: string, cause: unknown): ConnectorError => {
   const text = textOf(cause)
+  if (/No such file or directory|cannot find the path/i.test(text)) {
+    return make(
+      "Missing",
+      `The folder of the DuckDB file ${file} doesn't exist`,
+      "Make it, or correct the option file; it is relative to the configuration file's folder."
+    )
+  }
   if (/lock/i.test(text)) {
     return make(
       "Unreachable",
