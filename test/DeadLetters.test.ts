@@ -91,7 +91,9 @@ describe("values that Snowflake can't hold", () => {
 
           yield* runner.kill("SIGTERM")
           yield* runner.ended(30_000)
-          const mended = landscape.write(landscape.configuration(changes(kept, "VARCHAR(100)", { outOfRange: "clamp" })))
+          const mended = landscape.write(
+            landscape.configuration(changes(kept, "VARCHAR(100)", { outOfRange: "clamp" }))
+          )
           const again = yield* landscape.run(mended)
           yield* postgres.query("INSERT INTO items VALUES (5, 5, NULL, 'longer than ten', 'secret-5')")
           yield* Landscape.caughtUp(landscape, mirror, ["items"])

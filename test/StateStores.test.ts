@@ -39,5 +39,5 @@ Conformance.register(
       always
     })
   ],
-  { describe, it: (name, run) => it(name, run, 120_000) }
+  { describe, it: (name, run) => it(`${name}`, run, 120_000) }
 )

@@ -16,11 +16,6 @@ beforeAll(async () => {
   tarballs = await Effect.runPromise(Tarballs.packed)
 }, 300_000)
 
-/** Versions of the tools that this repository itself is built with. */
-const rootDevDependencies = Schema.decodeUnknownSync(Schema.fromJsonString(
-  Schema.Struct({ devDependencies: Schema.Struct({ typescript: Schema.String, "@types/node": Schema.String }) })
-))(Fs.readFileSync(join(Tarballs.root, "package.json"), "utf8")).devDependencies
-
 const Strings = Schema.Record(Schema.String, Schema.String)
 const decodeManifest = Schema.decodeUnknownSync(Schema.fromJsonString(
   Schema.Struct({
@@ -141,10 +136,9 @@ describe("packages as they are published", () => {
   it.live("work where they are installed: each module under plain Node, their types, and a pipeline", () =>
     Effect.gen(function*() {
       const project = yield* Tarballs.temporaryFolder
-      const { typescript, "@types/node": nodeTypes } = rootDevDependencies
       yield* Tarballs.install(tarballs, project, {
         dependencies: Object.fromEntries([...tarballs.keys()].map((name) => [name, "*"])),
-        devDependencies: { typescript, "@types/node": nodeTypes }
+        devDependencies: Tarballs.tools("@types/node", "typescript")
       })
 
       const specifiers = (yield* unpacked).flatMap(specifiersOf)

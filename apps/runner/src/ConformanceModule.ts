@@ -141,7 +141,9 @@ const import_ = (module: string): Effect.Effect<Readonly<Record<string, unknown>
     try: () => import(pathToFileURL(module).href) as Promise<Readonly<Record<string, unknown>>>,
     catch: (cause) =>
       unloadable(
-        `The module ${module} can't be loaded: ${cause instanceof Error ? cause.message.split("\n")[0] : String(cause)}`,
+        `The module ${module} can't be loaded: ${
+          cause instanceof Error ? cause.message.split("\n")[0] : String(cause)
+        }`,
         codeOf(cause) === "ERR_MODULE_NOT_FOUND"
           ? "Build the package first, and install its development dependencies: the kit is one of them."
           : codeOf(cause) === "ERR_UNSUPPORTED_NODE_MODULES_TYPE_STRIPPING"

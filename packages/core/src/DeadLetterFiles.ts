@@ -161,10 +161,11 @@ export const make = (options: Options): DeadLetterStore => {
     return ids
   })
 
-  const putTable = Effect.fnUntraced(function*(table: TableId, given: ReadonlyArray<DeadLetter>) {
+  /** `given` belong to one file. */
+  const putTable = Effect.fnUntraced(function*(at: string, given: ReadonlyArray<DeadLetter>) {
     const [first] = given
     if (first === undefined) return 0
-    const at = path(first.pipeline, table)
+    const { table } = first
     const ids = yield* idsOf(at)
     const fresh = new Map(given.filter(({ id }) => !ids.has(id)).map((letter) => [letter.id, letter]))
     if (fresh.size === 0) return 0
@@ -178,7 +179,10 @@ export const make = (options: Options): DeadLetterStore => {
     put: (given) =>
       exclusive.withPermits(1)(
         Effect.map(
-          Effect.forEach(Map.groupBy(given, ({ table }) => table), ([table, of]) => putTable(table, of)),
+          Effect.forEach(
+            Map.groupBy(given, ({ pipeline, table }) => path(pipeline, table)),
+            ([at, of]) => putTable(at, of)
+          ),
           (counts) => counts.reduce((sum, count) => sum + count, 0)
         )
       ),

@@ -21,7 +21,5 @@ export const plugin = Plugin.deadLetters({
   examples: [{ title: "A folder beside the configuration file", options: { directory: "./dead-letters" } }],
   config: Config,
   make: ({ directory, limit }, context) =>
-    Effect.sync(() =>
-      DeadLetterFiles.make({ directory: resolve(context.directory, directory), limit, plugin: name })
-    )
+    Effect.sync(() => DeadLetterFiles.make({ directory: resolve(context.directory, directory), limit, plugin: name }))
 })

@@ -232,15 +232,33 @@ export const make = Effect.fn("Email.make")(function*(config: Config, directory:
       Effect.scoped,
       Effect.timeoutOrElse({
         duration: config.timeout,
-        orElse: () => Effect.fail(failure("Unreachable", "The mail server gave no answer (ETIMEDOUT)", networkHint))
+        orElse: () => Effect.fail(silent)
       })
     )
   const policy = RetryPolicy.make({ initial: "500 millis", cap: "15 seconds", within: config.retryFor })
+  const silent = failure("Unreachable", "The mail server gave no answer (ETIMEDOUT)", networkHint)
+  const patiently = (told: RateLimit.Told): Effect.Effect<void, ConnectorError> =>
+    Effect.suspend(() => {
+      let last = silent
+      return attempt(told).pipe(
+        Effect.tapError((error) =>
+          Effect.sync(() => {
+            last = error
+          })
+        ),
+        Effect.retry(policy),
+        // However long the wait for the next attempt is: the patience and one more attempt are the end.
+        Effect.timeoutOrElse({
+          duration: Duration.sum(config.retryFor, config.timeout),
+          orElse: () => Effect.fail(last)
+        })
+      )
+    })
   return yield* RateLimit.make({
     plugin: pluginName,
     rate: config.rate,
     together: true,
-    send: (told) => Effect.retry(attempt(told), policy)
+    send: patiently
   })
 })
 

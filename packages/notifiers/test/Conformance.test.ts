@@ -19,22 +19,33 @@ const http = (
   secrets: ReadonlyArray<string>,
   answers: Parameters<typeof NotifierConformance.http>[1]["answers"] = {}
 ) =>
-  Effect.flatMap(HttpReceiver.start, (receiver) =>
-    NotifierConformance.http(receiver, { options: (url) => ({ ...options(url), ...patient }), secrets, answers }))
+  Effect.flatMap(
+    HttpReceiver.start,
+    (receiver) =>
+      NotifierConformance.http(receiver, { options: (url) => ({ ...options(url), ...patient }), secrets, answers })
+  )
 
 const key = "0123456789abcdef0123456789ABCDEF"
 
 const webhook = NotifierConformance.make({
   plugin: plugins.webhook,
   start: http(
-    (url) => ({ url: `${url}/secret-path?token=secret-token`, secret: "a secret of enough bytes", headers: { Authorization: "Bearer secret-header" } }),
+    (url) => ({
+      url: `${url}/secret-path?token=secret-token`,
+      secret: "a secret of enough bytes",
+      headers: { Authorization: "Bearer secret-header" }
+    }),
     ["secret-path", "secret-token", "a secret of enough bytes", "secret-header"]
   ),
   patience,
   valid: { url: "https://example.com/hook" },
   refused: [
     { what: "something that is no URL", options: { url: "example.com" }, path: "url" },
-    { what: "a header of its own", options: { url: "https://example.com", headers: { "webhook-id": "1" } }, path: "headers.webhook-id" },
+    {
+      what: "a header of its own",
+      options: { url: "https://example.com", headers: { "webhook-id": "1" } },
+      path: "headers.webhook-id"
+    },
     { what: "a rate of nothing", options: { url: "https://example.com", rate: "0 per minute" }, path: "rate" }
   ]
 })
@@ -142,11 +153,19 @@ const email = NotifierConformance.make({
   },
   valid: { host: "mail.example.com", from: "etl@example.com", to: ["ops@example.com"] },
   refused: [
-    { what: "a recipient that is no address", options: { host: "mail.example.com", from: "etl@example.com", to: ["ops"] }, path: "to.0" },
-    { what: "a sender with a second line", options: { host: "mail.example.com", from: "etl@example.com\nBcc: all@example.com", to: ["ops@example.com"] }, path: "from" }
+    {
+      what: "a recipient that is no address",
+      options: { host: "mail.example.com", from: "etl@example.com", to: ["ops"] },
+      path: "to.0"
+    },
+    {
+      what: "a sender with a second line",
+      options: { host: "mail.example.com", from: "etl@example.com\nBcc: all@example.com", to: ["ops@example.com"] },
+      path: "from"
+    }
   ]
 })
 
 export const conformance = [webhook, slack, teams, pagerduty, email]
 
-Conformance.register(conformance, { describe, it: (name, run) => it(name, run, 60_000) })
+Conformance.register(conformance, { describe, it: (name, run) => it(`${name}`, run, 60_000) })

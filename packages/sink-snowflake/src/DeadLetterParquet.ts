@@ -176,11 +176,12 @@ export const make = (options: Options): DeadLetterStore => {
     return ids
   })
 
-  const putTable = Effect.fnUntraced(function*(table: TableId, given: ReadonlyArray<DeadLetter>) {
+  /** `given` belong to one folder. */
+  const putTable = Effect.fnUntraced(function*(folder: string, given: ReadonlyArray<DeadLetter>) {
     const [first] = given
     if (first === undefined) return 0
-    const folder = tableFolder(first.pipeline, table)
-    const ids = yield* idsOf(first.pipeline, table)
+    const { pipeline, table } = first
+    const ids = yield* idsOf(pipeline, table)
     const fresh = new Map(given.filter(({ id }) => !ids.has(id)).map((letter) => [letter.id, letter]))
     if (fresh.size === 0) return 0
     if (ids.size + fresh.size > limit) return yield* tooMany(options, table)
@@ -216,7 +217,10 @@ export const make = (options: Options): DeadLetterStore => {
     put: (given) =>
       exclusive.withPermits(1)(
         Effect.map(
-          Effect.forEach(Map.groupBy(given, ({ table }) => table), ([table, of]) => putTable(table, of)),
+          Effect.forEach(
+            Map.groupBy(given, ({ pipeline, table }) => tableFolder(pipeline, table)),
+            ([folder, of]) => putTable(folder, of)
+          ),
           (counts) => counts.reduce((sum, count) => sum + count, 0)
         )
       ),

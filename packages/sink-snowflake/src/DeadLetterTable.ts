@@ -50,8 +50,9 @@ const groups = (letters: ReadonlyArray<DeadLetter>): ReadonlyArray<ReadonlyArray
 export const make = (sql: SqlClient, database: string, schema: string, limit: number): DeadLetterStore => {
   const table = qualified(database, schema, tableName)
   const exclusive = Semaphore.makeUnsafe(1)
-  /** Letters per table, of tables that this process put letters of. */
-  const counts = new Map<TableId, number>()
+  /** Letters per pipeline and table, of those that this process put letters of. */
+  const counts = new Map<string, number>()
+  const keyOf = (pipeline: string, id: TableId): string => JSON.stringify([pipeline, id])
   let created = false
 
   const unreadable = (): Failed =>
@@ -80,21 +81,23 @@ export const make = (sql: SqlClient, database: string, schema: string, limit: nu
     `"PIPELINE" = ${literal(pipeline)}${id === undefined ? "" : ` AND "SOURCE_TABLE" = ${literal(id)}`}`
 
   const count = Effect.fnUntraced(function*(pipeline: string, id: TableId) {
-    const known = counts.get(id)
+    const known = counts.get(keyOf(pipeline, id))
     if (known !== undefined) return known
     const { rows } = yield* sql.execute({
       what: `Counting the dead letters of ${id}`,
       sql: `SELECT COUNT(*) AS "letters" FROM ${table} WHERE ${of(pipeline, id)}`
     })
     const { letters } = yield* decode(Count, rows[0])
-    counts.set(id, letters)
+    counts.set(keyOf(pipeline, id), letters)
     return letters
   })
 
-  const putTable = Effect.fnUntraced(function*(id: TableId, given: ReadonlyArray<DeadLetter>) {
+  /** `given` are of one pipeline and table. */
+  const putTable = Effect.fnUntraced(function*(given: ReadonlyArray<DeadLetter>) {
     const [first] = given
     if (first === undefined) return 0
-    const before = yield* count(first.pipeline, id)
+    const { pipeline, table: id } = first
+    const before = yield* count(pipeline, id)
     let added = 0
     for (const group of groups([...new Map(given.map((letter) => [letter.id, letter])).values()])) {
       const row =
@@ -103,7 +106,7 @@ export const make = (sql: SqlClient, database: string, schema: string, limit: nu
         what: `Keeping dead letters of ${id}`,
         sql: `MERGE INTO ${table} AS t USING (${group.map(() => row).join(" UNION ALL ")}) AS s ON t."ID" = s."ID" ` +
           `WHEN NOT MATCHED THEN INSERT ("ID", "PIPELINE", "SOURCE_TABLE", "SEQUENCE", "COLUMN_NAME", "REASON", "WRITTEN_AT", "LETTER") ` +
-          `VALUES (s."ID", ${literal(first.pipeline)}, ${
+          `VALUES (s."ID", ${literal(pipeline)}, ${
             literal(id)
           }, s."SEQUENCE", s."COLUMN_NAME", s."REASON", s."WRITTEN_AT"::TIMESTAMP_TZ(6), s."LETTER")`,
         binds: group.flatMap(([letter, text]) => [
@@ -116,7 +119,7 @@ export const make = (sql: SqlClient, database: string, schema: string, limit: nu
         ])
       })
       added += changed
-      counts.set(id, before + added)
+      counts.set(keyOf(pipeline, id), before + added)
       if (before + added <= limit) continue
       return yield* tooMany({ limit, plugin }, id)
     }
@@ -144,7 +147,10 @@ export const make = (sql: SqlClient, database: string, schema: string, limit: nu
         Effect.andThen(
           create,
           Effect.map(
-            Effect.forEach(Map.groupBy(given, ({ table }) => table), ([id, letters]) => putTable(id, letters)),
+            Effect.forEach(
+              Map.groupBy(given, ({ pipeline, table }) => keyOf(pipeline, table)).values(),
+              (letters) => putTable(letters)
+            ),
             (added) => added.reduce((sum, letters) => sum + letters, 0)
           )
         )
@@ -185,7 +191,7 @@ export const make = (sql: SqlClient, database: string, schema: string, limit: nu
             sql: `DELETE FROM ${table} WHERE "ID" IN (${letters.map(({ id }) => literal(id)).join(", ")})`
           })
           // They are counted again.
-          for (const { table: id } of letters) counts.delete(id)
+          for (const { pipeline, table: id } of letters) counts.delete(keyOf(pipeline, id))
         }
       }))
   }

@@ -66,7 +66,10 @@ export const storeOf = (
         Identifier.fromConfig(config.journalSchema),
         limit
       )
-      : DeadLetterDirectory.make({ directory: resolve(context.directory, directory), limit, plugin }, format ?? "ndjson")
+      : DeadLetterDirectory.make(
+        { directory: resolve(context.directory, directory), limit, plugin },
+        format ?? "ndjson"
+      )
   )
 }
 

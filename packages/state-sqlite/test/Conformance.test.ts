@@ -3,9 +3,9 @@ import * as Conformance from "@etl-stream/testkit/Conformance"
 import * as StateStoreConformance from "@etl-stream/testkit/StateStoreConformance"
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
-import { DatabaseSync } from "node:sqlite"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { DatabaseSync } from "node:sqlite"
 import { describe, it } from "vitest"
 
 const folder = Effect.acquireRelease(
@@ -21,7 +21,10 @@ const locking = (file: string) => {
       database = new DatabaseSync(file)
       database.exec("BEGIN EXCLUSIVE")
     }),
-    unlock: Effect.sync(() => database?.close())
+    unlock: Effect.sync(() => {
+      database?.close()
+      database = undefined
+    })
   }
 }
 
@@ -30,7 +33,7 @@ export const conformance = StateStoreConformance.make({
   prepare: Effect.gen(function*() {
     const directory = yield* folder
     const { lock, unlock } = locking(join(directory, "state.sqlite"))
-    yield* Effect.addFinalizer(() => Effect.ignore(unlock))
+    yield* Effect.addFinalizer(() => unlock)
     return { options: { file: "./state.sqlite" }, directory, gone: lock, back: unlock }
   }),
   patience: "15 seconds",
@@ -41,4 +44,4 @@ export const conformance = StateStoreConformance.make({
   ]
 })
 
-Conformance.register(conformance, { describe, it: (name, run) => it(name, run, 120_000) })
+Conformance.register(conformance, { describe, it: (name, run) => it(`${name}`, run, 120_000) })

@@ -137,11 +137,16 @@ const hostile = (): ReadonlyArray<Notification> => [
     table: `"pub<li>c"."a&b${"x".repeat(5000)}"`
   }),
   alert({ title: "🦆".repeat(3000), body: "", source: "s".repeat(1000) }),
-  alert({ title: "a title\nof two lines", body: "line\r\n.\r\nline\u2028line", size: { value: Number.MAX_SAFE_INTEGER, unit: "By" } }),
+  alert({
+    title: "a title\nof two lines",
+    body: "line\r\n.\r\nline\u2028line",
+    size: { value: Number.MAX_SAFE_INTEGER, unit: "By" }
+  }),
   alert({ title: "", body: "b".repeat(100_000) })
 ]
 
-const longer = (limit: Duration.Input): Duration.Duration => Duration.sum(Duration.fromInputUnsafe(limit), Duration.millis(500))
+const longer = (limit: Duration.Input): Duration.Duration =>
+  Duration.sum(Duration.fromInputUnsafe(limit), Duration.millis(500))
 
 interface Running {
   readonly service: Service
@@ -167,7 +172,10 @@ export const make = <A>(subject: Subject<A>): Suite => {
       Effect.result,
       Effect.timeoutOrElse({
         duration: longer(patience),
-        orElse: () => Effect.die(new assert.AssertionError({ message: `\`notify\` wasn't over after ${Duration.format(longer(patience))}` }))
+        orElse: () =>
+          Effect.die(
+            new assert.AssertionError({ message: `\`notify\` wasn't over after ${Duration.format(longer(patience))}` })
+          )
       })
     )
     if (result._tag === "Success") return assert.fail("`notify` completed, though the other side has taken nothing")
@@ -175,7 +183,9 @@ export const make = <A>(subject: Subject<A>): Suite => {
     assert.equal(failure._tag, "ConnectorError", "it failed with something that is no ConnectorError")
     assert.equal(failure.plugin, plugin.name, "the error names another plugin")
     assert.notEqual(failure.hint.trim(), "", "the error has no hint what to do")
-    const told = `${failure.message}\n${failure.hint}\n${inspect(failure, { depth: 10, showHidden: true })}\n${failure.stack ?? ""}`
+    const told = `${failure.message}\n${failure.hint}\n${inspect(failure, { depth: 10, showHidden: true })}\n${
+      failure.stack ?? ""
+    }`
     for (const secret of service.secrets) {
       assert.ok(!told.includes(secret), `the error has a secret in it: ${failure.message}`)
     }
@@ -185,15 +195,20 @@ export const make = <A>(subject: Subject<A>): Suite => {
   const reasonAmong = (reason: Reason, ...expected: ReadonlyArray<Reason>) =>
     assert.ok(expected.includes(reason), `the error's reason is ${reason}, not ${expected.join(" or ")}`)
 
-  const tells = Effect.fnUntraced(function*({ notifier, service }: Running, notifications: ReadonlyArray<Notification>) {
-    for (const notification of notifications) {
-      const before = (yield* service.taken).length
-      yield* notifier.notify(notification)
-      const now = (yield* service.taken).length
-      assert.ok(now > before, `\`notify\` completed, and the other side has taken nothing (${notification.status}, ${notification.severity})`)
-      assert.ok(now === before + 1, `one notification came ${now - before} times`)
+  const tells = Effect.fnUntraced(
+    function*({ notifier, service }: Running, notifications: ReadonlyArray<Notification>) {
+      for (const notification of notifications) {
+        const before = (yield* service.taken).length
+        yield* notifier.notify(notification)
+        const now = (yield* service.taken).length
+        assert.ok(
+          now > before,
+          `\`notify\` completed, and the other side has taken nothing (${notification.status}, ${notification.severity})`
+        )
+        assert.ok(now === before + 1, `one notification came ${now - before} times`)
+      }
     }
-  })
+  )
 
   const test = (
     name: string,
@@ -242,7 +257,8 @@ export const make = <A>(subject: Subject<A>): Suite => {
           const text = (yield* running.service.taken).join("\n")
           assert.ok(text.includes(word), "the title isn't in what was taken")
         })),
-      test("sends whatever texts there may be: markup, control characters, 100 kB", (running) => tells(running, hostile())),
+      test("sends whatever texts there may be: markup, control characters, 100 kB", (running) =>
+        tells(running, hostile())),
       test("tells of several alerts at once, each", ({ notifier, service }) =>
         Effect.gen(function*() {
           const alerts = Array.from({ length: 10 }, () => alert())
@@ -264,26 +280,38 @@ export const make = <A>(subject: Subject<A>): Suite => {
           const waited = Date.now() - before
           assert.ok(waited >= 950, `it asked for a second, and was asked again after ${waited} ms`)
         }), "throttles"),
-      test("gives up, saying so, when the other side asks for more patience than it has", (running) =>
-        Effect.gen(function*() {
-          yield* running.service.behave("throttlesLong")
-          reasonAmong((yield* failing(running)).reason, "Throttled")
-        }), "throttlesLong"),
-      test("gives up in time when the other side keeps failing, and works when it works again", (running) =>
-        Effect.gen(function*() {
-          yield* running.service.behave("fails")
-          const error = yield* failing(running)
-          assert.ok(isRetryable(error), `the error's reason is ${error.reason}, of which nobody tries again`)
-          yield* running.service.behave("takes")
-          yield* tells(running, [alert()])
-        }), "fails"),
-      test("gives up in time when the other side never answers, and works when it does", (running) =>
-        Effect.gen(function*() {
-          yield* running.service.behave("hangs")
-          reasonAmong((yield* failing(running)).reason, "Unreachable")
-          yield* running.service.behave("takes")
-          yield* tells(running, [alert()])
-        }), "hangs"),
+      test(
+        "gives up, saying so, when the other side asks for more patience than it has",
+        (running) =>
+          Effect.gen(function*() {
+            yield* running.service.behave("throttlesLong")
+            reasonAmong((yield* failing(running)).reason, "Throttled")
+          }),
+        "throttlesLong"
+      ),
+      test(
+        "gives up in time when the other side keeps failing, and works when it works again",
+        (running) =>
+          Effect.gen(function*() {
+            yield* running.service.behave("fails")
+            const error = yield* failing(running)
+            assert.ok(isRetryable(error), `the error's reason is ${error.reason}, of which nobody tries again`)
+            yield* running.service.behave("takes")
+            yield* tells(running, [alert()])
+          }),
+        "fails"
+      ),
+      test(
+        "gives up in time when the other side never answers, and works when it does",
+        (running) =>
+          Effect.gen(function*() {
+            yield* running.service.behave("hangs")
+            reasonAmong((yield* failing(running)).reason, "Unreachable")
+            yield* running.service.behave("takes")
+            yield* tells(running, [alert()])
+          }),
+        "hangs"
+      ),
       test("gives up in time when nobody is there", ({ service }) =>
         Effect.gen(function*() {
           const { directory = PluginOptions.context.directory } = service
@@ -314,7 +342,10 @@ export const make = <A>(subject: Subject<A>): Suite => {
           yield* Fiber.interrupt(fiber).pipe(
             Effect.timeoutOrElse({
               duration: "2 seconds",
-              orElse: () => Effect.die(new assert.AssertionError({ message: "it wasn't over two seconds after it was interrupted" }))
+              orElse: () =>
+                Effect.die(
+                  new assert.AssertionError({ message: "it wasn't over two seconds after it was interrupted" })
+                )
             })
           )
           yield* service.behave("takes")
@@ -340,7 +371,10 @@ export const make = <A>(subject: Subject<A>): Suite => {
             }),
             Effect.andThen(open)
           )
-          assert.ok(left < before + rounds / 2, `${left - before} timers or connections of ${rounds} notifiers are left after their ends`)
+          assert.ok(
+            left < before + rounds / 2,
+            `${left - before} timers or connections of ${rounds} notifiers are left after their ends`
+          )
         }))
     ]
   }

@@ -111,7 +111,8 @@ export const make = (table: TableSchema, rows: ReadonlyArray<Row>): ChangeBatch.
 export const isNull = (
   data: { readonly nullCount: number; readonly nullBitmap?: Uint8Array | undefined },
   row: number
-): boolean => data.nullCount > 0 && data.nullBitmap !== undefined && ((data.nullBitmap[row >> 3] ?? 0) >> (row & 7) & 1) === 0
+): boolean =>
+  data.nullCount > 0 && data.nullBitmap !== undefined && ((data.nullBitmap[row >> 3] ?? 0) >> (row & 7) & 1) === 0
 
 const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 

@@ -56,7 +56,12 @@ const versionOf = (answer: Option.Option<string>): string => Option.getOrThrow(a
 const severable = (store: StateStoreShape) => {
   let severed = false
   const lost = Effect.fail(
-    new ConnectorError({ reason: "Unreachable", plugin: "@etl-stream/testkit", message: "cut off", hint: "This is a test." })
+    new ConnectorError({
+      reason: "Unreachable",
+      plugin: "@etl-stream/testkit",
+      message: "cut off",
+      hint: "This is a test."
+    })
   )
   const through = <A>(effect: Effect.Effect<A, ConnectorError>) => Effect.suspend(() => severed ? lost : effect)
   const severable: StateStoreShape = {
@@ -259,7 +264,8 @@ export const make = <A>(subject: Subject<A>): Suite => {
       Effect.result,
       Effect.timeoutOrElse({
         duration: patience,
-        orElse: () => Effect.die(new assert.AssertionError({ message: `${what} has neither answered nor failed in time` }))
+        orElse: () =>
+          Effect.die(new assert.AssertionError({ message: `${what} has neither answered nor failed in time` }))
       })
     )
     if (result._tag === "Success") return undefined

@@ -106,18 +106,47 @@ const mapped = (letters: ReadonlyArray<DeadLetter>, change: (letter: DeadLetter)
 
 /** Defects, each with a part of the name of the case that must find it. */
 const defects: Readonly<Record<string, readonly [make: (config: Config) => DeadLetterStore, found: string]>> = {
-  "letters that aren't there afterwards": [(config) => well({ ...config, place: `${config.place} ${made++}` }), "whoever opens it next"],
+  "letters that aren't there afterwards": [
+    (config) => well({ ...config, place: `${config.place} ${made++}` }),
+    "whoever opens it next"
+  ],
   "values that aren't what they were": [
     (config) => {
       const store = well(config)
-      return { ...store, put: (given) => store.put(mapped(given, (letter) => ({ ...letter, values: Object.fromEntries(Object.entries(letter.values).map(([name, value]) => [name, value?.replaceAll("\u0000", "") ?? null])) }))) }
+      return {
+        ...store,
+        put: (given) =>
+          store.put(
+            mapped(
+              given,
+              (letter) => ({
+                ...letter,
+                values: Object.fromEntries(
+                  Object.entries(letter.values).map(([name, value]) => [name, value?.replaceAll("\u0000", "") ?? null])
+                )
+              })
+            )
+          )
+      }
     },
     "whoever opens it next"
   ],
   "NULLs that are texts": [
     (config) => {
       const store = well(config)
-      return { ...store, put: (given) => store.put(mapped(given, (letter) => ({ ...letter, values: Object.fromEntries(Object.entries(letter.values).map(([name, value]) => [name, value ?? ""])) }))) }
+      return {
+        ...store,
+        put: (given) =>
+          store.put(
+            mapped(
+              given,
+              (letter) => ({
+                ...letter,
+                values: Object.fromEntries(Object.entries(letter.values).map(([name, value]) => [name, value ?? ""]))
+              })
+            )
+          )
+      }
     },
     "whoever opens it next"
   ],
@@ -130,9 +159,11 @@ const defects: Readonly<Record<string, readonly [make: (config: Config) => DeadL
     const known = new Set<string>()
     return {
       ...store,
-      put: (given) =>
-        Effect.tap(store.put(given), () => Effect.sync(() => given.forEach(({ id }) => known.add(id)))),
-      get: (pipeline, id) => known.has(id) ? Effect.succeed(placeOf(config.place).letters.get(JSON.stringify([pipeline, id])) ?? ({ id } as DeadLetter)) : store.get(pipeline, id) // a defect, on purpose
+      put: (given) => Effect.tap(store.put(given), () => Effect.sync(() => given.forEach(({ id }) => known.add(id)))),
+      get: (pipeline, id) =>
+        known.has(id)
+          ? Effect.succeed(placeOf(config.place).letters.get(JSON.stringify([pipeline, id])) ?? ({ id } as DeadLetter))
+          : store.get(pipeline, id) // a defect, on purpose
     }
   }, "forgets what is removed"],
   "a removal of the whole table": [(config) => {
@@ -154,9 +185,12 @@ const defects: Readonly<Record<string, readonly [make: (config: Config) => DeadL
     return {
       ...store,
       list: (selection) =>
-        Stream.filter(store.list({ pipeline: selection.pipeline }), ({ column, table }) =>
-          (selection.table === undefined || selection.table.toLowerCase() === table.toLowerCase()) &&
-          (selection.column === undefined || selection.column === column.name))
+        Stream.filter(
+          store.list({ pipeline: selection.pipeline }),
+          ({ column, table }) =>
+            (selection.table === undefined || selection.table.toLowerCase() === table.toLowerCase()) &&
+            (selection.column === undefined || selection.column === column.name)
+        )
     }
   }, "tells pipelines, tables and columns apart"],
   "columns that it doesn't select by": [(config) => {
@@ -174,7 +208,13 @@ const defects: Readonly<Record<string, readonly [make: (config: Config) => DeadL
   "a limit of the whole store": [
     (config) => {
       const store = well({ place: config.place })
-      return { ...store, put: (given) => placeOf(config.place).letters.size >= (config.limit ?? Infinity) ? Effect.fail(failure("It is full", "public.a")) : store.put(given) }
+      return {
+        ...store,
+        put: (given) =>
+          placeOf(config.place).letters.size >= (config.limit ?? Infinity)
+            ? Effect.fail(failure("It is full", "public.a"))
+            : store.put(given)
+      }
     },
     "so many letters"
   ],

@@ -42,7 +42,11 @@ const posting = (ways: Ways) => ({ url }: Config): Notifier => {
   const attempt = (notification: Notification): Effect.Effect<void, Later> =>
     Effect.tryPromise({
       try: (signal) =>
-        fetch(url, { method: "POST", body: ways.body(notification), signal: AbortSignal.any([signal, AbortSignal.timeout(ways.timeout)]) }),
+        fetch(url, {
+          method: "POST",
+          body: ways.body(notification),
+          signal: AbortSignal.any([signal, AbortSignal.timeout(ways.timeout)])
+        }),
       catch: (): Later => ({ error: error("Unreachable", "There was no answer"), after: 0 })
     }).pipe(
       Effect.flatMap(({ headers, status }) =>
@@ -60,7 +64,9 @@ const posting = (ways: Ways) => ({ url }: Config): Notifier => {
             Schedule.upTo({ duration: ways.retryFor }),
             Schedule.setInputType<Later>(),
             Schedule.while(({ input }) => isRetryable(input.error) && input.after <= ways.retryFor),
-            Schedule.modifyDelay(({ duration, input }) => Effect.succeed(Math.max(100, input.after, Number(duration) || 0)))
+            Schedule.modifyDelay(({ duration, input }) =>
+              Effect.succeed(Math.max(100, input.after, Number(duration) || 0))
+            )
           )
         ),
         Effect.mapError(({ error }) => error)
@@ -80,21 +86,30 @@ const suiteOf = (make: (config: Config) => Notifier | Effect.Effect<Notifier, ne
         return Effect.isEffect(made) ? made : Effect.succeed(made)
       }
     }),
-    start: Effect.flatMap(HttpReceiver.start, (receiver) =>
-      NotifierConformance.http(receiver, { options: (url) => ({ url: `${url}/secret` }), secrets: ["/secret"] })),
+    start: Effect.flatMap(
+      HttpReceiver.start,
+      (receiver) =>
+        NotifierConformance.http(receiver, { options: (url) => ({ url: `${url}/secret` }), secrets: ["/secret"] })
+    ),
     patience: "3 seconds",
     valid: { url: "http://127.0.0.1" },
     refused: [{ what: "an empty URL", options: { url: "" }, path: "url" }]
   })
 
-const before = (config: Config, also: (notification: Notification) => Effect.Effect<void, ConnectorError>): Notifier => {
+const before = (
+  config: Config,
+  also: (notification: Notification) => Effect.Effect<void, ConnectorError>
+): Notifier => {
   const { notify } = posting(well)(config)
   return { notify: (notification) => Effect.andThen(also(notification), notify(notification)) }
 }
 
 /** Defects, each with a part of the name of the case that must find it. */
 const defects: Readonly<
-  Record<string, readonly [make: (config: Config) => Notifier | Effect.Effect<Notifier, never, Scope.Scope>, found: string]>
+  Record<
+    string,
+    readonly [make: (config: Config) => Notifier | Effect.Effect<Notifier, never, Scope.Scope>, found: string]
+  >
 > = {
   "one that sends nothing": [() => ({ notify: () => Effect.void }), "of every severity"],
   "one that forgets ends": [(config) => {
@@ -103,12 +118,17 @@ const defects: Readonly<
   }, "of every severity"],
   "one that tells twice": [(config) => before(config, posting(well)(config).notify), "of every severity"],
   "one that needs a threshold": [
-    (config) => before(config, ({ threshold }) => threshold === undefined ? Effect.die(new TypeError("undefined")) : Effect.void),
+    (config) =>
+      before(config, ({ threshold }) => threshold === undefined ? Effect.die(new TypeError("undefined")) : Effect.void),
     "with and without"
   ],
   "one that says nothing of it": [posting({ ...well, body: () => "something is wrong" }), "the alert's title"],
   "one that can't send long texts": [
-    (config) => before(config, ({ body }) => body.length > 10_000 ? Effect.fail(error("Rejected", "It is too long")) : Effect.void),
+    (config) =>
+      before(
+        config,
+        ({ body }) => body.length > 10_000 ? Effect.fail(error("Rejected", "It is too long")) : Effect.void
+      ),
     "whatever texts"
   ],
   "one that drops what comes at once": [(config) => {
@@ -119,14 +139,20 @@ const defects: Readonly<
         Effect.suspend(() => {
           if (busy) return Effect.void
           busy = true
-          return Effect.ensuring(notify(notification), Effect.sync(() => {
-            busy = false
-          }))
+          return Effect.ensuring(
+            notify(notification),
+            Effect.sync(() => {
+              busy = false
+            })
+          )
         })
     }
   }, "several alerts at once"],
-  "one that never tries again": [posting({ ...well, retryFor: 0 }), "fails once"],
-  "one that doesn't wait as it is asked to": [posting({ ...well, heedsRetryAfter: false }), "as long as the other side asks"],
+  "one that never tries again": [posting({ ...well, retryFor: -1 }), "fails once"],
+  "one that doesn't wait as it is asked to": [
+    posting({ ...well, heedsRetryAfter: false }),
+    "as long as the other side asks"
+  ],
   "one that waits an hour if it is asked to": [posting({ ...well, retryFor: 4_000_000 }), "more patience"],
   "one that never gives up": [posting({ ...well, retryFor: 600_000 }), "keeps failing"],
   "one that calls what passes final": [posting({ ...well, reasonOf: () => "Rejected" }), "keeps failing"],
@@ -140,9 +166,15 @@ const defects: Readonly<
     posting({ ...well, reasonOf: (status) => status === 401 ? "Unreachable" : reasonOf(status) }),
     "credentials"
   ],
-  "one that insists": [posting({ ...well, reasonOf: (status) => status === 400 ? "Throttled" : reasonOf(status) }), "is refused"],
+  "one that insists": [
+    posting({ ...well, reasonOf: (status) => status === 400 ? "Throttled" : reasonOf(status) }),
+    "is refused"
+  ],
   "one that can't be interrupted": [
-    (config) => ({ notify: (notification) => Effect.uninterruptible(posting({ ...well, timeout: 2900, retryFor: 0 })(config).notify(notification)) }),
+    (config) => ({
+      notify: (notification) =>
+        Effect.uninterruptible(posting({ ...well, timeout: 2900, retryFor: 0 })(config).notify(notification))
+    }),
     "interrupted"
   ],
   "one that leaves timers behind": [(config) =>

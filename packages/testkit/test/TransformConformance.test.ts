@@ -78,11 +78,22 @@ const failing = Effect.fail(
 const defects: Readonly<Record<string, readonly [make: () => Transform, found: string]>> = {
   "a schema that changes": [() => {
     let asked = 0
-    return { ...masked(), schema: (table) => Effect.sync(() => ({ ...table, columns: [...table.columns].slice(0, table.columns.length - (asked++ % 2)) })) }
+    return {
+      ...masked(),
+      schema: (table) =>
+        Effect.sync(() => ({ ...table, columns: [...table.columns].slice(0, table.columns.length - (asked++ % 2)) }))
+    }
   }, "says the same of a table"],
-  "a version of its own": [() => byRows((rows) => rows, (table) => ({ ...table, version: 1 })), "says the same of a table"],
+  "a version of its own": [
+    () => byRows((rows) => rows, (table) => ({ ...table, version: 1 })),
+    "says the same of a table"
+  ],
   "two columns of one name": [
-    () => ({ ...masked(), schema: (table) => Effect.succeed({ ...table, columns: table.columns.map((column) => ({ ...column, name: "same" })) }) }),
+    () => ({
+      ...masked(),
+      schema: (table) =>
+        Effect.succeed({ ...table, columns: table.columns.map((column) => ({ ...column, name: "same" })) })
+    }),
     "says the same of a table"
   ],
   "a schema that it writes into": [() => ({
@@ -90,12 +101,18 @@ const defects: Readonly<Record<string, readonly [make: () => Transform, found: s
     schema: (table) => Effect.sync(() => Object.assign(table, { origin: "mine" }))
   }), "says the same of a table"],
   "batches that aren't as it said": [
-    () => ({ ...masked(), schema: (table) => Effect.succeed({ ...table, columns: table.columns.slice(1), identity: { _tag: "None" } }) }),
+    () => ({
+      ...masked(),
+      schema: (table) => Effect.succeed({ ...table, columns: table.columns.slice(1), identity: { _tag: "None" } })
+    }),
     "as `schema` says"
   ],
   "rows in another order": [() => byRows((rows) => [...rows].reverse()), "as `schema` says"],
   "rows twice": [() => byRows((rows) => rows.flatMap((row) => [row, row])), "as `schema` says"],
-  "half of a change of key": [() => byRows((rows) => rows.filter(({ op }) => op !== "KeyChangeOld")), "as `schema` says"],
+  "half of a change of key": [
+    () => byRows((rows) => rows.filter(({ op }) => op !== "KeyChangeOld")),
+    "as `schema` says"
+  ],
   "a value that isn't of its type": [
     () =>
       byRows((rows, { columns }) =>
@@ -104,7 +121,9 @@ const defects: Readonly<Record<string, readonly [make: () => Transform, found: s
           values: Object.fromEntries(
             Object.entries(row.values).map(([name, value]) => [
               name,
-              value !== null && columns.find((column) => column.name === name)?.type._tag === "Uuid" ? "not a uuid" : value
+              value !== null && columns.find((column) => column.name === name)?.type._tag === "Uuid"
+                ? "not a uuid"
+                : value
             ])
           )
         }))
@@ -118,23 +137,40 @@ const defects: Readonly<Record<string, readonly [make: () => Transform, found: s
         const rows = RowBatch.rows(batch)
         const narrow = { ...batch.table, columns: batch.table.columns.slice(0, 8), identity: { _tag: "None" as const } }
         const names = new Set(narrow.columns.map(({ name }) => name))
-        const cut = RowBatch.make(narrow, rows.map((row) => ({ ...row, values: Object.fromEntries(Object.entries(row.values).filter(([name]) => names.has(name))) })))
+        const cut = RowBatch.make(
+          narrow,
+          rows.map((row) => ({
+            ...row,
+            values: Object.fromEntries(Object.entries(row.values).filter(([name]) => names.has(name)))
+          }))
+        )
         const masks = ChangeBatch.child(cut.records, ChangeBatch.MetadataColumns.unsent)
         const own = RowBatch.make(batch.table, rows)
         ;(own.records.data.children as Array<typeof masks>)[ChangeBatch.MetadataColumns.unsent] = masks // a defect, on purpose
         return own
       })
   }), "as `schema` says"],
-  "an exception": [() => ({ ...masked(), apply: () => Effect.sync(() => {
-    throw new TypeError("undefined is not a function")
-  }) }), "as `schema` says"],
+  "an exception": [() => ({
+    ...masked(),
+    apply: () =>
+      Effect.sync(() => {
+        throw new TypeError("undefined is not a function")
+      })
+  }), "as `schema` says"],
   "an error that tells a value": [() => ({
     ...masked(),
     apply: (batch) =>
       Effect.suspend(() => {
-        const told = RowBatch.rows(batch).flatMap(({ values }) => Object.values(values)).find((value) => String(value).includes("kitvalue"))
+        const told = RowBatch.rows(batch).flatMap(({ values }) => Object.values(values)).find((value) =>
+          String(value).includes("kitvalue")
+        )
         return told === undefined ? Effect.succeed(batch) : Effect.fail(
-          new ConnectorError({ reason: "Rejected", plugin: "tried", message: `The value ${String(told)} is refused`, hint: "Correct it." })
+          new ConnectorError({
+            reason: "Rejected",
+            plugin: "tried",
+            message: `The value ${String(told)} is refused`,
+            hint: "Correct it."
+          })
         )
       })
   }), "as `schema` says"],
@@ -151,7 +187,9 @@ const defects: Readonly<Record<string, readonly [make: () => Transform, found: s
     ...masked(),
     apply: (batch) =>
       Effect.sync(() => {
-        const commits = new BigUint64Array(ChangeBatch.child(batch.records, ChangeBatch.MetadataColumns.commit).values.buffer)
+        const commits = new BigUint64Array(
+          ChangeBatch.child(batch.records, ChangeBatch.MetadataColumns.commit).values.buffer
+        )
         return (commits[0] ?? 0n) === batch.first.commit ? batch : BatchConcat.copyRows(batch, 0, 1)
       })
   }), "reads buffers as they may be"],
@@ -161,13 +199,31 @@ const defects: Readonly<Record<string, readonly [make: () => Transform, found: s
     return byRows((rows) => rows.filter(({ op }) => op.startsWith("Key") || count++ % 7 !== 0))
   }, "in whatever batches they come"],
   "a value for what was not sent": [
-    () => byRows((rows) => rows.map((row) => ({ ...row, values: { ...row.values, ...(Object.hasOwn(row.values, "text") ? { text: row.values["text"] ?? null } : {}), ...(Object.hasOwn(row.values, "id") && !Object.hasOwn(row.values, "email") && !Object.hasOwn(row.values, "text") ? { text: "unknown" } : {}) } })).map((row) => row), (table) => table.columns.some(({ name }) => name === "text") ? table : undefined),
+    () =>
+      byRows(
+        (rows) =>
+          rows.map((row) => ({
+            ...row,
+            values: {
+              ...row.values,
+              ...(Object.hasOwn(row.values, "text") ? { text: row.values["text"] ?? null } : {}),
+              ...(Object.hasOwn(row.values, "id") && !Object.hasOwn(row.values, "email") &&
+                  !Object.hasOwn(row.values, "text")
+                ? { text: "unknown" }
+                : {})
+            }
+          })).map((row) => row),
+        (table) => table.columns.some(({ name }) => name === "text") ? table : undefined
+      ),
     "not sent"
   ],
   "NULL for what was not sent": [
     () =>
       byRows((rows, { columns }) =>
-        rows.map((row) => ({ ...row, values: { ...Object.fromEntries(columns.map(({ name }) => [name, null])), ...row.values } }))
+        rows.map((row) => ({
+          ...row,
+          values: { ...Object.fromEntries(columns.map(({ name }) => [name, null])), ...row.values }
+        }))
       ),
     "not sent"
   ],
@@ -192,7 +248,8 @@ const defects: Readonly<Record<string, readonly [make: () => Transform, found: s
   }, "several tables at once"],
   "a schema that it keeps": [() => {
     const known = new Map<string, TableSchema>()
-    const once = (table: TableSchema) => known.get(table.table.name) ?? known.set(table.table.name, table).get(table.table.name)
+    const once = (table: TableSchema) =>
+      known.get(table.table.name) ?? known.set(table.table.name, table).get(table.table.name)
     return {
       schema: (table) => Effect.sync(() => once(table)),
       apply: (batch) => Effect.sync(() => ({ ...batch, table: once(batch.table) ?? batch.table }))
@@ -212,7 +269,9 @@ describe("the suite of transforms", () => {
         title: "an address is hidden",
         options: { column: "email" },
         table: people,
-        given: [{ values: { id: 1, email: "a@example.com" } }, { op: "Update", values: { id: 1 } }, { values: { id: 2, email: null } }],
+        given: [{ values: { id: 1, email: "a@example.com" } }, { op: "Update", values: { id: 1 } }, {
+          values: { id: 2, email: null }
+        }],
         becomes: [{ values: { id: 1, email: "***" } }, { values: { id: 1 } }, { values: { id: 2, email: null } }],
         becomesTable: { table: people.table }
       }, {
@@ -257,7 +316,13 @@ describe("the suite of transforms", () => {
       "refuses a column without a name, and says where"
     ])
     const example = suiteOf(masked, {
-      examples: [{ title: "wrong", options: { column: "email" }, table: people, given: [{ values: { id: 1, email: "a" } }], becomes: [{ values: { id: 1, email: "b" } }] }]
+      examples: [{
+        title: "wrong",
+        options: { column: "email" },
+        table: people,
+        given: [{ values: { id: 1, email: "a" } }],
+        becomes: [{ values: { id: 1, email: "b" } }]
+      }]
     })
     const [why] = (await Verdicts.failures(example, "example")).values()
     assert.include(why, "\"***\"")

@@ -152,7 +152,8 @@ export const pipelines = (options: Options) => {
               )
           })
         ))
-      .handleRaw("pipelineEvents", ({ params }) => Effect.andThen(find(params.name), listening(params.name)))
+      .handleRaw("pipelineEvents", ({ params }) =>
+        Effect.andThen(find(params.name), listening(params.name)))
       .handleRaw("tap", ({ params, query }) =>
         Effect.gen(function*() {
           const pipeline = yield* find(params.name)
@@ -169,7 +170,8 @@ export const pipelines = (options: Options) => {
           const { mailbox, see } = Tap.make({
             table: query.table,
             values: query.values === "true",
-            now: () => clock.currentTimeMillisUnsafe(),
+            now: () =>
+              clock.currentTimeMillisUnsafe(),
             capacity: EventStream.capacity
           })
           const leave = pipeline.observe(see)

@@ -59,12 +59,15 @@ const mostLines = 40
 
 /** A value as people read it. */
 const shown = (value: unknown): string => {
-  const lines = (typeof value === "string" ? value : inspect(value, { depth: 6, breakLength: 100, sorted: true })).split("\n")
+  const lines = (typeof value === "string" ? value : inspect(value, { depth: 6, breakLength: 100, sorted: true }))
+    .split("\n")
   return lines.length <= mostLines ? lines.join("\n") : [...lines.slice(0, mostLines), "…"].join("\n")
 }
 
 const places = (stack: string): ReadonlyArray<string> =>
-  stack.split("\n").filter((line) => /^\s+at /.test(line) && !/node:|node_modules/.test(line)).map((line) => line.trim())
+  stack.split("\n").filter((line) => /^\s+at /.test(line) && !/node:|node_modules/.test(line)).map((line) =>
+    line.trim()
+  )
     .slice(0, 5)
 
 const isComparison = (
@@ -171,12 +174,22 @@ export const test = Effect.fn("PluginTest.test")(
       for (const suite of chosen) {
         const outcomes: Array<Outcome> = []
         tested.push({ suite, outcomes })
-        yield* print([`${printable(suite.plugin)}, conformance of its ${suite.kind === "deadLetters" ? "dead-letter store" : suite.kind}`])
+        yield* print([
+          `${printable(suite.plugin)}, conformance of its ${
+            suite.kind === "deadLetters" ? "dead-letter store" : suite.kind
+          }`
+        ])
         for (const one of suite.cases) {
           const outcome = yield* run(suite, one).pipe(
             Effect.onInterrupt(() =>
               Effect.sync(() => {
-                const now: Outcome = { name: one.name, status: "interrupted", millis: 0, failure: undefined, reason: undefined }
+                const now: Outcome = {
+                  name: one.name,
+                  status: "interrupted",
+                  millis: 0,
+                  failure: undefined,
+                  reason: undefined
+                }
                 outcomes.push(now)
               })
             )

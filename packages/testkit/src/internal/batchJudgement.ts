@@ -51,7 +51,10 @@ export const valueProblem = (type: LogicalType, value: RowBatch.Value): string |
   if (value === null) return undefined
   if (typeof value === "string" && form(type)?.test(value) === false) return `"${value}" is no ${type._tag}`
   if (type._tag === "Json" && typeof value === "string" && !isJson(value)) return `"${value}" is no JSON`
-  if (type._tag === "Text" && typeof value === "string" && type.maxLength !== undefined && [...value].length > type.maxLength) {
+  if (
+    type._tag === "Text" && typeof value === "string" && type.maxLength !== undefined &&
+    [...value].length > type.maxLength
+  ) {
     return `a text has ${[...value].length} characters, of at most ${type.maxLength}`
   }
   if (type._tag === "Time" && typeof value === "bigint" && (value < 0n || value > 86_400_000_000n)) {
@@ -105,7 +108,9 @@ const maskProblem = (batch: ChangeBatch.ChangeBatch): string | undefined => {
   for (let row = 0; row < batch.rows; row++) {
     if (RowBatch.isNull(masks, row)) continue
     const length = (offsets[row + 1] ?? 0) - (offsets[row] ?? 0)
-    if (length < needed) return `the mask in _unsent of row ${row} has ${length} bytes; ${batch.table.columns.length} columns need ${needed}`
+    if (length < needed) {
+      return `the mask in _unsent of row ${row} has ${length} bytes; ${batch.table.columns.length} columns need ${needed}`
+    }
   }
   return undefined
 }
@@ -130,18 +135,27 @@ export const batchProblem = (given: ChangeBatch.ChangeBatch): string | undefined
     const read = RowBatch.reader(batch, index)
     for (let row = 0; row < batch.rows; row++) {
       const value = read(row)
-      if (value !== null && isUnsent(row, index)) return `row ${row} has a value in the column ${name}, which it says was not sent`
+      if (value !== null && isUnsent(row, index)) {
+        return `row ${row} has a value in the column ${name}, which it says was not sent`
+      }
       const problem = valueProblem(type, value)
       if (problem !== undefined) return `the column ${name} has a value that isn't of its type: ${problem}`
     }
   }
   for (let row = 1; row < batch.rows; row++) {
-    if (Sequence.compare(ChangeBatch.sequenceAt(batch.records, row - 1), ChangeBatch.sequenceAt(batch.records, row)) > 0) {
+    if (
+      Sequence.compare(ChangeBatch.sequenceAt(batch.records, row - 1), ChangeBatch.sequenceAt(batch.records, row)) > 0
+    ) {
       return `row ${row} comes before the row that it follows, by their sequences`
     }
   }
-  const ends = [ChangeBatch.sequenceAt(batch.records, 0), ChangeBatch.sequenceAt(batch.records, batch.rows - 1)] as const
-  if (!isDeepStrictEqual(ends, [given.first, given.last])) return "`first` and `last` aren't the sequences of its first and its last row"
+  const ends = [
+    ChangeBatch.sequenceAt(batch.records, 0),
+    ChangeBatch.sequenceAt(batch.records, batch.rows - 1)
+  ] as const
+  if (!isDeepStrictEqual(ends, [given.first, given.last])) {
+    return "`first` and `last` aren't the sequences of its first and its last row"
+  }
   return undefined
 }
 
@@ -155,7 +169,9 @@ export const orderProblem = (
   let at = 0
   for (const [row, { commitTime, ...rest }] of made.entries()) {
     const sequence = sequenceOf({ commitTime, ...rest })
-    while (at < given.length && given[at] !== undefined && sequenceOf(given[at] as Required<RowBatch.Row>) !== sequence) at++ // just looked at
+    while (
+      at < given.length && given[at] !== undefined && sequenceOf(given[at] as Required<RowBatch.Row>) !== sequence
+    ) at++ // just looked at
     const from = given[at++]
     if (from === undefined) return `row ${row} (${sequence}) is none of those that went in, or not in their order`
     if (from.commitTime !== commitTime) return `row ${row} (${sequence}) has another commit time than it came with`

@@ -26,16 +26,15 @@ const inside = <A extends Numbers>(values: A, more: number): A => {
 }
 
 const widened = (data: Arrow.Data): Arrow.Data => {
-  const { length, nullBitmap, nullCount, type, valueOffsets, values } = data as Arrow.Data<Arrow.Utf8> // as many buffers as any of our types has
-  return Arrow.makeData({
-    type,
-    length,
-    nullCount,
-    // Without NULLs there may be no bitmap, or an empty one.
-    ...(nullCount === 0 ? { nullBitmap: new Uint8Array(0) } : { nullBitmap: inside(nullBitmap, 3) }),
-    ...(valueOffsets === undefined ? {} : { valueOffsets: inside(valueOffsets, 5) }),
-    data: inside(values, 7)
-  })
+  const { length, nullCount } = data
+  const offsets: Int32Array | undefined = data.valueOffsets
+  const values = inside(data.values as Uint8Array, 7) // some typed array
+  // Without NULLs there may be no bitmap, or an empty one.
+  const common = { length, nullCount, nullBitmap: nullCount === 0 ? new Uint8Array(0) : inside(data.nullBitmap, 3) }
+  // makeData's overloads are per Arrow type; the values keep the array type that they came in.
+  return offsets === undefined
+    ? Arrow.makeData({ type: data.type as Arrow.Bool, data: values, ...common })
+    : Arrow.makeData({ type: data.type as Arrow.Utf8, data: values, valueOffsets: inside(offsets, 5), ...common })
 }
 
 /** The batch in buffers that are views into larger ones. */

@@ -46,7 +46,13 @@ const table = (
   name: string,
   columns: ReadonlyArray<ColumnSchema>,
   identity: Identity
-): TableSchema => ({ table: { schema: "conformance", name }, version: 3, columns, identity, origin: `origin of ${name}` })
+): TableSchema => ({
+  table: { schema: "conformance", name },
+  version: 3,
+  columns,
+  identity,
+  origin: `origin of ${name}`
+})
 
 /** Tables of the kit's own: keyed, by two columns, by the whole row, without identity, and with more columns than a mask's first bytes have room for. */
 export const tables: ReadonlyArray<TableSchema> = [
@@ -56,8 +62,10 @@ export const tables: ReadonlyArray<TableSchema> = [
   table("log", everyType, { _tag: "None" }),
   table(
     "wide",
-    Array.from({ length: 70 }, (_, index) =>
-      columnOf(`c${index}`, index % 3 === 0 ? { _tag: "Text", maxLength: undefined } : { _tag: "Int32" })),
+    Array.from(
+      { length: 70 },
+      (_, index) => columnOf(`c${index}`, index % 3 === 0 ? { _tag: "Text", maxLength: undefined } : { _tag: "Int32" })
+    ),
     { _tag: "Key", columns: [1] }
   )
 ]
@@ -93,8 +101,20 @@ export const valueOf = (type: LogicalType.LogicalType, chance: Chance): RowBatch
       return chance.pick(chance.next() * 1e12, -0, Number.NaN, Infinity, -Infinity, 5e-324)
     case "Decimal":
       return type.precision === undefined
-        ? chance.pick(`${digits(chance, 1)}.${digits(chance, 30)}`, "NaN", "Infinity", "-Infinity", "0", `-${1 + chance.below(9)}${digits(chance, 50)}`)
-        : chance.pick(`${1 + chance.below(9)}${digits(chance, 3)}.${digits(chance, type.scale ?? 0) || "0"}`, "NaN", "-0.01", "0.00")
+        ? chance.pick(
+          `${digits(chance, 1)}.${digits(chance, 30)}`,
+          "NaN",
+          "Infinity",
+          "-Infinity",
+          "0",
+          `-${1 + chance.below(9)}${digits(chance, 50)}`
+        )
+        : chance.pick(
+          `${1 + chance.below(9)}${digits(chance, 3)}.${digits(chance, type.scale ?? 0) || "0"}`,
+          "NaN",
+          "-0.01",
+          "0.00"
+        )
     case "Text": {
       const text = chance.pick(
         `${marker} ${wide(chance)}`,
@@ -112,7 +132,12 @@ export const valueOf = (type: LogicalType.LogicalType, chance: Chance): RowBatch
       return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
     }
     case "Date":
-      return chance.pick(chance.below(40_000) - 10_000, LogicalType.dateInfinity, LogicalType.dateNegativeInfinity, -719_163)
+      return chance.pick(
+        chance.below(40_000) - 10_000,
+        LogicalType.dateInfinity,
+        LogicalType.dateNegativeInfinity,
+        -719_163
+      )
     case "Time":
       return chance.pick(BigInt(chance.below(86_400)) * 1_000_000n + 123_456n, 0n, 86_400_000_000n)
     case "Timestamp":
@@ -183,13 +208,16 @@ const withoutSome = (
   share: number
 ): Record<string, RowBatch.Value> =>
   Object.fromEntries(
-    of.columns.flatMap(({ name }, index) =>
-      !isKey(of, index) && chance.often(share) ? [] : [[name, row[name] ?? null]]
-    )
+    of.columns.flatMap(({ name }, index) => !isKey(of, index) && chance.often(share) ? [] : [[name, row[name] ?? null]])
   )
 
 /** Rows of a table, in the order of their sequence, changes of keys in pairs. */
-export const rows = (of: TableSchema, chance: Chance, shape: Shape, values: Values = {}): ReadonlyArray<RowBatch.Row> => {
+export const rows = (
+  of: TableSchema,
+  chance: Chance,
+  shape: Shape,
+  values: Values = {}
+): ReadonlyArray<RowBatch.Row> => {
   const made: Array<RowBatch.Row> = []
   let commit = BigInt(1000 + chance.below(1000))
   let ordinal = 0n

@@ -20,12 +20,19 @@ export const cases = <K extends Kind, A>(
     skipped: undefined,
     run: Effect.gen(function*() {
       const known = yield* Effect.result(PluginOptions.decode(plugin, valid))
-      if (known._tag === "Failure") assert.fail(`the options that are to be right are refused: ${known.failure.message}`)
+      if (known._tag === "Failure") {
+        assert.fail(`the options that are to be right are refused: ${known.failure.message}`)
+      }
       const error = yield* Effect.result(PluginOptions.decode(plugin, { ...valid, [unknownKey]: true }))
       if (error._tag === "Success") {
-        assert.fail(`the option ${unknownKey} was taken: \`config\` has to be a Schema.Struct of the options that there are`)
+        assert.fail(
+          `the option ${unknownKey} was taken: \`config\` has to be a Schema.Struct of the options that there are`
+        )
       }
-      assert.ok(error.failure.paths.includes(unknownKey), `it is refused, but ${unknownKey} isn't named: ${error.failure.message}`)
+      assert.ok(
+        error.failure.paths.includes(unknownKey),
+        `it is refused, but ${unknownKey} isn't named: ${error.failure.message}`
+      )
     })
   }]),
   ...refused.map(({ options, path, what }): Case => ({
@@ -36,7 +43,9 @@ export const cases = <K extends Kind, A>(
       if (error._tag === "Success") assert.fail("the options were taken")
       assert.ok(
         error.failure.paths.includes(path),
-        `the error names ${error.failure.paths.map((named) => `"${named}"`).join(", ")}, not "${path}": ${error.failure.message}`
+        `the error names ${
+          error.failure.paths.map((named) => `"${named}"`).join(", ")
+        }, not "${path}": ${error.failure.message}`
       )
     })
   }))

@@ -1,6 +1,7 @@
 /**
  * A transform made of its options, tried on tables and batches: what it makes of them, judged at every step.
  */
+import * as BatchConcat from "@etl-stream/core/BatchConcat"
 import type { ChangeBatch } from "@etl-stream/core/ChangeBatch"
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import { tableId, type TableSchema } from "@etl-stream/core/TableSchema"
@@ -11,10 +12,9 @@ import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import assert from "node:assert/strict"
 import { isDeepStrictEqual } from "node:util"
-import { type Options, make as makePlugin } from "../PluginOptions.ts"
+import { make as makePlugin, type Options } from "../PluginOptions.ts"
 import * as RowBatch from "../RowBatch.ts"
 import type { Subject } from "../TransformConformance.ts"
-import * as BatchConcat from "@etl-stream/core/BatchConcat"
 import * as BatchJudgement from "./batchJudgement.ts"
 import { marker, tables } from "./randomBatch.ts"
 
