@@ -6,6 +6,7 @@
  */
 import type { ChangeBatch } from "./ChangeBatch.ts"
 import type { ConnectorError } from "./ConnectorError.ts"
+import type { Mistake } from "./Mistake.ts"
 import type { Sequence } from "./Sequence.ts"
 import type { TableName, TableSchema } from "./TableSchema.ts"
 
@@ -159,6 +160,20 @@ export const tableOf = (element: Element): TableName | undefined => {
   }
 }
 
+/** Says which kinds of elements have no function. */
+export type Complete<H, All> = [Exclude<keyof All, keyof H>] extends [never] ? unknown
+  : Mistake<`nothing is said of ${Exclude<keyof All, keyof H> & string} elements`>
+
+/** What the functions give. */
+export type Answer<H> = { readonly [Tag in keyof H]: H[Tag] extends (element: never) => infer A ? A : never }[keyof H]
+
+/** Gives an element to the function for its kind. Throws where there is none: plugins in plain JavaScript have no compiler to tell them. */
+export const give = (element: Element, handlers: object): unknown => {
+  const handler: unknown = Reflect.get(handlers, element._tag)
+  if (typeof handler !== "function") throw new TypeError(`Nothing is said of ${element._tag} elements`)
+  return handler.call(handlers, element)
+}
+
 /** A function for each kind of element. */
 export type Handlers = { readonly [E in Element as E["_tag"]]: (element: E) => unknown }
 
@@ -169,6 +184,7 @@ export type Handlers = { readonly [E in Element as E["_tag"]]: (element: E) => u
  * const rows = Element.match(element, { Rows: ({ batch }) => batch.rows, SnapshotRows: ({ batch }) => batch.rows, Watermark: () => 0, … })
  * ```
  */
-export const match = <H extends Handlers>(element: Element, handlers: H): ReturnType<H[keyof Handlers]> =>
-  // The tag chooses the handler of just this kind of element, which the compiler can't see of a union.
-  (handlers[element._tag] as (element: Element) => ReturnType<H[keyof Handlers]>)(element)
+export const match = <H extends Partial<Handlers>>(
+  element: Element,
+  handlers: H & Complete<H, Handlers>
+): Answer<H> => give(element, handlers) as Answer<H> // what the function for its kind gives

@@ -62,7 +62,7 @@ export const make = (plugin: string, directory = tmpdir()): Effect.Effect<RowAsi
       file = { path, handle: await open(path, "wx", 0o600), size: 0, schemas: [] }
     }
     const schema = element._tag === "Rows" ? element.batch.table : element.table
-    let number = file.schemas.indexOf(schema)
+    let number = file.schemas.findIndex((known) => known === schema || known.version === schema.version)
     if (number < 0) number = file.schemas.push(schema) - 1
     const { length, parts } = SpoolRecord.element(element, number, undefined)
     await file.handle.appendFile(Buffer.concat(parts))

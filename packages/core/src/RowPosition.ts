@@ -11,6 +11,8 @@ const Position = Schema.BigIntFromString
 
 const Stored = Schema.fromJsonString(Schema.Struct({
   version: Schema.Literal(1),
+  /** Whoever wrote it, so that two of them never store the same. */
+  writer: Schema.String,
   copied: Schema.optionalKey(Position),
   settled: Schema.optionalKey(Position),
   /** As `Sequence.format` has it. */
@@ -30,9 +32,13 @@ const decode = Schema.decodeUnknownOption(Stored)
 /** Nothing is held. */
 export const none: TablePosition = { copied: undefined, committed: undefined }
 
-export const format = ({ committed, copied, origin, quarantined, settled }: TablePosition): string =>
+export const format = (
+  { committed, copied, origin, quarantined, settled }: TablePosition,
+  writer: string
+): string =>
   encode({
     version: 1,
+    writer,
     ...(copied === undefined ? {} : { copied }),
     ...(settled === undefined ? {} : { settled }),
     ...(committed === undefined ? {} : { committed: Sequence.format(committed) }),

@@ -5,7 +5,7 @@
  * the last piece: everything that commits below it has been emitted.
  */
 import type { NonEmptyReadonlyArray } from "effect/Array"
-import * as Cause from "effect/Cause"
+import type * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -17,32 +17,17 @@ import * as Stream from "effect/Stream"
 import { ConnectorError } from "./ConnectorError.ts"
 import type { Element } from "./Element.ts"
 import * as Quarantine from "./Quarantine.ts"
-import { type At, RowBatches } from "./RowBatches.ts"
+import type { At } from "./RowBatches.ts"
 import type { RowChange } from "./RowChange.ts"
 import type { Definition, Piece } from "./RowSource.ts"
 import type { RowTable } from "./RowTable.ts"
-import * as Sequence from "./Sequence.ts"
+import { RowTables, type Table } from "./RowTables.ts"
 import type { SourceContext } from "./Source.ts"
-import { type TableId, tableId } from "./TableSchema.ts"
+import type { TableId } from "./TableSchema.ts"
 
 /** The highest position that a watermark can follow. */
 const highest = 0xfffffffffffffffen
-/** All tables together may have so many times the bytes of a batch in the making. */
-const batchesInMaking = 4
-
 type Elements = Pull.Pull<NonEmptyReadonlyArray<Element>, ConnectorError>
-
-interface Table {
-  readonly id: TableId
-  readonly table: RowTable
-  /** Rows that aren't emitted yet, and their size. */
-  batches: RowBatches
-  bytes: number
-  /** The sink holds, or has been given, everything up to here; undefined: it needs a copy. */
-  done: bigint | undefined
-  /** It can't go on, or was in quarantine when the run began: until a new copy nothing of it is emitted. */
-  idle: boolean
-}
 
 /** A copy that was asked for. */
 export interface Request {
@@ -64,17 +49,12 @@ export class RowReading {
   private readonly definition: Definition
   private readonly context: SourceContext
   private readonly scope: Scope.Scope
-  private readonly tables = new Map<TableId, Table>()
-  private readonly byTable = new Map<RowTable, Table>()
-  /** Made, and not pulled yet. */
-  private ready: Array<Element> = []
+  private readonly tables: RowTables
   private readonly requests: Array<Request> = []
   private readonly asked = Latch.makeUnsafe(false)
   /** Whose `SnapshotBegin` is taken when the next element is pulled. */
   private beginning: Request | undefined
-  private copying: Array<Table> = []
-  /** Bytes of all rows that aren't emitted yet. */
-  private making = 0
+  private readonly copying: Array<Table>
 
   // The reading at hand.
   private reading: {
@@ -98,35 +78,8 @@ export class RowReading {
     this.definition = definition
     this.context = context
     this.scope = scope
-    for (const table of tables) {
-      const id = tableId(table.schema.table)
-      const held = context.positions.get(id)
-      if (context.unwanted.has(id)) continue
-      const isCopied = held?.copied !== undefined && held.origin === table.schema.origin
-      const state: Table = {
-        id,
-        table,
-        batches: new RowBatches(table.schema, definition.plugin),
-        bytes: 0,
-        // A piece may be there in part.
-        done: isCopied
-          ? Sequence.max(Sequence.before(held.committed?.commit ?? 0n), Sequence.before(held.copied ?? 0n)).commit
-          : undefined,
-        idle: context.quarantined(id) !== undefined
-      }
-      this.tables.set(id, state)
-      this.byTable.set(table, state)
-      if (state.done === undefined && !state.idle) this.copying.push(state)
-    }
-  }
-
-  private protocol(message: string): ConnectorError {
-    return new ConnectorError({
-      reason: "Protocol",
-      plugin: this.definition.plugin,
-      message,
-      hint: "This is a defect of the source plugin: please report it. Nothing was acknowledged that isn't durable."
-    })
+    this.tables = new RowTables(definition, context, tables)
+    this.copying = this.tables.all().filter(({ done, idle }) => done === undefined && !idle)
   }
 
   /** Has a table copied again; fails when that can't be. */
@@ -152,7 +105,7 @@ export class RowReading {
           table
         })
       }
-      if (copy === undefined && !state.idle && this.context.quarantined(table) === undefined) {
+      if (copy === undefined && !this.tables.isAside(state)) {
         return yield* new ConnectorError({
           reason: "Unsupported",
           plugin,
@@ -169,88 +122,6 @@ export class RowReading {
     })
   }
 
-  private state(table: RowTable): Table | undefined {
-    return this.byTable.get(table) ?? this.tables.get(tableId(table.schema.table))
-  }
-
-  /** Emits what a table has gathered. */
-  private flush(state: Table): void {
-    if (state.batches.rows > 0) this.ready.push({ _tag: "Rows", batch: state.batches.finish() })
-    this.making -= state.bytes
-    state.bytes = 0
-  }
-
-  private flushAll(): void {
-    for (const state of this.tables.values()) this.flush(state)
-  }
-
-  /** Emits what is large enough. */
-  private flushLarge(state: Table): void {
-    const { batches } = state
-    const { batchBytes = 1 << 20, batchRows = 1024 } = this.definition
-    const { bytes } = batches
-    this.making += bytes - state.bytes
-    state.bytes = bytes
-    if (batches.rows >= batchRows || bytes >= batchBytes) this.flush(state)
-    else if (this.making >= batchesInMaking * batchBytes) this.flushAll()
-  }
-
-  /** Forgets what a table has gathered. */
-  private clear(state: Table): void {
-    this.making -= state.bytes
-    state.bytes = 0
-    state.batches = new RowBatches(state.table.schema, this.definition.plugin)
-  }
-
-  /** Sets a table aside. */
-  private fail(state: Table, error: ConnectorError): void {
-    state.idle = true
-    this.clear(state)
-    this.ready.push({ _tag: "TableFailed", table: state.table.schema, error })
-  }
-
-  private append({ batches, table }: Table, change: RowChange, at: At): ConnectorError | undefined {
-    switch (change._tag) {
-      case "Insert":
-        return batches.insert(change.row, at)
-      case "Update":
-        return batches.update(change.row, at)
-      case "Rekey":
-        return batches.rekey(change.key, change.row, at)
-      case "Remove":
-        return batches.remove(change.key, at)
-      case "Truncate": {
-        const sequence = Sequence.make(at.position, BigInt(at.ordinal))
-        this.ready.push({ _tag: "Truncate", table: table.schema, sequence, commitTime: at.commitTime })
-        return undefined
-      }
-      case "Fail":
-        return change.error
-    }
-  }
-
-  private add(
-    change: RowChange,
-    at: { readonly position: bigint; readonly commitTime: bigint }
-  ): ConnectorError | undefined {
-    const { ordinal } = this
-    this.ordinal += change._tag === "Rekey" ? 2 : 1
-    const state = this.state(change.table)
-    if (state === undefined) {
-      const id = tableId(change.table.schema.table)
-      return this.context.unwanted.has(id)
-        ? undefined
-        : this.protocol(`A change came for ${id}, which isn't among the source's tables`)
-    }
-    if (state.idle || (state.done !== undefined && at.position <= state.done)) return undefined
-    if (this.context.quarantined(state.id) !== undefined) return undefined
-    if (change._tag === "Truncate") this.flush(state)
-    const error = this.append(state, change, { ...at, ordinal })
-    if (error !== undefined) this.fail(state, error)
-    else this.flushLarge(state)
-    return undefined
-  }
-
   /** The next elements; every other one waits until they are taken. */
   readonly pull: Elements = Effect.gen(
     { self: this },
@@ -261,7 +132,7 @@ export class RowReading {
         yield* Deferred.succeed(beginning.begun, undefined)
       }
       while (true) {
-        const element = this.ready.shift()
+        const element = this.tables.ready.shift()
         if (element !== undefined) return [element]
         yield* this.step
       }
@@ -269,9 +140,9 @@ export class RowReading {
   )
 
   private readonly step: Effect.Effect<void, ConnectorError | Cause.Done> = Effect.suspend(() => {
+    if (this.copied !== undefined) return this.copyMore(this.copied)
     const copying = this.copying.shift()
     if (copying !== undefined) return this.copy(copying, undefined)
-    if (this.copied !== undefined) return this.copyMore(this.copied)
     const { changes, next, piece, reading } = this
     if (piece !== undefined) {
       if (!done(changes, next)) return this.someChanges(piece.at)
@@ -287,9 +158,11 @@ export class RowReading {
     at: { readonly position: bigint; readonly commitTime: bigint }
   ): Effect.Effect<void, ConnectorError> {
     return Effect.suspend(() => {
-      while (!done(this.changes, this.next) && this.ready.length === 0) {
+      while (!done(this.changes, this.next) && this.tables.ready.length === 0) {
         const change = this.changes[this.next++]
-        const error = change === undefined ? undefined : this.add(change, at)
+        if (change === undefined) continue
+        const error = this.tables.add(change, { ...at, ordinal: this.ordinal })
+        this.ordinal += change._tag === "Rekey" ? 2 : 1
         if (error !== undefined) return Effect.fail(error)
       }
       return Effect.void
@@ -312,7 +185,7 @@ export class RowReading {
     return Effect.gen({ self: this }, function*() {
       const isHeartbeat = position === this.last && Array.isArray(changes) && changes.length === 0
       if ((position <= this.last && !isHeartbeat) || position > highest) {
-        return yield* this.protocol(
+        return yield* this.tables.protocol(
           position <= this.last
             ? `A piece came with a position (${position}) that isn't above that of the one before (${this.last})`
             : `A piece came with a position (${position}) that has more than 64 bits`
@@ -343,11 +216,11 @@ export class RowReading {
     this.nextPiece++
     if (done(this.pieces, this.nextPiece)) {
       this.pieces = []
-      this.flushAll()
-      for (const state of this.tables.values()) {
+      this.tables.flushAll()
+      for (const state of this.tables.all()) {
         if (state.done !== undefined && state.done < this.last && !state.idle) state.done = this.last
       }
-      this.ready.push({ _tag: "Watermark", position: this.last + 1n, commitTime: this.commitTime })
+      this.tables.ready.push({ _tag: "Watermark", position: this.last + 1n, commitTime: this.commitTime })
     }
     return scope === undefined ? Effect.void : Scope.close(scope, Exit.void)
   })
@@ -367,13 +240,14 @@ export class RowReading {
   /** Begins to read where the sink may lack something. */
   private readonly begin: Effect.Effect<void, ConnectorError> = Effect.gen({ self: this }, function*() {
     let from: bigint | undefined
-    for (const { done, id, idle } of this.tables.values()) {
-      if (idle || this.context.quarantined(id) !== undefined || done === undefined) continue
+    for (const state of this.tables.all()) {
+      const { done } = state
+      if (done === undefined || this.tables.isAside(state)) continue
       if (from === undefined || done < from) from = done
     }
     const start = from ?? this.last
     this.last = 0n
-    this.ready.push({ _tag: "Watermark", position: start + 1n, commitTime: undefined })
+    this.tables.ready.push({ _tag: "Watermark", position: start + 1n, commitTime: undefined })
     const scope = yield* Scope.fork(this.scope)
     const pull = yield* Stream.toPull(this.definition.read(start)).pipe(
       Scope.provide(scope),
@@ -409,7 +283,7 @@ export class RowReading {
   /** A table's copy can't be had: it is set aside when that is its own trouble. */
   private noCopy(state: Table, error: ConnectorError): Effect.Effect<void, ConnectorError> {
     if (!Quarantine.concernsTable(error)) return Effect.fail(error)
-    this.fail(state, error)
+    this.tables.fail(state, error)
     return Effect.void
   }
 
@@ -419,10 +293,8 @@ export class RowReading {
     estimatedRows: number | undefined,
     request: Request | undefined
   ): void {
-    state.idle = false
-    state.done = position - 1n
-    this.clear(state)
-    this.ready.push({
+    this.tables.renew(state, position)
+    this.tables.ready.push({
       _tag: "SnapshotBegin",
       table: state.table.schema,
       position,
@@ -437,12 +309,12 @@ export class RowReading {
   /** Begins a table's copy. */
   private copy(state: Table, request: Request | undefined): Effect.Effect<void, ConnectorError> {
     return Effect.gen({ self: this }, function*() {
-      const { context, definition } = this
-      const isQuarantined = state.idle || context.quarantined(state.id) !== undefined
+      const { definition } = this
+      const isQuarantined = this.tables.isAside(state)
       if (request === undefined && isQuarantined) return
       if (definition.copy === undefined) {
         this.beginCopy(state, 1n, undefined, request)
-        this.ready.push({ _tag: "SnapshotEnd", table: state.table.schema, position: 1n, chunks: 0, settled: 1n })
+        this.tables.ready.push({ _tag: "SnapshotEnd", table: state.table.schema, position: 1n, chunks: 0, settled: 1n })
         return
       }
       const scope = yield* Scope.fork(this.scope)
@@ -456,7 +328,7 @@ export class RowReading {
       const least = isQuarantined ? 0n : state.done ?? 0n
       if (copy.position < least || copy.position >= highest) {
         yield* Scope.close(scope, Exit.void)
-        const error = this.protocol(
+        const error = this.tables.protocol(
           `The copy of ${state.id} is of a position (${copy.position}) that lies before changes of it that were read already`
         )
         return request === undefined ? yield* error : yield* Effect.asVoid(Deferred.fail(request.begun, error))
@@ -483,7 +355,7 @@ export class RowReading {
     const flush = (): void => {
       if (state.batches.rows === 0) return
       copied.count += state.batches.rows
-      this.ready.push({ _tag: "SnapshotRows", batch: state.batches.finish(), position, chunk: 0 })
+      this.tables.ready.push({ _tag: "SnapshotRows", batch: state.batches.finish(), position, chunk: 0 })
     }
     const end = Effect.suspend(() => {
       this.copied = undefined
@@ -495,7 +367,7 @@ export class RowReading {
         for (const change of changes) {
           const error = change._tag === "Insert"
             ? state.batches.read(change.row, at)
-            : this.protocol(`A copy of ${state.id} has something else than rows to insert`)
+            : this.tables.protocol(`A copy of ${state.id} has something else than rows to insert`)
           if (error !== undefined) return Effect.andThen(end, this.noCopy(state, error))
           if (state.batches.rows >= batchRows || state.batches.bytes >= batchBytes) flush()
         }
@@ -503,7 +375,7 @@ export class RowReading {
       }),
       Pull.catchDone(() => {
         flush()
-        this.ready.push(
+        this.tables.ready.push(
           { _tag: "SnapshotChunk", table: schema, position, chunk: 0, rows: copied.count },
           { _tag: "SnapshotEnd", table: schema, position, chunks: 1, settled: position }
         )

@@ -39,6 +39,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import { randomUUID } from "node:crypto"
 import type { Conditions } from "./Condition.ts"
 import type { ConnectorError } from "./ConnectorError.ts"
 import * as RowPosition from "./RowPosition.ts"
@@ -90,7 +91,10 @@ export interface Definition {
     tables: ReadonlyArray<TableId>,
     conditions: Conditions
   ) => Effect.Effect<void, ConnectorError>
-  /** Opens a table, creating what is missing. The scope is closed when the run, or the table's part in it, ends. A table may be opened again then. */
+  /**
+   * Opens a table, creating what is missing. It is called for a quarantine as well, whose position is stored by an empty `write`; so a table that can't even be opened ends the run.
+   * The scope is closed when the run, or the table's part in it, ends. A table may be opened again then.
+   */
   readonly open: (table: TableSchema) => Effect.Effect<TableWriter, ConnectorError, Scope.Scope>
   /** How often `flush` is called at most: every second by default. */
   readonly flushEvery?: Duration.Input
@@ -117,7 +121,7 @@ export const make = (definition: Definition): Sink => ({
   quarantine: (table, why) =>
     Effect.scoped(Effect.gen(function*() {
       const writer = yield* definition.open(table)
-      const position = RowPosition.format({ ...RowPosition.none, quarantined: why })
+      const position = RowPosition.format({ ...RowPosition.none, quarantined: why }, randomUUID())
       yield* writer.write([], { position, previous: writer.position })
       if (writer.flush !== undefined) yield* writer.flush
     })),

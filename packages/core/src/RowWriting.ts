@@ -5,6 +5,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
+import { randomUUID } from "node:crypto"
 import * as BatchSlice from "./BatchSlice.ts"
 import { type ChangeBatch, Operation } from "./ChangeBatch.ts"
 import { ConnectorError } from "./ConnectorError.ts"
@@ -87,6 +88,7 @@ export const open = Effect.fnUntraced(
     const error = (reason: ConnectorError["reason"], message: string, hint: string): ConnectorError =>
       new ConnectorError({ reason, plugin, message, hint, table: id })
 
+    const name = randomUUID()
     let previous = writer.position
     const found = previous === undefined ? RowPosition.none : RowPosition.parse(previous)
     if (found === undefined) {
@@ -102,14 +104,18 @@ export const open = Effect.fnUntraced(
     /** The last change that was accepted and isn't reported durable. */
     let accepted: Sequence.Sequence | undefined
 
+    /** Whether something was written since the last flush. */
+    let dirty = false
+
     /** Does one thing and stores the position that goes with it. */
     const store = (next: TablePosition, act: (at: At) => Effect.Effect<void, ConnectorError>) =>
       Effect.suspend(() => {
-        const position = RowPosition.format(next)
+        const position = RowPosition.format(next, name)
         return Effect.tap(act({ position, previous }), () =>
           Effect.sync(() => {
             previous = position
             held = next
+            dirty = true
           }))
       })
 
@@ -118,7 +124,12 @@ export const open = Effect.fnUntraced(
       accepted = undefined
       return last === undefined ? Effect.void : durable(last)
     })
-    const flush = Effect.andThen(writer.flush ?? Effect.void, report)
+    const flush = (writer.flush ?? Effect.void).pipe(
+      Effect.andThen(Effect.sync(() => {
+        dirty = false
+      })),
+      Effect.andThen(report)
+    )
     /** Makes durable what can't be lost any more. */
     const settled = writer.flush === undefined ? report : Effect.void
 
@@ -218,7 +229,7 @@ export const open = Effect.fnUntraced(
 
     if (writer.flush !== undefined) {
       yield* Effect.sleep(every).pipe(
-        Effect.andThen(one.withPermit(Effect.suspend(() => accepted === undefined ? Effect.void : flush))),
+        Effect.andThen(one.withPermit(Effect.suspend(() => dirty ? flush : Effect.void))),
         Effect.forever,
         Effect.catch(failed),
         Effect.forkScoped

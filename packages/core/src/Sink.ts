@@ -20,7 +20,7 @@
  * **Values.** "Not sent", NULL and a value are different things (`ChangeBatch`): a column that was not sent keeps what the target has. Nothing is truncated, rounded or skipped: what the target can't hold is an error of its table, or a dead letter.
  *
  * **Errors.** Whatever passes in a while (`Unreachable`, `Throttled`) is retried inside for a limited time, then ends the run, which the runner repeats with growing waits. `Fenced` says that another writer has taken over; the run
- * is repeated at once. `Unauthorized` and `Misconfigured` end the run and wait for somebody, as does any error without `table`. `Rejected`, `Unsupported`, `Missing`, `Forbidden`, `Lost` and `Protocol` with `table` put
+ * is repeated. `Unauthorized` and `Misconfigured` end the run and wait for somebody, as does any error without `table`. `Rejected`, `Unsupported`, `Missing`, `Forbidden`, `Lost` and `Protocol` with `table` put
  * that table in quarantine, and the others go on (`Quarantine.concernsTable`, the pipeline's `onTableError`); what `failed` is given is judged the same way.
  *
  * **The end.** A write may be interrupted at any moment, when the run fails or its stop takes too long: what it did then is either found at the next `open`, or comes again.
@@ -29,15 +29,18 @@ import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Conditions } from "./Condition.ts"
 import type { ConnectorError } from "./ConnectorError.ts"
-import type {
-  Rows,
-  Schema,
-  SnapshotBegin,
-  SnapshotChunk,
-  SnapshotEnd,
-  SnapshotRows,
-  TableLeft,
-  Truncate
+import {
+  type Answer,
+  type Complete,
+  give,
+  type Rows,
+  type Schema,
+  type SnapshotBegin,
+  type SnapshotChunk,
+  type SnapshotEnd,
+  type SnapshotRows,
+  type TableLeft,
+  type Truncate
 } from "./Element.ts"
 import type { Quarantine } from "./Quarantine.ts"
 import type { Sequence } from "./Sequence.ts"
@@ -92,9 +95,10 @@ export type Handlers = { readonly [E in TableElement as E["_tag"]]: (element: E)
  * write: (element) => Sink.match(element, { Rows: ({ batch }) => append(batch), Truncate: () => empty, … })
  * ```
  */
-export const match = <H extends Handlers>(element: TableElement, handlers: H): ReturnType<H[keyof Handlers]> =>
-  // The tag chooses the handler of just this kind of element, which the compiler can't see of a union.
-  (handlers[element._tag] as (element: TableElement) => ReturnType<H[keyof Handlers]>)(element)
+export const match = <H extends Partial<Handlers>>(
+  element: TableElement,
+  handlers: H & Complete<H, Handlers>
+): Answer<H> => give(element, handlers) as Answer<H> // what the function for its kind gives
 
 export interface TableWriter {
   readonly position: TablePosition

@@ -47,6 +47,13 @@ export class RowDatabase {
     this.seen = new Map()
   }
 
+  /** Somebody removes the rows of a table behind everybody's back. */
+  spoil(table: TableId): void {
+    const held = { ...this.of(table), rows: new Map() }
+    this.seen.set(table, held)
+    this.tables.set(table, held)
+  }
+
   private of(table: TableId): Held {
     return this.seen.get(table) ?? this.tables.get(table) ?? nothing
   }
@@ -75,6 +82,7 @@ export class RowDatabase {
       identity._tag === "Key"
         ? JSON.stringify(identity.columns.map((index) => String(row.get(columns[index]?.name ?? ""))))
         : `${this.next++}`
+    const empty = Object.fromEntries(columns.map(({ name }) => [name, null]))
     let count = 0
     for (const row of rows) {
       count++
@@ -87,7 +95,7 @@ export class RowDatabase {
       if (oldKey !== undefined) held.delete(oldKey)
       const newKey = key(row)
       const sent = Object.entries(row.toObject()).filter(([, value]) => value !== notSent)
-      held.set(newKey, { ...old ?? held.get(newKey), ...Object.fromEntries(sent) })
+      held.set(newKey, { ...old ?? held.get(newKey) ?? empty, ...Object.fromEntries(sent) })
     }
     this.written += count
     this.largest = Math.max(this.largest, count)
@@ -99,7 +107,7 @@ export class RowDatabase {
     flushEvery: "1 millis",
     retain: (tables) =>
       Effect.andThen(
-        this.at("retain", ""),
+        Effect.suspend(() => this.at("retain", "")),
         Effect.sync(() => {
           for (const [table, held] of this.tables) {
             if (!tables.includes(table)) this.tables.set(table, { ...held, position: undefined })
@@ -116,12 +124,12 @@ export class RowDatabase {
           write: (rows, at) =>
             this.at("write", id).pipe(
               Effect.andThen(Effect.suspend(() => this.compared(id, at, this.applied(shape, rows)))),
-              Effect.andThen(this.at("written", id))
+              Effect.andThen(Effect.suspend(() => this.at("written", id)))
             ),
           clear: (at) =>
             this.at("clear", id).pipe(
               Effect.andThen(this.compared(id, at, new Map())),
-              Effect.andThen(this.at("cleared", id))
+              Effect.andThen(Effect.suspend(() => this.at("cleared", id)))
             ),
           ...(this.reshapes
             ? {
@@ -136,9 +144,9 @@ export class RowDatabase {
             : {}),
           ...(this.buffers
             ? {
-              flush: this.at("flush", id).pipe(
+              flush: Effect.suspend(() => this.at("flush", id)).pipe(
                 Effect.andThen(Effect.sync(() => this.tables.set(id, this.of(id)))),
-                Effect.andThen(this.at("flushed", id))
+                Effect.andThen(Effect.suspend(() => this.at("flushed", id)))
               )
             }
             : {})

@@ -69,6 +69,7 @@ export const expected = (pieces: ReadonlyArray<LogPiece>, upTo?: bigint) => {
   for (const { changes, position } of pieces) {
     if (upTo !== undefined && position > upTo) break
     for (const change of changes) {
+      if (change._tag === "Fail") throw new Error("no piece of this log fails")
       if (change._tag === "Truncate") held.clear()
       else if (change.table === visits && change._tag === "Insert") visited.push(change.row)
       else if (change._tag === "Remove") held.delete(change.key["id"])
@@ -78,7 +79,7 @@ export const expected = (pieces: ReadonlyArray<LogPiece>, upTo?: bigint) => {
         if (oldKey !== undefined) held.delete(oldKey)
         const sent = Object.entries(change.row).filter(([, value]) => value !== Column.notSent)
         const id = change.row["id"]
-        held.set(id, { ...old ?? held.get(id), ...Object.fromEntries(sent) })
+        held.set(id, { ...old ?? held.get(id) ?? { note: null }, ...Object.fromEntries(sent) })
       }
     }
   }
@@ -118,11 +119,15 @@ export class RowLog {
     this.begun.push(from)
     let left = this.failsAt
     const begin = this.history === "consumed" ? this.confirmed : from
-    const pieces = this.pieces.filter(({ position }) => position > begin).map(({ changes, position }) => ({
-      position,
-      commitTime: position * 1_000_000n,
-      changes: this.streamed ? Stream.fromIterable(changes, { chunkSize: 2 }) : changes
-    }))
+    const pieces = this.pieces.filter(({ position }) => position > begin).map((piece) => {
+      const { position } = piece
+      const changes = piece.changes.filter(({ table }) => this.tables.includes(table))
+      return {
+        position,
+        commitTime: position * 1_000_000n,
+        changes: this.streamed ? Stream.fromIterable(changes, { chunkSize: 2 }) : changes
+      }
+    })
     const read = Stream.fromIterable(pieces).pipe(
       Stream.mapEffect((piece) =>
         Effect.suspend(() => {

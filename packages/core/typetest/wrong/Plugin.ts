@@ -12,6 +12,7 @@ export const otherConfiguration = Plugin.notifier({
   version: "1.0.0",
   summary: "Asks for an option that the schema hasn't got",
   config: Schema.Struct({ url: Schema.String }),
+  // tsc: Property 'address' does not exist on type '{ readonly url: string; }'
   make: ({ address }) => Effect.succeed(deliver(address))
 })
 
@@ -19,6 +20,7 @@ export const otherType = Plugin.notifier({
   name: "example",
   version: "1.0.0",
   summary: "Takes an option for another type",
+  // tsc: Type 'number' is not assignable to type 'string'
   config: Schema.Struct({ port: Schema.Int }),
   make: (options: { readonly port: string }) => Effect.succeed(deliver(options.port))
 })
@@ -28,6 +30,7 @@ export const returnsTheWrongThing = Plugin.notifier({
   version: "1.0.0",
   summary: "Gives an answer where none is wanted",
   config: Schema.Struct({ url: Schema.String }),
+  // tsc: Type 'Promise<string>' is missing the following properties from type 'Effect<void, ConnectorError
   make: ({ url }) => Effect.succeed({ notify: () => Promise.resolve(url) })
 })
 
@@ -36,10 +39,12 @@ export const failsWithSomethingElse = Plugin.notifier({
   version: "1.0.0",
   summary: "Fails with an error of its own",
   config: Schema.Struct({ url: Schema.String }),
+  // tsc: Type 'Error' is missing the following properties from type 'ConnectorError'
   make: () => Effect.succeed({ notify: () => Effect.fail(new Error("no")) })
 })
 
 export const unknownReason = new ConnectorError({
+  // tsc: Type '"Broken"' is not assignable to type
   reason: "Broken",
   plugin: "example",
   message: "It is broken",

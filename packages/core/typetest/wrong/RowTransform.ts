@@ -8,6 +8,7 @@ export const lacksColumn = RowTransform.make({
   plugin: "example",
   reads,
   writes: { total: Column.decimal(), currency: Column.text() },
+  // tsc: 'Mistake<"map leaves out the column currency, which writes declares">'
   map: (row) => ({ total: row.price })
 })
 
@@ -15,6 +16,7 @@ export const undeclaredColumn = RowTransform.make({
   plugin: "example",
   reads,
   writes: { total: Column.decimal() },
+  // tsc: 'Mistake<"map gives the column currency, which writes doesn't declare">'
   map: (row) => ({ total: row.price, currency: "EUR" })
 })
 
@@ -22,6 +24,7 @@ export const wrongType = RowTransform.make({
   plugin: "example",
   reads,
   writes: { total: Column.decimal() },
+  // tsc: 'Mistake<"map gives number for the column total, which writes declares as string">'
   map: (row) => ({ total: row.quantity })
 })
 
@@ -29,6 +32,7 @@ export const nullInNonNullable = RowTransform.make({
   plugin: "example",
   reads,
   writes: { total: Column.decimal() },
+  // tsc: 'Mistake<"map gives null for the column total, which writes doesn't declare as nullable">'
   map: (row) => ({ total: row.quantity === 0 ? null : row.price })
 })
 
@@ -36,6 +40,7 @@ export const dropsRows = RowTransform.make({
   plugin: "example",
   reads,
   writes: { total: Column.decimal() },
+  // tsc: 'Mistake<"map gives undefined for some rows: rows are left out by RowTransform.filter">'
   map: (row) => row.quantity === 0 ? undefined : { total: row.price }
 })
 
@@ -43,6 +48,7 @@ export const readsUndeclared = RowTransform.make({
   plugin: "example",
   reads,
   writes: { total: Column.decimal() },
+  // tsc: Property 'discount' does not exist on type 'Row<
   map: (row) => ({ total: row.discount })
 })
 
@@ -50,6 +56,7 @@ export const takesNullable = RowTransform.make({
   plugin: "example",
   reads: { note: Column.text().nullable },
   writes: { shout: Column.text() },
+  // tsc: 'row.note' is possibly 'null'
   map: (row) => ({ shout: row.note.toUpperCase() })
 })
 
@@ -58,6 +65,7 @@ export const ignoresUnsent = RowTransform.make({
   reads,
   writes: { total: Column.decimal() },
   map: (row) => ({ total: row.price }),
+  // tsc: Type 'number' is not assignable to type 'string | unique symbol'
   whenUnsent: (row) => ({ total: row.quantity })
 })
 
@@ -65,5 +73,6 @@ export const branches = RowTransform.make({
   plugin: "example",
   reads,
   writes: { total: Column.decimal(), currency: Column.text().nullable },
+  // tsc: 'Mistake<"map leaves out the column currency, which writes declares">'
   map: (row) => row.quantity === 0 ? { total: "0" } : { total: row.price, currency: "EUR" }
 })

@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 
 export const forgetsTruncate = (element: Sink.TableElement): Effect.Effect<void, ConnectorError> =>
+  // tsc: 'Mistake<"nothing is said of Truncate elements">'
   Sink.match(element, {
     Rows: () => Effect.void,
     SnapshotBegin: () => Effect.void,
@@ -18,6 +19,7 @@ export const forgetsTruncate = (element: Sink.TableElement): Effect.Effect<void,
   })
 
 export const answersWithANumber = (element: Sink.TableElement): Effect.Effect<void, ConnectorError> =>
+  // tsc: Type 'number' is not assignable to type 'Effect<void, ConnectorError
   Sink.match(element, {
     Rows: ({ batch }) => batch.rows,
     SnapshotBegin: () => Effect.void,
@@ -29,6 +31,7 @@ export const answersWithANumber = (element: Sink.TableElement): Effect.Effect<vo
     Schema: () => Effect.void
   })
 
+// tsc: Property 'retain' is missing in type
 export const neverForgetsPositions = RowSink.make({
   plugin: "example",
   open: () => Effect.succeed({ position: undefined, write: () => Effect.void, clear: () => Effect.void })
@@ -38,6 +41,7 @@ export const failsWithSomethingElse = RowSink.make({
   plugin: "example",
   retain: () => Effect.void,
   open: () =>
+    // tsc: Type 'Error' is missing the following properties from type 'ConnectorError'
     Effect.succeed({
       position: undefined,
       write: () => Effect.fail(new Error("no")),
@@ -50,5 +54,6 @@ export const makesASource = Plugin.sink({
   version: "1.0.0",
   summary: "Makes what it isn't",
   config: Schema.Struct({}),
+  // tsc: is missing the following properties from type 'Sink': begin, open, run, settle
   make: () => Effect.succeed({ tables: Effect.succeed([]), stream: () => undefined })
 })
