@@ -190,7 +190,7 @@ export class ElementRules {
     if (sequence.commit > this.commit) this.commit = sequence.commit
     if (this.watermark === undefined) return
     if (sequence.commit < this.watermark) say("a change from before the last watermark")
-    else if (sequence.commit === this.marked) say("a watermark in the middle of a transaction")
+    else if (sequence.commit === this.watermark && sequence.commit === this.marked) say("a watermark in the middle of a transaction")
   }
 
   /** Commit position of the last change before the last watermark. */
@@ -198,7 +198,6 @@ export class ElementRules {
 
   private mark(position: bigint): void {
     if (this.watermark !== undefined && position < this.watermark) this.problems.push("a watermark that goes back")
-    if (this.commit > position) this.problems.push("a watermark below changes that came before it")
     this.watermark = position
     if (this.commit >= 0n) this.marked = this.commit
   }

@@ -3,7 +3,7 @@
  *
  * Clients connect to the proxy's port and are joined to the target. `cut` resets every connection, `stall` stops the
  * bytes without a word (as a firewall that drops packets does), `refuse` also turns new connections away, `loseAnswer` does so once the target
- * has answered to something, `delay` holds every chunk for a while, and `resume` goes back to normal.
+ * has answered to something, `cutAnswer` loses one answer and serves whoever comes then, `delay` holds every chunk for a while, and `resume` goes back to normal.
  */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -40,9 +40,11 @@ export interface FaultProxy {
    * asked doesn't learn it.
    */
   readonly loseAnswer: (nth?: number) => Effect.Effect<void>
+  /** Throws away the nth chunk from now on that the target sends (the next when absent), and resets all connections once; new ones are served. */
+  readonly cutAnswer: (nth?: number) => Effect.Effect<void>
   /** Every chunk takes this many milliseconds longer, until `resume`. */
   readonly delay: (millis: number) => Effect.Effect<void>
-  /** Ends `stall`, `refuse`, `loseAnswer` and `delay`. */
+  /** Ends `stall`, `refuse`, `loseAnswer`, `cutAnswer` and `delay`. */
   readonly resume: Effect.Effect<void>
   /** Joins new connections to another target. */
   readonly retarget: (target: Target) => Effect.Effect<void>
@@ -61,6 +63,8 @@ export const start = (initial: Target): Effect.Effect<FaultProxy, FaultProxyErro
     let refusing = false
     /** How many chunks there are until one is lost, that one included; 0: none will be. */
     let losing = 0
+    /** The same of a chunk after which new connections are served. */
+    let cutting = 0
     let delay = 0
     let accepted = 0
     let received = 0
@@ -112,6 +116,10 @@ export const start = (initial: Target): Effect.Effect<FaultProxy, FaultProxyErro
       forward(client, server, () => true)
       forward(server, client, (bytes) => {
         received += bytes
+        if (cutting > 0 && --cutting === 0) {
+          resetAll()
+          return false
+        }
         if (losing === 0 || --losing > 0) return true
         refusing = true
         resetAll()
@@ -168,6 +176,10 @@ export const start = (initial: Target): Effect.Effect<FaultProxy, FaultProxyErro
         Effect.sync(() => {
           losing = nth
         }),
+      cutAnswer: (nth = 1) =>
+        Effect.sync(() => {
+          cutting = nth
+        }),
       delay: (millis) =>
         Effect.sync(() => {
           delay = millis
@@ -175,6 +187,7 @@ export const start = (initial: Target): Effect.Effect<FaultProxy, FaultProxyErro
       resume: Effect.sync(() => {
         refusing = false
         losing = 0
+        cutting = 0
         stalled = false
         delay = 0
         for (const { client, server } of pairs) {

@@ -96,6 +96,11 @@ export interface Subject<A> {
   readonly cannot?: Partial<Readonly<Record<Ability, string>>>
   /** Kinds of values that are tried; default: all of them. */
   readonly types?: ReadonlyArray<LogicalType["_tag"]>
+  /**
+   * What the place holds of a value (canonical text, see `CanonicalCell`) that it has another form for, or undefined when it refuses such a value: then it isn't given.
+   * Default: the value.
+   */
+  readonly holds?: (type: LogicalType, cell: string) => string | undefined
   readonly refused: ReadonlyArray<RefusedOptions>
   readonly useless: ReadonlyArray<UselessOptions>
   /** Passwords, keys and such of the options: no error and no line of the log may hold one. */

@@ -89,7 +89,7 @@ export interface Subject<A> {
   readonly secrets?: ReadonlyArray<string>
   /** How often a case that restarts the source at one element after another does so. Default: 30. */
   readonly restarts?: number
-  /** How much a long backlog is, in bytes of notes. Default: 32 MiB. The source may hold a quarter of it in JavaScript's heap and buffers while nobody pulls. */
+  /** How much a long backlog is, in bytes of notes. Default: 64 MiB. The source may hold a quarter of it in JavaScript's heap and buffers, whether somebody pulls or not. */
   readonly backlog?: number
   /** How soon a change must have come, an interrupted stream must be over, a cut connection be noticed. Default: 20 seconds. */
   readonly patience?: Duration.Input

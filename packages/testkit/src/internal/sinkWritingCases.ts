@@ -12,6 +12,7 @@ import type { TableSchema } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
 import assert from "node:assert/strict"
 import * as BatchOf from "../BatchOf.ts"
+import * as CanonicalCell from "../CanonicalCell.ts"
 import type { Case } from "../Conformance.ts"
 import type { Subject } from "../SinkSubject.ts"
 import * as Histories from "./history.ts"
@@ -60,7 +61,12 @@ const awkwardRows = (types: typeof awkward): ReadonlyArray<ReadonlyArray<BatchOf
 }
 
 /** Copies some rows into a table, gives the others as changes, and looks at what is there. */
-const roundTrip = (kit: Kit, table: TableSchema, rows: ReadonlyArray<ReadonlyArray<BatchOf.Value>>) =>
+const roundTrip = (
+  kit: Kit,
+  table: TableSchema,
+  rows: ReadonlyArray<ReadonlyArray<BatchOf.Value>>,
+  holds: (type: LogicalType, cell: string) => string | undefined = (_type, cell) => cell
+) =>
   Effect.gen(function*() {
     const run = yield* kit.start([table])
     const opened = yield* run.open(table)
@@ -94,7 +100,10 @@ const roundTrip = (kit: Kit, table: TableSchema, rows: ReadonlyArray<ReadonlyArr
     yield* opened.allDurable
     yield* run.finish
     const cells = (values: ReadonlyArray<BatchOf.Value>): ReadonlyArray<string | null> =>
-      table.columns.map(({ type }, index) => Histories.cellOf(type, values[index] ?? null))
+      table.columns.map(({ type }, index) => {
+        const cell = Histories.cellOf(type, values[index] ?? null)
+        return cell === null ? null : CanonicalCell.ofText(type, holds(type, cell) ?? null)
+      })
     const expected = kit.mode === "mirror"
       ? [...copied, ...changed].map((values) => JSON.stringify(cells(values)))
       : [
@@ -118,7 +127,13 @@ const tableOf = (name: string, columns: ReadonlyArray<readonly [name: string, ty
 })
 
 export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => {
-  const types = awkward.filter(([{ _tag }]) => subject.types === undefined || subject.types.includes(_tag))
+  const holds = subject.holds ?? ((_type: LogicalType, cell: string) => cell)
+  const types = awkward.filter(([{ _tag }]) => subject.types === undefined || subject.types.includes(_tag)).map(
+    ([type, values]) => {
+      const held = values.filter((value) => holds(type, Histories.cellOf(type, value) ?? "") !== undefined)
+      return [type, held] as const
+    }
+  )
   return [
     scenario(subject, "holds nothing of a table that it never saw, and takes it", (kit) =>
       Effect.gen(function*() {
@@ -190,7 +205,8 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => {
         roundTrip(
           kit,
           tableOf(`values of ${kind}`.replaceAll(" ", "_").toLowerCase(), of.map(([type], index) => [`v${index}`, type])),
-          awkwardRows(of)
+          awkwardRows(of),
+          subject.holds
         ))
     ),
 

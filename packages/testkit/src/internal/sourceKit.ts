@@ -1,11 +1,12 @@
 /**
  * What every case of a source has at hand: a place, changes to it, an ideal sink, and the judgement in the end.
  */
-import type { ConnectorError } from "@etl-stream/core/ConnectorError"
+import { ConnectorError, isRetryable } from "@etl-stream/core/ConnectorError"
 import type { Source } from "@etl-stream/core/Source"
 import { tableId, type TableName } from "@etl-stream/core/TableSchema"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import assert from "node:assert/strict"
 import type { Case } from "../Conformance.ts"
@@ -35,6 +36,10 @@ export interface Kit {
   readonly start: (options?: RunOptions) => Effect.Effect<Run, ConnectorError, Scope.Scope>
   /** Writes a row, and waits until it has come by the run and all before it, copies included. */
   readonly caughtUp: (run: Run) => Effect.Effect<void, unknown>
+  /** The same of a source that may end its run by something that passes, such as another shape of a table: then it is started again. */
+  readonly persist: (run: Run) => Effect.Effect<void, unknown, Scope.Scope>
+  /** Makes random changes while something else is done. They may have to wait for what is being read, so that is over first; the changes are there afterwards. */
+  readonly beside: <A, E, R>(changes: number, effect: Effect.Effect<A, E, R>) => Effect.Effect<A, unknown, R>
   /** Runs until everything has come, and stops. */
   readonly catchUp: (options?: RunOptions) => Effect.Effect<void, unknown, Scope.Scope>
   /** Fails when a run broke a rule, or the sink has other rows than the place. */
@@ -80,6 +85,26 @@ export const prepare = <A>(
             return commit !== undefined && mark !== undefined && mark >= commit && (!sink.prompt || !sink.mirror.copying)
           })
         }),
+      persist: (run) =>
+        Effect.gen(function*() {
+          let current = run
+          for (let attempt = 0;; attempt++) {
+            const done = yield* Effect.result(kit.caughtUp(current))
+            yield* current.stop
+            if (done._tag === "Success") return
+            const { failure } = done
+            if (attempt === 5 || !(failure instanceof ConnectorError) || !isRetryable(failure)) return yield* Effect.fail(failure)
+            current = yield* kit.start()
+          }
+        }),
+      beside: (changes, effect) =>
+        Effect.gen(function*() {
+          const busy = yield* Effect.forkDetach(workload.steps(changes), { startImmediately: true })
+          yield* Effect.raceFirst(Effect.exit(Fiber.join(busy)), Effect.sleep(250))
+          const answer = yield* effect
+          yield* Fiber.join(busy)
+          return answer
+        }),
       catchUp: (options) =>
         Effect.gen(function*() {
           const run = yield* kit.start(options)
@@ -124,11 +149,11 @@ const differences = (
   return problems
 }
 
-/** A case on a place of its own. What the source says in it, in errors and its log, is looked through. */
-export const scenario = <A>(
+/** A case whose log and errors are looked through. */
+export const judged = <A>(
   subject: Subject<A>,
   name: string,
-  body: (kit: Kit) => Effect.Effect<void, unknown, Scope.Scope>,
+  body: (secrecy: Secrecy.Secrecy) => Effect.Effect<void, unknown, Scope.Scope>,
   needs?: Ability
 ): Case => ({
   name,
@@ -136,7 +161,15 @@ export const scenario = <A>(
   run: Effect.gen(function*() {
     const secrets = (subject.secrets ?? []).map((secret, index) => [`secret ${index + 1}`, secret] as const)
     const secrecy = Secrecy.make(new Map([["a row's value", mark], ...secrets]))
-    yield* Effect.scoped(secrecy.listening(Effect.flatMap(prepare(subject, secrecy.heard, 1), body)))
+    yield* Effect.scoped(secrecy.listening(body(secrecy)))
     assert.deepEqual(secrecy.found(), [])
   })
 })
+
+/** A case on a place of its own. */
+export const scenario = <A>(
+  subject: Subject<A>,
+  name: string,
+  body: (kit: Kit) => Effect.Effect<void, unknown, Scope.Scope>,
+  needs?: Ability
+): Case => judged(subject, name, ({ heard }) => Effect.flatMap(prepare(subject, heard, 1), body), needs)

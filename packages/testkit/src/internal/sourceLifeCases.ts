@@ -80,7 +80,7 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
   scenario(subject, "doesn't read on while nobody pulls, and holds a bounded part of a long backlog", (kit) =>
     Effect.gen(function*() {
       yield* kit.catchUp()
-      const backlog = subject.backlog ?? 32 << 20
+      const backlog = subject.backlog ?? 64 << 20
       const rows = Math.ceil(backlog / noteBytes)
       const note = `${mark} ${"0123456789abcdef".repeat(noteBytes / 16)}`
       for (let written = 0; written < rows; written += 100) {
@@ -94,6 +94,7 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
         most = Math.max(most, ResourceCensus.memory() - before)
       }
       let seen = 0
+      let unmeasured = 0
       let ended = false
       let goes = false
       let holding = false
@@ -118,7 +119,12 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
               if (Number(CanonicalCell.ofColumn(type, data, row)) === tail) ended = true
             }
             seen += batch.rows
-            if (goes) return Effect.sync(() => seen % 8 === 0 ? measure() : undefined)
+            unmeasured += batch.bytes
+            if (unmeasured > backlog / 20) {
+              unmeasured = 0
+              measure()
+            }
+            if (goes) return Effect.void
             holding = true
             return eventually(() => "leave to go on", () => goes, kit.patience)
           })

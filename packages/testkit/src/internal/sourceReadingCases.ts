@@ -69,10 +69,9 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
   scenario(subject, "reads what is changed while a table is copied neither too little nor twice", (kit) =>
     Effect.gen(function*() {
       for (const table of kit.world.tables) yield* kit.workload.insert(table, 25)
-      const run = yield* kit.start({
-        // Between all elements of the copies something changes.
-        each: (_element, count) => count > 12 ? Effect.void : Effect.orDie(kit.workload.step())
-      })
+      // Every element takes a while, so that something changes in between.
+      const run = yield* kit.start({ each: (_element, count) => count > 12 ? Effect.void : Effect.sleep(2) })
+      yield* kit.workload.steps(12)
       yield* kit.caughtUp(run)
       yield* run.stop
       yield* kit.judge
@@ -147,13 +146,12 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
         yield* workload.insert(first, 3)
         yield* workload.addColumn(first)
         yield* workload.steps(5)
-        yield* kit.caughtUp(run)
-        yield* run.stop
+        yield* kit.persist(run)
         assert.ok(Object.keys(kit.sink.mirror.rows(first)[0] ?? {}).some((name) => name.toLowerCase() === "extra_1"), "The new column didn't come")
         // Changed while nobody looks.
         yield* workload.addColumn(first)
         yield* workload.steps(5)
-        yield* kit.catchUp()
+        yield* kit.persist(yield* kit.start())
         yield* kit.judge
       }),
     "AddColumn"

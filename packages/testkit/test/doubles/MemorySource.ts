@@ -214,7 +214,7 @@ function* elements({ context, database, defect, run, shapes, wanted }: Reading):
     settled.set(id, last)
     if (table !== undefined) yield { _tag: "SnapshotEnd", table, position: base, chunks, settled: last }
   }
-  const begin = (id: string, table: TableSchema, position: bigint, isResumed: boolean): Element => ({
+  const begin = (table: TableSchema, position: bigint, isResumed: boolean): Element => ({
     _tag: "SnapshotBegin",
     table,
     position,
@@ -245,11 +245,11 @@ function* elements({ context, database, defect, run, shapes, wanted }: Reading):
     if (defect === "forgets rows of tables that are added" && context.positions.size > 0 && goesOn === undefined) {
       const now = database.position + 1n
       bases.set(id, now)
-      yield begin(id, table, now, false)
+      yield begin(table, now, false)
       yield { _tag: "SnapshotEnd", table, position: now, chunks: 0, settled: now }
       continue
     }
-    yield begin(id, table, base, goesOn !== undefined)
+    yield begin(table, base, goesOn !== undefined)
     copies.push(copy(id, base, goesOn?.chunks ?? new Map()))
   }
   let skipped = false
@@ -309,7 +309,7 @@ function* elements({ context, database, defect, run, shapes, wanted }: Reading):
       const base = database.log[at]?.commit ?? database.position + 1n
       bases.set(id, base)
       settled.delete(id)
-      yield begin(id, table, base, false)
+      yield begin(table, base, false)
       copies.push(copy(id, base, new Map()))
     }
     const next = copies[0]?.next()
