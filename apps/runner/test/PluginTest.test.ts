@@ -43,7 +43,10 @@ const pack = (directory: string, name: string, conformance: string | undefined, 
   Fs.mkdirSync(folder, { recursive: true })
   if (module !== undefined) Fs.writeFileSync(join(folder, "conformance.ts"), module)
   const manifest = { apiVersion: 1, ...(conformance === undefined ? {} : { conformance }) }
-  Fs.writeFileSync(join(folder, "package.json"), JSON.stringify({ name: basename(name), type: "module", "etl-stream": manifest }))
+  Fs.writeFileSync(
+    join(folder, "package.json"),
+    JSON.stringify({ name: basename(name), type: "module", "etl-stream": manifest })
+  )
   return folder
 }
 

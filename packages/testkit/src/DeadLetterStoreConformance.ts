@@ -5,7 +5,7 @@
  * would see. Where the subject names its module, other processes open it, too, and are killed in the middle of their work.
  */
 import type { DeadLetter } from "@etl-stream/core/DeadLetter"
-import type { DeadLetterStore, Selection } from "@etl-stream/core/DeadLetterStore"
+import type { DeadLetterStore } from "@etl-stream/core/DeadLetterStore"
 import type { Plugin } from "@etl-stream/core/Plugin"
 import { tableId } from "@etl-stream/core/TableSchema"
 import * as Duration from "effect/Duration"
@@ -13,10 +13,9 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import assert from "node:assert/strict"
-import { fileURLToPath } from "node:url"
-import * as ChildProcess from "./ChildProcess.ts"
 import type { Case, Suite } from "./Conformance.ts"
-import { letter, marker } from "./internal/letters.ts"
+import * as LetterProcesses from "./internal/letterProcesses.ts"
+import { holds, letter, listed, marker, pipeline } from "./internal/letters.ts"
 import * as Memory from "./internal/memory.ts"
 import * as Refused from "./internal/refusedOptions.ts"
 import * as PluginOptions from "./PluginOptions.ts"
@@ -64,23 +63,6 @@ interface Opening {
   readonly openWith: (options: PluginOptions.Options) => Scoped<DeadLetterStore>
 }
 
-const pipeline = "conformance"
-
-const byId = (a: DeadLetter, b: DeadLetter): number => a.id < b.id ? -1 : a.id > b.id ? 1 : 0
-
-const listed = (store: DeadLetterStore, selection: Partial<Selection> = {}) =>
-  Effect.map(
-    Stream.runCollect(store.list({ pipeline, ...selection })),
-    (letters) => [...letters].sort(byId)
-  )
-
-/** Fails unless the store has these letters, each once. */
-const holds = Effect.fnUntraced(
-  function*(store: DeadLetterStore, letters: ReadonlyArray<DeadLetter>, selection: Partial<Selection> = {}) {
-    assert.deepEqual(yield* listed(store, selection), [...letters].sort(byId))
-  }
-)
-
 /** Names that a store may stumble over, if it makes parts of files, keys or statements of them. */
 const oddNames = [
   "a.b",
@@ -127,10 +109,6 @@ const everyKind = (ordinal: number): DeadLetter =>
     }
   })
 
-const script = fileURLToPath(
-  new URL(`./internal/letterWriter${import.meta.url.endsWith(".ts") ? ".ts" : ".js"}`, import.meta.url)
-)
-
 /** The suite for a dead-letter store. */
 export const make = <A>(subject: Subject<A>): Suite => {
   const { cannot = {}, module, patience = "30 seconds", plugin, volume = 48 * 1024 * 1024 } = subject
@@ -152,24 +130,14 @@ export const make = <A>(subject: Subject<A>): Suite => {
     run: Effect.flatMap(opening, run)
   })
 
-  /** Another process that puts letters. */
-  const writer = (
-    { directory, place }: Opening,
-    task: {
-      readonly table: string
-      readonly first: number
-      readonly count: number
-      readonly each: number
-      readonly length: number
-    }
-  ) =>
-    ChildProcess.start({
-      name: "the process that puts letters",
-      command: process.execPath,
-      args: [script, JSON.stringify({ ...task, module, plugin: plugin.name, options: place.options, directory })]
-    })
-
   const noModule = module === undefined ? "the subject names no `module` for other processes" : undefined
+
+  const taskOf = ({ directory, place }: Opening) => ({
+    module: module ?? "",
+    plugin: plugin.name,
+    options: place.options,
+    directory
+  })
 
   /** The error of an operation, as it has to be, in time. */
   const refusal = Effect.fnUntraced(function*<B>(operation: Effect.Effect<B, unknown>, what: string) {
@@ -368,56 +336,10 @@ export const make = <A>(subject: Subject<A>): Suite => {
         }), cannot.bounded),
       test(
         "has what it said it has when its process is killed in the midst of a `put`, and goes on",
-        (opened) =>
-          Effect.gen(function*() {
-            const table = "public.killed"
-            let kept = 0
-            for (let round = 0; round < 4; round++) {
-              const first = round * 1000
-              const child = yield* writer(opened, { table, first, count: 1000, each: 3, length: 20_000 })
-              yield* child.waitFor(new RegExp(`^kept ${3 * (2 + round * 3)}$`, "m"))
-              yield* child.kill()
-              const said = Number([...child.output().matchAll(/^kept (\d+)$/gm)].at(-1)?.[1] ?? 0)
-              const store = yield* opened.open
-              const ids = new Set((yield* listed(store, { table })).map(({ id }) => id))
-              const expected = (ordinal: number) => letter({ table, ordinal, values: { long: "x".repeat(20_000) } })
-              for (let ordinal = first; ordinal < first + said; ordinal++) {
-                assert.ok(
-                  ids.has(expected(ordinal).id),
-                  `the letter ${ordinal - first + 1} of ${said} that were kept is gone`
-                )
-              }
-              for (const found of yield* listed(store, { table })) {
-                const ordinal = Number(found.values["id"])
-                assert.deepEqual(found, expected(ordinal), "a letter is there that was never put so")
-              }
-              assert.equal(
-                yield* store.put([expected(first + said - 1)]),
-                0,
-                "a letter that is there was taken for a new one"
-              )
-              assert.equal(yield* store.put([letter({ table: "public.after", ordinal: round })]), 1)
-              kept += said
-            }
-            assert.ok(kept > 0)
-            assert.equal((yield* listed(yield* opened.open, { table: "public.after" })).length, 4)
-          }),
+        (opening) => LetterProcesses.killed(opening, taskOf(opening)),
         noModule
       ),
-      test("serves two processes at once", (opened) =>
-        Effect.gen(function*() {
-          const table = "public.shared"
-          const task = { table, count: 150, each: 1, length: 3000 }
-          const one = yield* writer(opened, { ...task, first: 0 })
-          const other = yield* writer(opened, { ...task, first: 100 })
-          for (const child of [one, other]) {
-            const { code } = yield* child.ended()
-            assert.equal(code, 0, child.output())
-          }
-          const letters = Array.from({ length: 250 }, (_, ordinal) =>
-            letter({ table, ordinal, values: { long: "x".repeat(3000) } }))
-          yield* holds(yield* opened.open, letters)
-        }), noModule),
+      test("serves two processes at once", (opening) => LetterProcesses.together(opening, taskOf(opening)), noModule),
       test(
         "answers in time when its place is gone, without a value in the error",
         ({ open, place }) =>

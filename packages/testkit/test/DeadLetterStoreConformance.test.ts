@@ -8,8 +8,12 @@ import * as Plugin from "@etl-stream/core/Plugin"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import * as Fs from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { assert, describe, it } from "vitest"
 import * as DeadLetterStoreConformance from "../src/DeadLetterStoreConformance.ts"
+import { plugins } from "./FragileLetters.ts"
 import * as Verdicts from "./Verdicts.ts"
 
 const Config = Schema.Struct({ place: Schema.NonEmptyString, limit: Schema.optionalKey(Schema.Int) })
@@ -273,6 +277,30 @@ describe("the suite of dead-letter stores", () => {
     it(`catches ${defect}`, async () => {
       const failures = await Verdicts.failures(suiteOf(make), found)
       assert.strictEqual(failures.size, 1, `no case about "${found}" failed`)
+    }, 60_000)
+  }
+
+  for (
+    const [name, defect, found] of [
+      ["torn", "a file that half a line spoils", "killed"],
+      ["hasty", "letters that aren't kept when it says so", "killed"],
+      ["rewritten", "letters of two processes that undo each other", "two processes"]
+    ] as const
+  ) {
+    it(`catches ${defect}`, async () => {
+      const folder = Fs.mkdtempSync(join(tmpdir(), "testkit-letters-"))
+      try {
+        const suite = DeadLetterStoreConformance.make({
+          plugin: plugins[name],
+          prepare: Effect.succeed({ options: { file: join(folder, "letters") } }),
+          module: new URL("./FragileLetters.ts", import.meta.url).href,
+          valid: { file: "letters" },
+          refused: []
+        })
+        assert.strictEqual((await Verdicts.failures(suite, found)).size, 1, `no case about "${found}" failed`)
+      } finally {
+        Fs.rmSync(folder, { recursive: true, force: true })
+      }
     }, 60_000)
   }
 })

@@ -65,9 +65,9 @@ const shown = (value: unknown): string => {
 }
 
 const places = (stack: string): ReadonlyArray<string> =>
-  stack.split("\n").filter((line) => /^\s+at /.test(line) && !/node:|node_modules/.test(line)).map((line) =>
-    line.trim()
-  )
+  stack.split("\n").filter((line) => /^\s+at /.test(line) && !/node:|node_modules|Generator\.next/.test(line)).map((
+    line
+  ) => line.trim())
     .slice(0, 5)
 
 const isComparison = (
