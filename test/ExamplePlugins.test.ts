@@ -49,7 +49,11 @@ const make = Effect.gen(function*() {
       filter: (path) => !/[\\/](node_modules|dist)([\\/]|$)/.test(path)
     })
   }
-  const names = ["@etl-stream/runner", "@etl-stream/snowflake-local", ...plugins.map((plugin) => `etl-stream-${plugin}`)]
+  const names = [
+    "@etl-stream/runner",
+    "@etl-stream/snowflake-local",
+    ...plugins.map((plugin) => `etl-stream-${plugin}`)
+  ]
   yield* Tarballs.install(tarballs, project, {
     workspaces: plugins,
     dependencies: Object.fromEntries(names.map((name) => [name, "*"]))
@@ -86,11 +90,17 @@ const run = (folder: string, file: string, env: Readonly<Record<string, string>>
 
 /** Asks for a graceful stop. */
 const stop = (runner: ChildProcess.ChildProcess) =>
-  Effect.map(runner.kill("SIGTERM"), (ended) => assert.deepStrictEqual(ended, { code: 0, signal: null }, runner.output()))
+  Effect.map(
+    runner.kill("SIGTERM"),
+    (ended) => assert.deepStrictEqual(ended, { code: 0, signal: null }, runner.output())
+  )
 
 const until = <E, R>(what: string, condition: Effect.Effect<boolean, E, R>) =>
   Effect.repeat(condition, { schedule: Schedule.spaced("50 millis"), until: (holds) => holds }).pipe(
-    Effect.timeoutOrElse({ duration: "60 seconds", orElse: () => Effect.die(new Error(`It was waited in vain for ${what}`)) })
+    Effect.timeoutOrElse({
+      duration: "60 seconds",
+      orElse: () => Effect.die(new Error(`It was waited in vain for ${what}`))
+    })
   )
 
 /** Rows of a DuckDB file that no process writes to any more, as text. */
@@ -109,12 +119,14 @@ const duckdbRows = (file: string, sql: string) =>
   })
 
 /** Changes something again and again while `effect` runs. */
-const changing = Effect.fnUntraced(function*<A, E, R>(change: Effect.Effect<unknown, unknown>, effect: Effect.Effect<A, E, R>) {
-  const writer = yield* Effect.forkChild(Effect.forever(Effect.andThen(change, Effect.sleep(20))))
-  const result = yield* effect
-  yield* Fiber.interrupt(writer)
-  return result
-})
+const changing = Effect.fnUntraced(
+  function*<A, E, R>(change: Effect.Effect<unknown, unknown>, effect: Effect.Effect<A, E, R>) {
+    const writer = yield* Effect.forkChild(Effect.forever(Effect.andThen(change, Effect.sleep(20))))
+    const result = yield* effect
+    yield* Fiber.interrupt(writer)
+    return result
+  }
+)
 
 describe("the example plugins", () => {
   it.live("are validated with the configurations that show them, and by the doctor", () =>
@@ -141,15 +153,19 @@ describe("the example plugins", () => {
       for (const plugin of plugins) assert.include(list.stdout, `etl-stream-${plugin}`)
     }), 60_000)
 
-  it.live("pass their own tests, the kit's suites among them", () =>
-    Effect.forEach(plugins, (plugin) =>
-      Effect.gen(function*() {
-        const folder = join(bench.project, plugin)
-        const checked = yield* Tarballs.binary("tsc", [], folder)
-        assert.strictEqual(checked.code, 0, checked.stdout)
-        const tested = yield* Tarballs.binary("vitest", ["run", "--testTimeout=60000"], folder)
-        assert.strictEqual(tested.code, 0, tested.stdout + tested.stderr)
-      }), { concurrency: 2, discard: true }), 300_000)
+  it.live(
+    "pass their own tests, the kit's suites among them",
+    () =>
+      Effect.forEach(plugins, (plugin) =>
+        Effect.gen(function*() {
+          const folder = join(bench.project, plugin)
+          const checked = yield* Tarballs.binary("tsc", [], folder)
+          assert.strictEqual(checked.code, 0, checked.stdout)
+          const tested = yield* Tarballs.binary("vitest", ["run", "--testTimeout=60000"], folder)
+          assert.strictEqual(tested.code, 0, tested.stdout + tested.stderr)
+        }), { concurrency: 2, discard: true }),
+    300_000
+  )
 
   it.live("mirror files of a folder into a DuckDB file", () =>
     Effect.gen(function*() {
@@ -166,19 +182,35 @@ describe("the example plugins", () => {
         }
       }).pipe(Effect.catchDefect(() => Effect.succeed("")))
       const size = (file: string) => Fs.statSync(join(folder, "shop", file)).size.toString(16).padStart(8, "0")
-      yield* until("the end of the last file", Effect.map(durable, (text) => text.includes(`${size("orders-000003.ndjson")}/`)))
+      yield* until(
+        "the end of the last file",
+        Effect.map(durable, (text) => text.includes(`${size("orders-000003.ndjson")}/`))
+      )
       yield* stop(runner)
       const file = join(folder, "warehouse.duckdb")
-      assert.deepStrictEqual(yield* duckdbRows(file, "SELECT id, name, since FROM shop.customers ORDER BY id"), [
-        ["1", "Ada Lovelace", "2025-12-10"],
-        ["2", "Blaise Pascal (Paris)", "2026-01-19"]
-      ].map(([id = "", name = "", since = ""]) => [id, name, String(new Date(since))]))
       assert.deepStrictEqual(
-        yield* duckdbRows(file, "SELECT id, customer, total::VARCHAR, placed::VARCHAR, note, items::VARCHAR FROM shop.orders ORDER BY id"),
+        yield* duckdbRows(file, "SELECT id, name, since FROM shop.customers ORDER BY id"),
+        [
+          ["1", "Ada Lovelace", "2025-12-10"],
+          ["2", "Blaise Pascal (Paris)", "2026-01-19"]
+        ].map(([id = "", name = "", since = ""]) => [id, name, String(new Date(since))])
+      )
+      assert.deepStrictEqual(
+        yield* duckdbRows(
+          file,
+          "SELECT id, customer, total::VARCHAR, placed::VARCHAR, note, items::VARCHAR FROM shop.orders ORDER BY id"
+        ),
         [
           ["2", "2", "24.50", "2026-03-01 12:30:00.25+00", null, "[{\"sku\":\"ribbon\",\"price\":4.60,\"count\":1}]"],
           ["3", "2", "0.01", "2026-03-02 08:00:00+00", null, "[]"],
-          ["9007199254740993", "1", "1234567890.10", "2026-03-01 12:00:00+00", null, "[{\"sku\":\"engine\",\"price\":617283945.05,\"count\":2}]"]
+          [
+            "9007199254740993",
+            "1",
+            "1234567890.10",
+            "2026-03-01 12:00:00+00",
+            null,
+            "[{\"sku\":\"engine\",\"price\":617283945.05,\"count\":2}]"
+          ]
         ]
       )
     }), 90_000)
@@ -208,12 +240,15 @@ describe("the example plugins", () => {
            DELETE FROM orders WHERE id % 1009 = ${n % 1009};
            INSERT INTO orders (id, total, large) VALUES (${10_000 + n}, 0.5, repeat('z', 3000));
            UPDATE bag SET b = b || 'x' WHERE ctid IN (SELECT ctid FROM bag WHERE a = ${n % 10} LIMIT 1);
-           DELETE FROM bag WHERE ctid IN (SELECT ctid FROM bag LIMIT 1); INSERT INTO bag VALUES (${n % 10}, 'b'), (${n % 10}, 'b');
+           DELETE FROM bag WHERE ctid IN (SELECT ctid FROM bag LIMIT 1); INSERT INTO bag VALUES (${n % 10}, 'b'), (${
+            n % 10
+          }, 'b');
            ${truncates ? "TRUNCATE small;" : ""} INSERT INTO small VALUES (${n}, NULL)`
         )
       })
       const start = run(folder, "postgres-to-duckdb.yaml", { DATABASE_URL: postgres.url })
-      const position = Effect.map(postgres.query("SELECT pg_current_wal_lsn()::text AS lsn"), ([row]) => String(row?.["lsn"]))
+      const position = Effect.map(postgres.query("SELECT pg_current_wal_lsn()::text AS lsn"), ([row]) =>
+        String(row?.["lsn"]))
       /** Waits until everything that was committed before is durable in the file. */
       const caughtUp = Effect.gen(function*() {
         yield* postgres.query("SELECT pg_logical_emit_message(true, 'test', 'end')")
@@ -222,7 +257,8 @@ describe("the example plugins", () => {
           `the slot at ${end}`,
           Effect.map(
             postgres.query("SELECT confirmed_flush_lsn >= $1::pg_lsn AS reached FROM pg_replication_slots", [end]),
-            ([row]) => row?.["reached"] === true
+            ([row]) =>
+              row?.["reached"] === true
           )
         )
       })
@@ -236,7 +272,9 @@ describe("the example plugins", () => {
       yield* changing(change, Effect.sleep(300))
       truncates = false
       yield* second.kill()
-      yield* postgres.query("ALTER TABLE orders ADD COLUMN extra text; ALTER TABLE orders RENAME COLUMN note TO remark; ALTER TABLE orders DROP COLUMN day")
+      yield* postgres.query(
+        "ALTER TABLE orders ADD COLUMN extra text; ALTER TABLE orders RENAME COLUMN note TO remark; ALTER TABLE orders DROP COLUMN day"
+      )
       yield* postgres.query("UPDATE orders SET extra = 'e' || id WHERE id % 5 = 0")
       const third = yield* start
       yield* changing(change, caughtUp)
@@ -263,7 +301,10 @@ describe("the example plugins", () => {
         assert.isAbove(mirrored.length, 0)
         assert.deepStrictEqual(lines(mirrored), lines(source.map((row) => columns.map((name) => row[name]))), table)
       }
-      assert.deepStrictEqual(yield* duckdbRows(join(folder, "warehouse.duckdb"), "SELECT count(*) FROM etl_stream.chunks"), [["0"]])
+      assert.deepStrictEqual(
+        yield* duckdbRows(join(folder, "warehouse.duckdb"), "SELECT count(*) FROM etl_stream.chunks"),
+        [["0"]]
+      )
     }), 180_000)
 
   it.live("bring files into Snowflake, each line once, while the runner is killed", () =>
@@ -347,11 +388,18 @@ describe("the example plugins", () => {
       yield* second.kill()
       const last = yield* start
       yield* changing(append, landed(events.length))
-      const rows = (table: string, columns: string) => session.query(`SELECT ${columns} FROM "${warehouse.database}"."SHOP"."${table}"`)
+      const rows = (table: string, columns: string) =>
+        session.query(`SELECT ${columns} FROM "${warehouse.database}"."SHOP"."${table}"`)
       const expected = [...orders].map(([id, [total, note]]) => JSON.stringify([String(id), total, note])).toSorted()
       const held = Effect.map(rows("ORDERS", "ID, TOTAL, NOTE"), (found) =>
-        found.map(([id, total, note]) => JSON.stringify([String(id), Number(total).toFixed(2), note ?? null])).toSorted())
-      yield* until("all orders", Effect.map(held, (found) => found.join() === expected.join()))
+        found.map(([id, total, note]) =>
+          JSON.stringify([String(id), Number(total).toFixed(2), note ?? null])
+        ).toSorted())
+      yield* until(
+        "all orders",
+        Effect.map(held, (found) =>
+          found.join() === expected.join())
+      )
       yield* stop(last)
       assert.deepStrictEqual(yield* held, expected)
       const ids = (yield* rows("EVENTS", "ID")).map(([value]) => String(value))

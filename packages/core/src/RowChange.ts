@@ -10,8 +10,8 @@
  * An update of a row that the target doesn't have inserts it, and an insert of one that it has replaces it: so sources that can't tell the two apart
  * may call both updates, as long as they send whole rows.
  */
-import type { ConnectorError } from "./ConnectorError.ts"
 import type { NotSent, Value } from "./Column.ts"
+import type { ConnectorError } from "./ConnectorError.ts"
 import type { KeyOf, RowOf, RowTable, UpdateOf } from "./RowTable.ts"
 
 /** Values by the names of columns. */

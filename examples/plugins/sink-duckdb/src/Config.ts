@@ -8,9 +8,11 @@ import { ByteSize } from "@etl-stream/core/ByteSize"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 
-const column = Schema.String.check(Schema.makeFilter((text) =>
-  /^[^.]+(\.[^.]+)+$/.test(text) ? undefined : "must be schema.table.column, such as public.orders.amount"
-))
+const column = Schema.String.check(
+  Schema.makeFilter((text) =>
+    /^[^.]+(\.[^.]+)+$/.test(text) ? undefined : "must be schema.table.column, such as public.orders.amount"
+  )
+)
 
 export const Config = Schema.Struct({
   file: Schema.NonEmptyString.annotate({

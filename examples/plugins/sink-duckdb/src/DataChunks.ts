@@ -5,15 +5,15 @@
  * as bytes: a view of the Arrow buffer for each is the only thing that is made per value here, and no text is decoded.
  */
 import {
-  type DuckDBAppender,
-  DuckDBDataChunk,
-  DuckDBTypeId,
-  type DuckDBType,
   BIGINT,
   BLOB,
   BOOLEAN,
   DATE,
   DOUBLE,
+  type DuckDBAppender,
+  DuckDBDataChunk,
+  type DuckDBType,
+  DuckDBTypeId,
   FLOAT,
   INTEGER,
   SMALLINT,
@@ -85,7 +85,11 @@ const temporal = (values: ArrayBufferView, width: number): Write => {
   return (vector, first, rows) => {
     scratch.set(halves.subarray(first * words, (first + rows) * words))
     for (let at = words - 1, end = rows * words; at < end; at += words) {
-      if (scratch[at] === -0x80000000 && (words === 1 || scratch[at - 1] === 0)) scratch[at - words + 1] = words === 1 ? -0x7fffffff : 1
+      if (scratch[at] === -0x80000000 && (words === 1 || scratch[at - 1] === 0)) {
+        scratch[at - words + 1] = words === 1
+          ? -0x7fffffff
+          : 1
+      }
     }
     copyBytes(vector, scratch, 0, rows * width)
   }

@@ -4,14 +4,20 @@
  * A check changes nothing, so a file that is missing isn't made, and one that is there is opened to be read only.
  */
 import { DuckDBInstance } from "@duckdb/node-api"
-import type { PluginContext } from "@etl-stream/core/Plugin"
 import * as Finding from "@etl-stream/core/Finding"
+import type { PluginContext } from "@etl-stream/core/Plugin"
 import * as Effect from "effect/Effect"
 import { accessSync, constants, existsSync, statSync } from "node:fs"
 import { dirname, resolve } from "node:path"
 import type { Config } from "./Config.ts"
 
-const ok = (check: string, message: string): Finding.Finding => ({ check, severity: "ok", message, remedy: "", sql: [] })
+const ok = (check: string, message: string): Finding.Finding => ({
+  check,
+  severity: "ok",
+  message,
+  remedy: "",
+  sql: []
+})
 
 const isWritable = (path: string): boolean => {
   try {
@@ -29,13 +35,21 @@ export const check = (config: Config, { directory }: PluginContext): Effect.Effe
     if (!existsSync(folder) || !statSync(folder).isDirectory()) {
       return [{
         check: "duckdb-folder",
-        ...Finding.critical("Missing", `The folder ${folder} of the DuckDB file doesn't exist`, `Make it: mkdir -p ${folder}`)
+        ...Finding.critical(
+          "Missing",
+          `The folder ${folder} of the DuckDB file doesn't exist`,
+          `Make it: mkdir -p ${folder}`
+        )
       }]
     }
     if (!isWritable(existsSync(file) ? file : folder)) {
       return [{
         check: "duckdb-folder",
-        ...Finding.critical("Forbidden", `The DuckDB file ${file} can't be written`, "Give the runner's user the right to write it.")
+        ...Finding.critical(
+          "Forbidden",
+          `The DuckDB file ${file} can't be written`,
+          "Give the runner's user the right to write it."
+        )
       }]
     }
     const findings = [ok("duckdb-folder", "the DuckDB file can be written")]

@@ -31,8 +31,7 @@ export const keyOf = ({ columns, identity }: TableSchema): ReadonlyArray<string>
 export const same = (names: ReadonlyArray<string>, left: string, right: string): string =>
   names.map((name) => `${left}.${quote(name)} IS NOT DISTINCT FROM ${right}.${quote(name)}`).join(" AND ")
 
-const listed = (names: ReadonlyArray<string>, of = ""): string =>
-  names.map((name) => `${of}${quote(name)}`).join(", ")
+const listed = (names: ReadonlyArray<string>, of = ""): string => names.map((name) => `${of}${quote(name)}`).join(", ")
 
 const broken = (table: TableId, what: string) =>
   Failure.make(
@@ -106,9 +105,9 @@ const nextWindow = async (
   const [row] = await session.rows(
     `SELECT min(o.${meta.n})::VARCHAR FROM ${changes} AS w JOIN ${changes} AS o ON o.${meta.n} = w.${meta.n} - 1
      WHERE w.${meta.op} = ${KeyChangeNew} AND w.${meta.unsent} IS NOT NULL AND ${within(from, undefined, "o.")}
-       AND EXISTS (SELECT 1 FROM ${changes} AS c WHERE ${within(from, undefined, "c.")} AND c.${meta.n} < o.${meta.n} AND ${
-      same(key, "c", "o")
-    })`
+       AND EXISTS (SELECT 1 FROM ${changes} AS c WHERE ${
+      within(from, undefined, "c.")
+    } AND c.${meta.n} < o.${meta.n} AND ${same(key, "c", "o")})`
   )
   const end = row?.[0]
   return typeof end === "string" ? end : undefined
@@ -127,7 +126,9 @@ const fillKeyChanges = async (
   const filled = await session.number(
     `UPDATE ${changes} AS w SET ${
       columns.map(({ name }) =>
-        `${quote(name)} = CASE WHEN list_contains(w.${meta.unsent}, ${literal(name)}) THEN f.${quote(name)} ELSE w.${quote(name)} END`
+        `${quote(name)} = CASE WHEN list_contains(w.${meta.unsent}, ${literal(name)}) THEN f.${quote(name)} ELSE w.${
+          quote(name)
+        } END`
       ).join(", ")
     }, ${meta.unsent} = NULL
      FROM (
@@ -154,13 +155,19 @@ const mergeIncomplete = async (
     `CREATE OR REPLACE TEMP TABLE merged AS
      WITH w AS (SELECT * FROM ${changes} WHERE ${window}),
      -- What comes before a key's last complete row doesn't count any more.
-     b AS (SELECT ${listed(key)}, max(${meta.n}) FILTER (WHERE ${meta.op} <> ${Update} OR ${meta.unsent} IS NULL) AS since FROM w GROUP BY ALL)
+     b AS (SELECT ${
+      listed(key)
+    }, max(${meta.n}) FILTER (WHERE ${meta.op} <> ${Update} OR ${meta.unsent} IS NULL) AS since FROM w GROUP BY ALL)
      SELECT ${listed(key, "w.")}, arg_max(w.${meta.op}, w.${meta.n}) AS ${meta.op}${
       others.map((name) =>
-        `, arg_max_null(w.${quote(name)}, w.${meta.n}) FILTER (WHERE ${sent(name)}) AS ${quote(name)}, bool_or(${sent(name)}) AS ${flag(name)}`
+        `, arg_max_null(w.${quote(name)}, w.${meta.n}) FILTER (WHERE ${sent(name)}) AS ${quote(name)}, bool_or(${
+          sent(name)
+        }) AS ${flag(name)}`
       ).join("")
     }
-     FROM w JOIN b ON ${same(key, "w", "b")} WHERE w.${meta.n} >= coalesce(b.since, w.${meta.n}) GROUP BY ${listed(key, "w.")}`
+     FROM w JOIN b ON ${same(key, "w", "b")} WHERE w.${meta.n} >= coalesce(b.since, w.${meta.n}) GROUP BY ${
+      listed(key, "w.")
+    }`
   )
   if (others.length > 0) {
     const orphans = await session.number(
@@ -176,10 +183,14 @@ const mergeIncomplete = async (
     `MERGE INTO ${target} AS t USING temp.main.merged AS s ON (${same(key, "t", "s")})
      WHEN MATCHED AND s.${meta.op} IN ${removes} THEN DELETE
      ${
-      others.length === 0 ? "" : `WHEN MATCHED THEN UPDATE SET ${
-        others.map((name) => `${quote(name)} = CASE WHEN s.${flag(name)} THEN s.${quote(name)} ELSE t.${quote(name)} END`)
-          .join(", ")
-      }`
+      others.length === 0 ?
+        "" :
+        `WHEN MATCHED THEN UPDATE SET ${
+          others.map((name) =>
+            `${quote(name)} = CASE WHEN s.${flag(name)} THEN s.${quote(name)} ELSE t.${quote(name)} END`
+          )
+            .join(", ")
+        }`
     }
      WHEN NOT MATCHED AND s.${meta.op} NOT IN ${removes} THEN INSERT (${listed(all)}) VALUES (${listed(all, "s.")})`
   )
@@ -192,7 +203,9 @@ const applyFull = async ({ changes, columns, session, table, target }: Merge): P
   await session.run(
     `UPDATE ${changes} AS w SET ${
       names.map((name) =>
-        `${quote(name)} = CASE WHEN list_contains(w.${meta.unsent}, ${literal(name)}) THEN o.${quote(name)} ELSE w.${quote(name)} END`
+        `${quote(name)} = CASE WHEN list_contains(w.${meta.unsent}, ${literal(name)}) THEN o.${quote(name)} ELSE w.${
+          quote(name)
+        } END`
       ).join(", ")
     }, ${meta.unsent} = NULL FROM ${changes} AS o
      WHERE o.${meta.n} = w.${meta.n} - 1 AND w.${meta.op} = ${KeyChangeNew} AND w.${meta.unsent} IS NOT NULL`
@@ -204,7 +217,9 @@ const applyFull = async ({ changes, columns, session, table, target }: Merge): P
        FROM ${changes} GROUP BY ${listed(names)}
      ) WHERE ${meta.count} <> 0`
   )
-  const wanted = await session.number(`SELECT coalesce(-sum(${meta.count}), 0)::BIGINT FROM temp.main.net WHERE ${meta.count} < 0`)
+  const wanted = await session.number(
+    `SELECT coalesce(-sum(${meta.count}), 0)::BIGINT FROM temp.main.net WHERE ${meta.count} < 0`
+  )
   if (wanted > 0) {
     const removed = await session.number(
       `DELETE FROM ${target} WHERE rowid IN (

@@ -38,8 +38,7 @@ export const targetOf = (config: Config, { table }: TableSchema): TableName => (
 export const qualified = ({ name, schema }: TableName): string => `${quote(schema)}.${quote(name)}`
 
 /** Rows of a copy that isn't complete. */
-export const copyOf = ({ name, schema }: TableName): string =>
-  `${quote(home)}.${quote(`copy of ${schema}.${name}`)}`
+export const copyOf = ({ name, schema }: TableName): string => `${quote(home)}.${quote(`copy of ${schema}.${name}`)}`
 
 /** Changes that came beside a copy. */
 export const changesOf = ({ name, schema }: TableName): string =>

@@ -4,7 +4,7 @@
  * A column is recognised by the source's id, where it gives one, or by its name. New columns are added, renamed ones renamed, types widened in place where every value stays
  * what it is. Any other type stops the table, because values that are there would have to be other ones: a new copy begins with the new type.
  */
-import { type TableSchema, tableId } from "@etl-stream/core/TableSchema"
+import { tableId, type TableSchema } from "@etl-stream/core/TableSchema"
 import type { Config } from "./Config.ts"
 import type { Session } from "./Database.ts"
 import * as Failure from "./Failure.ts"
@@ -31,7 +31,11 @@ export const columnsOf = (config: Config, table: TableSchema): ReadonlyArray<Col
       )
     }
     seen.add(lower)
-    return { name: column.name, sql: types[index]?.sql ?? "VARCHAR", ...(column.id === undefined ? {} : { id: column.id }) }
+    return {
+      name: column.name,
+      sql: types[index]?.sql ?? "VARCHAR",
+      ...(column.id === undefined ? {} : { id: column.id })
+    }
   })
 }
 
@@ -75,7 +79,9 @@ export const plan = (
     if (!TypeMapping.widens(before.sql, column.sql)) {
       throw Failure.make(
         "Unsupported",
-        `The column ${column.name} of ${tableId(table.table)} became ${column.sql}; in the file it is ${before.sql}, which can't be changed in place`,
+        `The column ${column.name} of ${
+          tableId(table.table)
+        } became ${column.sql}; in the file it is ${before.sql}, which can't be changed in place`,
         "A new copy begins with the new type.",
         tableId(table.table)
       )
@@ -99,7 +105,9 @@ export const alter = async (
     switch (step._tag) {
       case "Add": {
         // A column that was kept, or that somebody made, is taken over when its type fits.
-        await session.run(`ALTER TABLE ${target} ADD COLUMN IF NOT EXISTS ${quote(step.column.name)} ${step.column.sql}`)
+        await session.run(
+          `ALTER TABLE ${target} ADD COLUMN IF NOT EXISTS ${quote(step.column.name)} ${step.column.sql}`
+        )
         break
       }
       case "Drop": {

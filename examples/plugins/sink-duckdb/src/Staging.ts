@@ -5,10 +5,10 @@
  */
 import { DuckDBTypeId as Type } from "@duckdb/node-api"
 import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
-import { type TableSchema, tableId } from "@etl-stream/core/TableSchema"
+import { tableId, type TableSchema } from "@etl-stream/core/TableSchema"
 import type { Config } from "./Config.ts"
-import * as DataChunks from "./DataChunks.ts"
 import type { Session } from "./Database.ts"
+import * as DataChunks from "./DataChunks.ts"
 import * as Failure from "./Failure.ts"
 import { literal, meta, quote } from "./Names.ts"
 import type { Column } from "./TableState.ts"
@@ -27,7 +27,9 @@ const { MetadataColumns } = ChangeBatch
 const unsentNames = (table: TableSchema, missing: ReadonlyArray<string>): string => {
   // DuckDB numbers a byte's bits from the highest one.
   const sent = table.columns.map(({ name }, index) =>
-    `CASE WHEN unsent IS NOT NULL AND get_bit(unsent::BIT, ${(index >> 3) * 8 + 7 - (index & 7)}) = 1 THEN ${literal(name)} END`
+    `CASE WHEN unsent IS NOT NULL AND get_bit(unsent::BIT, ${(index >> 3) * 8 + 7 - (index & 7)}) = 1 THEN ${
+      literal(name)
+    } END`
   )
   const { KeyChangeNew, Update } = ChangeBatch.Operation
   const absent = missing.map((name) => `CASE WHEN op IN (${Update}, ${KeyChangeNew}) THEN ${literal(name)} END`)

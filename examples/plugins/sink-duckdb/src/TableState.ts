@@ -207,7 +207,9 @@ const claim = async (session: Session, key: Key, target: TableName, known: boole
 
 /** The pipeline's tables that have a state. */
 export const list = async (session: Session, pipeline: string): Promise<ReadonlyArray<TableId>> =>
-  (await session.rows(`SELECT source FROM ${tables} WHERE pipeline = ${literal(pipeline)}`)).map(([table]) => String(table))
+  (await session.rows(`SELECT source FROM ${tables} WHERE pipeline = ${literal(pipeline)}`)).map(([table]) =>
+    String(table)
+  )
 
 /** Makes what is held of a table count no longer, whoever writes it. The target stays. */
 export const forget = async (session: Session, key: Key, quarantine?: Quarantine): Promise<void> => {

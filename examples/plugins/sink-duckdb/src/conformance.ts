@@ -41,13 +41,15 @@ export const conformance = SinkConformance.make({
       rows: (table) =>
         beside(async (session) => {
           const found = await session.number(
-            `SELECT count(*) FROM information_schema.tables WHERE table_schema = ${Names.literal(table.table.schema)} AND table_name = ${
-              Names.literal(table.table.name)
-            }`
+            `SELECT count(*) FROM information_schema.tables WHERE table_schema = ${
+              Names.literal(table.table.schema)
+            } AND table_name = ${Names.literal(table.table.name)}`
           )
           if (found === 0) return []
           const rows = await session.rows(
-            `SELECT ${table.columns.map(({ name, type }) => cell(name, type._tag === "Binary")).join(", ")} FROM ${targetOf(table)}`
+            `SELECT ${table.columns.map(({ name, type }) => cell(name, type._tag === "Binary")).join(", ")} FROM ${
+              targetOf(table)
+            }`
           )
           return rows.map((values) => ({
             cells: Object.fromEntries(

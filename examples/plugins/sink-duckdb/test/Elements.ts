@@ -1,11 +1,11 @@
 /**
  * Elements for tests of the sink, as an engine would give them: rows written as objects.
  */
-import { ChangeBatchBuilder } from "@etl-stream/core/ChangeBatchBuilder"
 import type { ChangeBatch, Operation } from "@etl-stream/core/ChangeBatch"
+import { ChangeBatchBuilder } from "@etl-stream/core/ChangeBatchBuilder"
 import { BoolColumn, BytesColumn, Int64Column } from "@etl-stream/core/ColumnBuilder"
-import type { Identity, TableSchema } from "@etl-stream/core/TableSchema"
 import type { LogicalType } from "@etl-stream/core/LogicalType"
+import type { Identity, TableSchema } from "@etl-stream/core/TableSchema"
 
 /** Text for columns that Arrow carries as text or bytes; numbers, BigInts and booleans for the others. `undefined`: not sent. */
 export type Value = string | number | bigint | boolean | null | undefined

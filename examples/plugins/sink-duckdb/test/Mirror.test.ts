@@ -11,10 +11,10 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
+import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict"
 import { afterEach, beforeEach, describe, it } from "vitest"
 import { Config } from "../src/Config.ts"
 import * as Database from "../src/Database.ts"
@@ -46,7 +46,11 @@ const open = async (options: object = {}): Promise<Sink> => {
   )
 }
 
-const openTable = (sink: Sink, table: TableSchema, durable: (sequence: Sequence.Sequence) => void = () => {}): Promise<TableWriter> =>
+const openTable = (
+  sink: Sink,
+  table: TableSchema,
+  durable: (sequence: Sequence.Sequence) => void = () => {}
+): Promise<TableWriter> =>
   Effect.runPromise(
     Scope.provide(
       sink.open(table, (sequence) => Effect.sync(() => durable(sequence)), () => Effect.void, () => undefined),
@@ -152,9 +156,75 @@ describe("the DuckDB sink", () => {
       writer,
       changes(
         table,
-        [Insert, 2, 1, 9007199254740993n, true, -32768, 2147483647, 1.5, 0.1, "1234567890.10", "NaN", "ä\u0000", uuid, 20000, 86_400_000_000n, micros, micros, "{\"a\": 1.10, \"a\": 1e400}", "{1,NULL}", "[1,2)", ""],
-        [Insert, 2, 2, 2n, false, 0, 0, NaN, -Infinity, "-0.01", "1e-7", "", null, LogicalType.dateInfinity, 0n, LogicalType.timestampInfinity, LogicalType.timestampNegativeInfinity, null, null, null, "x".repeat(5000)],
-        [Insert, 2, 3, 3n, null, null, null, null, null, null, null, null, null, LogicalType.dateNegativeInfinity, null, LogicalType.timestampNegativeInfinity, LogicalType.timestampInfinity, null, null, null, null]
+        [
+          Insert,
+          2,
+          1,
+          9007199254740993n,
+          true,
+          -32768,
+          2147483647,
+          1.5,
+          0.1,
+          "1234567890.10",
+          "NaN",
+          "ä\u0000",
+          uuid,
+          20000,
+          86_400_000_000n,
+          micros,
+          micros,
+          "{\"a\": 1.10, \"a\": 1e400}",
+          "{1,NULL}",
+          "[1,2)",
+          ""
+        ],
+        [
+          Insert,
+          2,
+          2,
+          2n,
+          false,
+          0,
+          0,
+          NaN,
+          -Infinity,
+          "-0.01",
+          "1e-7",
+          "",
+          null,
+          LogicalType.dateInfinity,
+          0n,
+          LogicalType.timestampInfinity,
+          LogicalType.timestampNegativeInfinity,
+          null,
+          null,
+          null,
+          "x".repeat(5000)
+        ],
+        [
+          Insert,
+          2,
+          3,
+          3n,
+          null,
+          null,
+          null,
+          null,
+          null,
+          null,
+          null,
+          null,
+          null,
+          LogicalType.dateNegativeInfinity,
+          null,
+          LogicalType.timestampNegativeInfinity,
+          LogicalType.timestampInfinity,
+          null,
+          null,
+          null,
+          null
+        ]
       )
     )
     const found = await rows(
@@ -162,9 +232,66 @@ describe("the DuckDB sink", () => {
          json::VARCHAR, list, "range", length(empty) FROM public.types ORDER BY id`
     )
     const none = null
-    deepStrictEqual(found[2], [9007199254740993n, true, -32768, 2147483647, 1.5, 0.1, "1234567890.10", "NaN", "C3A400", uuid, "2024-10-04", "24:00:00", "2023-11-14 22:13:20.123456", "2023-11-14 22:13:20.123456+00", "{\"a\": 1.10, \"a\": 1e400}", "{1,NULL}", "[1,2)", 0n])
-    deepStrictEqual(found[0], [2n, false, 0, 0, NaN, -Infinity, "-0.01", "1e-7", "", none, "infinity", "00:00:00", "infinity", "-infinity", none, none, none, 5000n])
-    deepStrictEqual(found[1], [3n, none, none, none, none, none, none, none, none, none, "-infinity", none, "-infinity", "infinity", none, none, none, none])
+    deepStrictEqual(found[2], [
+      9007199254740993n,
+      true,
+      -32768,
+      2147483647,
+      1.5,
+      0.1,
+      "1234567890.10",
+      "NaN",
+      "C3A400",
+      uuid,
+      "2024-10-04",
+      "24:00:00",
+      "2023-11-14 22:13:20.123456",
+      "2023-11-14 22:13:20.123456+00",
+      "{\"a\": 1.10, \"a\": 1e400}",
+      "{1,NULL}",
+      "[1,2)",
+      0n
+    ])
+    deepStrictEqual(found[0], [
+      2n,
+      false,
+      0,
+      0,
+      NaN,
+      -Infinity,
+      "-0.01",
+      "1e-7",
+      "",
+      none,
+      "infinity",
+      "00:00:00",
+      "infinity",
+      "-infinity",
+      none,
+      none,
+      none,
+      5000n
+    ])
+    deepStrictEqual(found[1], [
+      3n,
+      none,
+      none,
+      none,
+      none,
+      none,
+      none,
+      none,
+      none,
+      none,
+      "-infinity",
+      none,
+      "-infinity",
+      "infinity",
+      none,
+      none,
+      none,
+      none
+    ])
   })
 
   it("refuses a value that DuckDB would round, naming its column alone", async () => {
@@ -204,7 +331,10 @@ describe("the DuckDB sink", () => {
 
   it("moves rows to new keys with values that were not sent, through chains and exchanges", async () => {
     const writer = await ready(orders)
-    await write(writer, changes(orders, [Insert, 2, 1, 1, "a", "A"], [Insert, 2, 2, 2, "b", "B"], [Insert, 2, 3, 3, "c", "C"]))
+    await write(
+      writer,
+      changes(orders, [Insert, 2, 1, 1, "a", "A"], [Insert, 2, 2, 2, "b", "B"], [Insert, 2, 3, 3, "c", "C"])
+    )
     await write(
       writer,
       changes(
@@ -232,10 +362,19 @@ describe("the DuckDB sink", () => {
   it("counts rows without a key as they are, equal ones too", async () => {
     const bag = Elements.table("bag", { a: int64, b: text }, { _tag: "Full" })
     const writer = await ready(bag)
-    await write(writer, changes(bag, [Insert, 2, 1, 1, null], [Insert, 2, 2, 1, null], [Insert, 2, 3, 1, null], [Insert, 2, 4, 2, "x"]))
     await write(
       writer,
-      changes(bag, [Delete, 3, 1, 1, null], [KeyChangeOld, 3, 2, 2, "x"], [KeyChangeNew, 3, 3, 3, undefined], [Insert, 3, 4, 9, "y"], [Delete, 3, 5, 9, "y"])
+      changes(bag, [Insert, 2, 1, 1, null], [Insert, 2, 2, 1, null], [Insert, 2, 3, 1, null], [Insert, 2, 4, 2, "x"])
+    )
+    await write(
+      writer,
+      changes(bag, [Delete, 3, 1, 1, null], [KeyChangeOld, 3, 2, 2, "x"], [KeyChangeNew, 3, 3, 3, undefined], [
+        Insert,
+        3,
+        4,
+        9,
+        "y"
+      ], [Delete, 3, 5, 9, "y"])
     )
     deepStrictEqual(await rows("SELECT a, b FROM public.bag ORDER BY a"), [[1n, null], [1n, null], [3n, "x"]])
     match((await refusal(writer, changes(bag, [Delete, 4, 1, 8, "z"]))).message, /removed, and there is none like it/)
@@ -253,7 +392,14 @@ describe("the DuckDB sink", () => {
       // Of a chunk that doesn't end.
       copied(orders, 1, 20, [3, "torn", "T"]),
       // Older than the copied row, then newer; a row that the copy hasn't got yet.
-      changes(orders, [Update, 15, 1, 1, "old", "old"], [Update, 25, 1, 2, "new", undefined], [Delete, 26, 1, 4, null, null])
+      changes(orders, [Update, 15, 1, 1, "old", "old"], [Update, 25, 1, 2, "new", undefined], [
+        Delete,
+        26,
+        1,
+        4,
+        null,
+        null
+      ])
     )
     deepStrictEqual(durable, [{ commit: 26n, ordinal: 1n }])
     deepStrictEqual(await rows("SELECT count(*) FROM information_schema.tables WHERE table_name = 'orders'"), [[0n]])
@@ -262,7 +408,13 @@ describe("the DuckDB sink", () => {
     const again = await openTable(next, orders)
     deepStrictEqual(again.position.committed, { commit: 26n, ordinal: 1n })
     strictEqual(again.position.copied, undefined)
-    deepStrictEqual(again.position.copying, { position: 10n, plan: "plan", origin: undefined, chunks: new Map([[0, 20n]]), rows: 2 })
+    deepStrictEqual(again.position.copying, {
+      position: 10n,
+      plan: "plan",
+      origin: undefined,
+      chunks: new Map([[0, 20n]]),
+      rows: 2
+    })
     await write(
       again,
       { ...begin(orders, 10n), resumed: true } as TableElement, // a SnapshotBegin with another flag
@@ -271,7 +423,9 @@ describe("the DuckDB sink", () => {
       end(orders, 2, 30n, 10n)
     )
     deepStrictEqual(await ordersNow(), [[1n, "copy", "C1"], [2n, "new", "C2"], [3n, "whole", "W"]])
-    deepStrictEqual(await rows("SELECT count(*) FROM information_schema.tables WHERE table_schema = 'etl_stream'"), [[2n]])
+    deepStrictEqual(await rows("SELECT count(*) FROM information_schema.tables WHERE table_schema = 'etl_stream'"), [[
+      2n
+    ]])
 
     const last = await openTable(await open(), orders)
     deepStrictEqual([last.position.copied, last.position.settled, last.position.copying], [10n, 30n, undefined])
@@ -298,12 +452,21 @@ describe("the DuckDB sink", () => {
     const writer = await ready(Elements.table("shapes", { id: { _tag: "Int32" }, a: text, b: text }))
     const shapes = (columns: Readonly<Record<string, LogicalType.LogicalType>>, version: number): TableSchema =>
       Elements.table("shapes", columns, undefined, version)
-    const schema = (table: TableSchema): TableElement => ({ _tag: "Schema", table, sequence: { commit: 2n, ordinal: 1n } })
+    const schema = (table: TableSchema): TableElement => ({
+      _tag: "Schema",
+      table,
+      sequence: { commit: 2n, ordinal: 1n }
+    })
     const first = shapes({ id: { _tag: "Int32" }, a: text, b: text }, 1)
     const second = shapes({ id: int64, a: text, c: text }, 2)
     await write(writer, changes(first, [Insert, 2, 1, 1, "a", "b"]))
     await write(writer, schema(second), changes(second, [Insert, 3, 1, 2n ** 40n, "a", "c"]))
-    deepStrictEqual(await rows("SELECT id, a, b, c FROM public.shapes ORDER BY id"), [[1n, "a", "b", null], [2n ** 40n, "a", null, "c"]])
+    deepStrictEqual(await rows("SELECT id, a, b, c FROM public.shapes ORDER BY id"), [[1n, "a", "b", null], [
+      2n ** 40n,
+      "a",
+      null,
+      "c"
+    ]])
     // Rows of the shape before, read again: what they haven't got stays.
     await write(writer, changes(first, [Update, 4, 1, 1, "again", "b"]))
     deepStrictEqual(await rows("SELECT a, b, c FROM public.shapes WHERE id = 1"), [["again", "b", null]])

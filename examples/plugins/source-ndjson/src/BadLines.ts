@@ -62,7 +62,8 @@ export class BadLines {
         name: condition,
         severity: "warning",
         table,
-        message: `${kept.size} lines of ${table} can't be read and are kept aside; the last one, in ${name}, ${line.problem}`,
+        message:
+          `${kept.size} lines of ${table} can't be read and are kept aside; the last one, in ${name}, ${line.problem}`,
         hint: `Look into ${directory}; write the lines again, mended, into a new file of the log.`
       })
       return undefined

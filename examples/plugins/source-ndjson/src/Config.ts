@@ -13,17 +13,24 @@ const unsupported = new Set(["Array", "Interval", "Other"])
 
 const ColumnType = Schema.String.check(Schema.makeFilter((text) => {
   const type = LogicalTypeText.parse(text.replace(/\?$/, ""))
-  if (type === undefined) return "must be a type such as int64, decimal(12,2), text, timestamptz or json, with a ? at its end when it may be null"
+  if (type === undefined) {
+    return "must be a type such as int64, decimal(12,2), text, timestamptz or json, with a ? at its end when it may be null"
+  }
   return unsupported.has(type._tag) ? "must be another type: use json for arrays and text for the rest" : undefined
 }))
 
-const Pattern = Schema.String.check(Schema.makeFilter((text) =>
-  /^[^*/\\]*\*[^*/\\]*$/.test(text) ? undefined : "must be a file name with one * in it, which stands for the file's number: orders-*.ndjson"
-))
+const Pattern = Schema.String.check(
+  Schema.makeFilter((text) =>
+    /^[^*/\\]*\*[^*/\\]*$/.test(text)
+      ? undefined
+      : "must be a file name with one * in it, which stands for the file's number: orders-*.ndjson"
+  )
+)
 
 const Table = Schema.Struct({
   files: Pattern.annotate({
-    description: "Files that hold the table's lines, also with .gz at their end; the digits that * stands for are a file's number",
+    description:
+      "Files that hold the table's lines, also with .gz at their end; the digits that * stands for are a file's number",
     examples: ["orders-*.ndjson"]
   }),
   columns: Schema.Record(Schema.NonEmptyString, ColumnType).annotate({
@@ -34,7 +41,8 @@ const Table = Schema.Struct({
     description: "Columns that identify a row; without them lines are only ever new rows"
   }),
   op: Schema.optionalKey(Schema.NonEmptyString).annotate({
-    description: "Field that says what a line is: insert, update, delete or truncate; without this option each line is a new row"
+    description:
+      "Field that says what a line is: insert, update, delete or truncate; without this option each line is a new row"
   })
 }).check(Schema.makeFilter(({ columns, key, op }) => {
   if (Object.keys(columns).length === 0) return "columns are needed"
@@ -51,7 +59,9 @@ export const Config = Schema.Struct({
     examples: ["./events"]
   }),
   tables: Schema.Record(
-    Schema.String.check(Schema.makeFilter((text) => parseTableId(text) === undefined ? "must be schema.table" : undefined)),
+    Schema.String.check(
+      Schema.makeFilter((text) => parseTableId(text) === undefined ? "must be schema.table" : undefined)
+    ),
     Table
   ).check(Schema.makeFilter((tables) => Object.keys(tables).length === 0 ? "at least one table is needed" : undefined))
     .annotate({ description: "The tables, by their names (schema.table)" }),
@@ -64,7 +74,10 @@ export const Config = Schema.Struct({
     description: "A longer line is a bad one; as much memory may be needed for each line that is read"
   }),
   otherFields: Schema.Literals(["fail", "ignore"]).pipe(Schema.withDecodingDefaultKey(Effect.succeed("fail" as const)))
-    .annotate({ description: "What a line is that has fields which aren't among columns: a bad one, or one of which they are left out" }),
+    .annotate({
+      description:
+        "What a line is that has fields which aren't among columns: a bad one, or one of which they are left out"
+    }),
   removedFiles: Schema.Literals(["fail", "skip"]).pipe(Schema.withDecodingDefaultKey(Effect.succeed("fail" as const)))
     .annotate({
       description:
@@ -74,11 +87,14 @@ export const Config = Schema.Struct({
     directory: Schema.NonEmptyString.annotate({
       description: "Folder that keeps bad lines, a file for each, relative to the configuration file's folder"
     }),
-    atMost: Schema.Int.check(Schema.isGreaterThan(0)).pipe(Schema.withDecodingDefaultKey(Effect.succeed(100))).annotate({
-      description: "A table with more bad lines than this in one run stops"
-    })
+    atMost: Schema.Int.check(Schema.isGreaterThan(0)).pipe(Schema.withDecodingDefaultKey(Effect.succeed(100))).annotate(
+      {
+        description: "A table with more bad lines than this in one run stops"
+      }
+    )
   })).annotate({
-    description: "Keeps bad lines in files and goes on, with a condition that says how many; without it a bad line stops its table"
+    description:
+      "Keeps bad lines in files and goes on, with a condition that says how many; without it a bad line stops its table"
   })
 })
 export type Config = typeof Config.Type

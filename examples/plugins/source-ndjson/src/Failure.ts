@@ -13,7 +13,9 @@ export const make = (reason: Reason, message: string, hint: string, table?: Tabl
 
 /** Code of an error of the file system; undefined for any other error. */
 export const codeOf = (cause: unknown): string | undefined =>
-  typeof cause === "object" && cause !== null && "code" in cause && typeof cause.code === "string" ? cause.code : undefined
+  typeof cause === "object" && cause !== null && "code" in cause && typeof cause.code === "string"
+    ? cause.code
+    : undefined
 
 /** An error of the file system about `path`. */
 export const fromFileSystem = (path: string, cause: unknown): ConnectorError => {
@@ -22,7 +24,11 @@ export const fromFileSystem = (path: string, cause: unknown): ConnectorError => 
   switch (code) {
     case "ENOENT":
     case "ENOTDIR":
-      return make("Missing", `There is no ${path}`, "Check the option directory; it is relative to the configuration file.")
+      return make(
+        "Missing",
+        `There is no ${path}`,
+        "Check the option directory; it is relative to the configuration file."
+      )
     case "EACCES":
     case "EPERM":
       return make("Forbidden", `${path} can't be read`, "Give the runner's user the right to read it.")

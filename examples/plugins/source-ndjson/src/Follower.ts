@@ -179,17 +179,21 @@ class Follower {
       const followed = file === undefined ? undefined : tables.get(file.table)
       if (file === undefined || followed === undefined) return []
       const pieces: Array<Piece> = []
-      const bad = Effect.fnUntraced({ self: this }, function*(offset: number, line: Pick<BadLine, "problem" | "bytes">) {
-        const error = yield* badLines.take({ file, offset, ...line })
-        if (error !== undefined) pieces.push(this.fail(file.table, Position.pack(file.number, offset), error))
-        return error !== undefined
-      })
+      const bad = Effect.fnUntraced(
+        { self: this },
+        function*(offset: number, line: Pick<BadLine, "problem" | "bytes">) {
+          const error = yield* badLines.take({ file, offset, ...line })
+          if (error !== undefined) pieces.push(this.fail(file.table, Position.pack(file.number, offset), error))
+          return error !== undefined
+        }
+      )
       for (const [index, line] of lines.entries()) {
         if (isBlank(line)) continue
         const offset = ends[index] ?? 0
         const change = followed.decode(line)
-        if (!(change instanceof Line.Bad)) pieces.push({ position: Position.pack(file.number, offset), changes: [change] })
-        else if (yield* bad(offset, { problem: change.problem, bytes: line })) return pieces
+        if (!(change instanceof Line.Bad)) {
+          pieces.push({ position: Position.pack(file.number, offset), changes: [change] })
+        } else if (yield* bad(offset, { problem: change.problem, bytes: line })) return pieces
       }
       if (tooLong) {
         // Nothing of it is kept, and where it ends isn't known: the table can't go on.

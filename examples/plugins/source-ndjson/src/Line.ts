@@ -41,7 +41,9 @@ const declared = ({ columns, key }: TableConfig): ReadonlyArray<Declared> =>
 /** The table that the options declare. */
 export const tableOf = (id: TableId, config: TableConfig): RowTable.RowTable => {
   const columns = Object.fromEntries(
-    declared(config).map(({ name, nullable, type }) => [name, new Column.Column(type, LogicalTypeText.format(type), nullable)])
+    declared(config).map((
+      { name, nullable, type }
+    ) => [name, new Column.Column(type, LogicalTypeText.format(type), nullable)])
   )
   // Of columns that only the options know, the compiler can't tell which may be in a key: the options' schema has seen to that.
   return RowTable.make({ name: parseTableId(id) ?? id, columns, key: config.key as ReadonlyArray<never> })
@@ -105,7 +107,9 @@ export const decoder = (table: RowTable.RowTable, config: TableConfig, otherFiel
       return new Bad("has a field that isn't among the table's columns")
     }
     const operation = config.op === undefined ? "insert" : fields[config.op]
-    if (!isOperation(operation)) return new Bad(`has something else in the field ${config.op} than ${operations.join(", ")}`)
+    if (!isOperation(operation)) {
+      return new Bad(`has something else in the field ${config.op} than ${operations.join(", ")}`)
+    }
     if (operation === "truncate") return RowChange.truncate(table)
     if (operation !== "insert" && table.key.length === 0) {
       return new Bad(`is an ${operation}, which a table without a key can't have`)

@@ -232,7 +232,11 @@ export const lineNumber = async (file: LogFile, offset: number): Promise<number>
   const source = createReadStream(file.path)
   for await (const chunk of file.compressed ? source.pipe(createGunzip()) : source) {
     const bytes = chunk as Buffer // without an encoding, streams give buffers
-    for (let found = bytes.indexOf(newline); found >= 0 && at + found < offset; found = bytes.indexOf(newline, found + 1)) number++
+    for (
+      let found = bytes.indexOf(newline);
+      found >= 0 && at + found < offset;
+      found = bytes.indexOf(newline, found + 1)
+    ) number++
     last = bytes[Math.min(bytes.length, offset - at) - 1] ?? last
     at += bytes.length
     if (at >= offset) break

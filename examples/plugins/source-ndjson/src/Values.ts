@@ -4,8 +4,8 @@
  * `JSON.parse` turns numbers into doubles, which hold 53 bits: 9007199254740993 would become another number. So numbers are kept as the text that they have in
  * the line (`JSON.rawJSON`), and `JSON.stringify` gives that text back inside of `json` columns.
  */
-import type { LogicalType } from "@etl-stream/core/LogicalType"
 import type { Value } from "@etl-stream/core/Column"
+import type { LogicalType } from "@etl-stream/core/LogicalType"
 
 /** What the engine has and TypeScript's libraries don't know yet. */
 interface RawJson {
@@ -70,7 +70,9 @@ const date = (value: unknown): number | undefined => {
   if (match === null) return undefined
   const millis = Date.parse(`${match[0]}T00:00:00Z`)
   // Date.parse takes the 31st of February for one of March.
-  return Number.isNaN(millis) || new Date(millis).toISOString().slice(0, 10) !== match[0] ? undefined : millis / 86_400_000
+  return Number.isNaN(millis) || new Date(millis).toISOString().slice(0, 10) !== match[0]
+    ? undefined
+    : millis / 86_400_000
 }
 
 const clock = (value: string): bigint | undefined => {
@@ -82,20 +84,28 @@ const clock = (value: string): bigint | undefined => {
 }
 
 const timestamp = (value: unknown, utc: boolean): bigint | undefined => {
-  const match = typeof value === "string" ? /^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d(?:\.\d{1,6})?)(Z|[+-]\d\d:\d\d)?$/.exec(value) : null
+  const match = typeof value === "string"
+    ? /^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d(?:\.\d{1,6})?)(Z|[+-]\d\d:\d\d)?$/.exec(value)
+    : null
   if (match === null || (match[3] !== undefined) !== utc) return undefined
   const [day, time] = [date(match[1]), clock(match[2] ?? "")]
   if (day === undefined || time === undefined) return undefined
   const zone = match[3] ?? "Z"
-  const minutes = zone === "Z" ? 0 : (zone.startsWith("-") ? -1 : 1) * (Number(zone.slice(1, 3)) * 60 + Number(zone.slice(4)))
+  const minutes = zone === "Z"
+    ? 0
+    : (zone.startsWith("-") ? -1 : 1) * (Number(zone.slice(1, 3)) * 60 + Number(zone.slice(4)))
   return BigInt(day) * 86_400_000_000n + time - BigInt(minutes) * 60_000_000n
 }
 
 const binary = (value: unknown): Uint8Array | undefined =>
-  typeof value === "string" && value.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(value) ? Buffer.from(value, "base64") : undefined
+  typeof value === "string" && value.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(value)
+    ? Buffer.from(value, "base64")
+    : undefined
 
 const text = (value: unknown, maxLength: number | undefined): string | undefined =>
-  typeof value === "string" && (maxLength === undefined || value.length <= maxLength || [...value].length <= maxLength) ? value : undefined
+  typeof value === "string" && (maxLength === undefined || value.length <= maxLength || [...value].length <= maxLength)
+    ? value
+    : undefined
 
 /** The value of a column, of the type that `Column` says it has; undefined when the JSON value is none of the column's type. */
 export const convert = (value: unknown, type: LogicalType): Value | undefined => {
@@ -149,7 +159,9 @@ export const expected = (type: LogicalType): string => {
     case "Decimal":
       return type.precision === undefined
         ? "a decimal number without exponent"
-        : `a decimal number with at most ${type.precision - (type.scale ?? 0)} digits before the point and ${type.scale ?? 0} behind it`
+        : `a decimal number with at most ${type.precision - (type.scale ?? 0)} digits before the point and ${
+          type.scale ?? 0
+        } behind it`
     case "Text":
       return type.maxLength === undefined ? "a text" : `a text of at most ${type.maxLength} characters`
     case "Binary":
@@ -161,7 +173,9 @@ export const expected = (type: LogicalType): string => {
     case "Time":
       return "a time such as 23:59:59.999999"
     case "Timestamp":
-      return type.utc ? "a time with its zone such as 2026-01-31T12:00:00Z" : "a time without zone such as 2026-01-31T12:00:00"
+      return type.utc
+        ? "a time with its zone such as 2026-01-31T12:00:00Z"
+        : "a time without zone such as 2026-01-31T12:00:00"
     default:
       return "JSON"
   }

@@ -3,7 +3,7 @@
  *
  * It is in the published package, so that whoever installs the plugin can try it in their own surroundings; the testkit is theirs to install.
  */
-import { type TableName, tableId } from "@etl-stream/core/TableSchema"
+import { tableId, type TableName } from "@etl-stream/core/TableSchema"
 import * as SourceConformance from "@etl-stream/testkit/SourceConformance"
 import * as Effect from "effect/Effect"
 import { appendFileSync, mkdtempSync, rmSync } from "node:fs"
@@ -55,8 +55,9 @@ export const conformance = SourceConformance.make({
     let number = 0
     let last: TableName | undefined
     const apply = (rows: Map<number, string | null>, change: SourceConformance.Change): void => {
-      if (change._tag === "Insert" || change._tag === "Update") for (const { id, note } of change.rows) rows.set(id, note)
-      else if (change._tag === "Delete") for (const id of change.ids) rows.delete(id)
+      if (change._tag === "Insert" || change._tag === "Update") {
+        for (const { id, note } of change.rows) rows.set(id, note)
+      } else if (change._tag === "Delete") { for (const id of change.ids) rows.delete(id) }
       else if (change._tag === "Truncate") rows.clear()
     }
     return {
@@ -75,15 +76,16 @@ export const conformance = SourceConformance.make({
           appendFileSync(file, text.slice(-5))
           for (const change of changes) apply(held.get(tableId(table)) ?? new Map(), change)
         }),
-      rows: (table) =>
-        Effect.sync(() => [...held.get(tableId(table)) ?? []].map(([id, note]) => ({ id, note })))
+      rows: (table) => Effect.sync(() => [...held.get(tableId(table)) ?? []].map(([id, note]) => ({ id, note })))
     }
   }),
   cannot: {
     Rekey: "a line has no old key: a row's new key is a delete and an insert",
     AddColumn: "columns are declared in the options",
     AddTable: "tables are declared in the options",
-    Cut: "files of this machine have no connection"
+    Cut: "files of this machine have no connection",
+    Resync:
+      "a table is read again from the log's beginning, which can't be beside its newer lines: it has to be in quarantine first"
   },
   refused: [
     { what: "no folder", options: { tables: options.tables }, path: "directory" },
@@ -99,6 +101,10 @@ export const conformance = SourceConformance.make({
     }
   ],
   useless: [
-    { what: "a folder that doesn't exist", options: () => ({ ...options, directory: "no/such/folder" }), reason: "Missing" }
+    {
+      what: "a folder that doesn't exist",
+      options: () => ({ ...options, directory: "no/such/folder" }),
+      reason: "Missing"
+    }
   ]
 })

@@ -26,7 +26,9 @@ export const plugin = Plugin.source({
       title: "Lines that are new rows",
       options: {
         directory: "./events",
-        tables: { "app.events": { files: "events-*.ndjson", columns: { id: "int64", at: "timestamptz", data: "json?" } } }
+        tables: {
+          "app.events": { files: "events-*.ndjson", columns: { id: "int64", at: "timestamptz", data: "json?" } }
+        }
       }
     },
     {
@@ -49,6 +51,7 @@ export const plugin = Plugin.source({
   make: (config, context) => Effect.succeed(NdjsonSource.make(config, context)),
   check: Doctor.check,
   // Reading a folder disturbs nobody: but two pipelines that write the same tables do, which is for their sinks to see.
-  claims: (config, { directory }) => Object.keys(config.tables).map((id) => `ndjson:${resolve(directory, config.directory)}:${id}`),
+  claims: (config, { directory }) =>
+    Object.keys(config.tables).map((id) => `ndjson:${resolve(directory, config.directory)}:${id}`),
   tables: (config) => Effect.succeed(Object.entries(config.tables).map(([id, table]) => Line.tableOf(id, table).schema))
 })

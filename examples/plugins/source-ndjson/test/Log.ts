@@ -54,12 +54,14 @@ export const read = Effect.fnUntraced(function*(
   options: object = {},
   committed: Readonly<Record<TableId, bigint>> = {}
 ) {
-  const config = yield* Effect.orDie(Schema.decodeUnknownEffect(Config)({
-    directory: ".",
-    poll: "5 millis",
-    tables: { "shop.orders": orders },
-    ...options
-  }))
+  const config = yield* Effect.orDie(
+    Schema.decodeUnknownEffect(Config)({
+      directory: ".",
+      poll: "5 millis",
+      tables: { "shop.orders": orders },
+      ...options
+    })
+  )
   const conditions: Array<Condition> = []
   const context: SourceContext = {
     positions: new Map(

@@ -225,6 +225,6 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
       assert.equal(missing.reason, "Missing")
       yield* run.stop
       yield* kit.judge
-    }))
+    }), "Resync")
 ]
 
