@@ -9,7 +9,7 @@
  */
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import type * as Element from "@etl-stream/core/Element"
-import * as Sequence from "@etl-stream/core/Sequence"
+import type * as Sequence from "@etl-stream/core/Sequence"
 import * as Sink from "@etl-stream/core/Sink"
 import type { TableSchema } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"

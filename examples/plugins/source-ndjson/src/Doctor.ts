@@ -1,7 +1,7 @@
 /**
  * What `etl-stream doctor` looks at: the folder, and whether its files have one order.
  */
-import { ConnectorError } from "@etl-stream/core/ConnectorError"
+import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import * as Finding from "@etl-stream/core/Finding"
 import type { PluginContext } from "@etl-stream/core/Plugin"
 import * as Effect from "effect/Effect"

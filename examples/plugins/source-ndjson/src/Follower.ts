@@ -85,8 +85,9 @@ class Follower {
     }
   })
 
-  close(): Promise<void> {
-    return Promise.all([this.current?.open?.close(), this.before?.close()]).then(() => {})
+  async close(): Promise<void> {
+    await this.current?.open?.close()
+    await this.before?.close()
   }
 
   /** What was read last. */

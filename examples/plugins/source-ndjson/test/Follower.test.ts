@@ -10,8 +10,8 @@ import { describe, it } from "vitest"
 import * as Position from "../src/Position.ts"
 import * as Log from "./Log.ts"
 
-const scenario = (name: string, test: (log: Log.Log) => Effect.Effect<void, unknown, Scope.Scope>): void => {
-  it(name, () => Effect.runPromise(Effect.scoped(Effect.flatMap(Log.make, test))))
+const scenario = (title: string, test: (log: Log.Log) => Effect.Effect<void, unknown, Scope.Scope>): void => {
+  it(title, () => Effect.runPromise(Effect.scoped(Effect.flatMap(Log.make, test))))
 }
 
 const line = (id: number, note: string | null = null): string => `${JSON.stringify({ id, note })}\n`
