@@ -313,7 +313,11 @@ describe("the DuckDB sink", () => {
     await write(
       writer,
       changes(orders, [Insert, 2, 1, 1, "a", "L"], [Insert, 2, 2, 2, "b", "M"]),
-      changes(orders, [Update, 3, 1, 1, "c", undefined], [Update, 3, 2, 2, undefined, null]),
+      changes(orders, [Update, 3, 1, 1, "c", undefined], [Update, 3, 2, 2, undefined, null])
+    )
+    deepStrictEqual(await ordersNow(), [[1n, "c", "L"], [2n, "b", null]])
+    await write(
+      writer,
       changes(
         orders,
         // The last value that was sent counts, column by column.
