@@ -2,129 +2,39 @@
  * What elements make of the file: types, changes of key, values that were not sent, copies with changes beside them, and crashes.
  */
 import { Operation } from "@etl-stream/core/ChangeBatch"
-import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import * as LogicalType from "@etl-stream/core/LogicalType"
 import type * as Sequence from "@etl-stream/core/Sequence"
-import type { Sink, TableElement, TableWriter } from "@etl-stream/core/Sink"
+import type { TableElement } from "@etl-stream/core/Sink"
 import type { TableSchema } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict"
-import { mkdtempSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
-import { afterEach, beforeEach, describe, it } from "vitest"
-import { Config } from "../src/Config.ts"
-import * as Database from "../src/Database.ts"
+import { describe, it } from "vitest"
 import * as DuckdbSink from "../src/DuckdbSink.ts"
 import * as Elements from "./Elements.ts"
+import {
+  begin,
+  changes,
+  chunk,
+  conditions,
+  configOf,
+  copied,
+  end,
+  folder,
+  int64,
+  open,
+  openTable,
+  orders,
+  ordersNow,
+  ready,
+  refusal,
+  rows,
+  scope,
+  text,
+  write
+} from "./Place.ts"
 
-const { Delete, Insert, KeyChangeNew, KeyChangeOld, Read, Update } = Operation
-const conditions = { raise: () => Effect.void, clear: () => Effect.void }
-
-let folder = ""
-let scope: Scope.Closeable
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "duckdb-"))
-  scope = Scope.makeUnsafe()
-})
-afterEach(async () => {
-  await Effect.runPromise(Scope.close(scope, Exit.void))
-  rmSync(folder, { recursive: true, force: true })
-})
-
-const configOf = (options: object = {}): Config => Schema.decodeUnknownSync(Config)({ file: "test.duckdb", ...options })
-
-/** Closes what is open, as a crash would after the last write, and opens the sink again. */
-const open = async (options: object = {}): Promise<Sink> => {
-  await Effect.runPromise(Scope.close(scope, Exit.void))
-  scope = Scope.makeUnsafe()
-  return Effect.runPromise(
-    Scope.provide(DuckdbSink.make(configOf(options), { pipeline: "test", directory: folder }), scope)
-  )
-}
-
-const openTable = (
-  sink: Sink,
-  table: TableSchema,
-  durable: (sequence: Sequence.Sequence) => void = () => {}
-): Promise<TableWriter> =>
-  Effect.runPromise(
-    Scope.provide(
-      sink.open(table, (sequence) => Effect.sync(() => durable(sequence)), () => Effect.void, () => undefined),
-      scope
-    )
-  )
-
-const write = (writer: TableWriter, ...elements: ReadonlyArray<TableElement>): Promise<void> =>
-  Effect.runPromise(Effect.forEach(elements, (element) => writer.write(element), { discard: true }))
-
-const refusal = (writer: TableWriter, element: TableElement): Promise<ConnectorError> =>
-  Effect.runPromise(Effect.flip(writer.write(element)))
-
-/** Rows of the file by SQL, beside the sink. */
-const rows = (sql: string): Promise<ReadonlyArray<ReadonlyArray<unknown>>> =>
-  Effect.runPromise(Effect.scoped(
-    Effect.flatMap(
-      Database.make(join(folder, "test.duckdb"), configOf()),
-      (database) => database.transaction(undefined, (session) => session.rows(sql))
-    )
-  ))
-
-const begin = (table: TableSchema, position = 1n): TableElement => ({
-  _tag: "SnapshotBegin",
-  table,
-  position,
-  plan: "plan",
-  resumed: false,
-  estimatedRows: undefined,
-  estimatedBytes: undefined
-})
-const chunk = (table: TableSchema, number: number, position: bigint, count: number): TableElement => ({
-  _tag: "SnapshotChunk",
-  table,
-  chunk: number,
-  position,
-  rows: count
-})
-const end = (table: TableSchema, chunks: number, settled = 1n, position = 1n): TableElement => ({
-  _tag: "SnapshotEnd",
-  table,
-  position,
-  chunks,
-  settled
-})
-const changes = (table: TableSchema, ...rows: Parameters<typeof Elements.batch>[1]): TableElement => ({
-  _tag: "Rows",
-  batch: Elements.batch(table, rows)
-})
-const copied = (
-  table: TableSchema,
-  number: number,
-  position: number,
-  ...values: ReadonlyArray<ReadonlyArray<Elements.Value>>
-): TableElement => ({
-  _tag: "SnapshotRows",
-  position: BigInt(position),
-  chunk: number,
-  batch: Elements.batch(table, values.map((row) => [Read, position, 0, ...row]))
-})
-
-const text: LogicalType.LogicalType = { _tag: "Text", maxLength: undefined }
-const int64: LogicalType.LogicalType = { _tag: "Int64" }
-const orders = Elements.table("orders", { id: int64, note: text, large: text })
-const ordersNow = () => rows(`SELECT id, note, large FROM public.orders ORDER BY id`)
-
-/** A writer of an empty table whose copy is complete. */
-const ready = async (table: TableSchema, options?: object): Promise<TableWriter> => {
-  const sink = await open(options)
-  await Effect.runPromise(sink.begin([table], conditions))
-  const writer = await openTable(sink, table)
-  await write(writer, begin(table), end(table, 0))
-  return writer
-}
+const { Delete, Insert, KeyChangeNew, KeyChangeOld, Update } = Operation
 
 describe("the DuckDB sink", () => {
   it("holds values of every type exactly", async () => {
