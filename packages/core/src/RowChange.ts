@@ -7,8 +7,8 @@
  * RowChange.remove(orders, { id: 1n })
  * ```
  *
- * An update of a row that the target doesn't have inserts it, and an insert of one that it has replaces it: so sources that can't tell the two apart
- * may call both updates, as long as they send whole rows.
+ * An update of a row that the target doesn't have inserts it. So a source that can't tell new rows from changed ones calls both updates, as long as it sends whole
+ * rows; an insert says that there was no row of this key before, which filters rely on.
  */
 import type { NotSent, Value } from "./Column.ts"
 import type { ConnectorError } from "./ConnectorError.ts"
