@@ -46,13 +46,26 @@ describe("LogicalTypeText", () => {
   })
 
   it("refuses what is no type", () => {
-    const wrong = ["", "Int64", "integer", "text()", "text(0)", "text(1,2)", "decimal(0)", "decimal(2,3)", "int64(3)", "[]"]
+    const wrong = [
+      "",
+      "Int64",
+      "integer",
+      "text()",
+      "text(0)",
+      "text(1,2)",
+      "decimal(0)",
+      "decimal(2,3)",
+      "int64(3)",
+      "[]"
+    ]
     for (const text of [...wrong, "constructor", "int64 []", "x".repeat(100_000)]) {
       assert.isUndefined(LogicalTypeText.parse(text), text.slice(0, 20))
     }
   })
 
   it("names every type that takes no argument", () => {
-    for (const name of LogicalTypeText.names) assert.strictEqual(LogicalTypeText.format(LogicalTypeText.parse(name) ?? { _tag: "Boolean" }), name)
+    for (const name of LogicalTypeText.names) {
+      assert.strictEqual(LogicalTypeText.format(LogicalTypeText.parse(name) ?? { _tag: "Boolean" }), name)
+    }
   })
 })

@@ -56,7 +56,8 @@ const prepare = Effect.gen(function*() {
   const { proxy, session, warehouse } = started
   const place = ++places
   const schema = `PLACE_${place}`
-  const nameOf = ({ table }: TableSchema) => [warehouse.database, schema, warehouseName(table.name)].map(quoted).join(".")
+  const nameOf = ({ table }: TableSchema) =>
+    [warehouse.database, schema, warehouseName(table.name)].map(quoted).join(".")
   const exists = ({ table }: TableSchema) =>
     Effect.map(
       session.query(
@@ -76,7 +77,7 @@ const prepare = Effect.gen(function*() {
       database: warehouse.database,
       schema,
       journalSchema: `JOURNALS_${place}`,
-      merge: { every: "100 millis" },
+      merge: { every: "1 second" },
       copy: { every: "10 millis" }
     },
     pipeline: `conformance_${place}`,
@@ -128,7 +129,8 @@ const suite = SinkConformance.make({
     }
   ],
   secrets: [secret],
-  rounds: 3
+  rounds: 2,
+  volume: 32 << 20
 })
 
 beforeAll(() =>

@@ -20,7 +20,9 @@ const text = (value: string | null): string => value === null ? "NULL" : `'${val
 const statement = (table: string, change: SourceConformance.Change): string => {
   switch (change._tag) {
     case "Insert":
-      return `INSERT INTO ${table} (id, note) VALUES ${change.rows.map(({ id, note }) => `(${id}, ${text(note)})`).join()}`
+      return `INSERT INTO ${table} (id, note) VALUES ${
+        change.rows.map(({ id, note }) => `(${id}, ${text(note)})`).join()
+      }`
     case "Update":
       return change.rows.map(({ id, note }) => `UPDATE ${table} SET note = ${text(note)} WHERE id = ${id}`).join(";")
     case "Touch":
@@ -50,7 +52,9 @@ const prepare = Effect.gen(function*() {
   const create = (name: string) =>
     Effect.as(
       query(
-        `CREATE TABLE ${pipeline}.${Sql.identifier(name)} (id int PRIMARY KEY, note text, touched int NOT NULL DEFAULT 0);
+        `CREATE TABLE ${pipeline}.${
+          Sql.identifier(name)
+        } (id int PRIMARY KEY, note text, touched int NOT NULL DEFAULT 0);
          ALTER TABLE ${pipeline}.${Sql.identifier(name)} ALTER COLUMN note SET STORAGE EXTERNAL`
       ),
       { schema: pipeline, name } satisfies TableName
@@ -93,10 +97,26 @@ const suite = SourceConformance.make({
   plugin,
   prepare,
   refused: [
-    { what: "a table's name is none", options: { url: "postgres://localhost/db", tables: ["orders"] }, path: "tables.0" },
-    { what: "an option is misspelt", options: { url: "postgres://localhost/db", tabels: ["public.*"] }, path: "tabels" },
-    { what: "a slot can't have the name", options: { url: "postgres://localhost/db", slot: { name: "A-B" } }, path: "slot.name" },
-    { what: "there are no copies", options: { url: "postgres://localhost/db", snapshot: { parallel: 0 } }, path: "snapshot.parallel" }
+    {
+      what: "a table's name is none",
+      options: { url: "postgres://localhost/db", tables: ["orders"] },
+      path: "tables.0"
+    },
+    {
+      what: "an option is misspelt",
+      options: { url: "postgres://localhost/db", tabels: ["public.*"] },
+      path: "tabels"
+    },
+    {
+      what: "a slot can't have the name",
+      options: { url: "postgres://localhost/db", slot: { name: "A-B" } },
+      path: "slot.name"
+    },
+    {
+      what: "there are no copies",
+      options: { url: "postgres://localhost/db", snapshot: { parallel: 0 } },
+      path: "snapshot.parallel"
+    }
   ],
   useless: [
     {

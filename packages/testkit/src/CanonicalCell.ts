@@ -87,7 +87,9 @@ export const ofText = (type: LogicalType, text: string | null): string | null =>
     case "Date": {
       const known = infinite(text)
       if (known !== undefined) return known
-      return /^-?\d+$/.test(text) ? text : String(dayOf(text) ?? dayOf(text.replace(/[T ]00:00(:00(\.0+)?)?Z?$/, "")) ?? text)
+      return /^-?\d+$/.test(text)
+        ? text
+        : String(dayOf(text) ?? dayOf(text.replace(/[T ]00:00(:00(\.0+)?)?Z?$/, "")) ?? text)
     }
     case "Time":
       return /^\d+$/.test(text) ? text : String(microsOfDay(text) ?? text)

@@ -16,7 +16,11 @@ interface Watched {
   /** No change may commit before it; undefined: there is no copy, so no change may come. */
   from: bigint | undefined
   last: Sequence.Sequence | undefined
-  copy: { readonly position: bigint; readonly open: Map<number, { readonly position: bigint; rows: number }>; readonly ended: Set<number> } | undefined
+  copy: {
+    readonly position: bigint
+    readonly open: Map<number, { readonly position: bigint; rows: number }>
+    readonly ended: Set<number>
+  } | undefined
   oldKey: boolean
 }
 
@@ -128,7 +132,13 @@ export class ElementRules {
     }
   }
 
-  private read(table: Watched, batch: ChangeBatch.ChangeBatch, position: bigint, chunk: number, say: (text: string) => void) {
+  private read(
+    table: Watched,
+    batch: ChangeBatch.ChangeBatch,
+    position: bigint,
+    chunk: number,
+    say: (text: string) => void
+  ) {
     this.fits(table, batch, say)
     const { copy } = table
     if (copy === undefined) return say("SnapshotRows outside of a copy")
@@ -190,7 +200,9 @@ export class ElementRules {
     if (sequence.commit > this.commit) this.commit = sequence.commit
     if (this.watermark === undefined) return
     if (sequence.commit < this.watermark) say("a change from before the last watermark")
-    else if (sequence.commit === this.watermark && sequence.commit === this.marked) say("a watermark in the middle of a transaction")
+    else if (sequence.commit === this.watermark && sequence.commit === this.marked) {
+      say("a watermark in the middle of a transaction")
+    }
   }
 
   /** Commit position of the last change before the last watermark. */

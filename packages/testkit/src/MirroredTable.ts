@@ -134,7 +134,9 @@ export class MirroredTable {
     const { copy } = this
     if (copy === undefined || !this.copying) return this.problem("the end of a chunk outside of a copy")
     const came = this.open.get(chunk)?.rows ?? []
-    if (came.length !== rows) this.problem(`${came.length} rows of chunk ${chunk} instead of the ${rows} that its end says`)
+    if (came.length !== rows) {
+      this.problem(`${came.length} rows of chunk ${chunk} instead of the ${rows} that its end says`)
+    }
     for (const cells of came) this.insert(cells, position)
     this.open.delete(chunk)
     copy.chunks.set(chunk, position)

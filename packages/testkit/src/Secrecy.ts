@@ -31,12 +31,16 @@ export const make = (words: ReadonlyMap<string, string>): Secrecy => {
   const heard = (error: unknown): void =>
     look(
       "an error",
-      `${error instanceof Error ? error.message : ""} ${inspect(error, { depth: 8, showHidden: true, maxStringLength: null })}`
+      `${error instanceof Error ? error.message : ""} ${
+        inspect(error, { depth: 8, showHidden: true, maxStringLength: null })
+      }`
     )
   const logger = Logger.make<unknown, void>(({ cause, fiber, message }) => {
     const annotations = inspect(fiber.getRef(References.CurrentLogAnnotations), { depth: 8, maxStringLength: null })
     const texts = Array.isArray(message) ? message : [message]
-    for (const text of texts) look("the log", typeof text === "string" ? text : inspect(text, { depth: 8, maxStringLength: null }))
+    for (const text of texts) {
+      look("the log", typeof text === "string" ? text : inspect(text, { depth: 8, maxStringLength: null }))
+    }
     look("the log's annotations", annotations)
     if (cause.reasons.length > 0) look("a cause in the log", Cause.pretty(cause))
   })

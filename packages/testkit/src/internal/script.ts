@@ -54,7 +54,8 @@ const reads = (history: History, count: number, chunk: number, chunks: number): 
 }
 
 const isCovered = (changes: ReadonlyArray<Histories.Change>, acknowledged: Sequence.Sequence | undefined): boolean =>
-  acknowledged !== undefined && changes.every((change) =>
+  acknowledged !== undefined &&
+  changes.every((change) =>
     Sequence.compare(change._tag === "Row" ? change.row.sequence : change.sequence, acknowledged) <= 0
   )
 
@@ -169,13 +170,20 @@ function* copy(
       const sequence = Sequence.make(position, 0n)
       const batch = BatchOf.make(
         shape,
-        part.map(({ values }) => ({ operation: ChangeBatch.Operation.Read, sequence, values: Histories.shaped(values, shape) }))
+        part.map(({ values }) => ({
+          operation: ChangeBatch.Operation.Read,
+          sequence,
+          values: Histories.shaped(values, shape)
+        }))
       )
       yield { _tag: "SnapshotRows", batch, position, chunk }
     }
     memory.copy?.chunks.set(chunk, rows)
     yield { _tag: "SnapshotChunk", table: shape, position, chunk, rows: rows.length }
   }
-  const settled = [...memory.copy?.chunks.values() ?? []].flat().reduce((most, { position }) => position > most ? position : most, base)
+  const settled = [...memory.copy?.chunks.values() ?? []].flat().reduce(
+    (most, { position }) => position > most ? position : most,
+    base
+  )
   yield { _tag: "SnapshotEnd", table: shape, position: base, chunks, settled }
 }

@@ -1,9 +1,9 @@
 /**
  * What every case of a sink has at hand: an empty place, runs of the sink on it, what it promised, and the judgement in the end.
  */
-import { type ConnectorError, isRetryable } from "@etl-stream/core/ConnectorError"
 import type { Operation } from "@etl-stream/core/ChangeBatch"
 import { Operation as Operations } from "@etl-stream/core/ChangeBatch"
+import { type ConnectorError, isRetryable } from "@etl-stream/core/ConnectorError"
 import * as Sequence from "@etl-stream/core/Sequence"
 import type { Sink, TablePosition } from "@etl-stream/core/Sink"
 import { type TableId, tableId, type TableSchema } from "@etl-stream/core/TableSchema"
@@ -43,9 +43,18 @@ export interface Kit {
   readonly heard: (error: unknown) => void
   readonly start: (tables: ReadonlyArray<TableSchema>) => Effect.Effect<SinkRun, ConnectorError, Scope.Scope>
   /** A table with a random history. */
-  readonly play: (name: string, seed: number, options?: { readonly keyless?: boolean; readonly transactions?: number }) => Play
+  readonly play: (
+    name: string,
+    seed: number,
+    options?: { readonly keyless?: boolean; readonly transactions?: number }
+  ) => Play
   /** What the source gives of it now: everything from its copy on, or, when the seed is odd, what isn't durable. */
-  readonly items: (play: Play, table: { readonly position: TablePosition }, seed: number, upTo?: number) => Generator<Script.Item>
+  readonly items: (
+    play: Play,
+    table: { readonly position: TablePosition },
+    seed: number,
+    upTo?: number
+  ) => Generator<Script.Item>
   /** The shape that a run opens the table in. */
   readonly shape: (play: Play) => TableSchema
   /** Gives all that is missing of the tables, waits until it is durable, settles and ends. */
@@ -58,7 +67,10 @@ export interface Kit {
 
 const shown = 10
 
-export const prepare = <A>(subject: Subject<A>, heard: (error: unknown) => void): Effect.Effect<Kit, unknown, Scope.Scope> =>
+export const prepare = <A>(
+  subject: Subject<A>,
+  heard: (error: unknown) => void
+): Effect.Effect<Kit, unknown, Scope.Scope> =>
   Effect.map(subject.prepare, (place) => {
     const can = (ability: Ability): boolean => subject.cannot?.[ability] === undefined
     const promises = new Map<TableId, Promised>()
@@ -107,7 +119,9 @@ export const prepare = <A>(subject: Subject<A>, heard: (error: unknown) => void)
             }, { concurrency: 4, discard: true }),
             run.background
           ).pipe(Effect.tapError(() => run.crash))
-          yield* run.finish.pipe(Effect.tapError((error) => Effect.andThen(Effect.sync(() => kit.heard(error)), run.crash)))
+          yield* run.finish.pipe(
+            Effect.tapError((error) => Effect.andThen(Effect.sync(() => kit.heard(error)), run.crash))
+          )
         }),
       persist: (plays, seed) =>
         Effect.gen(function*() {
@@ -136,7 +150,11 @@ export const prepare = <A>(subject: Subject<A>, heard: (error: unknown) => void)
   })
 
 /** A row of the place, by the columns of the shape. */
-export const lineOf = (mode: Kit["mode"], shape: TableSchema, { cells, operation, sequence, unsent }: HeldRow): string => {
+export const lineOf = (
+  mode: Kit["mode"],
+  shape: TableSchema,
+  { cells, operation, sequence, unsent }: HeldRow
+): string => {
   const values = shape.columns.map(({ name, type }) =>
     unsent?.includes(name) === true ? "(not sent)" : CanonicalCell.ofText(type, cells[name] ?? null)
   )

@@ -140,9 +140,13 @@ const openTable = (
       }
       if (promised.durable !== undefined && (committed === undefined || isAfter(promised.durable, committed))) {
         // Of a copy that has to begin anew, changes don't count.
-        if (copied !== undefined || copying !== undefined || promised.copied !== undefined) say("what was durable isn't there any more")
+        if (copied !== undefined || copying !== undefined || promised.copied !== undefined) {
+          say("what was durable isn't there any more")
+        }
       }
-      if (committed !== undefined && isAfter(committed, promised.given)) say("the sink tells changes that were never given")
+      if (committed !== undefined && isAfter(committed, promised.given)) {
+        say("the sink tells changes that were never given")
+      }
     }
     upTo = copied === undefined ? committed : Sequence.max(committed ?? Sequence.zero, Sequence.before(copied))
     const write = (element: TableElement): Effect.Effect<void, ConnectorError> =>
@@ -234,7 +238,10 @@ export const giveAll = (
   })
 
 /** The error of what must fail. */
-export const failureOf = (what: string, effect: Effect.Effect<unknown, ConnectorError>): Effect.Effect<ConnectorError> =>
+export const failureOf = (
+  what: string,
+  effect: Effect.Effect<unknown, ConnectorError>
+): Effect.Effect<ConnectorError> =>
   Effect.matchEffect(effect, {
     onFailure: Effect.succeed,
     onSuccess: () => Effect.sync(() => assert.fail(`${what} didn't fail`))

@@ -82,7 +82,8 @@ export const prepare = <A>(
           yield* run.until(`the last row of ${tableId(first)}, a watermark after it, and the end of every copy`, () => {
             const commit = run.at(first, tail)
             const mark = run.watermark()
-            return commit !== undefined && mark !== undefined && mark >= commit && (!sink.prompt || !sink.mirror.copying)
+            return commit !== undefined && mark !== undefined && mark >= commit &&
+              (!sink.prompt || !sink.mirror.copying)
           })
         }),
       persist: (run) =>
@@ -93,7 +94,9 @@ export const prepare = <A>(
             yield* current.stop
             if (done._tag === "Success") return
             const { failure } = done
-            if (attempt === 5 || !(failure instanceof ConnectorError) || !isRetryable(failure)) return yield* Effect.fail(failure)
+            if (attempt === 5 || !(failure instanceof ConnectorError) || !isRetryable(failure)) {
+              return yield* Effect.fail(failure)
+            }
             current = yield* kit.start()
           }
         }),
@@ -113,7 +116,9 @@ export const prepare = <A>(
         }),
       judge: Effect.gen(function*() {
         const problems = [...rules.flatMap(({ problems }) => problems), ...sink.mirror.problems]
-        for (const table of world.tables) problems.push(...differences(table, yield* world.rows(table), sink.mirror.rows(table)))
+        for (const table of world.tables) {
+          problems.push(...differences(table, yield* world.rows(table), sink.mirror.rows(table)))
+        }
         assert.deepEqual(problems.slice(0, shown), [])
       })
     }
@@ -145,7 +150,9 @@ const differences = (
     if (count === 0) problems.push(`${tableId(table)}: ${short(text)} came and isn't there`)
     else left.set(text, count - 1)
   }
-  for (const [text, count] of left) if (count > 0) problems.push(`${tableId(table)}: ${short(text)} is there and didn't come`)
+  for (const [text, count] of left) {
+    if (count > 0) problems.push(`${tableId(table)}: ${short(text)} is there and didn't come`)
+  }
   return problems
 }
 

@@ -37,7 +37,9 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
       const [once, again] = yield* Effect.forEach([1, 2], () =>
         Effect.scoped(Effect.flatMap(kit.open, ({ tables }) => tables)))
       assert.deepEqual(once, again)
-      const ids = (once ?? []).map(({ table }) => tableId(table))
+      const ids = (once ?? []).map(({ table }) =>
+        tableId(table)
+      )
       assert.equal(new Set(ids).size, ids.length, "A table is listed twice")
       for (const table of kit.world.tables) {
         const schema = once?.find((candidate) => tableId(candidate.table) === tableId(table))
@@ -47,35 +49,47 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
       }
     })),
 
-  scenario(subject, "tells where it is by a watermark, also when there is nothing to read", (kit) =>
-    Effect.gen(function*() {
-      const run = yield* kit.start()
-      yield* run.until("a watermark", () => run.watermark() !== undefined)
-      yield* run.stop
-      yield* kit.judge
-    })),
+  scenario(
+    subject,
+    "tells where it is by a watermark, also when there is nothing to read",
+    (kit) =>
+      Effect.gen(function*() {
+        const run = yield* kit.start()
+        yield* run.until("a watermark", () => run.watermark() !== undefined)
+        yield* run.stop
+        yield* kit.judge
+      })
+  ),
 
-  scenario(subject, "gives what is there, then every change, in elements that keep to the contract", (kit) =>
-    Effect.gen(function*() {
-      for (const table of kit.world.tables) yield* kit.workload.insert(table, 25)
-      const run = yield* kit.start()
-      yield* kit.caughtUp(run)
-      yield* kit.workload.steps(30)
-      yield* kit.caughtUp(run)
-      yield* run.stop
-      yield* kit.judge
-    })),
+  scenario(
+    subject,
+    "gives what is there, then every change, in elements that keep to the contract",
+    (kit) =>
+      Effect.gen(function*() {
+        for (const table of kit.world.tables) yield* kit.workload.insert(table, 25)
+        const run = yield* kit.start()
+        yield* kit.caughtUp(run)
+        yield* kit.workload.steps(30)
+        yield* kit.caughtUp(run)
+        yield* run.stop
+        yield* kit.judge
+      })
+  ),
 
-  scenario(subject, "reads what is changed while a table is copied neither too little nor twice", (kit) =>
-    Effect.gen(function*() {
-      for (const table of kit.world.tables) yield* kit.workload.insert(table, 25)
-      // Every element takes a while, so that something changes in between.
-      const run = yield* kit.start({ each: (_element, count) => count > 12 ? Effect.void : Effect.sleep(2) })
-      yield* kit.workload.steps(12)
-      yield* kit.caughtUp(run)
-      yield* run.stop
-      yield* kit.judge
-    })),
+  scenario(
+    subject,
+    "reads what is changed while a table is copied neither too little nor twice",
+    (kit) =>
+      Effect.gen(function*() {
+        for (const table of kit.world.tables) yield* kit.workload.insert(table, 25)
+        // Every element takes a while, so that something changes in between.
+        const run = yield* kit.start({ each: (_element, count) => count > 12 ? Effect.void : Effect.sleep(2) })
+        yield* kit.workload.steps(12)
+        yield* kit.caughtUp(run)
+        yield* run.stop
+        yield* kit.judge
+      })
+  ),
 
   scenario(subject, "keeps every character of a text, and tells empty from null", (kit) =>
     Effect.gen(function*() {
@@ -147,7 +161,10 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
         yield* workload.addColumn(first)
         yield* workload.steps(5)
         yield* kit.persist(run)
-        assert.ok(Object.keys(kit.sink.mirror.rows(first)[0] ?? {}).some((name) => name.toLowerCase() === "extra_1"), "The new column didn't come")
+        assert.ok(
+          Object.keys(kit.sink.mirror.rows(first)[0] ?? {}).some((name) => name.toLowerCase() === "extra_1"),
+          "The new column didn't come"
+        )
         // Changed while nobody looks.
         yield* workload.addColumn(first)
         yield* workload.steps(5)
@@ -170,18 +187,22 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
       assert.deepEqual(kit.rules.flatMap(({ problems }) => problems), [])
     })),
 
-  scenario(subject, "doesn't copy a table that is in quarantine, and goes on with the others", (kit) =>
-    Effect.gen(function*() {
-      const [first, second] = kit.world.tables
-      if (first === undefined || second === undefined) return
-      const why = { reason: "Rejected", message: "a test", hint: "none", since: 0 } as const
-      yield* kit.workload.insert(second, 3)
-      yield* kit.workload.insert(first, 3)
-      const run = yield* kit.start({ quarantined: new Map([[tableId(second), why]]) })
-      yield* kit.caughtUp(run)
-      assert.ok(!run.kinds.includes(`SnapshotBegin ${tableId(second)}`), `${tableId(second)} was copied`)
-      yield* run.stop
-    })),
+  scenario(
+    subject,
+    "doesn't copy a table that is in quarantine, and goes on with the others",
+    (kit) =>
+      Effect.gen(function*() {
+        const [first, second] = kit.world.tables
+        if (first === undefined || second === undefined) return
+        const why = { reason: "Rejected", message: "a test", hint: "none", since: 0 } as const
+        yield* kit.workload.insert(second, 3)
+        yield* kit.workload.insert(first, 3)
+        const run = yield* kit.start({ quarantined: new Map([[tableId(second), why]]) })
+        yield* kit.caughtUp(run)
+        assert.ok(!run.kinds.includes(`SnapshotBegin ${tableId(second)}`), `${tableId(second)} was copied`)
+        yield* run.stop
+      })
+  ),
 
   scenario(subject, "is never silent for longer than it promises", (kit) =>
     Effect.gen(function*() {
@@ -204,7 +225,10 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
       yield* run.until("two elements while nothing changes", () => run.count() >= before + 2)
       yield* run.stop
       // A machine that has much to do may be a little late.
-      assert.ok(longest <= promised * 1.5 + 1000, `${longest} ms of silence, when no more than ${promised} are promised`)
+      assert.ok(
+        longest <= promised * 1.5 + 1000,
+        `${longest} ms of silence, when no more than ${promised} are promised`
+      )
     })),
 
   scenario(subject, "copies a table again when it is asked to, beside all others", (kit) =>
@@ -218,7 +242,11 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
       const before = run.kinds.filter((kind) => kind === begun).length
       yield* kit.workload.steps(5)
       yield* resync(tableId(kit.first))
-      assert.equal(run.kinds.filter((kind) => kind === begun).length, before + 1, "resync was over before the copy began")
+      assert.equal(
+        run.kinds.filter((kind) => kind === begun).length,
+        before + 1,
+        "resync was over before the copy began"
+      )
       yield* kit.workload.steps(5)
       yield* kit.caughtUp(run)
       const missing = yield* Effect.flip(resync("kit.there is no such table"))
@@ -227,4 +255,3 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
       yield* kit.judge
     }), "Resync")
 ]
-

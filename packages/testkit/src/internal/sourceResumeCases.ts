@@ -51,39 +51,43 @@ const firstDifference = (expected: ReadonlyArray<string>, actual: ReadonlyArray<
 }
 
 export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
-  scenario(subject, "gives what wasn't durable again after a restart: the same changes with the same sequences", (kit) =>
-    Effect.gen(function*() {
-      yield* kit.catchUp()
-      const first = yield* kit.start()
-      yield* kit.caughtUp(first)
-      // From here on nothing becomes durable.
-      kit.sink.prompt = false
-      const known = first.changes.length
-      const before = kit.sink.acknowledged
-      yield* kit.workload.steps(15)
-      yield* kit.caughtUp(first)
-      const given = first.changes.slice(known)
-      yield* first.stop
-      for (let reading = 0; reading < 2; reading++) {
-        const run = yield* kit.start({ acknowledged: () => before })
-        yield* kit.caughtUp(run)
-        for (const table of kit.world.tables) {
-          const of = (lines: ReadonlyArray<string>) => lines.filter((line) => line.startsWith(`${tableId(table)} `))
-          const expected = of(given)
-          // It may begin earlier, with changes that are durable.
-          const at = of(run.changes).indexOf(expected[0] ?? "")
-          const again = of(run.changes).slice(at, at + expected.length)
-          assert.ok(
-            JSON.stringify(again) === JSON.stringify(expected),
-            `Another reading of ${tableId(table)} gives other changes:\n${firstDifference(expected, again)}`
-          )
+  scenario(
+    subject,
+    "gives what wasn't durable again after a restart: the same changes with the same sequences",
+    (kit) =>
+      Effect.gen(function*() {
+        yield* kit.catchUp()
+        const first = yield* kit.start()
+        yield* kit.caughtUp(first)
+        // From here on nothing becomes durable.
+        kit.sink.prompt = false
+        const known = first.changes.length
+        const before = kit.sink.acknowledged
+        yield* kit.workload.steps(15)
+        yield* kit.caughtUp(first)
+        const given = first.changes.slice(known)
+        yield* first.stop
+        for (let reading = 0; reading < 2; reading++) {
+          const run = yield* kit.start({ acknowledged: () => before })
+          yield* kit.caughtUp(run)
+          for (const table of kit.world.tables) {
+            const of = (lines: ReadonlyArray<string>) => lines.filter((line) => line.startsWith(`${tableId(table)} `))
+            const expected = of(given)
+            // It may begin earlier, with changes that are durable.
+            const at = of(run.changes).indexOf(expected[0] ?? "")
+            const again = of(run.changes).slice(at, at + expected.length)
+            assert.ok(
+              JSON.stringify(again) === JSON.stringify(expected),
+              `Another reading of ${tableId(table)} gives other changes:\n${firstDifference(expected, again)}`
+            )
+          }
+          yield* run.stop
         }
-        yield* run.stop
-      }
-      kit.sink.prompt = true
-      yield* kit.catchUp()
-      yield* kit.judge
-    })),
+        kit.sink.prompt = true
+        yield* kit.catchUp()
+        yield* kit.judge
+      })
+  ),
 
   judged(subject, "goes on wherever a copy was cut off", (secrecy) =>
     Effect.gen(function*() {
@@ -107,16 +111,23 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
       }
     })),
 
-  scenario(subject, "goes on after a stop at any element, when all of it is durable", (kit) =>
-    restarts(kit, () => ({}), () => {})),
+  scenario(
+    subject,
+    "goes on after a stop at any element, when all of it is durable",
+    (kit) => restarts(kit, () => ({}), () => {})
+  ),
 
-  scenario(subject, "goes on after a stop at any element, when only a part of it is durable, of one table more than of another", (kit) => {
-    const random = seeded(2)
-    return Effect.suspend(() => {
-      kit.sink.prompt = false
-      return restarts(kit, () => ({}), () => kit.sink.commit((_table, pending) => random.below(pending + 1)))
-    })
-  }),
+  scenario(
+    subject,
+    "goes on after a stop at any element, when only a part of it is durable, of one table more than of another",
+    (kit) => {
+      const random = seeded(2)
+      return Effect.suspend(() => {
+        kit.sink.prompt = false
+        return restarts(kit, () => ({}), () => kit.sink.commit((_table, pending) => random.below(pending + 1)))
+      })
+    }
+  ),
 
   scenario(subject, "goes on when more is durable than was ever acknowledged", (kit) => {
     let acknowledged = 0n

@@ -65,7 +65,9 @@ const linesOf = (batch: ChangeBatch.ChangeBatch): ReadonlyArray<string> => {
   return Array.from({ length: batch.rows }, (_, row) => {
     const cells = batch.table.columns.map((_column, index) => cellOf(batch, index, row))
     const sequence = Sequence.format(ChangeBatch.sequenceAt(batch.records, row))
-    return `${tableId(batch.table.table)} ${sequence} ${CanonicalCell.numberAt(operations, row)} ${JSON.stringify(cells)}`
+    return `${tableId(batch.table.table)} ${sequence} ${CanonicalCell.numberAt(operations, row)} ${
+      JSON.stringify(cells)
+    }`
   })
 }
 
@@ -146,7 +148,9 @@ export const start = (kit: Kit, options: RunOptions = {}): Effect.Effect<Run, Co
         eventually(() => what, condition, patience),
         Effect.andThen(
           Fiber.join(fiber),
-          Effect.suspend(() => condition() ? Effect.void : Effect.sync(() => assert.fail(`The stream ended before there was ${what}`)))
+          Effect.suspend(() =>
+            condition() ? Effect.void : Effect.sync(() => assert.fail(`The stream ended before there was ${what}`))
+          )
         )
       )
     return {

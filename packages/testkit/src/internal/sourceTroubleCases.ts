@@ -21,7 +21,10 @@ const goesOn = (kit: Kit, run: Run) =>
     )
     const error = run.failed()
     if (error === undefined) return run
-    assert.ok(isRetryable(error), `A lost connection is ${error.reason}, which no restart helps against: ${error.message}`)
+    assert.ok(
+      isRetryable(error),
+      `A lost connection is ${error.reason}, which no restart helps against: ${error.message}`
+    )
     yield* run.stop
     return yield* kit.start()
   })
@@ -56,7 +59,10 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
           const opened = yield* Effect.result(kit.start())
           if (opened._tag === "Failure") {
             assert.ok(opened.failure instanceof ConnectorError)
-            assert.ok(isRetryable(opened.failure), `A lost connection is ${opened.failure.reason}: ${opened.failure.message}`)
+            assert.ok(
+              isRetryable(opened.failure),
+              `A lost connection is ${opened.failure.reason}: ${opened.failure.message}`
+            )
             continue
           }
           yield* kit.workload.step()

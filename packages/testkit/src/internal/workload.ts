@@ -38,7 +38,13 @@ export class Workload {
   note(): string | null {
     const { random } = this
     const kind = random.below(10)
-    return kind === 0 ? null : kind === 1 ? "" : kind < 4 ? `${mark} ${long(random)}` : `${mark} ${random.below(1_000_000)}`
+    return kind === 0
+      ? null
+      : kind === 1
+      ? ""
+      : kind < 4
+      ? `${mark} ${long(random)}`
+      : `${mark} ${random.below(1_000_000)}`
   }
 
   /** New rows, not inserted yet. */
@@ -129,7 +135,9 @@ export class Workload {
           }
         }
       }
-      if (this.can("Truncate") && random.below(12) === 0) changes.splice(random.below(changes.length + 1), changes.length, { _tag: "Truncate" })
+      if (this.can("Truncate") && random.below(12) === 0) {
+        changes.splice(random.below(changes.length + 1), changes.length, { _tag: "Truncate" })
+      }
       return this.change(table, changes)
     })
   }

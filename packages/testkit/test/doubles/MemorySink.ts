@@ -74,7 +74,14 @@ const fail = (
   reason: "Unreachable" | "Missing" | "Protocol" | "Fenced" | "Rejected",
   message: string,
   table?: TableId
-) => new ConnectorError({ reason, plugin: "memory-sink", message, hint: "It is a test.", ...(table === undefined ? {} : { table }) })
+) =>
+  new ConnectorError({
+    reason,
+    plugin: "memory-sink",
+    message,
+    hint: "It is a test.",
+    ...(table === undefined ? {} : { table })
+  })
 
 const valueOf = (batch: ChangeBatch.ChangeBatch, row: number, index: number): string | null => {
   const type = batch.table.columns[index]?.type ?? { _tag: "Other" }
@@ -82,7 +89,9 @@ const valueOf = (batch: ChangeBatch.ChangeBatch, row: number, index: number): st
 }
 
 const operationAt = (batch: ChangeBatch.ChangeBatch, row: number): ChangeBatch.Operation =>
-  Number(CanonicalCell.numberAt(ChangeBatch.child(batch.records, ChangeBatch.MetadataColumns.op), row)) as ChangeBatch.Operation // it was one
+  Number(
+    CanonicalCell.numberAt(ChangeBatch.child(batch.records, ChangeBatch.MetadataColumns.op), row)
+  ) as ChangeBatch.Operation // it was one
 
 /** The batch with other values; for tables of the kit, whose values are numbers and text. */
 const changed = (
@@ -152,8 +161,11 @@ const sink = (store: Store, defect: Defect | undefined, appends: boolean): Sink 
       ? { ...element, batch: changed(element.batch, (value, isUnsent) => isUnsent ? null : value) }
       : defect === "takes empty for null"
       ? { ...element, batch: changed(element.batch, (value) => value === "" ? null : value) }
-      : defect === "rounds numbers" && element.batch.table.columns.some(({ type }) => type._tag === "Int64" )
-      ? { ...element, batch: changed(element.batch, (value) => typeof value === "bigint" ? BigInt(Number(value)) : value) }
+      : defect === "rounds numbers" && element.batch.table.columns.some(({ type }) => type._tag === "Int64")
+      ? {
+        ...element,
+        batch: changed(element.batch, (value) => typeof value === "bigint" ? BigInt(Number(value)) : value)
+      }
       : element
     if (!appends) return store.mirror.apply(altered)
     const entries = store.entries.get(id) ?? []
@@ -171,7 +183,11 @@ const sink = (store: Store, defect: Defect | undefined, appends: boolean): Sink 
     if (altered._tag === "Rows") {
       // It knows what it has by the same rules.
       const committed = store.mirror.positions.get(id)?.committed
-      entries.push(...entriesOf(altered.batch).filter(({ sequence = "" }) => committed === undefined || sequence > Sequence.format(committed)))
+      entries.push(
+        ...entriesOf(altered.batch).filter(({ sequence = "" }) =>
+          committed === undefined || sequence > Sequence.format(committed)
+        )
+      )
     }
     store.mirror.apply(altered)
   }
@@ -182,9 +198,13 @@ const sink = (store: Store, defect: Defect | undefined, appends: boolean): Sink 
       const { durable, epoch, id, pending } = table
       while (pending.length > 0) {
         yield* exchange()
-        if (store.table(id).epoch !== epoch && defect !== "doesn't fence") return yield* fail("Fenced", "Another writer has the table", id)
+        if (store.table(id).epoch !== epoch && defect !== "doesn't fence") {
+          return yield* fail("Fenced", "Another writer has the table", id)
+        }
         const [element] = pending
-        if (element === undefined) return
+        if (element === undefined) {
+          return
+        }
         if (store.table(id).spoilt) {
           return yield* fail("Rejected", "The table takes nothing", defect === "fails all tables" ? undefined : id)
         }
@@ -252,7 +272,9 @@ const sink = (store: Store, defect: Defect | undefined, appends: boolean): Sink 
               yield* Effect.onInterrupt(Effect.sleep(5), () => Effect.sleep(10_000))
             }
             if (defect === "holds all that it gets") store.hoard.push(element)
-            if (table.epoch !== epoch && defect !== "doesn't fence") return yield* fail("Fenced", "Another writer has the table", id)
+            if (table.epoch !== epoch && defect !== "doesn't fence") {
+              return yield* fail("Fenced", "Another writer has the table", id)
+            }
             if (table.spoilt && defect === "tells a row in its error" && element._tag === "Rows") {
               return yield* fail("Rejected", `The table takes no ${JSON.stringify(entriesOf(element.batch))}`, id)
             }
@@ -261,7 +283,9 @@ const sink = (store: Store, defect: Defect | undefined, appends: boolean): Sink 
                 table.quarantined = undefined
                 own.pending.length = 0
                 own.last = undefined
-                if (defect === "keeps rows of an earlier copy") store.kept.set(id, store.mirror.rows(schema.table))
+                if (defect === "keeps rows of an earlier copy") {
+                  store.kept.set(id, store.mirror.rows(schema.table))
+                }
                 apply(id, element)
                 return
               case "SnapshotRows":
@@ -273,7 +297,15 @@ const sink = (store: Store, defect: Defect | undefined, appends: boolean): Sink 
                 yield* commit(own, true)
                 apply(id, element)
                 if (element._tag === "TableLeft" && defect === "drops tables that leave") {
-                  apply(id, { _tag: "SnapshotBegin", table: element.table, position: 0n, plan: undefined, resumed: false, estimatedRows: undefined, estimatedBytes: undefined })
+                  apply(id, {
+                    _tag: "SnapshotBegin",
+                    table: element.table,
+                    position: 0n,
+                    plan: undefined,
+                    resumed: false,
+                    estimatedRows: undefined,
+                    estimatedBytes: undefined
+                  })
                 }
                 return
               case "Rows":
@@ -281,7 +313,9 @@ const sink = (store: Store, defect: Defect | undefined, appends: boolean): Sink 
                 own.pending.push(element)
                 const sequence = element._tag === "Rows" ? element.batch.last : element.sequence
                 if (defect === "says durable what it only accepted") yield* durable(sequence)
-                if (defect === "says durable what it never got") yield* durable(Sequence.make(sequence.commit, sequence.ordinal + 1n))
+                if (defect === "says durable what it never got") {
+                  yield* durable(Sequence.make(sequence.commit, sequence.ordinal + 1n))
+                }
                 // What is accepted must not grow without bound.
                 if (own.pending.length > 3) yield* commit(own, true)
               }
@@ -292,12 +326,14 @@ const sink = (store: Store, defect: Defect | undefined, appends: boolean): Sink 
     run: Effect.gen(function*() {
       for (;;) {
         for (const table of opened.values()) {
-          yield* commit(table, false).pipe(Effect.catch((error) =>
-            error.table === undefined ? Effect.fail(error) : Effect.andThen(
-              Effect.sync(() => opened.delete(table.id)),
-              failures.get(table.id)?.(error) ?? Effect.void
+          yield* commit(table, false).pipe(
+            Effect.catch((error) =>
+              error.table === undefined ? Effect.fail(error) : Effect.andThen(
+                Effect.sync(() => opened.delete(table.id)),
+                failures.get(table.id)?.(error) ?? Effect.void
+              )
             )
-          ))
+          )
         }
         yield* Effect.sleep(1)
       }
@@ -338,7 +374,9 @@ export const subject = (defect?: Defect, mode: "mirror" | "append" = "mirror"): 
         Effect.sync(() => {
           if (mode === "append") return store.entries.get(tableId(table)) ?? []
           const rows = store.mirror.rows(table)
-          const kept = (store.kept.get(tableId(table)) ?? []).filter((old) => !rows.some((row) => row["id"] === old["id"]))
+          const kept = (store.kept.get(tableId(table)) ?? []).filter((old) =>
+            !rows.some((row) => row["id"] === old["id"])
+          )
           return [...rows, ...kept].map((cells) => ({ cells }))
         }),
       cut: (pieces) =>
@@ -351,7 +389,11 @@ export const subject = (defect?: Defect, mode: "mirror" | "append" = "mirror"): 
   }),
   ...(defect === "holds all that it gets" ? {} : { cannot: { Bounded: "it keeps its tables in memory" } }),
   refused: [{ what: "the store has no name", options: { store: "", password: "hunter2" }, path: "store" }],
-  useless: [{ what: "there is no such store", options: () => ({ store: "none", password: "hunter2" }), reason: "Missing" }],
+  useless: [{
+    what: "there is no such store",
+    options: () => ({ store: "none", password: "hunter2" }),
+    reason: "Missing"
+  }],
   secrets: ["hunter2"],
   patience: "3 seconds",
   volume: 16 << 20
