@@ -64,7 +64,8 @@ export const execute = (
     child.once("error", (cause) =>
       resume(Effect.fail(new TarballsError({ message: `${command} could not be started`, cause }))))
     // After the last output.
-    child.once("close", (code) => resume(Effect.succeed({ code, stdout, stderr })))
+    child.once("close", (code) =>
+      resume(Effect.succeed({ code, stdout, stderr })))
     return Effect.sync(() => child.kill("SIGKILL"))
   })
 

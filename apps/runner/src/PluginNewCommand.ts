@@ -38,9 +38,14 @@ export const pluginNew = Command.make(
     yield* Output.succeed(made, json)
   })
 ).pipe(
-  Command.withDescription("Write a project for a plugin of your own: one that builds, passes its conformance suite and can be published"),
+  Command.withDescription(
+    "Write a project for a plugin of your own: one that builds, passes its conformance suite and can be published"
+  ),
   Command.withExamples([
-    { command: "etl-stream plugin new sink files", description: "Write the sink etl-stream-sink-files to ./etl-stream-sink-files" },
+    {
+      command: "etl-stream plugin new sink files",
+      description: "Write the sink etl-stream-sink-files to ./etl-stream-sink-files"
+    },
     {
       command: "etl-stream plugin new source @acme/orders --directory plugins/orders",
       description: "Write @acme/etl-stream-source-orders to plugins/orders"

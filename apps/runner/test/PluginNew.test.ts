@@ -42,57 +42,66 @@ const versionIn = (dependencies: Readonly<Record<string, string>> | undefined, n
   dependencies?.[name] ?? ""
 
 describe("etl-stream plugin new", () => {
-  scenario("writes a whole project of each kind, with the package's name wherever it stands", (directory) =>
-    Effect.gen(function*() {
-      for (const kind of kinds) {
-        const ended = yield* create(directory, kind, "trial")
-        assert.strictEqual(ended.code, 0, ended.stdout)
-        const name = `etl-stream-${kind}-trial`
-        const folder = join(directory, name)
-        const made = envelope(ended)
-        assert.strictEqual(made["package"], name)
-        assert.strictEqual(made["directory"], folder)
-        const files = filesIn(folder)
-        assert.sameMembers([...files], made["files"] as Array<string>) // part of the envelope
-        assert.includeMembers([...files], [
-          ".gitignore",
-          "README.md",
-          "example.yaml",
-          "package.json",
-          "src/Config.ts",
-          "src/conformance.ts",
-          "src/index.ts",
-          "test/conformance.test.ts",
-          "tsconfig.build.json",
-          "tsconfig.json"
-        ])
-        assert.include(Fs.readFileSync(join(folder, "README.md"), "utf8"), name)
-        for (const file of files) {
-          assert.notInclude(Fs.readFileSync(join(folder, file), "utf8"), "etl-stream-kind-example", file)
+  scenario(
+    "writes a whole project of each kind, with the package's name wherever it stands",
+    (directory) =>
+      Effect.gen(function*() {
+        for (const kind of kinds) {
+          const ended = yield* create(directory, kind, "trial")
+          assert.strictEqual(ended.code, 0, ended.stdout)
+          const name = `etl-stream-${kind}-trial`
+          const folder = join(directory, name)
+          const made = envelope(ended)
+          assert.strictEqual(made["package"], name)
+          assert.strictEqual(made["directory"], folder)
+          const files = filesIn(folder)
+          assert.sameMembers([...files], made["files"] as Array<string>) // part of the envelope
+          assert.includeMembers([...files], [
+            ".gitignore",
+            "README.md",
+            "example.yaml",
+            "package.json",
+            "src/Config.ts",
+            "src/conformance.ts",
+            "src/index.ts",
+            "test/conformance.test.ts",
+            "tsconfig.build.json",
+            "tsconfig.json"
+          ])
+          assert.include(Fs.readFileSync(join(folder, "README.md"), "utf8"), name)
+          for (const file of files) {
+            assert.notInclude(Fs.readFileSync(join(folder, file), "utf8"), "etl-stream-kind-example", file)
+          }
+          assert.strictEqual(packageIn(folder).name, name)
+          assert.deepStrictEqual(packageIn(folder).keywords, ["etl-stream-plugin"])
         }
-        assert.strictEqual(packageIn(folder).name, name)
-        assert.deepStrictEqual(packageIn(folder).keywords, ["etl-stream-plugin"])
-      }
-    }))
-
-  scenario("gives the versions that this runner has itself, and the tools that it is built with", (directory) =>
-    Effect.gen(function*() {
-      yield* create(directory, "sink", "trial")
-      const { devDependencies, peerDependencies } = packageIn(join(directory, "etl-stream-sink-trial"))
-      const runner = manifestOf("..")
-      const root = manifestOf("../../..")
-      const ours = `^${runner.version}`
-      assert.deepStrictEqual(peerDependencies, { "@etl-stream/core": ours, effect: `^${versionIn(runner.dependencies, "effect")}` })
-      assert.deepStrictEqual(devDependencies, {
-        "@etl-stream/core": ours,
-        "@etl-stream/runner": ours,
-        "@etl-stream/testkit": ours,
-        "@types/node": versionIn(root.devDependencies, "@types/node"),
-        effect: versionIn(runner.dependencies, "effect"),
-        typescript: versionIn(root.devDependencies, "typescript"),
-        vitest: versionIn(root.devDependencies, "vitest")
       })
-    }))
+  )
+
+  scenario(
+    "gives the versions that this runner has itself, and the tools that it is built with",
+    (directory) =>
+      Effect.gen(function*() {
+        yield* create(directory, "sink", "trial")
+        const { devDependencies, peerDependencies } = packageIn(join(directory, "etl-stream-sink-trial"))
+        const runner = manifestOf("..")
+        const root = manifestOf("../../..")
+        const ours = `^${runner.version}`
+        assert.deepStrictEqual(peerDependencies, {
+          "@etl-stream/core": ours,
+          effect: `^${versionIn(runner.dependencies, "effect")}`
+        })
+        assert.deepStrictEqual(devDependencies, {
+          "@etl-stream/core": ours,
+          "@etl-stream/runner": ours,
+          "@etl-stream/testkit": ours,
+          "@types/node": versionIn(root.devDependencies, "@types/node"),
+          effect: versionIn(runner.dependencies, "effect"),
+          typescript: versionIn(root.devDependencies, "typescript"),
+          vitest: versionIn(root.devDependencies, "vitest")
+        })
+      })
+  )
 
   scenario("takes a name with its prefix, in a scope, or none", (directory) =>
     Effect.gen(function*() {
@@ -117,23 +126,26 @@ describe("etl-stream plugin new", () => {
       assert.include(ended.stdout, "  cd etl-stream-transform-totals\n  npm install\n  npm test ")
     }))
 
-  scenario("writes nothing over what is there, and leaves version control alone", (directory) =>
-    Effect.gen(function*() {
-      const folder = join(directory, "etl-stream-sink-trial")
-      Fs.mkdirSync(join(folder, ".git"), { recursive: true })
-      assert.strictEqual((yield* create(directory, "sink", "trial")).code, 0)
-      Fs.writeFileSync(join(folder, "src", "index.ts"), "mine")
-      const again = yield* create(directory, "sink", "trial")
-      assert.strictEqual(again.code, 2)
-      assert.strictEqual(errorOf(again)["message"], "The folder etl-stream-sink-trial is not empty")
-      assert.strictEqual(Fs.readFileSync(join(folder, "src", "index.ts"), "utf8"), "mine")
+  scenario(
+    "writes nothing over what is there, and leaves version control alone",
+    (directory) =>
+      Effect.gen(function*() {
+        const folder = join(directory, "etl-stream-sink-trial")
+        Fs.mkdirSync(join(folder, ".git"), { recursive: true })
+        assert.strictEqual((yield* create(directory, "sink", "trial")).code, 0)
+        Fs.writeFileSync(join(folder, "src", "index.ts"), "mine")
+        const again = yield* create(directory, "sink", "trial")
+        assert.strictEqual(again.code, 2)
+        assert.strictEqual(errorOf(again)["message"], "The folder etl-stream-sink-trial is not empty")
+        assert.strictEqual(Fs.readFileSync(join(folder, "src", "index.ts"), "utf8"), "mine")
 
-      Fs.writeFileSync(join(directory, "file"), "mine")
-      const file = yield* create(directory, "sink", "trial", "--directory", "file")
-      assert.strictEqual(file.code, 2)
-      assert.strictEqual(errorOf(file)["message"], "file can't be used as a folder")
-      assert.strictEqual(Fs.readFileSync(join(directory, "file"), "utf8"), "mine")
-    }))
+        Fs.writeFileSync(join(directory, "file"), "mine")
+        const file = yield* create(directory, "sink", "trial", "--directory", "file")
+        assert.strictEqual(file.code, 2)
+        assert.strictEqual(errorOf(file)["message"], "file can't be used as a folder")
+        assert.strictEqual(Fs.readFileSync(join(directory, "file"), "utf8"), "mine")
+      })
+  )
 
   it.effect("refuses names that no package can have, and those of another kind", () =>
     Effect.gen(function*() {

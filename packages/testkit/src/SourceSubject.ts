@@ -56,8 +56,8 @@ export interface World {
   readonly cut?: (pieces: number) => Effect.Effect<void, unknown>
 }
 
-/** What a source or its place may be unable to do. `Resync`: copying a table again that isn't in quarantine (a source without `resync` needn't say so). */
-export type Ability = Exclude<Change["_tag"], "Insert"> | "AddTable" | "Cut" | "Resync"
+/** What a source or its place may be unable to do. */
+export type Ability = Exclude<Change["_tag"], "Insert"> | "AddTable" | "Cut"
 
 /** Options that decoding refuses. */
 export interface RefusedOptions {

@@ -163,6 +163,8 @@ const write = (directory: string, files: ReadonlyMap<string, string>): Effect.Ef
       })
   })
 
+const wordOf = (kind: Kind): string => kind === "state" ? "state store" : kind
+
 /** What can be done with the new project, each with what it is for. */
 const steps = (directory: string): ReadonlyArray<readonly [command: string, what: string]> => [
   [`cd ${/\s/.test(directory) ? JSON.stringify(directory) : directory}`, ""],
@@ -192,7 +194,7 @@ export const create = Effect.fn("PluginNew.create")(
         next: next.map(([command]) => command)
       },
       text: [
-        `${full} is in ${shown}: a ${kind} that works, to be made yours (begin with src/).`,
+        `${full} is in ${shown}: a ${wordOf(kind)} that works, to be made yours (begin with src/).`,
         "",
         "Next:",
         ...next.map(([command, what]) => `  ${what === "" ? command : `${command.padEnd(width)}  # ${what}`}`)

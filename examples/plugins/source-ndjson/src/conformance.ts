@@ -83,9 +83,7 @@ export const conformance = SourceConformance.make({
     Rekey: "a line has no old key: a row's new key is a delete and an insert",
     AddColumn: "columns are declared in the options",
     AddTable: "tables are declared in the options",
-    Cut: "files of this machine have no connection",
-    Resync:
-      "a table is read again from the log's beginning, which can't be beside its newer lines: it has to be in quarantine first"
+    Cut: "files of this machine have no connection"
   },
   refused: [
     { what: "no folder", options: { tables: options.tables }, path: "directory" },

@@ -12,14 +12,9 @@ type NameOf<A> = [A] extends [never] ? "nothing"
   : A extends undefined ? "undefined"
   : "something else"
 
-/** What is wrong with an `any` has been told where it comes from. */
-type IsAny<A> = 0 extends 1 & A ? true : false
-
 /** Of each member of the union `M`, the names that it lacks. */
 type Missing<M, Wanted> = M extends unknown ? {
-    readonly [Name in keyof Wanted & string]: Name extends keyof M
-      ? IsAny<M[Name]> extends true ? never : undefined extends M[Name] ? Name : never
-      : Name
+    readonly [Name in keyof Wanted & string]: Name extends keyof M ? undefined extends M[Name] ? Name : never : Name
   }[keyof Wanted & string]
   : never
 
@@ -39,13 +34,12 @@ type Problem<What extends string, M, Wanted> = undefined extends M
   ? `${What} gives undefined for some rows: rows are left out by RowTransform.filter`
   : [M] extends [object]
     ? [Missing<M, Wanted>] extends [never]
-      ? [Unknown<M, Wanted>] extends [never] ? [Misfit<M, Wanted>] extends [never] ? never : {
+      ? [Unknown<M, Wanted>] extends [never]
+        ? [Misfit<M, Wanted>] extends [never] ? never : {
           [Name in Misfit<M, Wanted>]: "null" extends Given<M, Wanted, Name>
             ? `${What} gives null for the column ${Name}, which writes doesn't declare as nullable`
             : Name extends keyof Wanted
-              ? `${What} gives ${Given<M, Wanted, Name>} for the column ${Name}, which writes declares as ${NameOf<
-                Wanted[Name]
-              >}`
+              ? `${What} gives ${Given<M, Wanted, Name>} for the column ${Name}, which writes declares as ${NameOf<Wanted[Name]>}`
             : never
         }[Misfit<M, Wanted>]
       : `${What} gives the column ${Unknown<M, Wanted>}, which writes doesn't declare`

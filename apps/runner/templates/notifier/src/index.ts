@@ -13,7 +13,8 @@ export const plugin = Plugin.notifier({
   version: "0.1.0",
   summary: "Posts alerts as JSON to an address of yours",
   stability: "experimental",
-  description: "Each notification is one POST request. Trouble that passes (no answer, 429, 5xx) is tried again for `retryFor`.",
+  description:
+    "Each notification is one POST request. Trouble that passes (no answer, 429, 5xx) is tried again for `retryFor`.",
   examples: [{
     title: "An address that wants a token",
     options: { url: "https://alerts.example.com/hook", token: "${env:ALERTS_TOKEN}" }

@@ -4,14 +4,15 @@
  * Row-wise sinks are made by `@etl-stream/core/RowSink`, whose documentation is the contract. The one rule that everything rests on: rows and the position that comes with
  * them are stored in the same transaction. So a write that was applied is never applied again, and one that wasn't comes again.
  */
-import type { PluginContext } from "@etl-stream/core/Plugin"
 import { ConnectorError, type Reason } from "@etl-stream/core/ConnectorError"
+import type { PluginContext } from "@etl-stream/core/Plugin"
 import * as RowSink from "@etl-stream/core/RowSink"
 import type { Sink } from "@etl-stream/core/Sink"
 import { type TableId, tableId, type TableSchema } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import { randomUUID } from "node:crypto"
 import { mkdirSync } from "node:fs"
 import { dirname, resolve } from "node:path"
 import { DatabaseSync } from "node:sqlite"
@@ -21,9 +22,9 @@ import * as Statements from "./Statements.ts"
 /** The name that configurations use. */
 export const pluginName = "etl-stream-kind-example"
 
-/** How far each table is, for each pipeline, and the shape that it has (JSON). */
+/** How far each table is, for each pipeline, the shape that it has (JSON), and who opened it last. */
 const bookkeeping = `CREATE TABLE IF NOT EXISTS etl_stream_tables (
-  pipeline TEXT, table_id TEXT, position TEXT, shape TEXT, PRIMARY KEY (pipeline, table_id)
+  pipeline TEXT, table_id TEXT, position TEXT, shape TEXT, writer TEXT, PRIMARY KEY (pipeline, table_id)
 )`
 
 /** The reason decides what happens: see `ConnectorError.Reason` and the header of `RowSink`. Messages never hold a value of a row. */
@@ -44,7 +45,13 @@ const fromCause = (file: string, table?: TableId) => (cause: unknown): Connector
   if (cause instanceof ConnectorError) return cause
   const result = typeof cause === "object" && cause !== null && "errcode" in cause ? Number(cause.errcode) & 0xff : 0
   if (result === code.busy || result === code.locked) {
-    return failure("Unreachable", `The database ${file} is locked`, "Find out which process holds it.", undefined, cause)
+    return failure(
+      "Unreachable",
+      `The database ${file} is locked`,
+      "Find out which process holds it.",
+      undefined,
+      cause
+    )
   }
   // A refused row concerns its table; anything else of these, or outside of a table's work, concerns the file as a whole.
   return table === undefined || Object.values(code).includes(result)
@@ -100,11 +107,14 @@ export const make = Effect.fn("Sink.make")(function*(
       catch: fromCause(file, table)
     })
 
-  /** Stores the position if the one before it is still there: otherwise another runner writes to the table. */
+  /** Who we are: whoever opens a table after us, a later run or another runner, makes us stop. */
+  const writer = randomUUID()
+
+  /** Stores the position if the one before it is still there and nobody else has opened the table since. */
   const store = (table: TableId, { position, previous }: RowSink.At): void => {
     const { changes } = database.prepare(
-      "UPDATE etl_stream_tables SET position = ? WHERE pipeline = ? AND table_id = ? AND position IS ?"
-    ).run(position, pipeline, table, previous ?? null)
+      "UPDATE etl_stream_tables SET position = ? WHERE pipeline = ? AND table_id = ? AND writer = ? AND position IS ?"
+    ).run(position, pipeline, table, writer, previous ?? null)
     if (Number(changes) === 1) return
     throw failure("Fenced", "Another runner writes to the table", "Let one runner at a time run a pipeline.", table)
   }
@@ -115,6 +125,16 @@ export const make = Effect.fn("Sink.make")(function*(
   }
 
   const create = (table: TableSchema): void => {
+    const id = tableId(table.table)
+    const same = database.prepare("SELECT 1 FROM sqlite_schema WHERE name = ? COLLATE NOCASE AND name <> ?").get(id, id)
+    if (same !== undefined) {
+      throw failure(
+        "Unsupported",
+        "SQLite can't tell the table from another one, whose name differs in upper and lower case alone",
+        "Write it to a file of its own, or rename it by a transform.",
+        id
+      )
+    }
     database.exec(`DROP TABLE IF EXISTS ${Statements.nameOf(table)}; ${Statements.create(table)}`)
     storeShape(table)
   }
@@ -146,7 +166,10 @@ export const make = Effect.fn("Sink.make")(function*(
       const id = tableId(table.table)
       let write = Statements.writer(database, table)
       return transaction(id, () => {
-        database.prepare("INSERT OR IGNORE INTO etl_stream_tables (pipeline, table_id) VALUES (?, ?)").run(pipeline, id)
+        database.prepare(
+          `INSERT INTO etl_stream_tables (pipeline, table_id, writer) VALUES (?, ?, ?)
+           ON CONFLICT DO UPDATE SET writer = excluded.writer`
+        ).run(pipeline, id, writer)
         const { position, shape } = decodeRow(
           database.prepare("SELECT position, shape FROM etl_stream_tables WHERE pipeline = ? AND table_id = ?")
             .get(pipeline, id)

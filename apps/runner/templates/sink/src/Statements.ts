@@ -113,23 +113,21 @@ export const writer = (database: DatabaseSync, table: TableSchema): (row: SinkRo
     )
   }
 
-  const remove = (row: RowView): void => {
-    // Without a key, one row that is equal in all columns: there may be several.
-    const identity = key.length === 0 ? all : key
-    const same = list(identity, (column) => `${column} IS ?`, " AND ")
-    const where = key.length === 0 ? `_rowid_ = (SELECT _rowid_ FROM ${name} WHERE ${same} LIMIT 1)` : same
-    run(`DELETE FROM ${name} WHERE ${where}`, values(row, identity))
-  }
+  /** The row's condition and its values: its key, or without one all of it. Of several equal rows, one. */
+  const identity = key.length === 0 ? all : key
+  const same = list(identity, (column) => `${column} IS ?`, " AND ")
+  const where = key.length === 0 ? `_rowid_ = (SELECT _rowid_ FROM ${name} WHERE ${same} LIMIT 1)` : same
 
   return (row) => {
-    if (row.change === "remove") return remove(row)
+    if (row.change === "remove") {
+      run(`DELETE FROM ${name} WHERE ${where}`, values(row, identity))
+      return
+    }
     if (row.old === undefined) return put(row)
     const sent = all.filter((column) => row.isSent(column))
     const changed = run(
-      `UPDATE OR REPLACE ${name} SET ${list(sent, (column) => `${column} = ?`)} WHERE ${
-        list(key, (column) => `${column} IS ?`, " AND ")
-      }`,
-      [...values(row, sent), ...values(row.old, key)]
+      `UPDATE OR REPLACE ${name} SET ${list(sent, (column) => `${column} = ?`)} WHERE ${where}`,
+      [...values(row, sent), ...values(row.old, identity)]
     )
     if (changed === 0) put(row)
   }

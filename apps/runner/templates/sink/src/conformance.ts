@@ -3,7 +3,8 @@
  *
  * It is in the published package, so that whoever installs the plugin can try it in their own surroundings; the testkit is theirs to install.
  */
-import { type TableSchema, tableId } from "@etl-stream/core/TableSchema"
+import * as LogicalType from "@etl-stream/core/LogicalType"
+import { type ColumnSchema, tableId, type TableSchema } from "@etl-stream/core/TableSchema"
 import * as SinkConformance from "@etl-stream/testkit/SinkConformance"
 import * as Effect from "effect/Effect"
 import { mkdtempSync, rmSync } from "node:fs"
@@ -13,12 +14,20 @@ import { DatabaseSync, type SQLOutputValue } from "node:sqlite"
 import { plugin } from "./index.ts"
 import * as Statements from "./Statements.ts"
 
-const textOf = (value: SQLOutputValue | undefined): string | null =>
-  value === null || value === undefined
-    ? null
-    : value instanceof Uint8Array
-    ? Buffer.from(value).toString("hex")
-    : String(value)
+/** The values that stand for infinity, as the source has them. */
+const infinities = new Map<unknown, string>([
+  [BigInt(LogicalType.dateInfinity), "infinity"],
+  [BigInt(LogicalType.dateNegativeInfinity), "-infinity"],
+  [LogicalType.timestampInfinity, "infinity"],
+  [LogicalType.timestampNegativeInfinity, "-infinity"]
+])
+
+const textOf = ({ type }: ColumnSchema, value: SQLOutputValue | undefined): string | null => {
+  if (value === null || value === undefined) return null
+  if (value instanceof Uint8Array) return Buffer.from(value).toString("hex")
+  const infinity = type._tag === "Date" || type._tag === "Timestamp" ? infinities.get(value) : undefined
+  return infinity ?? String(value)
+}
 
 /** What is in the file, without the sink. */
 const rowsOf = (file: string, table: TableSchema): ReadonlyArray<SinkConformance.HeldRow> => {
@@ -29,7 +38,7 @@ const rowsOf = (file: string, table: TableSchema): ReadonlyArray<SinkConformance
     const select = database.prepare(`SELECT * FROM ${Statements.nameOf(table)}`)
     select.setReadBigInts(true)
     return select.all().map((row) => ({
-      cells: Object.fromEntries(table.columns.map(({ name }) => [name, textOf(row[name])]))
+      cells: Object.fromEntries(table.columns.map((column) => [column.name, textOf(column, row[column.name])]))
     }))
   } finally {
     database.close()

@@ -2,7 +2,8 @@
  * The source: follows a file to which changes are appended, one JSON object a line, and gives them as changes of one table.
  *
  * ```json
- * {"put": {"id": 1, "note": "a new row, or what row 1 is from now on"}}
+ * {"insert": {"id": 1, "note": "a new row"}}
+ * {"update": {"id": 1, "note": "what it is from now on"}}
  * {"remove": {"id": 1}}
  * ```
  *
@@ -36,16 +37,28 @@ const notes = (origin: string) =>
   })
 type Notes = ReturnType<typeof notes>
 
+const Row = Schema.Struct({ id: Schema.Int, note: Schema.NullOr(Schema.String) })
 const Line = Schema.fromJsonString(
   Schema.Union([
-    Schema.Struct({ put: Schema.Struct({ id: Schema.Int, note: Schema.NullOr(Schema.String) }) }),
+    Schema.Struct({ insert: Row }),
+    Schema.Struct({ update: Row }),
     Schema.Struct({ remove: Schema.Struct({ id: Schema.Int }) })
   ])
 )
 const decodeLine = Schema.decodeUnknownOption(Line)
 
-/** So much is read at once; a line may not be longer. */
-const blockBytes = 1024 * 1024
+const rowOf = ({ id, note }: typeof Row.Type) => ({ id: BigInt(id), note })
+
+const changeOf = (table: Notes, line: typeof Line.Type): RowChange.RowChange =>
+  "insert" in line
+    ? RowChange.insert(table, rowOf(line.insert))
+    : "update" in line
+    ? RowChange.update(table, rowOf(line.update))
+    : RowChange.remove(table, { id: BigInt(line.remove.id) })
+
+/** So much is read at once, and more only for a line that is longer, up to a limit: what others write must not fill the memory. */
+const blockBytes = 64 * 1024
+const longestLine = 64 * 1024 * 1024
 
 const newline = 0x0a
 
@@ -73,14 +86,11 @@ const piecesOf = (
       if (Option.isNone(line)) {
         return yield* failure(
           "Rejected",
-          `The line at byte ${offset + begin} is neither {"put": …} nor {"remove": …}`,
+          `The line at byte ${offset + begin} is no {"insert": …}, {"update": …} or {"remove": …}`,
           "Correct the line; the pipeline goes on from there."
         )
       }
-      const change = "put" in line.value
-        ? RowChange.update(table, { id: BigInt(line.value.put.id), note: line.value.put.note })
-        : RowChange.remove(table, { id: BigInt(line.value.remove.id) })
-      pieces.push({ position: BigInt(offset + end + 1), changes: [change] })
+      pieces.push({ position: BigInt(offset + end + 1), changes: [changeOf(table, line.value)] })
     }
     return pieces
   })
@@ -99,23 +109,36 @@ export const make = (config: Config, directory: string): Source => {
         attempt(() => Fs.open(file)),
         (handle) => Effect.promise(() => handle.close())
       )
-      const buffer = new Uint8Array(blockBytes)
+      let buffer = new Uint8Array(blockBytes)
       let offset = Number(from)
       /** The next lines, as soon as there are some. Called when somebody wants them: that is all the back pressure there is. */
       const next: Effect.Effect<ReadonlyArray<RowSource.Piece>, ConnectorError> = Effect.gen(function*() {
         for (;;) {
-          const { bytesRead } = yield* attempt(() => handle.read(buffer, 0, blockBytes, offset))
+          const { bytesRead } = yield* attempt(() => handle.read(buffer, 0, buffer.length, offset))
           const whole = buffer.subarray(0, bytesRead).lastIndexOf(newline) + 1
           if (whole > 0) {
             const pieces = yield* piecesOf(lines, buffer.subarray(0, whole), offset)
             offset += whole
+            buffer = new Uint8Array(blockBytes)
             return pieces
           }
-          if (bytesRead === blockBytes) {
-            return yield* failure("Unsupported", `The line at byte ${offset} is too long`, "Split it into shorter ones.")
+          if (bytesRead === longestLine) {
+            return yield* failure(
+              "Unsupported",
+              `The line at byte ${offset} is too long`,
+              "Split it into shorter ones."
+            )
+          }
+          if (bytesRead === buffer.length) {
+            buffer = new Uint8Array(buffer.length * 2)
+            continue
           }
           if ((yield* attempt(() => handle.stat())).size < offset) {
-            return yield* failure("Lost", `The file ${file} has become shorter`, "Only append to it, or follow another.")
+            return yield* failure(
+              "Lost",
+              `The file ${file} has become shorter`,
+              "Only append to it, or follow another."
+            )
           }
           yield* Effect.sleep(config.every)
         }

@@ -17,23 +17,30 @@ const rowsOf = (file: string): Notes => {
   const rows = new Map<number, string | null>()
   for (const line of readFileSync(file, "utf8").split("\n").filter((text) => text !== "")) {
     // Our own lines.
-    const { put, remove } = JSON.parse(line) as { put?: SourceConformance.Row; remove?: { readonly id: number } }
-    if (put !== undefined) rows.set(put.id, put.note)
+    const { insert, remove, update } = JSON.parse(line) as Partial<
+      Record<"insert" | "update" | "remove", SourceConformance.Row>
+    >
+    const row = insert ?? update
+    if (row !== undefined) rows.set(row.id, row.note)
     if (remove !== undefined) rows.delete(remove.id)
   }
   return rows
 }
 
 /** The lines that make a change. */
-const linesOf = (rows: Notes, change: SourceConformance.Change): ReadonlyArray<object> => {
+const linesOf = (
+  change: SourceConformance.Change,
+  noteOf: (id: number) => string | null
+): ReadonlyArray<object> => {
   switch (change._tag) {
     case "Insert":
+      return change.rows.map((insert) => ({ insert }))
     case "Update":
-      return change.rows.map((row) => ({ put: row }))
+      return change.rows.map((update) => ({ update }))
     case "Touch":
-      return change.ids.map((id) => ({ put: { id, note: rows.get(id) ?? null } }))
+      return change.ids.map((id) => ({ update: { id, note: noteOf(id) } }))
     case "Rekey":
-      return [{ remove: { id: change.from } }, { put: { id: change.to, note: rows.get(change.from) ?? null } }]
+      return [{ remove: { id: change.from } }, { insert: { id: change.to, note: noteOf(change.from) } }]
     case "Delete":
       return change.ids.map((id) => ({ remove: { id } }))
     case "Truncate":
@@ -58,7 +65,7 @@ export const conformance = SourceConformance.make({
       change: (_table: unknown, changes: ReadonlyArray<SourceConformance.Change>) =>
         Effect.sync(() => {
           for (const change of changes) {
-            const lines = linesOf(rowsOf(file), change)
+            const lines = linesOf(change, (id) => rowsOf(file).get(id) ?? null)
             appendFileSync(file, lines.map((line) => `${JSON.stringify(line)}\n`).join(""))
           }
         }),

@@ -14,7 +14,7 @@ export const plugin = Plugin.source({
   summary: "Follows a file to which changes are appended, one JSON object a line",
   stability: "experimental",
   description:
-    "Lines are `{\"put\": {\"id\": 1, \"note\": \"…\"}}` and `{\"remove\": {\"id\": 1}}`. They are changes of the table `files.notes`, whose key is `id`.",
+    "Lines are `{\"insert\": {\"id\": 1, \"note\": \"…\"}}`, the same with `update`, and `{\"remove\": {\"id\": 1}}`. They are changes of the table `files.notes`, whose key is `id`.",
   examples: [{ title: "A file beside the configuration", options: { file: "./notes.ndjson" } }],
   config: Config,
   make: (config, { directory }) => Effect.succeed(Source.make(config, directory))
