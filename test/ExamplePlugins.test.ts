@@ -8,6 +8,7 @@ import * as ChildProcess from "@etl-stream/testkit/ChildProcess"
 import * as EmbeddedPostgres from "@etl-stream/testkit/EmbeddedPostgres"
 import * as MirrorState from "@etl-stream/testkit/MirrorState"
 import * as Warehouse from "@etl-stream/testkit/Warehouse"
+import { Ajv } from "ajv"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -18,6 +19,7 @@ import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { gzipSync } from "node:zlib"
 import { afterAll, beforeAll } from "vitest"
+import { parse } from "yaml"
 import * as Tarballs from "./Tarballs.ts"
 
 const examples = join(Tarballs.root, "examples", "plugins")
@@ -147,6 +149,16 @@ describe("the example plugins", () => {
         const { code, stderr, stdout } = yield* Tarballs.binary("etl-stream", ["validate", file], folder, env)
         assert.strictEqual(code, 0, `${file}: ${stdout}${stderr}`)
       }
+      const printed = yield* Tarballs.binary("etl-stream", ["schema"], folder)
+      assert.strictEqual(printed.code, 0, printed.stderr)
+      const judge = new Ajv({ strict: false, validateFormats: false }).compile(JSON.parse(printed.stdout))
+      for (const file of files) {
+        assert.isTrue(judge(parse(Fs.readFileSync(join(folder, file), "utf8"))), JSON.stringify(judge.errors))
+      }
+      // The plugins' options are in it, because they are installed.
+      assert.isFalse(judge(parse(
+        Fs.readFileSync(join(folder, "ndjson-to-duckdb.yaml"), "utf8").replace("file: ./warehouse", "fiel: ./warehouse")
+      )))
       const doctor = yield* Tarballs.binary("etl-stream", ["doctor", "ndjson-to-duckdb.yaml"], folder)
       assert.strictEqual(doctor.code, 0, doctor.stdout + doctor.stderr)
       const list = yield* Tarballs.binary("etl-stream", ["plugin", "list"], bench.project)
