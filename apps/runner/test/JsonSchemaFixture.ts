@@ -70,7 +70,10 @@ const fences = (page: string): ReadonlyArray<string> =>
   ) => text)
 
 const pages = (pattern: string): ReadonlyArray<string> =>
-  Fs.globSync(pattern, { cwd: repository, exclude: (name) => name.includes("node_modules") })
+  Fs.globSync(pattern, {
+    cwd: repository,
+    exclude: (name) => name.includes("node_modules") || name === join("examples", "plugins")
+  })
 
 /** The files of `examples/` and `demo/`, and what of the documentation is a configuration as it stands, or its sections of the top. */
 export const written = (): ReadonlyArray<Written> => {
