@@ -68,14 +68,17 @@ export interface Landscape {
 
 export interface Options {
   readonly postgres?: EmbeddedPostgres.Options
+  /** Entry points of the runner and of the local Snowflake. Default: this checkout's. */
+  readonly runner?: string
+  readonly server?: string
 }
 
 /** Starts the runner with a file, without terminal view. */
-export const runFile = (file: string, logFile: string, args: ReadonlyArray<string> = []) =>
+export const runFile = (file: string, logFile: string, args: ReadonlyArray<string> = [], runner = command) =>
   ChildProcess.start({
     name: "the runner",
     command: process.execPath,
-    args: [command, "run", file, ...args],
+    args: [runner, "run", file, ...args],
     cwd: path.dirname(file),
     logFile
   })
@@ -85,7 +88,7 @@ export const make = (options: Options = {}) =>
     const folder = yield* temporaryFolder
     const [postgres, warehouse] = yield* Effect.all([
       EmbeddedPostgres.start(options.postgres),
-      Warehouse.start({ main: serverMain, folder })
+      Warehouse.start({ main: options.server ?? serverMain, folder })
     ], { concurrency: 2 })
     const logFile = path.join(folder, "runner.log")
     let files = 0
@@ -136,7 +139,7 @@ export const make = (options: Options = {}) =>
         )
         return file
       },
-      run: (file, args) => runFile(file, logFile, args),
+      run: (file, args) => runFile(file, logFile, args, options.runner),
       mirror: Effect.map(warehouse.session, (session): MirrorState.Mirror => ({
         session,
         pipeline,

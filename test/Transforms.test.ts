@@ -58,7 +58,11 @@ const agree = Effect.fnUntraced(function*<E, F>(
   if (found._tag === "None") {
     const last = new Set((yield* target).map((row) => JSON.stringify(row)))
     const wanted = new Set(expected.map((row) => JSON.stringify(row)))
-    assert.deepStrictEqual([...last.difference(wanted)], [...wanted.difference(last)], what)
+    assert.deepStrictEqual(
+      [...last].filter((row) => !wanted.has(row)),
+      [...wanted].filter((row) => !last.has(row)),
+      what
+    )
   }
 })
 

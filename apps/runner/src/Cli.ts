@@ -24,6 +24,7 @@ import { databaseCommands } from "./DatabaseCommands.ts"
 import { ExitCode } from "./ExitCode.ts"
 import { formats, isVerbose } from "./Logging.ts"
 import * as Output from "./Output.ts"
+import { pluginNew } from "./PluginNewCommand.ts"
 import * as Redaction from "./Redaction.ts"
 import * as RemoteCommands from "./RemoteCommands.ts"
 import * as SchemaCommands from "./SchemaCommands.ts"
@@ -443,7 +444,7 @@ const pluginTest = Command.make(
 
 const plugin = Command.make("plugin").pipe(
   Command.withDescription("About plugins"),
-  Command.withSubcommands([pluginList, SchemaCommands.pluginDocs, pluginTest])
+  Command.withSubcommands([pluginList, SchemaCommands.pluginDocs, pluginTest, pluginNew])
 )
 
 const root = (version: string) =>

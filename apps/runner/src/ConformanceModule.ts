@@ -136,7 +136,7 @@ const locate = Effect.fnUntraced(function*(plugin: string | undefined, directory
 
 const codeOf = (cause: unknown): unknown => field(cause, "code")
 
-const import_ = (module: string): Effect.Effect<Readonly<Record<string, unknown>>, CommandError> =>
+const loadModule = (module: string): Effect.Effect<Readonly<Record<string, unknown>>, CommandError> =>
   Effect.tryPromise({
     try: () => {
       const url = pathToFileURL(module).href
@@ -166,7 +166,7 @@ export const load = Effect.fn("ConformanceModule.load")(
     if (!Fs.existsSync(module)) {
       return yield* unloadable(`The module of the suites of ${name} isn't there: ${module}`, "Build the package first.")
     }
-    const { conformance } = yield* import_(module)
+    const { conformance } = yield* loadModule(module)
     const suites: ReadonlyArray<unknown> = Array.isArray(conformance) ? conformance : [conformance]
     if (conformance === undefined || suites.length === 0) {
       return yield* none(

@@ -1,9 +1,8 @@
 /**
  * Deprecated options that a configuration still has: warnings, which keep nothing from running.
  */
-import * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
-import { type Finding, type Path, type Problem } from "./Problem.ts"
+import type { Finding, Path } from "./Problem.ts"
 import * as SchemaShape from "./SchemaShape.ts"
 
 const sentence = (text: string): string => /[.!?]$/.test(text) ? text : `${text}.`
@@ -29,11 +28,3 @@ export const find = (schema: Schema.Constraint, value: unknown, root: Path): Rea
   }
   return within(value, [])
 }
-
-/** Logs each of `warnings`. */
-export const log = (warnings: ReadonlyArray<Problem>): Effect.Effect<void> =>
-  Effect.forEach(
-    warnings,
-    ({ message, remedy, ...place }) => Effect.logWarning(message).pipe(Effect.annotateLogs({ ...place, hint: remedy })),
-    { discard: true }
-  )

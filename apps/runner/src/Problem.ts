@@ -75,5 +75,5 @@ export const render = (file: string, problem: Problem): string =>
       problem.path === "" ? "" : `  ${problem.path}`
     }`,
     `  ${problem.message}`,
-    `  -> ${problem.remedy}`
+    ...(problem.remedy === "" ? [] : [`  -> ${problem.remedy}`])
   ].join("\n")

@@ -8,9 +8,9 @@ import * as Effect from "effect/Effect"
 import { type CommandError, internal } from "./CommandError.ts"
 import * as Configuration from "./Configuration.ts"
 import * as ConfigurationChange from "./ConfigurationChange.ts"
-import * as Deprecation from "./Deprecation.ts"
 import { enumerate } from "./Suggestion.ts"
 import type { Supervisor } from "./Supervisor.ts"
+import * as Warnings from "./Warnings.ts"
 
 export interface Options {
   readonly supervisor: Supervisor
@@ -64,9 +64,7 @@ export const run = Effect.fn("Reload.run")(function*(
     yield* Effect.logInfo("The configuration is reloaded").pipe(
       Effect.annotateLogs({ file: next.file, ...named(change) })
     )
-    // What was told before isn't told again.
-    const told = new Set(current.warnings.map(({ message, path }) => `${path} ${message}`))
-    yield* Deprecation.log(next.warnings.filter(({ message, path }) => !told.has(`${path} ${message}`)))
+    yield* Warnings.log(Warnings.since(current.warnings, next.warnings))
     current = next
     yield* taken(next)
     // The next reload doesn't wait for the drains of this one.

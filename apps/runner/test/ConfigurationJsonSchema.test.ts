@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { formatPath } from "@etl-stream/runner/Problem"
 import * as ConfigurationJsonSchema from "@etl-stream/runner/schema/ConfigurationJsonSchema"
 import * as Effect from "effect/Effect"
-import { byDecoder, bySchema, isMapping, plugins, written } from "./JsonSchemaFixture.ts"
+import { byDecoder, bySchema, isMapping, plugins, type Written, written } from "./JsonSchemaFixture.ts"
 
 type Path = ReadonlyArray<string | number>
 
@@ -39,28 +39,22 @@ const others: ReadonlyArray<unknown> = [
   null,
   true,
   -1,
-  0,
   1.5,
   7,
-  1e12,
   "",
   "seven",
-  "7",
-  "true",
   "5 seconds",
   "5 parsecs",
   "16MiB",
-  "16 elephants",
   [],
   ["x"],
   {},
-  { nonsense: 1 },
-  { plugin: "@etl-stream/state-sqlite" }
+  { nonsense: 1 }
 ]
 
 /** Every value replaced by others, every key removed, and an unknown one added to every mapping. */
-const mutations = (value: unknown, own: ReadonlySet<string>): ReadonlyArray<Mutation> =>
-  nodes(value).filter(([[section]]) => section === undefined || own.has(String(section))).flatMap((
+const mutations = (value: unknown, isOwn: Written["isOwn"]): ReadonlyArray<Mutation> =>
+  nodes(value).filter(([path]) => isOwn(path)).flatMap((
     [path, node]
   ): ReadonlyArray<Mutation> => [
     // What a reference stands for in the place of a mapping or list is text in any case, which `validate --offline` doesn't say.
@@ -90,6 +84,10 @@ const beyondTheSchema: Readonly<Record<string, RegExp>> = {
   "names that lead nowhere": /There is no (source|sink|notifier|pipeline)|No notifier|is not (named|defined)/,
   "plugins that aren't there":
     /is not installed|can't be found|is not a package name|There is no plugin file|is a folder/,
+  "types of columns": /Expected a type: /,
+  "expressions": /^The expression /,
+  "keys that go together":
+    /Either a directory or table|Expected include, exclude or both|Expected a new schema, a new name or both/,
   "at least one pipeline": /at least one pipeline/,
   "one of several ways to log in": /[Ee]xactly one of|are given|[Ee]xpected url, or at least user|names no user/,
   "a host with a token": /[Ll]oopback/,
@@ -163,29 +161,31 @@ describe("the JSON Schema of configurations", () => {
     () =>
       Effect.gen(function*() {
         const judge = yield* bySchema
-        const unexpected: Array<string> = []
+        /** By what is said about it: where it was found first. */
+        const unexpected = new Map<string, string>()
+        const note = (what: string, where: string) => unexpected.has(what) || unexpected.set(what, where)
         const used = new Set<string>()
         let refused = 0
         let mutated = 0
-        for (const { from, own, value } of written()) {
-          for (const mutation of mutations(value, own)) {
+        for (const { from, isOwn, value } of written()) {
+          for (const mutation of mutations(value, isOwn)) {
             mutated++
             const against = judge(mutation.value)
             const findings = yield* byDecoder(mutation.value)
             const where = `${from}: ${formatPath(mutation.at)}: ${mutation.what}`
             if (against.length > 0) {
               refused++
-              if (findings.length === 0) unexpected.push(`only the schema refuses ${where}: ${against[0]}`)
+              if (findings.length === 0) note(`only the schema refuses: ${against[0]}`, where)
             } else {
               for (const { message } of findings) {
                 const known = Object.entries(beyondTheSchema).find(([, words]) => words.test(message))
-                if (known === undefined) unexpected.push(`only the decoder refuses ${where}: ${message}`)
+                if (known === undefined) note(`only the decoder refuses: ${message}`, where)
                 else used.add(known[0])
               }
             }
           }
         }
-        assert.deepStrictEqual([...new Set(unexpected)].slice(0, 30), [])
+        assert.deepStrictEqual([...unexpected].slice(0, 30), [])
         assert.isAbove(refused, 1000)
         assert.isAbove(mutated, refused)
         assert.deepStrictEqual(

@@ -23,8 +23,8 @@ export interface Written {
   readonly from: string
   readonly text: string
   readonly value: Mapping
-  /** The sections that are its own, not what a part of one needs around it. */
-  readonly own: ReadonlySet<string>
+  /** Whether what is at a path is its own, not what a part of one needs around it. */
+  readonly isOwn: (path: ReadonlyArray<string | number>) => boolean
 }
 
 const keys: ReadonlySet<string> = new Set([
@@ -40,6 +40,9 @@ const keys: ReadonlySet<string> = new Set([
   "sinks",
   "pipelines"
 ])
+
+/** Keys of a pipeline, which pages show by themselves. */
+const pipelineKeys: ReadonlySet<string> = new Set(["source", "transforms", "sink", "deadLetters", "spool"])
 
 /** What a part of a configuration in the documentation needs around it. */
 const around = {
@@ -67,7 +70,10 @@ const fences = (page: string): ReadonlyArray<string> =>
   ) => text)
 
 const pages = (pattern: string): ReadonlyArray<string> =>
-  Fs.globSync(pattern, { cwd: repository, exclude: (name) => name.includes("node_modules") })
+  Fs.globSync(pattern, {
+    cwd: repository,
+    exclude: (name) => name.includes("node_modules") || name === join("examples", "plugins")
+  })
 
 /** The files of `examples/` and `demo/`, and what of the documentation is a configuration as it stands, or its sections of the top. */
 export const written = (): ReadonlyArray<Written> => {
@@ -81,14 +87,25 @@ export const written = (): ReadonlyArray<Written> => {
   return [...files, ...inPages].flatMap(({ from, text }) => {
     const document = Yaml.parseDocument(text, { merge: true })
     const value: unknown = document.errors.length > 0 ? undefined : document.toJS()
-    if (!isMapping(value) || Object.keys(value).some((key) => !keys.has(key))) return []
+    if (!isMapping(value)) return []
     // `# …` stands for what a page leaves out; a file that a page doesn't have can't be loaded.
     if (JSON.stringify(value).includes("null") || /plugin: "?\.\//.test(text)) return []
+    const names = Object.keys(value)
+    // In other pages such parts may leave out what is of no interest there.
+    if (from.startsWith("docs/plugins/reference/") && names.every((name) => pipelineKeys.has(name))) {
+      return [{
+        from,
+        text,
+        value: { ...around, pipelines: { shop: { ...around.pipelines.shop, ...value } } },
+        isOwn: ([, , key]) => key === undefined || Object.hasOwn(value, key)
+      }]
+    }
+    if (!names.every((name) => keys.has(name))) return []
     return [{
       from,
       text,
       value: { ...("pipelines" in value ? {} : around), ...value },
-      own: new Set(Object.keys(value))
+      isOwn: ([key]) => key === undefined || Object.hasOwn(value, key)
     }]
   })
 }

@@ -160,7 +160,7 @@ describe("telemetry over OTLP", () => {
           OTEL_SERVICE_NAME: "shop",
           OTEL_RESOURCE_ATTRIBUTES: "deployment.environment.name=test,service.name=overridden",
           OTEL_LOGS_EXPORTER: "none",
-          OTEL_METRIC_EXPORT_INTERVAL: "200",
+          OTEL_METRIC_EXPORT_INTERVAL: "20",
           OTEL_BSP_SCHEDULE_DELAY: "50"
         }
       })

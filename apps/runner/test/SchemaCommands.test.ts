@@ -36,10 +36,7 @@ describe("deprecated options", () => {
         assert.deepStrictEqual([text.code, text.stderr], [0, ""])
         const shown = fence("text").trim()
         assert.include(shown, "maxAttempts")
-        assert.include(
-          text.stdout,
-          `is valid: 1 pipeline (numbers), with 1 warning\n\n${file.replace("etl.yaml", "")}${shown}`
-        )
+        assert.include(text.stdout, `${shown.replace("etl.yaml", file)}\n${file} is valid: 1 pipeline (numbers)`)
         const json = envelope(yield* Fixture.run(["validate", file, "--json"], { env: environment }))
         assert.deepInclude(json, {
           ok: true,
@@ -48,7 +45,7 @@ describe("deprecated options", () => {
             line: 18,
             column: 7,
             message: "`maxAttempts` is deprecated.",
-            remedy: "Use `retry.attempts`."
+            hint: "Use `retry.attempts`."
           }]
         })
         // Without the variable too.

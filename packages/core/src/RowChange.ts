@@ -7,10 +7,11 @@
  * RowChange.remove(orders, { id: 1n })
  * ```
  *
- * An update of a row that the target doesn't have inserts it, and an insert of one that it has replaces it: so sources that can't tell the two apart
- * may call both updates, as long as they send whole rows.
+ * An update of a row that the target doesn't have inserts it. So a source that can't tell new rows from changed ones calls both updates, as long as it sends whole
+ * rows; an insert says that there was no row of this key before, which filters rely on.
  */
 import type { NotSent, Value } from "./Column.ts"
+import type { ConnectorError } from "./ConnectorError.ts"
 import type { KeyOf, RowOf, RowTable, UpdateOf } from "./RowTable.ts"
 
 /** Values by the names of columns. */
@@ -23,6 +24,7 @@ export type RowChange =
   | { readonly _tag: "Rekey"; readonly table: RowTable; readonly key: Values; readonly row: Values }
   | { readonly _tag: "Remove"; readonly table: RowTable; readonly key: Values }
   | { readonly _tag: "Truncate"; readonly table: RowTable }
+  | { readonly _tag: "Fail"; readonly table: RowTable; readonly error: ConnectorError }
 
 /** A new row, whole. */
 export const insert = <T extends RowTable>(table: T, row: RowOf<T>): RowChange => ({ _tag: "Insert", table, row })
@@ -51,3 +53,9 @@ export const remove = <T extends RowTable>(table: T, key: KeyOf<T>): RowChange =
 
 /** There is no row in the table any more. */
 export const truncate = (table: RowTable): RowChange => ({ _tag: "Truncate", table })
+
+/**
+ * Something came of the table that can't be read. Nothing of it counts from here on: it is set aside with the error, so that the others go on, until somebody has it copied again; where the
+ * pipeline's policy is to stop, the run ends.
+ */
+export const fail = (table: RowTable, error: ConnectorError): RowChange => ({ _tag: "Fail", table, error })

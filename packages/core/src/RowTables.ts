@@ -146,6 +146,8 @@ export class RowTables {
         this.ready.push({ _tag: "Truncate", table: table.schema, sequence, commitTime: at.commitTime })
         return undefined
       }
+      case "Fail":
+        return change.error
     }
   }
 

@@ -1,19 +1,18 @@
 /**
  * Options of the dead-letter store in files.
  */
-import * as Effect from "effect/Effect"
+import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import * as Schema from "effect/Schema"
 
 export const Config = Schema.Struct({
-  directory: Schema.NonEmptyString.annotate({
+  directory: ConfigOption.Path.annotate({
     description:
       "Folder of the files, relative to the configuration file: a folder per pipeline, a file of JSON lines per table, readable by its owner only",
     examples: ["./dead-letters"]
   }),
-  limit: Schema.Int.check(Schema.isGreaterThan(0)).pipe(Schema.withDecodingDefaultKey(Effect.succeed(10_000))).annotate(
+  limit: Schema.Int.check(Schema.isGreaterThan(0)).pipe(ConfigOption.withDefault(10_000)).annotate(
     {
-      description:
-        "Most letters of a table (default: 10000); one more stops the table, because more than single values is wrong then"
+      description: "Most letters of a table; one more stops the table, because more than single values is wrong then"
     }
   )
 })

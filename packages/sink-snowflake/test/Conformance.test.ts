@@ -16,8 +16,10 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { afterAll, beforeAll, describe, it } from "vitest"
+import { afterAll, beforeAll, describe, it, vi } from "vitest"
 import { plugin } from "../src/index.ts"
+
+vi.setConfig({ testTimeout: 120_000 })
 
 const scope = Effect.runSync(Scope.make())
 let started: {
@@ -77,7 +79,7 @@ const prepare = Effect.gen(function*() {
       database: warehouse.database,
       schema,
       journalSchema: `JOURNALS_${place}`,
-      merge: { every: "100 millis" },
+      merge: { every: "1 second" },
       copy: { every: "10 millis" }
     },
     pipeline: `conformance_${place}`,
@@ -129,7 +131,8 @@ const suite = SinkConformance.make({
     }
   ],
   secrets: [secret],
-  rounds: 3
+  rounds: 2,
+  volume: 32 << 20
 })
 
 beforeAll(() =>
@@ -140,7 +143,7 @@ beforeAll(() =>
         (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
       )
       const warehouse = yield* Warehouse.start({
-        main: fileURLToPath(import.meta.resolve("@etl-stream/snowflake-local/main")),
+        main: fileURLToPath(new URL("PromptServer.ts", import.meta.url)),
         folder
       })
       const proxy = yield* FaultProxy.start({ host: "127.0.0.1", port: warehouse.port })
@@ -151,4 +154,4 @@ beforeAll(() =>
 
 afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
 
-Conformance.register(suite, { describe, it: (name, run) => it(name, run, 120_000) })
+Conformance.register(suite, { describe, it })

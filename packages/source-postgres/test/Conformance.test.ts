@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
-import { afterAll, beforeAll, describe, it } from "vitest"
+import { afterAll, beforeAll, describe, it, vi } from "vitest"
 import { plugin } from "../src/index.ts"
 import * as Sql from "../src/Sql.ts"
 
@@ -37,6 +37,8 @@ const statement = (table: string, change: SourceConformance.Change): string => {
       return `ALTER TABLE ${table} ADD COLUMN ${Sql.identifier(change.name)} text`
   }
 }
+
+vi.setConfig({ testTimeout: 120_000 })
 
 const scope = Effect.runSync(Scope.make())
 let server: EmbeddedPostgres.EmbeddedPostgres | undefined
@@ -151,4 +153,4 @@ beforeAll(() =>
 
 afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
 
-Conformance.register(suite, { describe, it: (name, run) => it(name, run, 120_000) })
+Conformance.register(suite, { describe, it })

@@ -20,8 +20,7 @@ const descriptors = (): number => {
 /** Pass by themselves, whoever began them: calls under way, which end, and what the runtime does for its own sake. */
 const passing = /Immediate|TickObject|Promise|ReqCallback|ReqWrap|WORKER|STREAMWRAP/
 
-/** Takes the census now. */
-export const take = (): Census => {
+const now = (): Census => {
   const counts = new Map<string, number>([["descriptors", descriptors()]])
   for (const kind of process.getActiveResourcesInfo()) {
     if (!passing.test(kind)) counts.set(kind, (counts.get(kind) ?? 0) + 1)
@@ -29,9 +28,15 @@ export const take = (): Census => {
   return counts
 }
 
+/** Takes the census. */
+export const take: Effect.Effect<Census> = Effect.callback((resume) => {
+  // Whoever is woken by a timer still finds it among the timers.
+  setImmediate(() => resume(Effect.sync(now)))
+})
+
 /** What there is more of than before, as `TCPSocketWrap: 3 instead of 1`. */
-export const more = (before: Census, now: Census): ReadonlyArray<string> =>
-  [...now].flatMap(([kind, count]) => {
+export const more = (before: Census, after: Census): ReadonlyArray<string> =>
+  [...after].flatMap(([kind, count]) => {
     const known = before.get(kind) ?? 0
     return count > known ? [`${kind}: ${count} instead of ${known}`] : []
   })
@@ -41,7 +46,7 @@ export const released = (before: Census, millis: number): Effect.Effect<Readonly
   Effect.gen(function*() {
     const until = Date.now() + millis
     for (;;) {
-      const left = more(before, take())
+      const left = more(before, yield* take)
       if (left.length === 0 || Date.now() >= until) return left
       yield* Effect.sleep(5)
     }
@@ -56,7 +61,20 @@ export const memory = (): number => {
     // The only way to have it in a process that was started without the flag.
     collect = runInNewContext("gc") as () => void
   }
+  // Buffers that the first one found to be garbage are given back when the second one begins.
+  collect()
   collect()
   const { arrayBuffers, heapUsed } = process.memoryUsage()
   return heapUsed + arrayBuffers
 }
+
+/** Waits, no longer than so many milliseconds, until no more than `bound` bytes are in use: buffers of what was closed are given back late. Gives what is in use then. */
+export const memoryBelow = (bound: number, millis: number): Effect.Effect<number> =>
+  Effect.gen(function*() {
+    const until = Date.now() + millis
+    for (;;) {
+      const used = memory()
+      if (used <= bound || Date.now() >= until) return used
+      yield* Effect.sleep(50)
+    }
+  })

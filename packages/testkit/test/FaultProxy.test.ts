@@ -139,4 +139,17 @@ describe("FaultProxy", () => {
       yield* proxy.resume
       assert.strictEqual(yield* ask(yield* dial(proxy.port), "after"), "after")
     }))
+
+  it.live("loses one answer, and serves whoever comes then", () =>
+    Effect.gen(function*() {
+      const server = yield* echo
+      const proxy = yield* FaultProxy.start({ host: "127.0.0.1", port: server.port })
+      const socket = yield* dial(proxy.port)
+      yield* proxy.cutAnswer(2)
+      assert.strictEqual(yield* ask(socket, "first"), "first")
+      const closed = closeOf(socket)
+      socket.write("second")
+      yield* Effect.promise(() => closed)
+      assert.strictEqual(yield* ask(yield* dial(proxy.port), "after"), "after")
+    }))
 })

@@ -32,7 +32,7 @@ const noticed: ReadonlyArray<readonly [defect: Defect, by: string]> = [
   ["says too much of resync", "copies a table again"]
 ]
 
-Conformance.register(SourceConformance.make(subject()), { describe, it: (name, run) => it(name, run, 60_000) })
+Conformance.register(SourceConformance.make(subject()), { describe, it })
 
 describe("The suite of sources", () => {
   for (const [defect, by] of noticed) {

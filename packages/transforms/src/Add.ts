@@ -6,6 +6,7 @@
  */
 import * as ChangeBatches from "@etl-stream/core/ChangeBatch"
 import type { ChangeBatch } from "@etl-stream/core/ChangeBatch"
+import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import type { LogicalType } from "@etl-stream/core/LogicalType"
 import * as Plugin from "@etl-stream/core/Plugin"
 import type { ColumnSchema, TableSchema } from "@etl-stream/core/TableSchema"
@@ -38,10 +39,10 @@ const Column = Schema.Struct({
     description:
       "The column's type (see the transform cast). Without it the expression's: bool is boolean, int int64, double float64, string text, bytes binary, timestamp timestamptz, decimal decimal"
   }),
-  onError: Schema.Literals(["fail", "null"]).pipe(Schema.withDecodingDefaultKey(Effect.succeed("fail" as const)))
+  onError: Schema.Literals(["fail", "null"]).pipe(ConfigOption.withDefault("fail"))
     .annotateKey({
       description:
-        "What becomes of a value that can't be computed, or that the type can't hold exactly: `fail` sets the table aside, `null` makes it NULL. Default: fail"
+        "What becomes of a value that can't be computed, or that the type can't hold exactly: `fail` sets the table aside, `null` makes it NULL"
     })
 }).check(
   Schema.makeFilter(
@@ -56,9 +57,9 @@ export const Config = Schema.Struct({
     description:
       "The new columns by their names. All expressions see the columns as they come, not those that are added here"
   }),
-  replace: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(false))).annotateKey({
+  replace: Schema.Boolean.pipe(ConfigOption.withDefault(false)).annotateKey({
     description:
-      "Whether a column of the same name may be there already, whose values are then replaced (not of columns of the key). Default: false"
+      "Whether a column of the same name may be there already, whose values are then replaced (not of columns of the key)"
   })
 })
 export type Config = typeof Config.Type

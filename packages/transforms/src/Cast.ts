@@ -3,6 +3,7 @@
  *
  * A value that doesn't fit fails the table, or becomes NULL where that is chosen; nothing is ever rounded, cut or guessed.
  */
+import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import type { LogicalType } from "@etl-stream/core/LogicalType"
 import * as Plugin from "@etl-stream/core/Plugin"
 import type { ColumnSchema, TableSchema } from "@etl-stream/core/TableSchema"
@@ -24,10 +25,10 @@ export const Config = Schema.Struct({
     description:
       "The new type of each column, by its name: boolean, int16, int32, int64, float32, float64, decimal, decimal(p,s), text, text(n), binary, uuid, date, time, timestamp, timestamptz or json"
   }),
-  onMisfit: Schema.Literals(["fail", "null"]).pipe(Schema.withDecodingDefaultKey(Effect.succeed("fail" as const)))
+  onMisfit: Schema.Literals(["fail", "null"]).pipe(ConfigOption.withDefault("fail"))
     .annotateKey({
       description:
-        "What becomes of a value that the new type can't hold exactly: `fail` sets the table aside, `null` makes it NULL (not in columns of the key). Default: fail"
+        "What becomes of a value that the new type can't hold exactly: `fail` sets the table aside, `null` makes it NULL (not in columns of the key)"
     })
 })
 export type Config = typeof Config.Type

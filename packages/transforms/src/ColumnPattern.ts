@@ -15,7 +15,9 @@ export const ColumnPattern = Schema.NonEmptyString.annotate({
 })
 
 /** At least one column's name or pattern, in options. */
-export const ColumnPatterns = Schema.NonEmptyArray(ColumnPattern)
+export const ColumnPatterns = Schema.Array(ColumnPattern).check(
+  Schema.isMinLength(1, { expected: "at least one column" })
+)
 
 /** The name of one column, in options. */
 export const ColumnName = Schema.NonEmptyString

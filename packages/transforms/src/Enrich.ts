@@ -6,6 +6,7 @@
  */
 import * as ByteSize from "@etl-stream/core/ByteSize"
 import { type ChangeBatch, Operation } from "@etl-stream/core/ChangeBatch"
+import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import { ConnectorError } from "@etl-stream/core/ConnectorError"
 import * as Plugin from "@etl-stream/core/Plugin"
 import type { ColumnSchema, TableSchema } from "@etl-stream/core/TableSchema"
@@ -51,21 +52,21 @@ export const Config = Schema.Struct({
     description: "The file's format. Default: by its ending"
   }),
   reload: Schema.DurationFromString.pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed("5 seconds"))
+    ConfigOption.withDefault("5 seconds")
   ).annotateKey({
     description:
-      "How often the file is looked at for changes. A file that can't be read any more leaves what was read before. Put a new one in its place by renaming it: one that is still being written would be read as far as it goes. Default: 5 seconds"
+      "How often the file is looked at for changes. A file that can't be read any more leaves what was read before. Put a new one in its place by renaming it: one that is still being written would be read as far as it goes"
   }),
-  maxSize: ByteSize.ByteSize.pipe(Schema.withDecodingDefaultKey(Effect.succeed("64MiB"))).annotateKey({
-    description: "Largest size of the file, which is kept in memory. Default: 64MiB"
+  maxSize: ByteSize.ByteSize.pipe(ConfigOption.withDefault("64MiB")).annotateKey({
+    description: "Largest size of the file, which is kept in memory"
   }),
   table: Schema.optionalKey(Schema.NonEmptyArray(Schema.Record(Schema.String, Scalar))).annotateKey({
     description: "The lookup table itself, as a list of mappings"
   }),
-  missing: Schema.Literals(["null", "fail"]).pipe(Schema.withDecodingDefaultKey(Effect.succeed("null" as const)))
+  missing: Schema.Literals(["null", "fail"]).pipe(ConfigOption.withDefault("null"))
     .annotateKey({
       description:
-        "What becomes of a value that isn't in the table: its new columns are NULL, or the table is set aside. Default: null"
+        "What becomes of a value that isn't in the table: its new columns are NULL, or the table is set aside"
     })
 }).check(
   Schema.makeFilter(

@@ -5,6 +5,7 @@
  * to match must carry the whole row. Where that can't be told, or a value that isn't sent would be missing, the table is set aside: never a row silently incomplete.
  */
 import { type ChangeBatch, MetadataColumns, metadataColumns, Operation } from "@etl-stream/core/ChangeBatch"
+import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import * as Plugin from "@etl-stream/core/Plugin"
 import type { TableSchema } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
@@ -23,9 +24,9 @@ export const Config = Schema.Struct({
     description:
       "The condition, a CEL expression over the columns. A row for which it comes to NULL doesn't match, as in SQL"
   }),
-  constant: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(false))).annotateKey({
+  constant: Schema.Boolean.pipe(ConfigOption.withDefault(false)).annotateKey({
     description:
-      "Says that the columns which the condition reads never change in a row, so that none ever begins or ceases to match. Then updates pass that don't send all columns (unchanged large values). If it isn't so, rows are incomplete or missing. Default: false"
+      "Says that the columns which the condition reads never change in a row, so that none ever begins or ceases to match. Then updates pass that don't send all columns (unchanged large values). If it isn't so, rows are incomplete or missing"
   })
 })
 export type Config = typeof Config.Type

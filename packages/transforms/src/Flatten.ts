@@ -3,6 +3,7 @@
  *
  * The columns have to be declared, because a table's shape must be known before its rows. They are sent when the JSON is, and NULL where there is nothing at the path.
  */
+import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import * as Plugin from "@etl-stream/core/Plugin"
 import type { ColumnSchema, TableSchema } from "@etl-stream/core/TableSchema"
 import type * as Arrow from "apache-arrow"
@@ -35,16 +36,16 @@ export const Config = Schema.Struct({
   columns: Schema.Record(ColumnPattern.ColumnName, Column).annotateKey({
     description: "The new columns by their names"
   }),
-  prefix: Schema.String.pipe(Schema.withDecodingDefaultKey(Effect.succeed(""))).annotateKey({
-    description: "What goes before the names of all new columns. Default: nothing"
+  prefix: Schema.String.pipe(ConfigOption.withDefault("")).annotateKey({
+    description: "What goes before the names of all new columns"
   }),
-  keep: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(false))).annotateKey({
-    description: "Whether the column with the JSON stays. Default: false"
+  keep: Schema.Boolean.pipe(ConfigOption.withDefault(false)).annotateKey({
+    description: "Whether the column with the JSON stays"
   }),
-  onMisfit: Schema.Literals(["fail", "null"]).pipe(Schema.withDecodingDefaultKey(Effect.succeed("fail" as const)))
+  onMisfit: Schema.Literals(["fail", "null"]).pipe(ConfigOption.withDefault("fail"))
     .annotateKey({
       description:
-        "What becomes of a value that its type can't hold exactly, and of text that is no JSON: `fail` sets the table aside, `null` makes it NULL. Default: fail"
+        "What becomes of a value that its type can't hold exactly, and of text that is no JSON: `fail` sets the table aside, `null` makes it NULL"
     })
 })
 export type Config = typeof Config.Type

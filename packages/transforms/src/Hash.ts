@@ -5,6 +5,7 @@
  * back; who has the key can try out values. Keys of tables may be hashed: two values don't come to one hash.
  */
 import { BytesColumn } from "@etl-stream/core/ColumnBuilder"
+import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import * as Plugin from "@etl-stream/core/Plugin"
 import type { ColumnSchema, TableSchema } from "@etl-stream/core/TableSchema"
 import * as Arrow from "apache-arrow"
@@ -29,7 +30,7 @@ export const Config = Schema.Struct({
     description:
       "The key, at least 32 characters: a secret. With another key all hashes are others, so the tables have to be copied again"
   }),
-  encoding: Schema.Literals(["hex", "base64"]).pipe(Schema.withDecodingDefaultKey(Effect.succeed("hex" as const)))
+  encoding: Schema.Literals(["hex", "base64"]).pipe(ConfigOption.withDefault("hex"))
     .annotateKey({ description: "How hashes are written: 64 hexadecimal digits, or 44 characters. Default: hex" })
 })
 export type Config = typeof Config.Type

@@ -4,6 +4,7 @@
  * The column becomes text, whatever type it had. Different values become the same, so columns of a key are refused unless that is allowed.
  */
 import { BytesColumn } from "@etl-stream/core/ColumnBuilder"
+import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import * as Plugin from "@etl-stream/core/Plugin"
 import type { ColumnSchema } from "@etl-stream/core/TableSchema"
 import * as Arrow from "apache-arrow"
@@ -25,25 +26,25 @@ export const Config = Schema.Struct({
     description: "Columns whose values are masked, by name or by a pattern with `*`. NULL stays NULL"
   }),
   mode: Schema.Literals(["full", "characters", "keepFirst", "keepLast", "email", "null"]).pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed("full" as const))
+    ConfigOption.withDefault("full")
   ).annotateKey({
     description:
       "`full`: a fixed text, whatever the value; `characters`: each character covered, so the length shows; `keepFirst`, `keepLast`: all but the first or last `keep` characters covered; " +
-      "`email`: the first character and the domain stay (`a****@example.com`); `null`: NULL, and the column keeps its type. Default: full"
+      "`email`: the first character and the domain stay (`a****@example.com`); `null`: NULL, and the column keeps its type"
   }),
-  keep: Length.pipe(Schema.withDecodingDefaultKey(Effect.succeed(4))).annotateKey({
+  keep: Length.pipe(ConfigOption.withDefault(4)).annotateKey({
     description:
-      "Number of characters that `keepFirst` and `keepLast` leave. A value of no more than twice as many is covered wholly. Default: 4"
+      "Number of characters that `keepFirst` and `keepLast` leave. A value of no more than twice as many is covered wholly"
   }),
   with: Schema.String.check(
     Schema.makeFilter((text: string) => [...text].length === 1 && text.isWellFormed(), { expected: "one character" })
-  ).pipe(Schema.withDecodingDefaultKey(Effect.succeed("*"))).annotateKey({
-    description: "The character that covers others. Default: `*`"
+  ).pipe(ConfigOption.withDefault("*")).annotateKey({
+    description: "The character that covers others"
   }),
-  keys: Schema.Literals(["refuse", "allow"]).pipe(Schema.withDecodingDefaultKey(Effect.succeed("refuse" as const)))
+  keys: Schema.Literals(["refuse", "allow"]).pipe(ConfigOption.withDefault("refuse"))
     .annotateKey({
       description:
-        "Whether columns of a table's key may be masked. `allow`: rows whose masked keys are the same become one at a mirror. Default: refuse"
+        "Whether columns of a table's key may be masked. `allow`: rows whose masked keys are the same become one at a mirror"
     })
 })
 export type Config = typeof Config.Type

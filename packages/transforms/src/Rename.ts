@@ -1,6 +1,7 @@
 /**
  * The transform `rename`: other names for columns.
  */
+import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import * as Plugin from "@etl-stream/core/Plugin"
 import type { TableSchema } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
@@ -27,9 +28,9 @@ export const Config = Schema.Struct({
       })
     }))
   ).annotateKey({ description: "New names by patterns; the first that matches counts" }),
-  case: Schema.Literals(["keep", "lower", "upper"]).pipe(Schema.withDecodingDefaultKey(Effect.succeed("keep" as const)))
+  case: Schema.Literals(["keep", "lower", "upper"]).pipe(ConfigOption.withDefault("keep"))
     .annotateKey({
-      description: "Letters of all other columns' names: as they are, lower or upper case. Default: keep"
+      description: "Letters of all other columns' names: as they are, lower or upper case"
     })
 })
 export type Config = typeof Config.Type

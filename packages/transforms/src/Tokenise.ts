@@ -5,6 +5,7 @@
  * HMAC-SHA-256), so different values get different tokens; the others are cut off HMACs of at least 120 bits. This is not NIST's FF1, and there is no way back in this program.
  */
 import { BytesColumn } from "@etl-stream/core/ColumnBuilder"
+import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import type { LogicalType } from "@etl-stream/core/LogicalType"
 import * as Plugin from "@etl-stream/core/Plugin"
 import type { ColumnSchema, TableSchema } from "@etl-stream/core/TableSchema"
@@ -33,13 +34,13 @@ export const Config = Schema.Struct({
       "The key, at least 32 characters: a secret. With another key all tokens are others, so the tables have to be copied again"
   }),
   format: Schema.Literals(["text", "uuid", "email", "digits", "characters"]).pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed("text" as const))
+    ConfigOption.withDefault("text")
   ).annotateKey({
     description:
       "`text`: `prefix` and 26 letters and digits; `uuid`: a UUID, and the column becomes one; `email`: an address at example.invalid; `digits`: other digits in place of digits, all else as it is; " +
-      "`characters`: also other letters in place of the letters A to Z and a to z. `digits` and `characters` only for text. Default: text"
+      "`characters`: also other letters in place of the letters A to Z and a to z. `digits` and `characters` only for text"
   }),
-  prefix: Schema.String.check(Schema.isMaxLength(32)).pipe(Schema.withDecodingDefaultKey(Effect.succeed("tok_")))
+  prefix: Schema.String.check(Schema.isMaxLength(32)).pipe(ConfigOption.withDefault("tok_"))
     .annotateKey({ description: "For the format text: what tokens begin with. Default: `tok_`" })
 })
 export type Config = typeof Config.Type

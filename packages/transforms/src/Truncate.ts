@@ -4,6 +4,7 @@
  * Characters are Unicode code points: none is ever cut in two. Different values become the same, so columns of a key are refused unless that is allowed.
  */
 import { BytesColumn } from "@etl-stream/core/ColumnBuilder"
+import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import {
   dateInfinity,
   dateNegativeInfinity,
@@ -39,10 +40,10 @@ export const Config = Schema.Struct({
     description:
       "For timestamps and dates: the unit that they are cut to, downwards, in UTC (timestamps without time zone as they are). Dates only to month and year"
   }),
-  keys: Schema.Literals(["refuse", "allow"]).pipe(Schema.withDecodingDefaultKey(Effect.succeed("refuse" as const)))
+  keys: Schema.Literals(["refuse", "allow"]).pipe(ConfigOption.withDefault("refuse"))
     .annotateKey({
       description:
-        "Whether columns of a table's key may be cut. `allow`: rows whose cut keys are the same become one at a mirror. Default: refuse"
+        "Whether columns of a table's key may be cut. `allow`: rows whose cut keys are the same become one at a mirror"
     })
 }).check(
   Schema.makeFilter(

@@ -18,7 +18,6 @@ import { CommandError, internal, redacted, usage } from "../CommandError.ts"
 import * as Config from "../Config.ts"
 import * as Configuration from "../Configuration.ts"
 import * as Address from "../database/Address.ts"
-import * as Deprecation from "../Deprecation.ts"
 import { ExitCode } from "../ExitCode.ts"
 import * as FileWatch from "../FileWatch.ts"
 import * as LiveView from "../LiveView.ts"
@@ -36,6 +35,7 @@ import * as Screen from "../Screen.ts"
 import * as Signals from "../Signals.ts"
 import * as Supervisor from "../Supervisor.ts"
 import * as Terminal from "../Terminal.ts"
+import * as Warnings from "../Warnings.ts"
 
 export interface Options {
   /** The configuration's file; undefined: it comes from a database. */
@@ -303,7 +303,7 @@ const running = Effect.fnUntraced(
         pipelines: configuration.pipelines.length
       })
     )
-    yield* Deprecation.log(configuration.warnings)
+    yield* Warnings.log(configuration.warnings)
     const state = yield* Supervisor.makeState(configuration)
     const supervisor = yield* Supervisor.start(configuration, state, { stop: signals.stop, drain, lasting })
     yield* Effect.forkScoped(StatusMetrics.run(supervisor.pipelines))

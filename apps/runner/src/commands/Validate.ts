@@ -171,15 +171,11 @@ export const validate = Effect.fn("Validate.validate")(
       command: "validate",
       data: { file, offline, ...(pipelines === undefined ? {} : { pipelines }), warnings },
       text: [
-        `${
-          pipelines === undefined
-            ? `${file} is valid as far as can be told without resolving references`
-            : `${file} is valid: ${count(pipelines.length, "pipeline")} (${
-              pipelines.map(({ name }) => name).join(", ")
-            })`
-        }${warnings.length === 0 ? "" : `, with ${count(warnings.length, "warning")}`}`,
-        ...warnings.map((warning) => render(file, warning))
-      ].join("\n\n")
+        ...warnings.map((warning) => `warning: ${render(file, warning)}`),
+        pipelines === undefined
+          ? `${file} is valid as far as can be told without resolving references`
+          : `${file} is valid: ${count(pipelines.length, "pipeline")} (${pipelines.map(({ name }) => name).join(", ")})`
+      ].join("\n")
     }
   }
 )

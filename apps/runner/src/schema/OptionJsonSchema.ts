@@ -79,7 +79,7 @@ const orReference = (node: Node): Node => {
   return isScalar(node) && !isAnyText(node) ? { anyOf: [node, definition("reference")] } : node
 }
 
-/** A sentence or more with its full stop. */
+/** `text` with its full stop. */
 const sentence = (text: string): string => /[.!?]$/.test(text) ? text : `${text}.`
 
 /** What is known about the value at `path`. */

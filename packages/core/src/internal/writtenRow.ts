@@ -12,14 +12,9 @@ type NameOf<A> = [A] extends [never] ? "nothing"
   : A extends undefined ? "undefined"
   : "something else"
 
-/** What is wrong with an `any` has been told where it comes from. */
-type IsAny<A> = 0 extends 1 & A ? true : false
-
 /** Of each member of the union `M`, the names that it lacks. */
 type Missing<M, Wanted> = M extends unknown ? {
-    readonly [Name in keyof Wanted & string]: Name extends keyof M
-      ? IsAny<M[Name]> extends true ? never : undefined extends M[Name] ? Name : never
-      : Name
+    readonly [Name in keyof Wanted & string]: Name extends keyof M ? undefined extends M[Name] ? Name : never : Name
   }[keyof Wanted & string]
   : never
 

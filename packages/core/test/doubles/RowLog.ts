@@ -69,6 +69,7 @@ export const expected = (pieces: ReadonlyArray<LogPiece>, upTo?: bigint) => {
   for (const { changes, position } of pieces) {
     if (upTo !== undefined && position > upTo) break
     for (const change of changes) {
+      if (change._tag === "Fail") throw new Error("no piece of this log fails")
       if (change._tag === "Truncate") held.clear()
       else if (change.table === visits && change._tag === "Insert") visited.push(change.row)
       else if (change._tag === "Remove") held.delete(change.key["id"])

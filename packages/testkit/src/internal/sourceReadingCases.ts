@@ -241,7 +241,12 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => [
       const begun = `SnapshotBegin ${tableId(kit.first)}`
       const before = run.kinds.filter((kind) => kind === begun).length
       yield* kit.workload.steps(5)
-      yield* resync(tableId(kit.first))
+      const asked = yield* Effect.result(resync(tableId(kit.first)))
+      if (asked._tag === "Failure") {
+        // A source may be able to do that only at times: of a table in quarantine, say.
+        assert.equal(asked.failure.reason, "Unsupported")
+        return yield* run.stop
+      }
       assert.equal(
         run.kinds.filter((kind) => kind === begun).length,
         before + 1,

@@ -36,6 +36,7 @@ export type Defect =
   | "gives up on a lost connection"
   | "forgets a quarantine"
   | "drops tables that leave"
+  | "tells half a chunk"
   | "fails all tables"
   | "rounds numbers"
   | "never says durable"
@@ -262,6 +263,9 @@ const sink = (store: Store, defect: Defect | undefined, appends: boolean): Sink 
         const position: TablePosition = {
           ...known ?? { copied: undefined, committed: undefined },
           ...(table.quarantined === undefined ? {} : { quarantined: table.quarantined, copied: undefined }),
+          ...(defect === "tells half a chunk" && known?.copying !== undefined
+            ? { copying: { ...known.copying, chunks: new Map([0, 1, 2].map((chunk) => [chunk, 0n])) } }
+            : {}),
           ...(defect === "takes changes twice" ? { committed: undefined } : {}),
           ...(defect === "forgets that a copy is complete" ? { copied: undefined, committed: undefined } : {})
         }
