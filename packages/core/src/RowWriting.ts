@@ -2,7 +2,8 @@
  * One open table of a row-wise sink: what is done with each element, which position goes with it, and when it is durable.
  */
 import * as Cause from "effect/Cause"
-import type * as Duration from "effect/Duration"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
@@ -183,7 +184,14 @@ export const open = Effect.fnUntraced(
         (at) => writer.write([], at)
       )
       yield* flush
-      yield* aside.replay(change)
+      // It may have been for hours, and meanwhile nothing else makes durable what is written.
+      let flushed = yield* Clock.currentTimeMillis
+      yield* aside.replay(Effect.fnUntraced(function*(element) {
+        yield* change(element)
+        if ((yield* Clock.currentTimeMillis) - flushed < Duration.toMillis(every)) return
+        yield* flush
+        flushed = yield* Clock.currentTimeMillis
+      }))
     })
 
     const reshape = Effect.fnUntraced(function*(element: Schema) {

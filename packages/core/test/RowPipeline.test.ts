@@ -415,6 +415,33 @@ describe("RowSink", () => {
       assert.deepStrictEqual(seen, [0, 1, 1, 2])
     }))
 
+  it.live("makes durable in between what was held back for long, lest a sink has to buffer all of it", () =>
+    Effect.gen(function*() {
+      const database = new RowDatabase(true)
+      const [start, end] = copied(table, 10n)
+      const changes = Array.from({ length: 60 }, (_, index) => row(table, BigInt(11 + index), index))
+      let waiting = 0
+      let most = 0
+      database.at = (point) =>
+        Effect.suspend(() => {
+          if (point === "flushed") waiting = 0
+          if (point === "written") most = Math.max(most, ++waiting)
+          return point === "written" ? Effect.sleep(2) : Effect.void
+        })
+      yield* run(
+        list([
+          start as Element, // there are two
+          ...changes,
+          end as Element,
+          { _tag: "Watermark", position: 100n, commitTime: undefined }
+        ]),
+        database,
+        { batch: { rows: 1, bytes: 1 << 20, every: "1 millis" } }
+      )
+      assert.lengthOf(database.rows("public.a"), 60)
+      assert.isBelow(most, 20)
+    }))
+
   it.live("leaves out what the copy of a table without a key holds already", () =>
     Effect.gen(function*() {
       const keyless: TableSchema = { ...table, identity: { _tag: "None" } }
