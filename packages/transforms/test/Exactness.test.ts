@@ -76,6 +76,30 @@ describe("add", () => {
       })
     }))
 
+  it.effect("writes times, bytes and numbers that JSON has no form for as text in it, not as something else or NULL", () =>
+    Effect.gen(function*() {
+      const made = yield* Fixture.apply(
+        plugins.add,
+        {
+          columns: {
+            times: { expression: "[at]", type: "json" },
+            bytes: { expression: "{'raw': raw}", type: "json" },
+            numbers: { expression: "[1.0 / 0.0, 1.5]", type: "json" },
+            decimals: { expression: "[amount, amount + 1]", type: "json" }
+          }
+        },
+        Fixture.table({ id: "int64", at: "timestamptz", raw: "binary", amount: "decimal" }),
+        [{ op: "Insert", values: { id: 1n, at: 1_500_001n, raw: new Uint8Array([1, 2, 255]), amount: "NaN" } }]
+      )
+      const { bytes, decimals, numbers, times } = made.rows[0]?.values ?? {}
+      assert.deepStrictEqual([times, bytes, numbers, decimals], [
+        `["1970-01-01T00:00:01.500001Z"]`,
+        `{"raw":"AQL/"}`,
+        `["Infinity",1.5]`,
+        `["NaN","NaN"]`
+      ])
+    }))
+
   it.effect("doesn't wrap far days round, nor write times of no day", () =>
     Effect.gen(function*() {
       const columns = {

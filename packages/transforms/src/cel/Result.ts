@@ -41,15 +41,25 @@ const scalar = (value: unknown): CellValue | undefined => {
   }
 }
 
-/** Integers and numbers of our own as JSON's numbers, exactly. */
-const jsonValue = (_: string, value: unknown): unknown =>
-  typeof value === "bigint" || value instanceof DecimalNumber
+/**
+ * Integers and numbers of our own as JSON's numbers, exactly; what JSON has no form for as text: times in ISO 8601, bytes in base 64, `Infinity`. It looks at the value that
+ * the holder has, since buffers come changed.
+ */
+const jsonValue = function(this: unknown, key: string, converted: unknown): unknown {
+  const value: unknown = Reflect.get(Object(this), key)
+  return typeof value === "bigint" || (value instanceof DecimalNumber && value.special === undefined)
     ? rawJson(String(value))
     : value instanceof UnsignedInt
     ? rawJson(String(value.value))
     : value instanceof Map
     ? Object.fromEntries(value)
-    : value
+    : value instanceof Instant || value instanceof DecimalNumber ||
+        (typeof value === "number" && !Number.isFinite(value))
+    ? String(value)
+    : value instanceof Uint8Array
+    ? Buffer.from(value).toString("base64")
+    : converted
+}
 
 /** Node has it; the compiler's library doesn't know it yet. */
 const rawJson = (text: string): unknown => (JSON as typeof JSON & { rawJSON(text: string): unknown }).rawJSON(text)
