@@ -6,7 +6,7 @@
  */
 import type { ChangeBatch } from "@etl-stream/core/ChangeBatch"
 import { ConnectorError } from "@etl-stream/core/ConnectorError"
-import type { TableSchema } from "@etl-stream/core/TableSchema"
+import { tableId, type TableSchema } from "@etl-stream/core/TableSchema"
 import type { Transform } from "@etl-stream/core/Transform"
 import * as Effect from "effect/Effect"
 
@@ -42,9 +42,21 @@ export const transform = (plan: (table: TableSchema) => Plan | undefined): Trans
       sync(() => {
         const found = planOf(batch.table)
         return found === undefined ? batch : found.apply(batch)
-      })
+      }).pipe(Effect.catchDefect((defect) => Effect.fail(broken(batch.table, defect))))
   }
 }
+
+/** A defect at some row of one table: the others have nothing to do with it. Whatever was thrown may hold values, so nothing is said of it but its kind. */
+const broken = ({ table }: TableSchema, defect: unknown): ConnectorError =>
+  new ConnectorError({
+    reason: "Protocol",
+    plugin: "@etl-stream/transforms",
+    message: `A transform broke (${defect instanceof Error ? defect.name : typeof defect}) at a row of the table ${
+      tableId(table)
+    }`,
+    hint: "This is a defect of the transform: please report it. Leave the transform out for this table until then.",
+    table: tableId(table)
+  })
 
 /** Whether column `index` is part of the table's key. */
 export const isKey = ({ identity }: TableSchema, index: number): boolean =>

@@ -2,12 +2,14 @@
  * Values that aren't silently another number, day or time, and rows that aren't left behind.
  */
 import { assert, describe, it } from "@effect/vitest"
+import * as Quarantine from "@etl-stream/core/Quarantine"
 import * as Effect from "effect/Effect"
 import * as TestClock from "effect/testing/TestClock"
 import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { plugins } from "../src/index.ts"
+import * as TablePlan from "../src/TablePlan.ts"
 import * as Fixture from "./Fixture.ts"
 
 const message = (error: unknown): string => error instanceof Error ? error.message : String(error)
@@ -110,6 +112,24 @@ describe("add", () => {
         { op: "Insert", values: { id: 1n, day: 150_000_000 } }
       ])
       assert.deepStrictEqual(made.rows[0]?.values, { id: 1n, day: 150_000_000, at: null, time: null })
+    }))
+})
+
+describe("a transform that breaks", () => {
+  it.effect("sets aside the table of the row that it breaks at, and doesn't tell its values", () =>
+    Effect.gen(function*() {
+      const table = Fixture.table({ id: "int64" })
+      const transform = TablePlan.transform((target) => ({
+        target,
+        apply: () => {
+          throw new SyntaxError("4711 is no JSON")
+        }
+      }))
+      const error = yield* Effect.flip(Fixture.through(transform, table, [{ op: "Insert", values: { id: 1n } }]))
+      assert.strictEqual(error.table, "public.t")
+      assert.isTrue(Quarantine.concernsTable(error))
+      assert.include(error.message, "broke (SyntaxError) at a row of the table public.t")
+      assert.notInclude(`${error.message} ${error.hint} ${String(error.cause)}`, "4711")
     }))
 })
 
