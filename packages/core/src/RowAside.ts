@@ -1,7 +1,7 @@
 /**
  * Changes of a table that came while its copy was under way: kept in a local file, in order, until they can be applied.
  *
- * The file goes with the run: what is in it was never reported durable, so it comes again.
+ * The file goes with the run, however that ends: it has no name, and what is in it was never reported durable, so it comes again.
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -25,7 +25,6 @@ export interface RowAside {
 }
 
 interface File {
-  readonly path: string
   readonly handle: FileHandle
   size: number
   readonly schemas: Array<TableSchema>
@@ -52,14 +51,15 @@ export const make = (plugin: string, directory = tmpdir()): Effect.Effect<RowAsi
     file = undefined
     if (old === undefined) return
     await old.handle.close()
-    await rm(old.path, { force: true })
   }
 
   const put = async (element: Rows | Truncate): Promise<void> => {
     if (file === undefined) {
       const path = join(directory, `etl-stream-aside-${randomUUID()}`)
-      // Row values: nobody else is to read them.
-      file = { path, handle: await open(path, "wx", 0o600), size: 0, schemas: [] }
+      // Row values: nobody else is to read them, and a process that is killed is not to leave them behind.
+      const handle = await open(path, "wx+", 0o600)
+      await rm(path)
+      file = { handle, size: 0, schemas: [] }
     }
     const schema = element._tag === "Rows" ? element.batch.table : element.table
     let number = file.schemas.findIndex((known) => known === schema || known.version === schema.version)
@@ -74,11 +74,8 @@ export const make = (plugin: string, directory = tmpdir()): Effect.Effect<RowAsi
   const replay: RowAside["replay"] = (give) =>
     Effect.gen(function*() {
       if (file === undefined) return
-      const { path, schemas, size } = file
-      const reader = yield* Effect.acquireRelease(
-        attempt(() => RecordReader.open(path)),
-        (reader) => Effect.promise(() => reader.close())
-      )
+      const { handle, schemas, size } = file
+      const reader = RecordReader.of(handle, size)
       for (let at = 0; at < size;) {
         const record = yield* attempt(() => reader.read(at, size))
         const decoded = record === undefined ? undefined : SpoolRecord.decode(record.payload, schemas)
@@ -95,7 +92,7 @@ export const make = (plugin: string, directory = tmpdir()): Effect.Effect<RowAsi
         at = record.next
       }
       yield* clear
-    }).pipe(Effect.scoped)
+    })
 
   return Effect.as(
     Effect.addFinalizer(() => Effect.promise(remove)),

@@ -61,6 +61,11 @@ export class RecordReader {
     }
   }
 
+  /** Reads what an open file has so far; the file stays its opener's to close. */
+  static of(handle: FileHandle, size: number): RecordReader {
+    return new RecordReader(handle, size)
+  }
+
   /** `size` bytes at `at`; fewer at the end of the file. */
   private async bytes(at: number, size: number, limit: number): Promise<Uint8Array> {
     const from = at - this.start
