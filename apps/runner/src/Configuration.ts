@@ -176,7 +176,22 @@ const loadStage = Effect.fnUntraced(function*<K extends Kind>(
     ...warnings.map((warning) => ({ path: pluginPath, at: "value" as const, ...warning })),
     ...Deprecation.find(plugin.config, stage.options, [...path, "options"])
   )
-  const decoded = yield* Decoding.decode(plugin.config, stage.options, [...path, "options"], gathering.references)
+  const decoded = yield* Decoding.decode(plugin.config, stage.options, [...path, "options"], gathering.references).pipe(
+    Effect.catchDefect((defect) =>
+      // Its message may quote what is in the options.
+      Effect.succeed<Decoding.Decoded<unknown>>({
+        _tag: "Invalid",
+        findings: [{
+          path: [...path, "options"],
+          at: "key",
+          message: `The plugin can't check these options: its schema throws${
+            defect instanceof Error ? ` (${defect.name})` : ""
+          }.`,
+          remedy: "This is a bug of the plugin: report it to its author."
+        }]
+      })
+    )
+  )
   if (decoded._tag === "Invalid") {
     gathering.findings.push(...decoded.findings)
     return undefined
