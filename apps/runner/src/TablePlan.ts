@@ -74,7 +74,9 @@ const asked = Effect.fnUntraced(
     if (Exit.isSuccess(exit)) return { value: exit.value }
     if (Cause.hasInterruptsOnly(exit.cause)) return yield* Effect.interrupt
     const failure = Cause.squash(exit.cause)
-    return { error: isConnectorError(failure) ? fromConnector(undefined, failure) : internal(what, failure) }
+    if (isConnectorError(failure)) return { error: fromConnector(undefined, failure) }
+    yield* Effect.logDebug(`${what} threw`, exit.cause)
+    return { error: internal(what, failure) }
   }
 )
 

@@ -174,6 +174,10 @@ describe("validate --connect", () => {
         assert.deepStrictEqual([source.code, source.problems.length], [1, 1])
         assert.deepInclude(source.problems[0], { path: "pipelines.shop.source", code: "Internal" })
         assert.notInclude(JSON.stringify(source), "4711")
+        // As the remedy says.
+        const file = join(directory, "etl.yaml")
+        const debugged = yield* Fixture.run(["validate", file, "--connect", "--log-level", "debug"])
+        assert.match(debugged.stderr, /transforms\.ts:tables threw TypeError/)
         const table = yield* connect(directory, plan("names: [a.one, a.two]", moves("throws: one")))
         assert.deepStrictEqual(
           [table.code, table.problems.map(({ code, path, table }) => [path, table, code])],
