@@ -138,9 +138,14 @@ describe("plugin test", () => {
               pack(directory, "broken", "./conformance.ts", "throw new Error(\"it is broken\")"),
               3,
               "PluginUnloadable",
-              "it is broken"
+              "conformance.ts:1: it is broken"
             ],
-            [pack(directory, "needy", "./conformance.ts", "import \"absent-kit\""), 3, "PluginUnloadable", "absent-kit"]
+            [
+              pack(directory, "needy", "./conformance.ts", "import \"absent-kit\""),
+              3,
+              "PluginUnloadable",
+              "needs the package absent-kit"
+            ]
           ] as const
         ) {
           const ended = yield* Fixture.run(["plugin", "test", plugin, "--json"])
