@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { test } from "@etl-stream/runner/commands/Test"
 import * as Configuration from "@etl-stream/runner/Configuration"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -280,7 +281,7 @@ describe("options of plugins", () => {
 
 describe("the examples", () => {
   const examples = join(import.meta.dirname, "..", "..", "..", "examples")
-  for (const name of Fs.readdirSync(examples).filter((file) => file.endsWith(".yaml"))) {
+  for (const name of Fs.readdirSync(examples).filter((file) => /^[^.]+\.yaml$/.test(file))) {
     it.live(`${name} is valid`, () =>
       Effect.gen(function*() {
         const environment = {
@@ -293,4 +294,10 @@ describe("the examples", () => {
         assert.strictEqual(configuration.redact("secret"), "<redacted>")
       }))
   }
+
+  it.live("the tests of transforms.yaml pass", () =>
+    Effect.gen(function*() {
+      const { exitCode, text } = yield* test({ file: join(examples, "transforms.yaml"), only: undefined })
+      assert.strictEqual(exitCode, 0, text)
+    }))
 })

@@ -60,5 +60,7 @@ export * as ColumnBuilder from "./ColumnBuilder.ts"
 
 /** What options are made of. */
 export * as ByteSize from "./ByteSize.ts"
+export * as ConfigOption from "./ConfigOption.ts"
+export * as LogicalTypeText from "./LogicalTypeText.ts"
 export * as RetryPolicy from "./RetryPolicy.ts"
 export * as TablePattern from "./TablePattern.ts"

@@ -15,6 +15,7 @@ export const plugin = Plugin.deadLetters({
   name,
   version: "0.1.0",
   summary: "Keeps dead letters in local files, a JSON line per letter",
+  stability: "beta",
   description:
     "A folder per pipeline, in it a file per table that is only ever appended to. A letter is on the disk when its row may go on, and a crash in the midst of a line spoils no other. " +
     "Files hold values of rows and are readable by their owner only.",

@@ -243,6 +243,7 @@ export const add = Plugin.transform({
   name: pluginName,
   version: "0.1.0",
   summary: "Adds columns: constants, or computed from others by an expression",
+  stability: "beta",
   description:
     "Expressions are CEL and know the columns' types: what doesn't fit is found before anything runs. Rows that carry nothing but their key (deletes of tables with a key) have no computed values.",
   examples: [

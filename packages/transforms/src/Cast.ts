@@ -99,6 +99,7 @@ export const cast = Plugin.transform({
   name: pluginName,
   version: "0.1.0",
   summary: "Gives columns other types, without changing what their values mean",
+  stability: "beta",
   description:
     "Numbers from text and text from anything, wider and narrower numbers, days and timestamps from ISO 8601 text, a timestamp at midnight as a date. " +
     "A float becomes an integer only if it is one, a decimal a float only if the float's shortest text is that decimal.",

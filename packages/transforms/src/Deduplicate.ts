@@ -103,6 +103,7 @@ export const deduplicate = Plugin.transform({
   name: pluginName,
   version: "0.1.0",
   summary: "Leaves out updates that change nothing",
+  stability: "beta",
   description:
     "An update goes when the row before it in the same batch, of the same key, has the same value in every column. It makes sense after `select` has left out columns that change often. " +
     "Only what comes in one batch is compared (see the sink's `batch`, and the source's transactions): some updates that change nothing still pass, none that changes something goes.",

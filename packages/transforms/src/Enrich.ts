@@ -221,6 +221,7 @@ export const enrich = Plugin.transform({
   name: pluginName,
   version: "0.1.0",
   summary: "Adds columns that are looked up in a file or a list by the value of a column",
+  stability: "beta",
   description:
     "A row gets what the lookup table says when the row passes: after a change of the table, rows follow with their next change, or when their table is copied again. " +
     "Deletes of tables with a key look up nothing that matters. Tables without a key can't be enriched.",

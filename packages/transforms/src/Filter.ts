@@ -163,6 +163,7 @@ export const filter = Plugin.transform({
   name: pluginName,
   version: "0.1.0",
   summary: "Lets only rows pass for which a condition holds",
+  stability: "beta",
   description:
     "The target holds what a query with the condition would give at the source: an update by which a row no longer matches becomes a delete. " +
     "Deletes of rows that never matched pass, too, unless the condition reads nothing but the key: a mirror has nothing to delete then, a changelog shows them. Truncates pass.",

@@ -156,6 +156,7 @@ export const flatten = Plugin.transform({
   name: pluginName,
   version: "0.1.0",
   summary: "Makes columns of values inside of a JSON column",
+  stability: "beta",
   description:
     "Numbers are taken as they are written, with all their digits. A key that is missing and one that is null both give NULL. Of a key that is there twice the last counts.",
   examples: [{

@@ -68,6 +68,7 @@ export const hash = Plugin.transform({
   name: pluginName,
   version: "0.1.0",
   summary: "Replaces values by keyed hashes (HMAC-SHA-256), equal ones for equal values",
+  stability: "beta",
   description:
     "The hash is of the value's text as UTF-8 (of a binary column's bytes), whatever table or column it is in, so hashed columns can still be joined. " +
     "It can't be turned back, but who has the key can try out values. Columns of a table's key may be hashed.",

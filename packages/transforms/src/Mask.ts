@@ -138,6 +138,7 @@ export const mask = Plugin.transform({
   name: pluginName,
   version: "0.1.0",
   summary: "Covers the characters of values, wholly or in part",
+  stability: "beta",
   description:
     "The column becomes text, whatever type it had. The masked values of a column that wasn't sent stay not sent. Masking isn't anonymising: what stays may be enough to recognise somebody.",
   examples: [

@@ -91,6 +91,7 @@ export const rename = Plugin.transform({
   name: pluginName,
   version: "0.1.0",
   summary: "Gives columns other names",
+  stability: "beta",
   description: "Transforms that come after this one, and a sink's options, go by the new names.",
   examples: [
     { title: "Single columns", options: { columns: { fname: "first_name" } } },

@@ -146,6 +146,7 @@ export const route = Plugin.transform({
   name: pluginName,
   version: "0.1.0",
   summary: "Gives tables other names and schemas",
+  stability: "beta",
   description:
     "Two tables can't be written to one: that ends the run at its start, naming both. Transforms that come after this one go by the new names; `tables` of a pipeline's source and `etl-stream resync` go by those at the source. " +
     "A table that gets another name in a pipeline that runs already is a new table to the sink, and is copied.",

@@ -85,6 +85,7 @@ export const select = Plugin.transform({
   name: pluginName,
   version: "0.1.0",
   summary: "Keeps only some columns, or all but some",
+  stability: "beta",
   description:
     "Columns of the table's key can't be left out. Changes of columns that are left out still come, as updates that change nothing.",
   examples: [

@@ -152,6 +152,7 @@ export const tokenise = Plugin.transform({
   name: pluginName,
   version: "0.1.0",
   summary: "Replaces values by tokens of a chosen shape, equal ones for equal values",
+  stability: "beta",
   description:
     "Without the key a token says nothing but that two values are equal, and, for `digits` and `characters`, how a value is laid out: its length, and everything that isn't replaced. " +
     "Short values have few possible tokens: four digits have ten thousand. Tokens keep no checksum (a card number's). " +

@@ -166,6 +166,7 @@ export const truncate = Plugin.transform({
   name: pluginName,
   version: "0.1.0",
   summary: "Cuts text to a number of characters, and timestamps to a unit",
+  stability: "beta",
   description:
     "Characters are Unicode code points; none is cut in two. What stays of a character made of several code points (an emoji with a skin tone, say) may look different.",
   examples: [
