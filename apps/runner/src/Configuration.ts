@@ -221,10 +221,10 @@ const loadPipeline = Effect.fnUntraced(
     const deadLetters = pipeline.deadLetters === undefined
       ? undefined
       : yield* loadStage(gathering, [...path, "deadLetters"], pipeline.deadLetters, "deadLetters")
-    const doubled = pipeline.deadLetters === undefined || sink === undefined
-      ? undefined
-      : PipelineLetters.doubled(sink, path)
-    if (doubled !== undefined) gathering.findings.push(doubled)
+    if (pipeline.deadLetters !== undefined && sink !== undefined) {
+      gathering.findings.push(...[PipelineLetters.doubled(sink, path) ?? []].flat())
+      gathering.warnings.push(...[PipelineLetters.unused(sink, path) ?? []].flat())
+    }
     const complete = transforms.filter((transform) => transform !== undefined)
     const spool = pipeline.spool === undefined
       ? undefined
