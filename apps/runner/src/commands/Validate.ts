@@ -141,7 +141,10 @@ const connected = Effect.fnUntraced(
         ...warnings.map((warning) => renderTold(file, "warning", warning)),
         ...problems.map((problem) => renderTold(file, "problem", problem)),
         problems.length === 0
-          ? `${file} is valid, and fits its tables: ${count(pipelines.length, "pipeline")}`
+          // Of a pipeline without tables nothing was tried.
+          ? `${file} is valid${plans.every(({ plan }) => plan.tables.length > 0) ? ", and fits its tables" : ""}: ${
+            count(pipelines.length, "pipeline")
+          }`
           : `${file} has ${count(problems.length, "problem")}`
       ].join("\n\n")
     } satisfies Result
