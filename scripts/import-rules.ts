@@ -10,6 +10,8 @@ interface Rule {
   readonly ours: ReadonlyArray<string>
   /** Library names (or prefixes ending in `/`) that these files must not import. */
   readonly forbidden?: ReadonlyArray<string>
+  /** Of core only what `PluginApi` promises, as plugins of others have to do. */
+  readonly promised?: true
 }
 
 const connectorLibraries = [
@@ -42,8 +44,17 @@ const rules: ReadonlyArray<Rule> = [
   { files: "packages/snowflake-local/src/**/*.ts", ours: [], forbidden: ["snowflake-sdk"] },
   { files: "packages/testkit/src/**/*.ts", ours: ["core"] },
   // Plugins, the built-in ones too, are loaded by name at run time.
-  { files: "apps/runner/src/**/*.ts", ours: ["core"], forbidden: connectorLibraries }
+  { files: "apps/runner/src/**/*.ts", ours: ["core"], forbidden: connectorLibraries },
+  // What is meant to be copied keeps to what plugins may rely on.
+  { files: "examples/plugins/*/{src,test}/**/*.ts", ours: ["core", "testkit"], promised: true },
+  { files: "apps/runner/templates/**/*.ts", ours: ["core", "testkit"], promised: true }
 ]
+
+const promised = new Set(
+  [...readFileSync("packages/core/src/PluginApi.ts", "utf8").matchAll(/^export \* as (\w+) from/gm)].map((match) =>
+    match[1]
+  )
+)
 
 const imports = /(?:^|[\s;])(?:import|export)\s[^"';]*?from\s*"([^"]+)"|(?:^|[\s;(])import\s*\(?\s*"([^"]+)"/g
 const problems: Array<string> = []
@@ -62,6 +73,10 @@ for (const rule of rules) {
         problems.push(
           `${where} imports ${target}; ${rule.files} may import only ${rule.ours.join(", ") || "nothing of ours"}`
         )
+      }
+      const module = /^@etl-stream\/core\/(.+)$/.exec(target)?.[1]
+      if (rule.promised === true && module !== undefined && !promised.has(module)) {
+        problems.push(`${where} imports ${target}, which isn't among what plugins may rely on (PluginApi)`)
       }
       if (/^@etl-stream\/[^/]+\/internal\//.test(target)) problems.push(`${where} imports ${target}, which is internal`)
       if (target.startsWith("../../") && /^(\.\.\/)+(packages|apps)\//.test(target)) {

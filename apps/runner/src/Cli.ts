@@ -24,10 +24,9 @@ import { databaseCommands } from "./DatabaseCommands.ts"
 import { ExitCode } from "./ExitCode.ts"
 import { formats, isVerbose } from "./Logging.ts"
 import * as Output from "./Output.ts"
-import { pluginNew } from "./PluginNewCommand.ts"
+import { plugin, schema } from "./PluginCommands.ts"
 import * as Redaction from "./Redaction.ts"
 import * as RemoteCommands from "./RemoteCommands.ts"
-import * as SchemaCommands from "./SchemaCommands.ts"
 
 const period = (name: string, fallback: Duration.Duration) =>
   Flag.String(name).pipe(
@@ -386,67 +385,6 @@ const test = Command.make(
   ])
 )
 
-const pluginList = Command.make(
-  "list",
-  {
-    file: Flag.String("file").pipe(
-      Flag.withDescription("List the plugins that this configuration file names instead, and where it names them"),
-      Flag.optional
-    )
-  },
-  Effect.fn(function*({ file }) {
-    const json = yield* Json
-    const { list } = yield* Effect.promise(() => import("./commands/PluginList.ts"))
-    yield* Output.succeed(yield* list({ directory: process.cwd(), file: Option.getOrUndefined(file) }), json)
-  })
-).pipe(
-  Command.withDescription(
-    "List the built-in plugins, those of the project around this folder and those installed beside etl-stream: kind, version, path, and what is wrong with them"
-  )
-)
-
-const pluginTest = Command.make(
-  "test",
-  {
-    plugin: Argument.String("plugin").pipe(
-      Argument.withDescription(
-        "An installed package, a package's folder, or the module of its suites; the package around this folder when none is named"
-      ),
-      Argument.optional
-    ),
-    only: Flag.String("only").pipe(
-      Flag.withDescription("Only cases with this text in their names, or in the names of their plugins"),
-      Flag.optional
-    )
-  },
-  Effect.fn(function*({ only, plugin }) {
-    const json = yield* Json
-    const { test } = yield* Effect.promise(() => import("./commands/PluginTest.ts"))
-    const result = yield* test({
-      plugin: Option.getOrUndefined(plugin),
-      only: Option.getOrUndefined(only),
-      directory: process.cwd(),
-      json
-    })
-    yield* Output.succeed(result, json)
-    const { exitCode = ExitCode.ok } = result
-    if (exitCode !== ExitCode.ok) return yield* new Verdict({ exitCode })
-  })
-).pipe(
-  Command.withDescription(
-    "Run the conformance suites of a plugin package, without a test runner. Exits with 1 when a case fails, 2 when there are no suites, 3 when they can't be loaded"
-  ),
-  Command.withExamples([
-    { command: "etl-stream plugin test", description: "Test the plugin of this folder" },
-    { command: "etl-stream plugin test --only interrupted", description: "Run the cases about interruption again" }
-  ])
-)
-
-const plugin = Command.make("plugin").pipe(
-  Command.withDescription("About plugins"),
-  Command.withSubcommands([pluginList, SchemaCommands.pluginDocs, pluginTest, pluginNew])
-)
-
 const root = (version: string) =>
   Command.make("etl-stream").pipe(
     Command.withDescription(
@@ -467,7 +405,7 @@ const root = (version: string) =>
       letters,
       alert,
       plugin,
-      SchemaCommands.schema
+      schema
     ]),
     Command.withGlobalFlags([Json])
   )

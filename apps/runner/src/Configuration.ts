@@ -7,7 +7,7 @@
 import type { Kind, Plugin } from "@etl-stream/core/Plugin"
 import type { Policy } from "@etl-stream/core/Quarantine"
 import type { Settings as SpoolSettings } from "@etl-stream/core/Spool"
-import * as TablePattern from "@etl-stream/core/TablePattern"
+import type * as TablePattern from "@etl-stream/core/TablePattern"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
@@ -21,9 +21,10 @@ import * as EncryptedSecret from "./EncryptedSecret.ts"
 import * as Interpolation from "./Interpolation.ts"
 import * as NamedStages from "./NamedStages.ts"
 import * as PipelineLetters from "./PipelineLetters.ts"
-import * as PluginLoader from "./PluginLoader.ts"
+import type * as PluginLoader from "./PluginLoader.ts"
 import { type Finding, formatPath, isWithin, type Path, type Problem } from "./Problem.ts"
 import * as Redaction from "./Redaction.ts"
+import * as StageLoading from "./StageLoading.ts"
 import * as YamlDocument from "./YamlDocument.ts"
 
 /** A plugin with its decoded options, ready to be made. */
@@ -140,76 +141,22 @@ export const parse = Effect.fnUntraced(function*(file: string) {
   return yaml.problems.length > 0 ? yield* invalidConfiguration(file, yaml.problems) : yaml
 })
 
-/** What is gathered while stages are decoded. */
-export interface Gathering {
-  readonly document: unknown
-  readonly directory: string
-  readonly references: ReadonlyArray<Interpolation.Reference>
-  readonly findings: Array<Finding>
-  readonly warnings: Array<Finding>
-  readonly secrets: Set<string>
-}
-
-/** The stage at `path`; undefined, with findings, when something is wrong with it. */
-const loadStage = Effect.fnUntraced(function*<K extends Kind>(
-  gathering: Gathering,
-  path: Path,
-  stage: { readonly plugin: string; readonly options: unknown },
-  kind: K
-) {
-  const pluginPath = [...path, "plugin"]
-  const unresolved = gathering.references.some((reference) =>
-    reference.resolved === undefined && reference.path.join("\0") === pluginPath.join("\0")
-  )
-  if (unresolved) return undefined
-  const found = yield* PluginLoader.find(stage.plugin, gathering.directory).pipe(
-    Effect.flatMap((loaded) => Effect.map(PluginLoader.expectKind(loaded, kind), (plugin) => ({ ...loaded, plugin }))),
-    Effect.catch((error) =>
-      Effect.sync((): undefined => {
-        gathering.findings.push({ path: pluginPath, at: "value", message: error.message, remedy: error.hint })
-      })
-    )
-  )
-  if (found === undefined) return undefined
-  const { place, plugin, warnings } = found
-  gathering.warnings.push(
-    ...warnings.map((warning) => ({ path: pluginPath, at: "value" as const, ...warning })),
-    ...Deprecation.find(plugin.config, stage.options, [...path, "options"])
-  )
-  const decoded = yield* Decoding.decode(plugin.config, stage.options, [...path, "options"], gathering.references)
-  if (decoded._tag === "Invalid") {
-    gathering.findings.push(...decoded.findings)
-    return undefined
-  }
-  for (const secret of Redaction.secretsOf(decoded.value)) gathering.secrets.add(secret)
-  return { name: stage.plugin, plugin, options: decoded.value, place }
-})
-
-export const loadTransform = Effect.fnUntraced(
-  function*(gathering: Gathering, path: Path, transform: Config["pipelines"][string]["transforms"][number]) {
-    const stage = yield* loadStage(gathering, path, transform, "transform")
-    // Decoding has seen to it that they are patterns.
-    const tables = transform.tables?.flatMap((text) => TablePattern.parse(text) ?? [])
-    return stage === undefined || tables === undefined ? stage : { ...stage, tables }
-  }
-)
-
 const loadPipeline = Effect.fnUntraced(
-  function*(gathering: Gathering, name: string, pipeline: Config["pipelines"][string]) {
+  function*(gathering: StageLoading.Gathering, name: string, pipeline: Config["pipelines"][string]) {
     const path = ["pipelines", name]
-    const source = yield* loadStage(gathering, [...path, "source"], pipeline.source, "source")
+    const source = yield* StageLoading.load(gathering, [...path, "source"], pipeline.source, "source")
     const transforms = yield* Effect.forEach(
       pipeline.transforms,
-      (transform, index) => loadTransform(gathering, [...path, "transforms", index], transform)
+      (transform, index) => StageLoading.loadTransform(gathering, [...path, "transforms", index], transform)
     )
-    const sink = yield* loadStage(gathering, [...path, "sink"], pipeline.sink, "sink")
+    const sink = yield* StageLoading.load(gathering, [...path, "sink"], pipeline.sink, "sink")
     const deadLetters = pipeline.deadLetters === undefined
       ? undefined
-      : yield* loadStage(gathering, [...path, "deadLetters"], pipeline.deadLetters, "deadLetters")
-    const doubled = pipeline.deadLetters === undefined || sink === undefined
-      ? undefined
-      : PipelineLetters.doubled(sink, path)
-    if (doubled !== undefined) gathering.findings.push(doubled)
+      : yield* StageLoading.load(gathering, [...path, "deadLetters"], pipeline.deadLetters, "deadLetters")
+    if (pipeline.deadLetters !== undefined && sink !== undefined) {
+      gathering.findings.push(...[PipelineLetters.doubled(sink, path) ?? []].flat())
+      gathering.warnings.push(...[PipelineLetters.unused(sink, path) ?? []].flat())
+    }
     const complete = transforms.filter((transform) => transform !== undefined)
     const spool = pipeline.spool === undefined
       ? undefined
@@ -232,21 +179,21 @@ const loadPipeline = Effect.fnUntraced(
   }
 )
 
-const loadNotifiers = (gathering: Gathering, notifiers: Config["notifiers"]) =>
+const loadNotifiers = (gathering: StageLoading.Gathering, notifiers: Config["notifiers"]) =>
   Effect.forEach(Object.entries(notifiers), ([name, stage]) =>
     Effect.map(
-      loadStage(gathering, ["notifiers", name], stage, "notifier"),
+      StageLoading.load(gathering, ["notifiers", name], stage, "notifier"),
       (notifier) => notifier === undefined ? undefined : { name, notifier }
     ))
 const loadMonitor = Effect.fnUntraced(
-  function*(gathering: Gathering, name: string, monitor: Config["monitors"][string]) {
-    const stage = yield* loadStage(gathering, ["monitors", name], monitor, "monitor")
+  function*(gathering: StageLoading.Gathering, name: string, monitor: Config["monitors"][string]) {
+    const stage = yield* StageLoading.load(gathering, ["monitors", name], monitor, "monitor")
     return stage === undefined ? undefined : { name, stage }
   }
 )
 
 /** Stages of a document whose frame doesn't decode: checked as far as they can be, so that one run of `validate` shows everything. */
-const checkStages = Effect.fnUntraced(function*(gathering: Gathering) {
+const checkStages = Effect.fnUntraced(function*(gathering: StageLoading.Gathering) {
   const stageAt = Effect.fnUntraced(function*(path: Path, value: unknown, kind: Kind) {
     if (
       typeof value !== "object" || value === null || !("plugin" in value) || typeof value.plugin !== "string" ||
@@ -254,7 +201,7 @@ const checkStages = Effect.fnUntraced(function*(gathering: Gathering) {
     ) return
     const options = "options" in value ? value.options : {}
     if (typeof options !== "object" || options === null || Array.isArray(options)) return
-    yield* loadStage(gathering, path, { plugin: value.plugin, options }, kind)
+    yield* StageLoading.load(gathering, path, { plugin: value.plugin, options }, kind)
   })
   const entries = (value: unknown, key: string): ReadonlyArray<readonly [string, unknown]> => {
     const inner: unknown = typeof value === "object" && value !== null ? Reflect.get(value, key) : undefined
@@ -320,7 +267,7 @@ export const examine = Effect.fn("Configuration.examine")(
       placeOf: (path) => NamedStages.place(named.origin(path))
     })
     const { references, value: document } = interpolated
-    const gathering: Gathering = {
+    const gathering: StageLoading.Gathering = {
       document,
       directory,
       references,
@@ -339,7 +286,7 @@ export const examine = Effect.fn("Configuration.examine")(
       for (const secret of Redaction.secretsOf(frame.value.http)) gathering.secrets.add(secret)
     }
     const state = frame._tag === "Valid"
-      ? yield* loadStage(gathering, ["state"], frame.value.state, "state")
+      ? yield* StageLoading.load(gathering, ["state"], frame.value.state, "state")
       : undefined
     const notifiers = frame._tag === "Valid" ? yield* loadNotifiers(gathering, frame.value.notifiers) : []
     if (frame._tag === "Valid") {
@@ -364,10 +311,10 @@ export const examine = Effect.fn("Configuration.examine")(
     if (frame._tag === "Valid") {
       // Those that no pipeline uses are to be right too.
       for (const [name, stage] of Object.entries(frame.value.sources ?? {})) {
-        yield* loadStage(gathering, ["sources", name], stage, "source")
+        yield* StageLoading.load(gathering, ["sources", name], stage, "source")
       }
       for (const [name, stage] of Object.entries(frame.value.sinks ?? {})) {
-        yield* loadStage(gathering, ["sinks", name], stage, "sink")
+        yield* StageLoading.load(gathering, ["sinks", name], stage, "sink")
       }
     }
 

@@ -13,7 +13,8 @@ import { basename, dirname, join, resolve } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
 import { CommandError } from "./CommandError.ts"
 import { ExitCode } from "./ExitCode.ts"
-import * as SharedModules from "./SharedModules.ts"
+import * as OwningPackage from "./OwningPackage.ts"
+import * as PluginLoader from "./PluginLoader.ts"
 
 /** `Case` of `@etl-stream/testkit/Conformance`. */
 export interface Case {
@@ -80,16 +81,11 @@ const manifestIn = (folder: string): Effect.Effect<typeof Package.Type, CommandE
     : Effect.fail(none(`${file} can't be read as the manifest of a plugin`, decoded.failure.message))
 }
 
-const ancestors = (directory: string): ReadonlyArray<string> => {
-  const parent = dirname(directory)
-  return parent === directory ? [directory] : [directory, ...ancestors(parent)]
-}
-
 const hasManifest = (folder: string): boolean => Fs.existsSync(join(folder, "package.json"))
 
 /** The folder of the package `name`, installed for `directory` or for this program. */
 const installed = (name: string, directory: string): string | undefined =>
-  [...ancestors(directory), ...ancestors(dirname(fileURLToPath(import.meta.url)))]
+  [...OwningPackage.ancestors(directory), ...OwningPackage.ancestors(dirname(fileURLToPath(import.meta.url)))]
     .map((folder) => join(folder, "node_modules", ...name.split("/")))
     .find(hasManifest)
 
@@ -112,7 +108,7 @@ const named = Effect.fnUntraced(function*(folder: string) {
 /** Where the suites of `plugin` (a package's name, a folder, a module; undefined: the package around `directory`) are. */
 const locate = Effect.fnUntraced(function*(plugin: string | undefined, directory: string) {
   if (plugin === undefined) {
-    const folder = ancestors(directory).find(hasManifest)
+    const folder = OwningPackage.ancestors(directory).find(hasManifest)
     return folder === undefined
       ? yield* none("There is no package.json here or above", "Go to the plugin's folder, or name the plugin.")
       : yield* named(folder)
@@ -134,31 +130,6 @@ const locate = Effect.fnUntraced(function*(plugin: string | undefined, directory
     : yield* named(folder)
 })
 
-const codeOf = (cause: unknown): unknown => field(cause, "code")
-
-const loadModule = (module: string): Effect.Effect<Readonly<Record<string, unknown>>, CommandError> =>
-  Effect.tryPromise({
-    try: () => {
-      const url = pathToFileURL(module).href
-      // The plugin, and the kit, have to be of one Effect with us.
-      SharedModules.adopt(url)
-      // A module namespace is an object of exports.
-      return import(url) as Promise<Readonly<Record<string, unknown>>>
-    },
-    catch: (cause) =>
-      unloadable(
-        `The module ${module} can't be loaded: ${
-          cause instanceof Error ? cause.message.split("\n")[0] : String(cause)
-        }`,
-        codeOf(cause) === "ERR_MODULE_NOT_FOUND"
-          ? "Build the package first, and install its development dependencies: the kit is one of them."
-          : codeOf(cause) === "ERR_UNSUPPORTED_NODE_MODULES_TYPE_STRIPPING"
-          ? "It is TypeScript inside node_modules, which Node doesn't run: name a built module in package.json."
-          : "It throws while it is loaded: correct it.",
-        cause
-      )
-  })
-
 /** The suites of `plugin`, looked for from `directory` (absolute). */
 export const load = Effect.fn("ConformanceModule.load")(
   function*(plugin: string | undefined, directory: string): Effect.fn.Return<Found, CommandError> {
@@ -166,7 +137,9 @@ export const load = Effect.fn("ConformanceModule.load")(
     if (!Fs.existsSync(module)) {
       return yield* unloadable(`The module of the suites of ${name} isn't there: ${module}`, "Build the package first.")
     }
-    const { conformance } = yield* loadModule(module)
+    const { conformance } = yield* PluginLoader.loadModule(name, pathToFileURL(module).href).pipe(
+      Effect.mapError(({ cause, hint, message }) => unloadable(message, hint, cause))
+    )
     const suites: ReadonlyArray<unknown> = Array.isArray(conformance) ? conformance : [conformance]
     if (conformance === undefined || suites.length === 0) {
       return yield* none(

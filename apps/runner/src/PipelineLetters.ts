@@ -30,6 +30,18 @@ export const doubled = (sink: Stage<"sink">, path: Path): Finding | undefined =>
     }
     : undefined
 
+/** What is to be said when the stage `deadLetters` stands beside a sink whose plugin doesn't tell of dead letters, and so hardly writes any. `path` is the pipeline's. */
+export const unused = ({ name, plugin }: Stage<"sink">, path: Path): Finding | undefined =>
+  plugin.deadLetters === undefined
+    ? {
+      path: [...path, "deadLetters"],
+      at: "key",
+      message:
+        `The sink ${name} doesn't say that it keeps dead letters, so a value that it can't write stops its table all the same.`,
+      remedy: "Remove `deadLetters`, unless the sink's documentation says that it uses it."
+    }
+    : undefined
+
 /** The store that the pipeline names; undefined when it names none. */
 const storeOf = (
   { deadLetters, name: pipeline }: Named,

@@ -14,6 +14,7 @@ import * as EncryptedSecret from "./EncryptedSecret.ts"
 import * as Interpolation from "./Interpolation.ts"
 import * as NamedStages from "./NamedStages.ts"
 import * as Redaction from "./Redaction.ts"
+import * as StageLoading from "./StageLoading.ts"
 import { enumerate } from "./Suggestion.ts"
 import * as YamlDocument from "./YamlDocument.ts"
 
@@ -62,7 +63,7 @@ export const load = Effect.fn("PipelineTransforms.load")(function*(
       placeOf: NamedStages.place
     }
   )
-  const gathering: Configuration.Gathering = {
+  const gathering: StageLoading.Gathering = {
     document: value,
     directory,
     references,
@@ -75,7 +76,7 @@ export const load = Effect.fn("PipelineTransforms.load")(function*(
   if (list._tag === "Invalid") gathering.findings.push(...list.findings)
   const transforms = yield* Effect.forEach(
     list._tag === "Valid" ? list.value : [],
-    (transform, index) => Configuration.loadTransform(gathering, [...path, index], transform)
+    (transform, index) => StageLoading.loadTransform(gathering, [...path, index], transform)
   )
   if (gathering.findings.length > 0) {
     return yield* invalidConfiguration(file, gathering.findings.map((finding) => YamlDocument.problemAt(yaml, finding)))

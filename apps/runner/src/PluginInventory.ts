@@ -78,17 +78,21 @@ export const look = Effect.fn("PluginInventory.look")(
   }
 )
 
-/** Every plugin that a configuration in `directory` can name: the built-in ones, those of the projects around it, those beside the runner. */
-export const all = Effect.fn("PluginInventory.all")(
-  function*(directory: string): Effect.fn.Return<ReadonlyArray<Listed>> {
+/** Names of every plugin that a configuration in `directory` can name: the built-in ones, those of the projects around it, those beside the runner. */
+export const names = Effect.fn("PluginInventory.names")(
+  function*(directory: string): Effect.fn.Return<ReadonlyArray<string>> {
     const packages = new Set([
       ...PluginLoader.builtIn,
       ...PluginLoader.installed(directory),
       ...PluginLoader.besideRunner()
     ])
-    const names = yield* Effect.forEach(packages, (name) =>
-      // What is wrong with it is told by `look`.
+    const found = yield* Effect.forEach(packages, (name) =>
+      // What is wrong with it is told by whoever looks for it.
       PluginLoader.namesIn(name, directory).pipe(Effect.catch(() => Effect.succeed([name]))))
-    return yield* Effect.forEach(names.flat(), (name) => look(name, directory))
+    return found.flat()
   }
 )
+
+/** All of them, looked at. */
+export const all = (directory: string): Effect.Effect<ReadonlyArray<Listed>> =>
+  Effect.flatMap(names(directory), (names) => Effect.forEach(names, (name) => look(name, directory)))

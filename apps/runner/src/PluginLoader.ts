@@ -264,18 +264,26 @@ export const place = Effect.fn("PluginLoader.place")(
   }
 )
 
+/** Imports the module at `url`, a file of the plugin `name`, which gets what it shares with the runner. */
+export const loadModule = Effect.fn("PluginLoader.loadModule")(
+  function*(name: string, url: string): Effect.fn.Return<Readonly<Record<string, unknown>>, PluginError> {
+    if (Fs.existsSync(fileURLToPath(url))) SharedModules.adopt(url)
+    return yield* load(name, url)
+  }
+)
+
 /** The module that `name` is in. Its package is judged first, and the module gets what it shares with the runner. */
 const moduleOf = Effect.fnUntraced(function*(name: string, directory: string) {
   const { specifier } = split(name)
   const { owner, place, url } = yield* placed(name, directory)
-  const { origin, path } = place
+  const { origin } = place
   const warnings = owner === undefined || origin === "built-in"
     ? []
     : origin === "file"
     ? yield* PluginCompatibility.judgeFile(specifier, owner)
     : yield* PluginCompatibility.judge(specifier, owner)
-  if (origin !== "built-in" && Fs.existsSync(path)) SharedModules.adopt(url)
-  return { module: yield* load(specifier, url), place, warnings }
+  const module = yield* origin === "built-in" ? load(specifier, url) : loadModule(specifier, url)
+  return { module, place, warnings }
 })
 
 /** The plugin `name`, looked for from `directory` (absolute) first. */
@@ -301,10 +309,10 @@ export const expectKind = <K extends Kind>(loaded: Loaded, kind: K): Effect.Effe
     ? Effect.succeed(loaded.plugin as unknown as Plugin<K, unknown>) // the kind, just compared, is its discriminant
     : Effect.fail(
       new PluginError({
-        message: `The plugin ${loaded.name} is ${PluginShape.kinds[loaded.plugin.kind]}; ${
+        message: `The plugin ${loaded.name} is a ${PluginShape.kinds[loaded.plugin.kind]}; a ${
           PluginShape.kinds[kind]
         } is needed here.`,
-        hint: `Name ${PluginShape.kinds[kind]} plugin; \`etl-stream plugin list\` shows what is installed.`
+        hint: `Name a ${PluginShape.kinds[kind]} plugin; \`etl-stream plugin list\` shows what is installed.`
       })
     )
 

@@ -6,14 +6,17 @@ import * as Schema from "effect/Schema"
 
 /** Every kind, as a person would call one. */
 export const kinds: Readonly<Record<Kind, string>> = {
-  source: "a source",
-  transform: "a transform",
-  sink: "a sink",
-  state: "a state store",
-  notifier: "a notifier",
-  monitor: "a monitor",
-  deadLetters: "a dead-letter store"
+  source: "source",
+  transform: "transform",
+  sink: "sink",
+  state: "state store",
+  notifier: "notifier",
+  monitor: "monitor",
+  deadLetters: "dead-letter store"
 }
+
+/** `kind` as a person would call it; what isn't known is called by itself. */
+export const kindText = (kind: string): string => Object.entries(kinds).find(([known]) => known === kind)?.[1] ?? kind
 
 const stabilities: Readonly<Record<Stability, true>> = { experimental: true, beta: true, stable: true }
 

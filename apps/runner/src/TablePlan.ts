@@ -4,14 +4,17 @@
  * Each table goes through the transforms' `schema` one after the other, as a run would have it. Everything that is wrong is found at once: a table that a transform refuses is
  * followed no further, and all others are.
  */
+import { ConnectorError } from "@etl-stream/core/ConnectorError"
 import { type TableId, tableId, type TableSchema } from "@etl-stream/core/TableSchema"
 import type { Transform } from "@etl-stream/core/Transform"
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import { type CommandError, fromConnector, internal, isConnectorError } from "./CommandError.ts"
-import type { PipelineConfiguration } from "./Configuration.ts"
+import type { PipelineConfiguration, Stage } from "./Configuration.ts"
 import { ExitCode } from "./ExitCode.ts"
 import type { Path } from "./Problem.ts"
 import * as StageTransform from "./StageTransform.ts"
@@ -45,16 +48,37 @@ export interface TablePlan {
 
 type Asked<A> = { readonly value: A } | { readonly error: CommandError }
 
-/** What came of asking a plugin. Defects of it are errors like any other here. */
-const asked = <A, E, R>(what: string, effect: Effect.Effect<A, E, R>): Effect.Effect<Asked<A>, never, R> =>
-  Effect.flatMap(Effect.exit(effect), (exit): Effect.Effect<Asked<A>> => {
-    if (Exit.isSuccess(exit)) return Effect.succeed({ value: exit.value })
-    if (Cause.hasInterruptsOnly(exit.cause)) return Effect.interrupt
-    const failure = Cause.squash(exit.cause)
-    return Effect.succeed({
-      error: isConnectorError(failure) ? fromConnector(undefined, failure) : internal(what, failure)
+/** How long a plugin may take to answer. */
+export const AnswerLimit = Context.Reference<Duration.Input>("@etl-stream/runner/TablePlan/AnswerLimit", {
+  defaultValue: () => "2 minutes"
+})
+
+/** What came of asking a plugin. Defects of it are errors like any other here, also those that it throws instead of giving an effect. */
+const asked = Effect.fnUntraced(
+  function*<A, R>(
+    { name, plugin }: Stage<"source" | "transform">,
+    ask: () => Effect.Effect<A, ConnectorError, R>
+  ): Effect.fn.Return<Asked<A>, never, R> {
+    const what = `The ${plugin.kind} ${name}`
+    const limit = yield* AnswerLimit
+    const late = new ConnectorError({
+      reason: "Unreachable",
+      plugin: plugin.name,
+      message: `${what} gave no answer in ${Duration.format(Duration.fromInputUnsafe(limit))}`,
+      hint: "See whether what it connects to can be reached, and is not blocked by a lock."
     })
-  })
+    const exit = yield* Effect.suspend(ask).pipe(
+      Effect.timeoutOrElse({ duration: limit, orElse: () => Effect.fail(late) }),
+      Effect.exit
+    )
+    if (Exit.isSuccess(exit)) return { value: exit.value }
+    if (Cause.hasInterruptsOnly(exit.cause)) return yield* Effect.interrupt
+    const failure = Cause.squash(exit.cause)
+    if (isConnectorError(failure)) return { error: fromConnector(undefined, failure) }
+    yield* Effect.logDebug(`${what} threw`, exit.cause)
+    return { error: internal(what, failure) }
+  }
+)
 
 const remark = (path: Path, error: CommandError, table?: TableId): Remark => ({
   path,
@@ -80,7 +104,7 @@ export const make = Effect.fn("TablePlan.make")(function*(
 
   const made: Array<Transform | undefined> = []
   for (const [index, stage] of transforms.entries()) {
-    const transform = yield* asked(`The transform ${stage.name}`, StageTransform.make(stage, context))
+    const transform = yield* asked(stage, () => StageTransform.make(stage, context))
     if ("error" in transform) problems.push(remark(stagePath(index), transform.error))
     made.push("value" in transform ? transform.value : undefined)
   }
@@ -94,10 +118,8 @@ export const make = Effect.fn("TablePlan.make")(function*(
     })
     return { tables: [], problems, warnings }
   }
-  const found = yield* asked(
-    `The source ${source.name}`,
-    source.plugin.tables(source.options, context)
-  )
+  const { tables: tablesOf } = source.plugin
+  const found = yield* asked(source, () => tablesOf(source.options, context))
   if ("error" in found) {
     const { error } = found
     problems.push({ ...remark([...root, "source"], error), exitCode: error.exitCode })
@@ -123,7 +145,7 @@ export const make = Effect.fn("TablePlan.make")(function*(
       if (!StageTransform.isFor(stage, schema.table)) continue
       // Nothing is known of what a transform would do that couldn't be made, and that is told already.
       if (transform === undefined) return { source: table, target: undefined }
-      const next = yield* asked(`The transform ${stage.name}`, transform.schema(schema))
+      const next = yield* asked(stage, () => transform.schema(schema))
       if ("error" in next) {
         problems.push(remark(stagePath(index), next.error, tableId(table.table)))
         return { source: table, target: undefined }

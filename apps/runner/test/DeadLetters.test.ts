@@ -130,6 +130,26 @@ pipelines:
       })
   )
 
+  scenario("are warned of when the sink doesn't keep any", (directory) =>
+    Effect.gen(function*() {
+      const warnings = (text: string) =>
+        Effect.map(
+          Fixture.run(["validate", Fixture.write(directory, "c.yaml", text), "--json"]),
+          (ended) => envelope(ended)["warnings"] as ReadonlyArray<object> // the envelope's list
+        )
+      const text = named("@etl-stream/dead-letters-files", "directory: ./letters")
+      const [warning, ...others] = yield* warnings(text)
+      assert.deepStrictEqual(others, [])
+      assert.deepInclude(warning, { path: "pipelines.numbers.deadLetters" })
+      assert.deepStrictEqual(yield* warnings(Fixture.onePipeline("")), [])
+      const snowflake = text.replace(
+        /plugin: \.\/plugins\.ts:lines\n +options: .*/,
+        "plugin: \"@etl-stream/sink-snowflake\"\n      options: {account: A, user: U, auth: {password: p}, role: R, warehouse: W, database: D, schema: S}"
+      )
+      assert.include(snowflake, "sink-snowflake")
+      assert.deepStrictEqual(yield* warnings(snowflake), [])
+    }))
+
   ConfigurationFixture.scenario(
     "are looked through for plain secrets before they are stored in a database",
     (directory) =>

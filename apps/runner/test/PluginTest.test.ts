@@ -5,6 +5,8 @@ import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
 import { basename, join } from "node:path"
+import * as ConformanceModule from "../src/ConformanceModule.ts"
+import * as PluginLoader from "../src/PluginLoader.ts"
 import { envelope, errorOf, scenario } from "./CommandFixture.ts"
 import * as Fixture from "./Fixture.ts"
 
@@ -138,9 +140,14 @@ describe("plugin test", () => {
               pack(directory, "broken", "./conformance.ts", "throw new Error(\"it is broken\")"),
               3,
               "PluginUnloadable",
-              "it is broken"
+              "conformance.ts:1: it is broken"
             ],
-            [pack(directory, "needy", "./conformance.ts", "import \"absent-kit\""), 3, "PluginUnloadable", "absent-kit"]
+            [
+              pack(directory, "needy", "./conformance.ts", "import \"absent-kit\""),
+              3,
+              "PluginUnloadable",
+              "needs the package absent-kit"
+            ]
           ] as const
         ) {
           const ended = yield* Fixture.run(["plugin", "test", plugin, "--json"])
@@ -151,6 +158,16 @@ describe("plugin test", () => {
         }
       })
   )
+
+  scenario("gives a module that waits for ever up", (directory) =>
+    Effect.gen(function*() {
+      const folder = pack(directory, "waits", "./conformance.ts", "await new Promise(() => {})")
+      const error = yield* Effect.flip(ConformanceModule.load(folder, directory)).pipe(
+        Effect.provideService(PluginLoader.LoadLimit, "100 millis")
+      )
+      assert.deepInclude(error, { code: "PluginUnloadable", exitCode: 3 })
+      assert.match(error.message, /waits is still loading/)
+    }))
 
   scenario(
     "finds installed packages by name, and the package around the current folder",

@@ -45,7 +45,7 @@ describe("deprecated options", () => {
             line: 18,
             column: 7,
             message: "`maxAttempts` is deprecated.",
-            hint: "Use `retry.attempts`."
+            remedy: "Use `retry.attempts`."
           }]
         })
         // Without the variable too.
@@ -109,6 +109,9 @@ describe("schema", () => {
       const json = envelope(yield* Fixture.run(["schema", "--json"], { cwd: directory }))
       assert.deepStrictEqual([json["ok"], json["schema"]], [true, written])
       assert.include(json["plugins"], "@etl-stream/notifiers:slack")
+      // A file is no folder.
+      const nowhere = yield* Fixture.run(["schema", "--output", "plugins.ts/schema.json", "--json"], { cwd: directory })
+      assert.deepStrictEqual([nowhere.code, errorOf(nowhere)["code"]], [3, "Forbidden"])
     }))
 
   scenario(
@@ -183,5 +186,35 @@ describe("validate", () => {
         "Expected text, got a number.\n  -> Correct `channel`. Where messages go; the token's own channel when absent. For example: `\"#alerts\"`."
       )
       assert.include(stderr, "Add `token`: text. What the service knows this process by.")
+    }))
+
+  scenario("names the stage whose plugin's schema throws, without the value", (directory) =>
+    Effect.gen(function*() {
+      Fixture.write(
+        directory,
+        "chat.ts",
+        `import * as Plugin from "@etl-stream/core/Plugin"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+const refuse = Schema.makeFilter((text: string) => { throw new RangeError("odd: " + text) })
+export const plugin = Plugin.notifier({
+  name: "chat", version: "1.0.0", summary: "Throws",
+  config: Schema.Struct({ channel: Schema.String.check(refuse) }),
+  make: () => Effect.never
+})
+`
+      )
+      const file = Fixture.write(
+        directory,
+        "etl.yaml",
+        `${Fixture.onePipeline("")}notifiers: {chat: {plugin: ./chat.ts, options: {channel: s3cr3t-value}}}\n`
+      )
+      const ended = yield* Fixture.run(["validate", file, "--log-level", "debug"])
+      assert.strictEqual(ended.code, 2, ended.stderr)
+      assert.include(
+        ended.stderr,
+        "notifiers.chat.options\n  The plugin can't check these options: its schema throws (RangeError)"
+      )
+      assert.notInclude(ended.stderr, "s3cr3t-value")
     }))
 })

@@ -30,13 +30,18 @@ export const tables = Plugin.source({
   config: Schema.Struct({
     names: Schema.Array(Schema.String),
     password: Schema.optionalKey(Schema.RedactedFromValue(Schema.String)),
-    fails: Schema.optionalKey(Reason)
+    fails: Schema.optionalKey(Reason),
+    throws: Schema.optionalKey(Schema.Boolean),
+    hangs: Schema.optionalKey(Schema.Boolean)
   }),
   make: () => Effect.succeed({ tables: Effect.succeed([]), stream: () => Stream.empty }),
-  tables: ({ fails, names, password }) =>
-    fails === undefined
+  tables: ({ fails, hangs, names, password, throws }) => {
+    if (throws === true) throw new TypeError("row value 4711")
+    if (hangs === true) return Effect.never
+    return fails === undefined
       ? Effect.succeed(names.map(tableOf))
       : Effect.fail(error("tables", fails, `refused with ${password === undefined ? "" : Redacted.value(password)}`))
+  }
 })
 
 /** Gives tables another schema or name; leaves out, refuses or breaks on those that it is told. */
@@ -51,11 +56,14 @@ export const moves = Plugin.transform({
     without: Schema.optionalKey(Schema.String),
     refuses: Schema.optionalKey(Schema.String),
     breaks: Schema.optionalKey(Schema.String),
+    throws: Schema.optionalKey(Schema.String),
     unmade: Schema.optionalKey(Reason)
   }),
-  make: ({ breaks, name, refuses, schema, unmade, without }) =>
-    unmade !== undefined ? Effect.fail(error("moves", unmade, "it can't be made")) : Effect.succeed({
+  make: ({ breaks, name, refuses, schema, throws, unmade, without }) => {
+    if (throws === "make") throw new TypeError("row value 4711")
+    return unmade !== undefined ? Effect.fail(error("moves", unmade, "it can't be made")) : Effect.succeed({
       schema: (table) => {
+        if (table.table.name === throws) throw new TypeError("row value 4711")
         if (table.table.name === without) return Effect.succeed(undefined)
         if (table.table.name === breaks) return Effect.die(new TypeError("row value 4711"))
         if (table.table.name === refuses) {
@@ -74,4 +82,5 @@ export const moves = Plugin.transform({
         return Effect.succeed(batch.table.table.name === without ? undefined : { ...batch, table })
       }
     })
+  }
 })

@@ -3,6 +3,8 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Fs from "node:fs"
 import { join } from "node:path"
+import * as Configuration from "../src/Configuration.ts"
+import * as TablePlan from "../src/TablePlan.ts"
 import * as Command from "./CommandFixture.ts"
 import { Server } from "./DatabaseFixture.ts"
 import * as Fixture from "./Fixture.ts"
@@ -66,8 +68,8 @@ describe("validate --connect", () => {
         const { code, pipelines, problems, warnings } = yield* connect(directory, text)
         assert.deepStrictEqual([code, problems, warnings], [0, [], []])
         const columns = [
-          { name: "id", type: "Int64", sourceType: "bigint", nullable: false },
-          { name: "price", type: "Decimal(12,2)", sourceType: "numeric(12,2)", nullable: true }
+          { name: "id", type: "int64", sourceType: "bigint", nullable: false },
+          { name: "price", type: "decimal(12,2)", sourceType: "numeric(12,2)", nullable: true }
         ]
         assert.deepStrictEqual(pipelines[0]?.tables, [
           { source: "public.orders", target: "public.orders", columns },
@@ -78,7 +80,8 @@ describe("validate --connect", () => {
         assert.strictEqual(ended.code, 0, ended.stderr)
         assert.include(ended.stdout, "shop: 3 tables of ./transforms.ts:tables\n")
         assert.include(ended.stdout, "  public.log -> left out by transforms[0]\n")
-        assert.include(ended.stdout, "  sales.items -> shop.items\n    id Int64 not null\n    price Decimal(12,2)\n")
+        assert.include(ended.stdout, "etl.yaml is valid, and fits its tables: 1 pipeline\n")
+        assert.include(ended.stdout, "  sales.items -> shop.items\n    id int64 not null\n    price decimal(12,2)\n")
         const without = yield* Fixture.run(["validate", join(directory, "etl.yaml"), "--json"])
         assert.notInclude(without.stdout, "public.orders")
       })
@@ -164,12 +167,53 @@ describe("validate --connect", () => {
   )
 
   scenario(
+    "plugins that throw instead of giving an effect are told like those that fail, each with its place",
+    (directory) =>
+      Effect.gen(function*() {
+        const moves = (options: string) => `[{plugin: "./transforms.ts:moves", options: {${options}}}]`
+        const source = yield* connect(directory, plan("names: [], throws: true"))
+        assert.deepStrictEqual([source.code, source.problems.length], [1, 1])
+        assert.deepInclude(source.problems[0], { path: "pipelines.shop.source", code: "Internal" })
+        assert.notInclude(JSON.stringify(source), "4711")
+        // As the remedy says.
+        const file = join(directory, "etl.yaml")
+        const debugged = yield* Fixture.run(["validate", file, "--connect", "--log-level", "debug"])
+        assert.match(debugged.stderr, /transforms\.ts:tables threw TypeError/)
+        const table = yield* connect(directory, plan("names: [a.one, a.two]", moves("throws: one")))
+        assert.deepStrictEqual(
+          [table.code, table.problems.map(({ code, path, table }) => [path, table, code])],
+          [1, [["pipelines.shop.transforms[0]", "a.one", "Internal"]]]
+        )
+        assert.deepStrictEqual(table.pipelines[0]?.tables.map(({ target }) => target), [null, "a.two"])
+        const made = yield* connect(directory, plan("names: [a.one]", moves("throws: make")))
+        assert.deepStrictEqual([made.code, made.problems[0]?.path], [1, "pipelines.shop.transforms[0]"])
+      })
+  )
+
+  scenario("a source that never answers is told after a while", (directory) =>
+    Effect.gen(function*() {
+      const file = Fixture.write(directory, "etl.yaml", plan("names: [], hangs: true"))
+      const configuration = yield* Configuration.load(file, { environment: {}, offline: false })
+      const [pipeline] = configuration?.pipelines ?? []
+      const planned = pipeline === undefined ? undefined : yield* TablePlan.make(pipeline, directory).pipe(
+        Effect.provideService(TablePlan.AnswerLimit, "50 millis")
+      )
+      assert.deepInclude(planned?.problems[0], {
+        path: ["pipelines", "shop", "source"],
+        code: "Unreachable",
+        exitCode: 3
+      })
+    }))
+
+  scenario(
     "a source that can't tell its tables is a warning, and nothing is asked offline",
     (directory) =>
       Effect.gen(function*() {
         const { code, warnings } = yield* connect(directory, Fixture.onePipeline(""))
         assert.strictEqual(code, 0)
         assert.include(warnings[0]?.message, "can't tell its tables")
+        const text = yield* Fixture.run(["validate", join(directory, "etl.yaml"), "--connect"])
+        assert.match(text.stdout, /etl\.yaml is valid: 1 pipeline\n$/)
         const both = yield* Fixture.run(["validate", join(directory, "etl.yaml"), "--connect", "--offline"])
         assert.strictEqual(both.code, 2)
         assert.include(both.stderr, "--offline")

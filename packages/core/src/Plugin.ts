@@ -108,7 +108,10 @@ export interface Plugin<K extends Kind, A> {
     config: A,
     context: PluginContext
   ) => Effect.Effect<ReadonlyArray<TableSchema>, ConnectorError, Scope.Scope>
-  /** Sinks: the dead letters of a pipeline, for `etl-stream dlq`; undefined when none are kept. Changes nothing by itself. */
+  /**
+   * Sinks: the dead letters of a pipeline, for `etl-stream dlq`; undefined when none are kept. Changes nothing by itself. A sink that puts letters into `PluginContext.deadLetters`
+   * has it: beside one that hasn't, `deadLetters` in a configuration is a warning.
+   */
   readonly deadLetters?: (
     config: A,
     context: PluginContext

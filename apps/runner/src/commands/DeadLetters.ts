@@ -62,6 +62,7 @@ const withConfiguration = <A>(
     const configuration = yield* Configuration.load(file, { environment: process.env, offline: false })
     if (configuration === undefined) return yield* internal("Loading the configuration", undefined)
     return yield* Effect.scoped(body(configuration)).pipe(
+      Effect.catchDefect((defect) => Effect.fail(internal("The dead letters", defect))),
       Effect.mapError((error) => redacted(error, configuration.redact))
     )
   })

@@ -47,7 +47,7 @@ const examine = Effect.fnUntraced(function*<K extends Kind & Checked["kind"]>(
   directory: string
 ): Effect.fn.Return<Checked> {
   if (check === undefined) return { kind, plugin, findings: [], error: undefined }
-  const exit = yield* check(options, { pipeline, directory }).pipe(Effect.scoped, Effect.exit)
+  const exit = yield* Effect.suspend(() => check(options, { pipeline, directory })).pipe(Effect.scoped, Effect.exit)
   if (Exit.isSuccess(exit)) return { kind, plugin, findings: exit.value, error: undefined }
   if (Cause.hasInterruptsOnly(exit.cause)) return yield* Effect.interrupt
   const failure = Cause.squash(exit.cause)

@@ -4,9 +4,7 @@
  * The former are the built-in ones and the dependencies of the projects around the current folder that have the keyword `etl-stream-plugin`; the latter come with where they are
  * named. All are loaded, and nothing is connected to.
  */
-import type { Kind } from "@etl-stream/core/Plugin"
 import * as Effect from "effect/Effect"
-import * as Fs from "node:fs"
 import { dirname, resolve } from "node:path"
 import type { CommandError } from "../CommandError.ts"
 import { defaultState } from "../Config.ts"
@@ -14,7 +12,8 @@ import * as Configuration from "../Configuration.ts"
 import * as Interpolation from "../Interpolation.ts"
 import type { Result } from "../Output.ts"
 import * as PluginInventory from "../PluginInventory.ts"
-import { formatPath, type Path } from "../Problem.ts"
+import * as PluginUses from "../PluginUses.ts"
+import { formatPath } from "../Problem.ts"
 import { printable } from "../TextWidth.ts"
 
 export interface Options {
@@ -24,53 +23,20 @@ export interface Options {
   readonly file: string | undefined
 }
 
-/** Kinds of plugins by the key under which a configuration names them; keys of other sections hold names that lead to stages. */
-const kinds: ReadonlyMap<string, Kind> = new Map([
-  ["state", "state"],
-  ["source", "source"],
-  ["sources", "source"],
-  ["sink", "sink"],
-  ["sinks", "sink"],
-  ["transforms", "transform"],
-  ["monitors", "monitor"],
-  ["notifiers", "notifier"],
-  ["deadLetters", "deadLetters"]
-])
-
-interface Use {
-  readonly name: string
-  readonly path: Path
-  readonly kind: Kind | undefined
-}
-
-/** Every stage that `value` names a plugin for, from its root `path` on. Options are the plugins' own. */
-const usesIn = (value: unknown, path: Path, kind: Kind | undefined): ReadonlyArray<Use> => {
-  if (typeof value !== "object" || value === null) return []
-  const own: unknown = Reflect.get(value, "plugin")
-  const uses: ReadonlyArray<Use> = typeof own === "string" && own !== "" ? [{ name: own, path, kind }] : []
-  const inner = Object.entries(value).flatMap(([key, item]: readonly [string, unknown]) => {
-    if (key === "options") return []
-    const at = Array.isArray(value) ? Number(key) : key
-    return usesIn(item, [...path, at], typeof at === "number" ? kind : kinds.get(key) ?? kind)
-  })
-  return [...uses, ...inner]
-}
-
 /** The plugins that the configuration `file` names, as far as it can be read; the store that it has when it names none is among them. */
 const named = Effect.fnUntraced(
-  function*(file: string): Effect.fn.Return<ReadonlyArray<Use>, CommandError> {
+  function*(file: string): Effect.fn.Return<ReadonlyArray<PluginUses.PluginUse>, CommandError> {
     const directory = dirname(resolve(file))
     const { value } = yield* Configuration.parse(file)
     const { value: document } = yield* Interpolation.resolve(value, {
       environment: process.env,
       offline: false,
-      readFile: (path) =>
-        Effect.try({ try: () => Fs.readFileSync(resolve(directory, path), "utf8"), catch: () => "can't be read" })
+      readFile: (path) => Configuration.readText(resolve(directory, path))
     })
-    const uses = usesIn(document, [], undefined)
-    return uses.some(({ kind, path }) => kind === "state" && path.length === 1)
+    const uses = PluginUses.find(document)
+    return uses.some(({ kind }) => kind === "state")
       ? uses
-      : [{ name: defaultState.plugin, path: ["state"], kind: "state" }, ...uses]
+      : [{ plugin: defaultState.plugin, path: ["state"], kind: "state" }, ...uses]
   }
 )
 
@@ -114,12 +80,12 @@ export const list = Effect.fn("PluginList.list")(
     const plugins: ReadonlyArray<Entry> = file === undefined
       ? yield* PluginInventory.all(directory)
       : yield* Effect.flatMap(named(file), (uses) => {
-        const byName = Map.groupBy(uses, ({ kind, name }) => JSON.stringify([name, kind]))
+        const byName = Map.groupBy(uses, ({ kind, plugin }) => JSON.stringify([plugin, kind]))
         return Effect.forEach(
           [...byName.values()],
           ([use, ...others]) =>
             use === undefined ? Effect.succeed([]) : Effect.map(
-              PluginInventory.look(use.name, dirname(resolve(file)), use.kind),
+              PluginInventory.look(use.plugin, dirname(resolve(file)), use.kind),
               (listed): ReadonlyArray<Entry> => [
                 { ...listed, uses: [use, ...others].map(({ path }) => formatPath(path)) }
               ]

@@ -12,6 +12,7 @@ import { fileURLToPath } from "node:url"
 import { CommandError, usage } from "../CommandError.ts"
 import { ExitCode } from "../ExitCode.ts"
 import type { Result } from "../Output.ts"
+import * as PluginShape from "../PluginShape.ts"
 
 /** Kinds of plugins that there are templates for. */
 export const kinds = ["source", "transform", "sink", "state", "notifier"] as const
@@ -163,8 +164,6 @@ const write = (directory: string, files: ReadonlyMap<string, string>): Effect.Ef
       })
   })
 
-const wordOf = (kind: Kind): string => kind === "state" ? "state store" : kind
-
 /** What can be done with the new project, each with what it is for. */
 const steps = (directory: string): ReadonlyArray<readonly [command: string, what: string]> => [
   [`cd ${/\s/.test(directory) ? JSON.stringify(directory) : directory}`, ""],
@@ -194,7 +193,7 @@ export const create = Effect.fn("PluginNew.create")(
         next: next.map(([command]) => command)
       },
       text: [
-        `${full} is in ${shown}: a ${wordOf(kind)} that works, to be made yours (begin with src/).`,
+        `${full} is in ${shown}: a ${PluginShape.kinds[kind]} that works, to be made yours (begin with src/).`,
         "",
         "Next:",
         ...next.map(([command, what]) => `  ${what === "" ? command : `${command.padEnd(width)}  # ${what}`}`)

@@ -15,6 +15,7 @@ import * as ConformanceModule from "../ConformanceModule.ts"
 import { ExitCode } from "../ExitCode.ts"
 import * as Logging from "../Logging.ts"
 import type { Result } from "../Output.ts"
+import * as PluginShape from "../PluginShape.ts"
 import * as Redaction from "../Redaction.ts"
 import * as Signals from "../Signals.ts"
 import * as Terminal from "../Terminal.ts"
@@ -175,9 +176,7 @@ export const test = Effect.fn("PluginTest.test")(
         const outcomes: Array<Outcome> = []
         tested.push({ suite, outcomes })
         yield* print([
-          `${printable(suite.plugin)}, conformance of its ${
-            suite.kind === "deadLetters" ? "dead-letter store" : suite.kind
-          }`
+          `${printable(suite.plugin)}, conformance of its ${printable(PluginShape.kindText(suite.kind))}`
         ])
         for (const one of suite.cases) {
           const outcome = yield* run(suite, one).pipe(

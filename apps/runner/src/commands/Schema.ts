@@ -1,15 +1,18 @@
 /**
  * `etl-stream schema`: prints the JSON Schema of configuration files, for editors.
  *
- * It knows the built-in plugins, those of the project around, those that `--plugin` names and those that a file names: the local ones too.
+ * It knows the plugins that a configuration there can name (as `plugin list` shows them), those that `--plugin` names and those that a file names: the local ones too.
  */
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
 import { dirname, resolve } from "node:path"
-import { type CommandError, usage } from "../CommandError.ts"
+import { CommandError, usage } from "../CommandError.ts"
 import * as Configuration from "../Configuration.ts"
+import { ExitCode } from "../ExitCode.ts"
 import type { Result } from "../Output.ts"
+import * as PluginInventory from "../PluginInventory.ts"
 import * as PluginLoader from "../PluginLoader.ts"
+import * as PluginUses from "../PluginUses.ts"
 import * as ConfigurationJsonSchema from "../schema/ConfigurationJsonSchema.ts"
 
 export interface Options {
@@ -27,34 +30,28 @@ interface Missing {
   readonly problem: string
 }
 
-/** Names of plugins in any stage of `document`. */
-const namedIn = (document: unknown): ReadonlyArray<string> => {
-  if (typeof document !== "object" || document === null) return []
-  const own = !Array.isArray(document) && "plugin" in document && typeof document.plugin === "string" &&
-      document.plugin !== "" && !document.plugin.includes("${")
-    ? [document.plugin]
-    : []
-  return [...own, ...Object.values(document).flatMap(namedIn)]
-}
-
 const writeFile = (path: string, text: string) =>
   Effect.try({
     try: () => {
       Fs.mkdirSync(dirname(path), { recursive: true })
       Fs.writeFileSync(path, text)
     },
-    catch: () => usage(`${path} can't be written`, "Give another path, or mend its folder's permissions.")
+    catch: (cause) =>
+      new CommandError({
+        code: "Forbidden",
+        message: `${path} can't be written`,
+        hint: "Give another path, or mend its folder's permissions.",
+        exitCode: ExitCode.environment,
+        cause
+      })
   })
 
 export const schema = Effect.fn("Schema.schema")(
   function*({ directory, file, output, plugins }: Options): Effect.fn.Return<Result, CommandError> {
     const base = file === undefined ? directory : dirname(resolve(directory, file))
     const document = file === undefined ? undefined : (yield* Configuration.parse(file)).value
-    const packages = [...PluginLoader.builtIn, ...PluginLoader.installed(base)]
-    const names = (yield* Effect.forEach(
-      packages,
-      (name) => PluginLoader.namesIn(name, base).pipe(Effect.catch(() => Effect.succeed([name])))
-    )).flat()
+    // What a reference stands for is known when it is resolved.
+    const used = PluginUses.find(document).flatMap(({ plugin }) => plugin.includes("${") ? [] : [plugin])
     // Those that are asked for have to be there; of others the rest of the schema is still of use.
     const asked = yield* Effect.forEach(
       plugins,
@@ -62,7 +59,7 @@ export const schema = Effect.fn("Schema.schema")(
     )
     const missing: Array<Missing> = []
     const found = yield* Effect.forEach(
-      new Set([...names, ...namedIn(document)]),
+      new Set([...(yield* PluginInventory.names(base)), ...used]),
       (name) =>
         PluginLoader.find(name, base).pipe(
           Effect.catch(({ hint, message }) =>

@@ -2,9 +2,11 @@
  * `etl-stream validate`: checks a configuration file without connecting to anything; with `connect` it asks the sources for their tables, and the transforms what they make of
  * each.
  */
-import type { LogicalType } from "@etl-stream/core/LogicalType"
+import * as LogicalTypeText from "@etl-stream/core/LogicalTypeText"
 import { type ColumnSchema, tableId } from "@etl-stream/core/TableSchema"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { closingWithin } from "../BoundedScope.ts"
 import { type CommandError, usage } from "../CommandError.ts"
 import * as Configuration from "../Configuration.ts"
 import { ExitCode } from "../ExitCode.ts"
@@ -24,6 +26,9 @@ export interface Options {
   readonly json: boolean
 }
 
+/** How long what a pipeline's plugins hold may take to be released. */
+const closeLimit = Duration.seconds(10)
+
 const count = (number: number, noun: string): string => `${number} ${noun}${number === 1 ? "" : "s"}`
 
 /** A problem or warning about tables, and its pipeline. */
@@ -33,24 +38,9 @@ interface Told extends Problem {
   readonly code?: string
 }
 
-const typeText = (type: LogicalType): string => {
-  switch (type._tag) {
-    case "Decimal":
-      return type.precision === undefined ? "Decimal" : `Decimal(${type.precision},${type.scale ?? 0})`
-    case "Text":
-      return type.maxLength === undefined ? "Text" : `Text(${type.maxLength})`
-    case "Timestamp":
-      return type.utc ? "Timestamp UTC" : "Timestamp"
-    case "Array":
-      return `Array of ${typeText(type.element)}`
-    default:
-      return type._tag
-  }
-}
-
 const columnOf = ({ name, nullable, sourceType, type }: ColumnSchema) => ({
   name,
-  type: typeText(type),
+  type: LogicalTypeText.format(type),
   sourceType,
   nullable
 })
@@ -129,7 +119,7 @@ const connected = Effect.fnUntraced(
     const yaml = yield* Configuration.parse(file)
     const plans = yield* Effect.forEach(pipelines, (pipeline) =>
       Effect.map(
-        Effect.scoped(TablePlan.make(pipeline, directory)),
+        TablePlan.make(pipeline, directory).pipe(closingWithin(closeLimit)),
         (plan) => ({ pipeline, plan, tell: telling(yaml, redact, pipeline.name) })
       )).pipe(Effect.provide(logging))
     const problems = plans.flatMap(({ plan, tell }) => plan.problems.map(tell))
@@ -151,7 +141,10 @@ const connected = Effect.fnUntraced(
         ...warnings.map((warning) => renderTold(file, "warning", warning)),
         ...problems.map((problem) => renderTold(file, "problem", problem)),
         problems.length === 0
-          ? `${file} is valid, and fits its tables: ${count(pipelines.length, "pipeline")}`
+          // Of a pipeline without tables nothing was tried.
+          ? `${file} is valid${plans.every(({ plan }) => plan.tables.length > 0) ? ", and fits its tables" : ""}: ${
+            count(pipelines.length, "pipeline")
+          }`
           : `${file} has ${count(problems.length, "problem")}`
       ].join("\n\n")
     } satisfies Result

@@ -3,6 +3,7 @@
  */
 import type { AnyPlugin, Example, Kind, Stability } from "@etl-stream/core/Plugin"
 import * as Yaml from "yaml"
+import { kinds } from "../PluginShape.ts"
 import * as OptionTable from "./OptionTable.ts"
 
 export interface Reference {
@@ -22,16 +23,7 @@ export interface Reference {
   }>
 }
 
-/** What people call a kind. */
-export const kinds: Readonly<Record<Kind, string>> = {
-  source: "source",
-  transform: "transform",
-  sink: "sink",
-  state: "state store",
-  notifier: "notifier",
-  monitor: "monitor",
-  deadLetters: "dead-letter store"
-}
+export { kinds }
 
 const relied: Readonly<Record<Stability, string>> = {
   experimental: "experimental: it may change or go with any version",

@@ -85,11 +85,11 @@ export class BadLines {
   }
 }
 
-/** One file for each line, by its place in the log: kept again it is the same file. It is whole or not there. */
+/** One file for each line, by its place in the log: kept again it is the same file. It is whole or not there, for its owner only, and on the disk on return. */
 const save = async (directory: string, { bytes, file, offset, problem }: BadLine): Promise<void> => {
-  await mkdir(directory, { recursive: true })
+  await mkdir(directory, { recursive: true, mode: 0o700 })
   const path = join(directory, `${file.name.replace(/\.gz$/, "")}@${offset}.json`)
-  const handle = await open(`${path}.partial`, "w")
+  const handle = await open(`${path}.partial`, "w", 0o600)
   try {
     const line = Buffer.from(bytes ?? []).toString("base64")
     await handle.writeFile(`${JSON.stringify({ file: file.name, offset, problem: `The line ${problem}`, line })}\n`)
@@ -98,4 +98,11 @@ const save = async (directory: string, { bytes, file, offset, problem }: BadLine
     await handle.close()
   }
   await rename(`${path}.partial`, path)
+  // The name is only there for certain when its folder is.
+  const folder = await open(directory, "r")
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
 }

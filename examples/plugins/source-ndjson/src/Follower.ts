@@ -58,6 +58,8 @@ class Follower {
   private next: { readonly number: number; readonly offset: number }
   /** Numbers of all files that were ever there. */
   private readonly known = new Set<number>()
+  /** A look that may be under way: what it opens is known when it is over. */
+  private reading: Promise<unknown> = Promise.resolve()
   /** Tables that can't go on. */
   private readonly failed = new Set<TableId>()
 
@@ -71,7 +73,7 @@ class Follower {
   readonly look: Effect.Effect<ReadonlyArray<Piece>, ConnectorError> = Effect.gen({ self: this }, function*() {
     for (;;) {
       // What is opened has to be closed, so it isn't interrupted on its way.
-      const read = yield* Effect.result(Effect.uninterruptible(attempt(() => this.read())))
+      const read = yield* Effect.result(Effect.uninterruptible(attempt(() => this.reading = this.read())))
       if (read._tag === "Failure") {
         // What concerns one table's file sets that table aside; the others go on.
         const { table } = read.failure
@@ -86,6 +88,7 @@ class Follower {
   })
 
   async close(): Promise<void> {
+    await this.reading.catch(() => {})
     await this.current?.open?.close()
     await this.before?.close()
   }

@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict"
-import { readdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs"
+import { readdirSync, readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs"
 import { gzipSync } from "node:zlib"
 import { describe, it } from "vitest"
 import * as Position from "../src/Position.ts"
@@ -197,6 +197,8 @@ describe("a log of NDJSON files", () => {
       deepStrictEqual(yield* Effect.flatMap(Log.read(log, options), ({ ids }) => ids(3)), [1, 2, 3])
       const kept = readdirSync(log.path("bad"))
       strictEqual(kept.length, 2)
+      // They hold values of rows.
+      deepStrictEqual(kept.map((name) => statSync(log.path(`bad/${name}`)).mode & 0o777), [0o600, 0o600])
       const first = JSON.parse(readFileSync(log.path(`bad/orders-1.ndjson@${line(1).length + 5}.json`), "utf8")) as {
         line: string
       }
