@@ -66,7 +66,9 @@ describe("a pipeline with a spool", () => {
         let ahead = 0n
         let replayed = 0
         let reopened = 0
-        for (let seed = 1; seed <= 20; seed++) {
+        // Outages are by the clock, so how often it comes to something depends on the machine.
+        const hasComeToThat = () => ahead > 100n && replayed > 10 && reopened > 0
+        for (let seed = 1; seed <= 20 || (seed <= 200 && !hasComeToThat()); seed++) {
           const directory = yield* folder
           const chance = Chance.make(seed)
           const server = new LogServer(tables, randomLog(chance, tables, 40), chance)
@@ -161,10 +163,8 @@ describe("a pipeline with a spool", () => {
           if (log.ahead > ahead) ahead = log.ahead
           replayed += log.ahead > 0n ? 1 : 0
         }
-        // It has come to that: positions were confirmed that only a spool stood behind. How often depends on the machine, as outages are by the clock.
-        assert.isAbove(Number(ahead), 100)
-        assert.isAbove(replayed, 2)
-        assert.isAbove(reopened, 0)
+        // Positions were confirmed that only a spool stood behind, and sinks were opened again in mid-run.
+        assert.isTrue(hasComeToThat(), `${ahead} ahead, ${replayed} replayed, ${reopened} opened again`)
       }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))),
     180_000
   )
