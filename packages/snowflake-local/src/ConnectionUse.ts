@@ -21,7 +21,7 @@ export const use = <A>(connection: DuckDBConnection, work: () => Promise<A>): Pr
 }
 
 /** Waits until nothing is under way on the connection. */
-const atRest = (connection: DuckDBConnection): Effect.Effect<void> =>
+export const atRest = (connection: DuckDBConnection): Effect.Effect<void> =>
   Effect.suspend(() => {
     const running = [...underWay.get(connection) ?? []]
     return running.length === 0

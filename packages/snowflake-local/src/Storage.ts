@@ -142,7 +142,11 @@ export class Storage extends Context.Service<Storage, {
               run(connection, "BEGIN TRANSACTION"),
               // COMMIT of a transaction that an error has aborted reports success while it rolls back; any query tells the truth.
               () => Effect.tap(use(connection), run(connection, "SELECT 1; COMMIT")),
-              (_, exit) => exit._tag === "Success" ? Effect.void : Effect.ignore(run(connection, "ROLLBACK"))
+              // Threads of DuckDB's take turns as they like: a statement that nobody waits for any more could come after the ROLLBACK, and stay.
+              (_, exit) =>
+                exit._tag === "Success"
+                  ? Effect.void
+                  : Effect.ignore(Effect.andThen(ConnectionUse.atRest(connection), run(connection, "ROLLBACK")))
             )
             return yield* Effect.retry(attempt, {
               schedule: conflictRetries,
