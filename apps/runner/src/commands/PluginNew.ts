@@ -77,11 +77,11 @@ export const packageName = (kind: Kind, name = "example"): Effect.Effect<string,
 
 /** Folders of `templates` that a project is made of. */
 const parts: Readonly<Record<Kind, ReadonlyArray<string>>> = {
-  source: ["common", "source", "print"],
-  transform: ["common", "transform", "numbers", "print"],
-  sink: ["common", "sink", "numbers"],
-  state: ["common", "state", "numbers", "print"],
-  notifier: ["common", "notifier", "numbers", "print"]
+  source: ["package", "source", "print"],
+  transform: ["package", "transform", "numbers", "print"],
+  sink: ["package", "sink", "numbers"],
+  state: ["package", "state", "numbers", "print"],
+  notifier: ["package", "notifier", "numbers", "print"]
 }
 
 /** What a version control may have put into a folder that is otherwise new. */

@@ -152,8 +152,8 @@ const withDecimals = (environment: Environment): Environment => {
     })
 }
 
-/** Node has it; the compiler's library doesn't know it yet. */
-const exactJson = JSON as unknown as {
+/** JSON whose reviver is given the text of each value. */
+const exactJson = JSON as unknown as { // Node 22 has it; the compiler's library doesn't know it yet
   readonly parse: (
     text: string,
     reviver: (key: string, value: unknown, context: { readonly source?: string }) => unknown
