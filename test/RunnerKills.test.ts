@@ -15,7 +15,7 @@ const tables = ["big", "keyless", "other"]
 
 const make = Effect.gen(function*() {
   const landscape = yield* Landscape.make()
-  const { postgres } = landscape
+  const { postgres, warehouse } = landscape
   yield* postgres.query(
     `CREATE TABLE big (id int PRIMARY KEY, v int, filler text, large text);
      ALTER TABLE big ALTER COLUMN large SET STORAGE EXTERNAL;
@@ -62,6 +62,9 @@ const make = Effect.gen(function*() {
     // The sink makes the table when it begins.
     Effect.orElseSucceed(() => 0)
   )
+  /** Keeps the copy of `big` from going on when so many more of its chunks have been loaded, until `warehouse.clearFaults`. */
+  const holdAfter = (loads: number) =>
+    warehouse.fault({ endpoint: "query", kind: "status", match: "COPY INTO .*\"BIG\"", skip: loads, count: "always" })
   const until = <E, R>(condition: Effect.Effect<boolean, E, R>) =>
     Effect.repeat(condition, { schedule: Schedule.spaced("20 millis"), until: (holds) => holds }).pipe(
       Effect.timeout("60 seconds")
@@ -75,7 +78,7 @@ const make = Effect.gen(function*() {
     yield* Landscape.caughtUp(landscape, mirror, tables)
     yield* Landscape.assertSame(landscape, mirror, tables)
   })
-  return { landscape, mirror, start, change, changing, durable, until, copied, same }
+  return { landscape, mirror, start, change, changing, durable, holdAfter, until, copied, same }
 })
 
 /** How many copies the runner resumed and how many chunks it had to read, at its latest start. */
@@ -89,18 +92,22 @@ describe("a copy by chunks", () => {
     "goes on with the missing chunks when the runner is killed in the middle of it, twice",
     () =>
       Effect.gen(function*() {
-        const { changing, copied, durable, same, start, until } = yield* make
+        const { changing, copied, durable, holdAfter, landscape: { warehouse }, same, start, until } = yield* make
+        yield* holdAfter(3)
         const first = yield* start
         yield* changing(until(Effect.map(durable, (chunks) => chunks >= 2)))
         yield* first.kill()
         assert.isFalse(yield* copied)
+        yield* warehouse.clearFaults
         const { chunks } = begun(first)
         const kept = yield* durable
 
+        yield* holdAfter(3)
         const second = yield* start
         yield* changing(until(Effect.map(durable, (chunks) => chunks >= kept + 2)))
         yield* second.kill()
         assert.isFalse(yield* copied)
+        yield* warehouse.clearFaults
         assert.isAtLeast(begun(second).resumed, 1)
         assert.isAtMost(begun(second).chunks, chunks - kept, "finished chunks are not copied again")
         const more = yield* durable
@@ -118,7 +125,8 @@ describe("a copy by chunks", () => {
     "keeps what streamed beside it when the runner is killed before it is complete",
     () =>
       Effect.gen(function*() {
-        const { changing, copied, durable, mirror, same, start, until } = yield* make
+        const { changing, copied, durable, holdAfter, landscape, mirror, same, start, until } = yield* make
+        yield* holdAfter(3)
         const first = yield* start
         const journaled = MirrorState.journalState(mirror, "big").pipe(
           Effect.map(({ changes }) => changes > 0),
@@ -128,6 +136,7 @@ describe("a copy by chunks", () => {
         yield* changing(until(Effect.zipWith(journaled, durable, (streamed, chunks) => streamed && chunks > 0)))
         yield* first.kill()
         assert.isFalse(yield* copied)
+        yield* landscape.warehouse.clearFaults
         yield* start
         yield* changing(until(copied))
         yield* same
