@@ -1,34 +1,30 @@
 /**
- * What is under way on each DuckDB connection.
+ * Asking a DuckDB connection for something, and waiting for it.
  *
- * DuckDB works in threads of its own and goes on when nobody waits any more for what it was asked: a fiber that is interrupted, a session that ends. A connection
- * that is closed meanwhile takes the process down with it, so whoever closes one waits until it is at rest.
+ * DuckDB works in threads of its own and goes on when nobody waits any more for what it was asked: a statement that is left alone may come after the ROLLBACK of
+ * its transaction, and stay; a connection that is closed meanwhile takes the process down with it. So a fiber that is interrupted has DuckDB stop, and waits
+ * until it has.
  */
 import type { DuckDBConnection } from "@duckdb/node-api"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 
-const underWay = new WeakMap<DuckDBConnection, Set<Promise<unknown>>>()
+/** DuckDB forgets that it was to stop when it had not begun yet: it is told until it has. */
+const stopped = (connection: DuckDBConnection, work: Promise<unknown>): Effect.Effect<void> =>
+  Effect.raceFirst(
+    Effect.promise(() => Promise.allSettled([work])),
+    Effect.repeat(Effect.sync(() => connection.interrupt()), Schedule.spaced("5 millis"))
+  ).pipe(Effect.asVoid)
 
 /** Uses the connection; a result that is read as it comes belongs to the use. */
-export const use = <A>(connection: DuckDBConnection, work: () => Promise<A>): Promise<A> => {
-  const running = underWay.get(connection) ?? new Set()
-  underWay.set(connection, running)
-  const promise = work()
-  running.add(promise)
-  const ended = (): void => void running.delete(promise)
-  promise.then(ended, ended)
-  return promise
-}
-
-/** Waits until nothing is under way on the connection. */
-export const atRest = (connection: DuckDBConnection): Effect.Effect<void> =>
-  Effect.suspend(() => {
-    const running = [...underWay.get(connection) ?? []]
-    return running.length === 0
-      ? Effect.void
-      : Effect.andThen(Effect.promise(() => Promise.allSettled(running)), atRest(connection))
+export const use = <A, E>(
+  connection: DuckDBConnection,
+  work: () => Promise<A>,
+  failure: (cause: unknown) => E
+): Effect.Effect<A, E> =>
+  Effect.callback((resume) => {
+    // What is thrown before the promise is there is a failure like any other.
+    const promise = (async () => await work())()
+    promise.then((value) => resume(Effect.succeed(value)), (cause: unknown) => resume(Effect.fail(failure(cause))))
+    return stopped(connection, promise)
   })
-
-/** Closes the connection when it is at rest. */
-export const close = (connection: DuckDBConnection): Effect.Effect<void> =>
-  Effect.andThen(atRest(connection), Effect.sync(() => connection.closeSync()))

@@ -155,11 +155,7 @@ export class Queries extends Context.Service<Queries, {
               const execution = Dispatch.execute({ ...context, binds }, request.describeOnly)
               return yield* seconds === 0 ? execution : Effect.timeoutOrElse(execution, {
                 duration: `${seconds} seconds`,
-                orElse: () =>
-                  Effect.suspend(() => {
-                    session.connection.interrupt()
-                    return Effect.fail(SnowflakeError.statementTimeout(seconds))
-                  })
+                orElse: () => Effect.fail(SnowflakeError.statementTimeout(seconds))
               })
             })
             return yield* request.logged === false ? run : logged(context, source, run)
@@ -320,7 +316,6 @@ export class Queries extends Context.Service<Queries, {
         const stop = (running: Running): Effect.Effect<void> =>
           Effect.suspend(() => {
             if (running.fiber === undefined || running.status !== "RUNNING") return Effect.void
-            running.session.connection.interrupt()
             return Fiber.interrupt(running.fiber)
           })
 

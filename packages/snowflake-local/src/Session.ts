@@ -9,6 +9,7 @@
 import type { DuckDBConnection } from "@duckdb/node-api"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import type * as Semaphore from "effect/Semaphore"
 import type { Table } from "./Catalog.ts"
@@ -76,23 +77,23 @@ interface Held {
 const pollMillis = "5 millis"
 const longestWaitMillis = 60_000
 
-const isAbandoned = (session: Session, afterMillis: number): boolean =>
-  !session.busy && Date.now() - session.lastUsedAt >= afterMillis
-
-/** Rolls back what an idle session has open; its next statement is refused. */
-const rollBackOpen = (session: Session): Effect.Effect<void> =>
-  Effect.suspend(() => {
-    // Marked first: a statement that arrives meanwhile must be refused, and not run outside of any transaction.
+/**
+ * Rolls back what a session has open that has been idle for so long, and frees its locks; its next statement is refused. A session that runs a statement, or
+ * ends, is left alone.
+ */
+export const abandon = (
+  session: Session,
+  locks: Pick<TableLocks, "release">,
+  afterMillis: number
+): Effect.Effect<void> =>
+  session.lock.withPermitsIfAvailable(1)(Effect.suspend(() => {
+    if (Date.now() - session.lastUsedAt < afterMillis) return Effect.void
     if (session.transaction !== undefined) {
       session.transaction.begun = false
       session.transaction.broken = true
     }
-    return Effect.ignore(Storage.run(session.connection, "ROLLBACK"))
-  })
-
-/** Rolls back the transaction of an idle session and frees its locks. */
-export const abandon = (session: Session, locks: TableLocks): Effect.Effect<void> =>
-  Effect.andThen(rollBackOpen(session), locks.release(session))
+    return Effect.andThen(Effect.ignore(Storage.run(session.connection, "ROLLBACK")), locks.release(session))
+  })).pipe(Effect.asVoid, Effect.uninterruptible)
 
 /**
  * @param abandonedAfterMillis A transaction whose session has been idle for this long is rolled back when another waits for its lock. Snowflake waits five
@@ -123,9 +124,7 @@ export const makeTableLocks = (abandonedAfterMillis: number): TableLocks => {
           for (;;) {
             const others = [...writers].filter((writer) => writer !== session)
             if (others.length === 0 || Date.now() >= deadline) return yield* use
-            for (const other of others) {
-              if (isAbandoned(other, abandonedAfterMillis)) yield* Effect.andThen(rollBackOpen(other), release(other))
-            }
+            for (const other of others) yield* abandon(other, { release }, abandonedAfterMillis)
             yield* Effect.sleep(pollMillis)
           }
         }),
@@ -174,11 +173,7 @@ export const makeTableLocks = (abandonedAfterMillis: number): TableLocks => {
           Effect.timeoutOption(`${abandonedAfterMillis} millis`),
           Effect.ensuring(Effect.sync(() => waitsFor.delete(session)))
         )
-        const holder = lock.session
-        if (held.get(tableId) === lock && isAbandoned(holder, abandonedAfterMillis)) {
-          yield* rollBackOpen(holder)
-          yield* release(holder)
-        }
+        if (held.get(tableId) === lock) yield* abandon(lock.session, { release }, abandonedAfterMillis)
       }
     })
 
@@ -195,33 +190,50 @@ export const reading = <A, R>(
 ): Effect.Effect<A, SnowflakeError.SnowflakeError, R> =>
   Effect.suspend(() => {
     const transaction = session.transaction
-    return transaction === undefined ? use : inTransaction(session, transaction, use)
+    return transaction === undefined
+      ? use
+      : inTransaction(session, transaction, use, () => Effect.void, () => afterFailure(session, transaction))
   })
 
+/** Runs a statement in a transaction; how it ends is put on record whatever interrupts it. */
 const inTransaction = <A, R>(
   session: Session,
   transaction: Transaction,
-  use: Effect.Effect<A, SnowflakeError.SnowflakeError, R>
+  use: Effect.Effect<A, SnowflakeError.SnowflakeError, R>,
+  onSuccess: () => Effect.Effect<void>,
+  onCancel: () => Effect.Effect<void>
 ): Effect.Effect<A, SnowflakeError.SnowflakeError, R> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function*() {
+      if (transaction.broken) return yield* SnowflakeError.transactionBroken()
+      // Nothing written yet: a new snapshot, so that the statement sees what others have committed.
+      if (transaction.begun && !transaction.wrote) yield* sql(session, "COMMIT")
+      if (!transaction.wrote) {
+        yield* sql(session, "BEGIN TRANSACTION")
+        transaction.begun = true
+      }
+      return yield* Effect.onExit(restore(use), (exit) =>
+        Exit.isSuccess(exit)
+          ? onSuccess()
+          : Exit.hasInterrupts(exit)
+          ? onCancel()
+          : afterFailure(session, transaction))
+    })
+  )
+
+/** DuckDB's transaction is over, and what it wrote is lost. */
+const lose = (session: Session, transaction: Transaction): Effect.Effect<void> =>
   Effect.gen(function*() {
-    if (transaction.broken) return yield* SnowflakeError.transactionBroken()
-    // Nothing written yet: a new snapshot, so that the statement sees what others have committed.
-    if (transaction.begun && !transaction.wrote) yield* sql(session, "COMMIT")
-    if (!transaction.wrote) {
-      yield* sql(session, "BEGIN TRANSACTION")
-      transaction.begun = true
-    }
-    return yield* Effect.tapCause(use, () => afterFailure(session, transaction))
+    yield* Effect.ignore(Storage.run(session.connection, "ROLLBACK"))
+    transaction.begun = false
+    if (transaction.wrote) transaction.broken = true
   })
 
 /** Finds out whether DuckDB has aborted the transaction; without writes that loses nothing. */
 const afterFailure = (session: Session, transaction: Transaction): Effect.Effect<void> =>
   Effect.gen(function*() {
     const alive = yield* Effect.isSuccess(Storage.run(session.connection, "SELECT 1"))
-    if (alive) return
-    yield* Effect.ignore(Storage.run(session.connection, "ROLLBACK"))
-    transaction.begun = false
-    if (transaction.wrote) transaction.broken = true
+    if (!alive) yield* lose(session, transaction)
   })
 
 const conflictAttempts = 200
@@ -238,9 +250,17 @@ export const writing = <A, R>(
     if (transaction !== undefined) yield* locks.enter(session)
     if (lockedTable !== undefined) yield* locks.acquire(session, lockedTable)
     if (transaction !== undefined) {
-      const result = yield* inTransaction(session, transaction, use)
-      transaction.wrote = true
-      return result
+      return yield* inTransaction(
+        session,
+        transaction,
+        use,
+        () =>
+          Effect.sync(() => {
+            transaction.wrote = true
+          }),
+        // DuckDB may have done it before it could be stopped; a cancelled statement must not be there.
+        () => lose(session, transaction)
+      )
     }
     const once = Effect.acquireUseRelease(
       sql(session, "BEGIN TRANSACTION"),
@@ -272,11 +292,11 @@ export const commit = (session: Session, locks: TableLocks): Effect.Effect<void,
         Effect.tapCause(() => Effect.ignore(Storage.run(session.connection, "ROLLBACK")))
       )
     }
-  }).pipe(Effect.ensuring(locks.release(session)))
+  }).pipe(Effect.ensuring(locks.release(session)), Effect.uninterruptible)
 
 export const rollback = (session: Session, locks: TableLocks): Effect.Effect<void> =>
   Effect.gen(function*() {
     const transaction = session.transaction
     session.transaction = undefined
     if (transaction?.begun === true) yield* Effect.ignore(Storage.run(session.connection, "ROLLBACK"))
-  }).pipe(Effect.ensuring(locks.release(session)))
+  }).pipe(Effect.ensuring(locks.release(session)), Effect.uninterruptible)

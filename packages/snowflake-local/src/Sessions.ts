@@ -223,9 +223,7 @@ export class Sessions extends Context.Service<Sessions, {
           for (const session of byMaster.values()) {
             if (session.busy) continue
             if (session.masterExpiresAt <= now) yield* remove(session)
-            else if (session.transaction?.begun === true && now - session.lastUsedAt > idleTransactionMillis) {
-              yield* abandon(session, locks)
-            }
+            else if (session.transaction?.begun === true) yield* abandon(session, locks, idleTransactionMillis)
           }
         })
         yield* Effect.forkScoped(Effect.repeat(sweep, Schedule.spaced("30 seconds")))

@@ -49,14 +49,11 @@ export const rows = (
   sql: string,
   values?: ReadonlyArray<string | number | null>
 ): Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, StorageError> =>
-  Effect.tryPromise({
-    try: () =>
-      ConnectionUse.use(
-        connection,
-        () => connection.runAndReadAll(sql, given(values)).then((reader) => reader.getRowsJS())
-      ),
-    catch: StorageError.from
-  })
+  ConnectionUse.use(
+    connection,
+    () => connection.runAndReadAll(sql, given(values)).then((reader) => reader.getRowsJS()),
+    StorageError.from
+  )
 
 /** Runs SQL for its effect only. */
 export const run = (
@@ -64,10 +61,7 @@ export const run = (
   sql: string,
   values?: ReadonlyArray<string | number | null>
 ): Effect.Effect<void, StorageError> =>
-  Effect.tryPromise({
-    try: () => ConnectionUse.use(connection, () => connection.run(sql, given(values))),
-    catch: StorageError.from
-  }).pipe(Effect.asVoid)
+  Effect.asVoid(ConnectionUse.use(connection, () => connection.run(sql, given(values)), StorageError.from))
 
 /** So many connections wait for the next write at most. */
 const keptConnections = 8
@@ -111,15 +105,14 @@ export class Storage extends Context.Service<Storage, {
         )
 
         const opened = Effect.tryPromise({ try: () => instance.connect(), catch: StorageError.from })
-        const connect = Effect.acquireRelease(opened, ConnectionUse.close)
+        const close = (connection: DuckDBConnection) => Effect.sync(() => connection.closeSync())
+        const connect = Effect.acquireRelease(opened, close)
         // For every connection that doesn't set its own.
         yield* Effect.scoped(Effect.flatMap(connect, (connection) => run(connection, "SET GLOBAL TimeZone = 'UTC'")))
 
         /** Connections of transactions that ended well, for the next ones. */
         const idle: Array<DuckDBConnection> = []
-        yield* Effect.addFinalizer(() =>
-          Effect.suspend(() => Effect.forEach(idle.splice(0), ConnectionUse.close, { discard: true }))
-        )
+        yield* Effect.addFinalizer(() => Effect.suspend(() => Effect.forEach(idle.splice(0), close, { discard: true })))
         const borrow = Effect.acquireRelease(
           Effect.suspend(() => {
             const connection = idle.pop()
@@ -127,7 +120,7 @@ export class Storage extends Context.Service<Storage, {
           }),
           (connection, exit) =>
             Effect.suspend(() => {
-              if (exit._tag !== "Success" || idle.length >= keptConnections) return ConnectionUse.close(connection)
+              if (exit._tag !== "Success" || idle.length >= keptConnections) return close(connection)
               idle.push(connection)
               return Effect.void
             })
@@ -142,11 +135,7 @@ export class Storage extends Context.Service<Storage, {
               run(connection, "BEGIN TRANSACTION"),
               // COMMIT of a transaction that an error has aborted reports success while it rolls back; any query tells the truth.
               () => Effect.tap(use(connection), run(connection, "SELECT 1; COMMIT")),
-              // Threads of DuckDB's take turns as they like: a statement that nobody waits for any more could come after the ROLLBACK, and stay.
-              (_, exit) =>
-                exit._tag === "Success"
-                  ? Effect.void
-                  : Effect.ignore(Effect.andThen(ConnectionUse.atRest(connection), run(connection, "ROLLBACK")))
+              (_, exit) => exit._tag === "Success" ? Effect.void : Effect.ignore(run(connection, "ROLLBACK"))
             )
             return yield* Effect.retry(attempt, {
               schedule: conflictRetries,

@@ -123,4 +123,34 @@ describe("concurrent sessions", () => {
       }),
     60_000
   )
+
+  it.live(
+    "a write of a transaction that is cancelled at any moment, or whose session ends, is not there after the transaction",
+    () =>
+      Effect.gen(function*() {
+        const { url } = yield* Driver.server()
+        const other = yield* Driver.connect(url)
+        yield* other.run("create table numbers (n int)")
+        for (let round = 0; round < 40; round++) {
+          yield* Effect.scoped(Effect.gen(function*() {
+            const client = yield* Driver.connect(url)
+            yield* client.run("begin")
+            yield* Effect.callback<void>((resume) => {
+              const running = client.connection.execute({
+                sqlText: `insert into numbers values (${round})`,
+                complete: () => resume(Effect.void)
+              })
+              // Every third round's session ends with the write under way.
+              if (round % 3 === 0) setTimeout(() => resume(Effect.void), round / 4)
+              else setTimeout(() => running.cancel(() => undefined), round / 4)
+            })
+            if (round % 3 === 0) return
+            yield* client.run("select count(*) from numbers")
+            yield* client.run("rollback")
+          }))
+        }
+        assert.deepStrictEqual(yield* other.rows("select * from numbers"), [])
+      }),
+    60_000
+  )
 })

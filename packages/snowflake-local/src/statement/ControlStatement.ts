@@ -80,17 +80,14 @@ export const setParameter = (session: Session.Session, name: string, value: stri
   Effect.gen(function*() {
     yield* Statement.parse(() => checkParameter(name, value))
     if (name === "TIMEZONE") {
-      yield* Effect.tryPromise({
-        try: () =>
-          ConnectionUse.use(
-            session.connection,
-            () => session.connection.run(`SET TimeZone = ${Literal.string(value)}`)
-          ),
-        catch: (cause) =>
+      yield* ConnectionUse.use(
+        session.connection,
+        () => session.connection.run(`SET TimeZone = ${Literal.string(value)}`),
+        (cause) =>
           cause instanceof Error && /unknown timezone/i.test(cause.message)
             ? SnowflakeError.invalidOption(`invalid value ['${value}'] for parameter 'TIMEZONE'`)
             : Statement.duckdbFailure(cause)
-      })
+      )
     }
     session.parameters.set(name, value)
   })

@@ -23,26 +23,16 @@ const refined = (findings: Environment.Findings, name: string, type: SnowflakeTy
   return agreed && ResultRows.fits(first.type, type) ? first.type : type
 }
 
-/** A prepared statement, with the end of what DuckDB does with it. */
-interface Prepared {
-  readonly statement: DuckDBPreparedStatement
-  running: Promise<unknown>
-}
-
 /** Prepares translated SQL for `use`. */
-const prepared = <A>(context: StatementContext, sql: string, use: (prepared: Prepared) => Run<A>): Run<A> =>
+const prepared = <A>(
+  context: StatementContext,
+  sql: string,
+  use: (statement: DuckDBPreparedStatement) => Run<A>
+): Run<A> =>
   Effect.acquireUseRelease(
-    Statement.duckdb(context, async (connection): Promise<Prepared> => ({
-      statement: await connection.prepare(sql),
-      running: Promise.resolve()
-    })),
+    Statement.duckdb(context, (connection) => connection.prepare(sql)),
     use,
-    ({ running, statement }) =>
-      Effect.sync(() => {
-        // Whoever is interrupted doesn't wait for DuckDB, which goes on in a thread of its own and must not lose the statement meanwhile.
-        const destroy = (): void => statement.destroySync()
-        void running.then(destroy, destroy)
-      })
+    (statement) => Effect.sync(() => statement.destroySync())
   )
 
 const columnsOf = (
@@ -58,7 +48,7 @@ const columnsOf = (
 
 /** The result columns of translated SQL, without running it. */
 export const describe = (context: StatementContext, sql: string): Run<ReadonlyArray<ResultRows.ResultColumn>> =>
-  prepared(context, sql, ({ statement }) => columnsOf(context, statement))
+  prepared(context, sql, (statement) => columnsOf(context, statement))
 
 export const execute = (context: StatementContext, describeOnly: boolean): Run<Outcome> =>
   Effect.gen(function*() {
@@ -66,25 +56,20 @@ export const execute = (context: StatementContext, describeOnly: boolean): Run<O
       Query.write(context.tokens, Statement.environment(context), new Set(), true)
     )
     // What was prepared to see the columns is what runs: planning takes longer than most queries.
-    return yield* prepared(context, sql, (plan) =>
+    return yield* prepared(context, sql, (statement) =>
       Effect.gen(function*() {
-        const columns = yield* columnsOf(context, plan.statement)
+        const columns = yield* columnsOf(context, statement)
         if (describeOnly) {
           return { kind: "SELECT", typeId: Statement.typeIds.select, result: ResultRows.ofRows(columns, []) }
         }
         if (context.findings.readsRows) yield* Statement.requireWarehouse(context)
         const result = yield* Session.reading(
           context.session,
-          Statement.duckdb(context, () => {
-            const read = async () =>
-              await ResultRows.read(await plan.statement.stream(), columns, {
-                folder: context.services.resultsFolder,
-                name: context.queryId
-              })
-            const running = read()
-            plan.running = running
-            return running
-          })
+          Statement.duckdb(context, async () =>
+            await ResultRows.read(await statement.stream(), columns, {
+              folder: context.services.resultsFolder,
+              name: context.queryId
+            }))
         )
         return { kind: "SELECT", typeId: Statement.typeIds.select, result }
       }))

@@ -280,13 +280,12 @@ export const duckdbFailure = (cause: unknown): SnowflakeError.SnowflakeError =>
 
 /** Uses the session's connection. */
 export const duckdb = <A>(
-  { session: { connection } }: StatementContext,
+  { session: { connection } }: Pick<StatementContext, "session">,
   body: (connection: DuckDBConnection) => Promise<A>
-): Run<A> =>
-  Effect.tryPromise({ try: () => ConnectionUse.use(connection, () => body(connection)), catch: duckdbFailure })
+): Run<A> => ConnectionUse.use(connection, () => body(connection), duckdbFailure)
 
 /** Runs SQL that changes rows; how many. */
-export const changed = (context: StatementContext, sql: string): Run<number> =>
+export const changed = (context: Pick<StatementContext, "session">, sql: string): Run<number> =>
   duckdb(context, async (connection) => (await connection.run(sql)).rowsChanged)
 
 /** Runs SQL and reads its rows as they come. */

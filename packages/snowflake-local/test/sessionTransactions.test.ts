@@ -1,0 +1,158 @@
+/**
+ * What a cancelled statement leaves behind, while DuckDB still works on it: nothing, whatever the session does next.
+ *
+ * DuckDB's part of each statement is held until the session has done it, so that no luck is needed to see the order that must not be.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import * as Session from "../src/Session.ts"
+import * as Statement from "../src/statement/StatementContext.ts"
+import * as Storage from "../src/Storage.ts"
+import * as Driver from "./driver/Driver.ts"
+
+const idleMillis = 60_000
+
+const opened = Effect.gen(function*() {
+  const storage = yield* Storage.Storage
+  const scope = yield* Effect.acquireRelease(Scope.make(), (scope) => Scope.close(scope, Exit.void))
+  const session: Session.Session = {
+    id: "1",
+    user: "ETL",
+    scope,
+    connection: yield* Scope.provide(storage.connect, scope),
+    lock: yield* Semaphore.make(1),
+    createdAt: 0,
+    task: undefined,
+    token: "",
+    tokenExpiresAt: 0,
+    masterToken: "",
+    masterExpiresAt: 0,
+    role: "LOADER",
+    warehouse: undefined,
+    database: undefined,
+    schema: undefined,
+    parameters: new Map(),
+    variables: new Map(),
+    temporary: new Map(),
+    transaction: undefined,
+    busy: false,
+    lastUsedAt: Date.now(),
+    lastQueryId: undefined
+  }
+  const other = yield* storage.connect
+  yield* Storage.run(other, "CREATE TABLE numbers (n INT)")
+  const locks = Session.makeTableLocks(idleMillis)
+  /** A write of the session's. */
+  const write = (n: number) =>
+    Session.writing(
+      session,
+      locks,
+      undefined,
+      Statement.changed({ session }, `INSERT INTO numbers VALUES (${n})`)
+    )
+  /** What the session has asked DuckDB for meanwhile has been done when this has; whom DuckDB is to stop doesn't matter. */
+  const answered = Effect.ignore(Storage.run(session.connection, "SELECT 1"))
+  /** A write that is cancelled when DuckDB has been asked for it, and has not begun with it. */
+  const cancelledWrite = (n: number) =>
+    Effect.gen(function*() {
+      const asked = yield* Deferred.make<void>()
+      const gate = Promise.withResolvers<void>()
+      const writing = yield* Effect.forkChild(
+        session.lock.withPermit(Session.writing(
+          session,
+          locks,
+          undefined,
+          Statement.duckdb({ session }, async (connection) => {
+            Deferred.doneUnsafe(asked, Effect.void)
+            await gate.promise
+            await connection.run(`INSERT INTO numbers VALUES (${n})`)
+          })
+        ))
+      )
+      yield* Deferred.await(asked)
+      yield* Effect.addFinalizer(() => Effect.sync(() => gate.resolve()))
+      const cancelling = yield* Effect.forkChild(Fiber.interrupt(writing), { startImmediately: true })
+      yield* answered
+      return Effect.andThen(Effect.sync(() => gate.resolve()), Fiber.await(cancelling))
+    })
+  const numbers = Effect.map(Storage.rows(other, "SELECT n FROM numbers ORDER BY n"), (rows) => rows.flat())
+  return { session, locks, answered, write, cancelledWrite, numbers }
+})
+
+const scenario = <A, E>(
+  body: (given: Effect.Success<typeof opened>) => Effect.Effect<A, E, Scope.Scope>
+) =>
+  Effect.gen(function*() {
+    const dataDir = yield* Driver.folder
+    return yield* Effect.flatMap(opened, body).pipe(Effect.scoped, Effect.provide(Storage.Storage.layer(dataDir)))
+  })
+
+describe("a statement that is cancelled while DuckDB has it", () => {
+  it.live("does not stay when it was a transaction of its own", () =>
+    scenario(({ cancelledWrite, numbers, write }) =>
+      Effect.gen(function*() {
+        yield* yield* cancelledWrite(1)
+        yield* write(2)
+        assert.deepStrictEqual(yield* numbers, [2])
+      })
+    ))
+
+  it.live("does not stay when the session rolls its transaction back", () =>
+    scenario(({ answered, cancelledWrite, locks, numbers, session }) =>
+      Effect.gen(function*() {
+        yield* Session.begin(session, "1")
+        const proceed = yield* cancelledWrite(1)
+        const rollingBack = yield* Effect.forkChild(session.lock.withPermit(Session.rollback(session, locks)), {
+          startImmediately: true
+        })
+        yield* answered
+        yield* proceed
+        yield* Fiber.join(rollingBack)
+        assert.deepStrictEqual(yield* numbers, [])
+      })
+    ))
+
+  it.live("is not committed with the statements that come after it", () =>
+    scenario(({ cancelledWrite, locks, numbers, session, write }) =>
+      Effect.gen(function*() {
+        yield* Session.begin(session, "1")
+        yield* yield* cancelledWrite(1)
+        yield* write(2)
+        yield* Session.commit(session, locks)
+        assert.deepStrictEqual(yield* numbers, [2])
+      })
+    ))
+
+  it.live("breaks a transaction that had written before, which then commits nothing", () =>
+    scenario(({ cancelledWrite, locks, numbers, session, write }) =>
+      Effect.gen(function*() {
+        yield* Session.begin(session, "1")
+        yield* write(1)
+        yield* yield* cancelledWrite(2)
+        assert.isTrue(Exit.isFailure(yield* Effect.exit(write(3))))
+        assert.isTrue(Exit.isFailure(yield* Effect.exit(Session.commit(session, locks))))
+        assert.deepStrictEqual(yield* numbers, [])
+        yield* write(4)
+        assert.deepStrictEqual(yield* numbers, [4])
+      })
+    ))
+
+  it.live("keeps its transaction from being rolled back as abandoned until DuckDB is done with it", () =>
+    scenario(({ cancelledWrite, locks, numbers, session }) =>
+      Effect.gen(function*() {
+        yield* Session.begin(session, "1")
+        const proceed = yield* cancelledWrite(1)
+        session.lastUsedAt = 0
+        yield* Session.abandon(session, locks, idleMillis)
+        yield* proceed
+        yield* Session.abandon(session, locks, idleMillis)
+        yield* Session.rollback(session, locks)
+        assert.deepStrictEqual(yield* numbers, [])
+      })
+    ))
+})
