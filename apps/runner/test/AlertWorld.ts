@@ -131,6 +131,10 @@ export const memory = (): Memory => {
   return made
 }
 
+/** The alerts that a store keeps, as text. */
+export const kept = ({ entries }: Memory): ReadonlyArray<string> =>
+  [...entries].filter(([key]) => key !== "alerts/epoch").map(([, { value }]) => value)
+
 export interface World {
   readonly pipeline: Pipeline
   readonly ops: Recorder

@@ -58,6 +58,9 @@ export const keyOf = (
 /** What all alerts' keys in the state store begin with. */
 export const prefix = "alerts/"
 
+/** The state store's key of what tells whether the store was emptied. */
+export const epochKey = `${prefix}epoch`
+
 /** The state store's key of an alert: its own may be long and hold anything. */
 export const storeKey = (key: string): string =>
   `${prefix}${createHash("sha256").update(key).digest("hex").slice(0, 32)}`

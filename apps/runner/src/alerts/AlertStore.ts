@@ -1,9 +1,13 @@
 /**
  * Keeps alerts in the state store, by compare-and-set, without ever waiting long for it: alerts go on when the store doesn't.
+ *
+ * Beside them is a document that says since when the store has kept them, its epoch. An alert that is gone while the epoch is the same has ended at another
+ * process; when the epoch is gone or another one, the store was emptied, and nothing has ended.
  */
 import type { StateStoreShape } from "@etl-stream/core/StateStore"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import { randomUUID } from "node:crypto"
 import * as AlertRecord from "./AlertRecord.ts"
 
 /** How long a read or write may take. */
@@ -15,9 +19,17 @@ export interface Stored {
   readonly version: string | undefined
 }
 
+/** What is stored. `epoch`: undefined when the store has none, as when it is new or was emptied. */
+export interface Contents {
+  readonly epoch: string | undefined
+  readonly stored: ReadonlyArray<Stored>
+}
+
 export interface AlertStore {
   /** What is stored; undefined when the store can't be asked. */
-  readonly load: Effect.Effect<ReadonlyArray<Stored> | undefined>
+  readonly load: Effect.Effect<Contents | undefined>
+  /** Begins an epoch, or finds the one that another process was faster to begin; undefined when the store can't be written. */
+  readonly begin: Effect.Effect<string | undefined>
   /**
    * Writes `record` over `version`. When somebody else was faster, what they told counts as told here too, and it is written over theirs.
    * Undefined when the store can't be written.
@@ -73,12 +85,23 @@ export const make = (state: StateStoreShape): AlertStore => {
       "read",
       Effect.map(
         state.list(AlertRecord.prefix),
-        (entries) =>
-          entries.flatMap(([key, { value, version }]): ReadonlyArray<Stored> => {
+        (entries) => ({
+          epoch: entries.find(([key]) => key === AlertRecord.epochKey)?.[1].value,
+          stored: entries.flatMap(([key, { value, version }]): ReadonlyArray<Stored> => {
             const record = AlertRecord.decode(value)
             return record === undefined || AlertRecord.storeKey(record.key) !== key ? [] : [{ record, version }]
           })
+        })
       )
+    ),
+    begin: quietly(
+      "written",
+      Effect.gen(function*() {
+        const epoch = randomUUID()
+        const written = yield* state.compareAndSet(AlertRecord.epochKey, epoch, undefined)
+        if (Option.isSome(written)) return epoch
+        return Option.getOrUndefined(yield* state.get(AlertRecord.epochKey))?.value
+      })
     ),
     save: (record, version) => quietly("written", save(record, version)),
     remove: (key) =>

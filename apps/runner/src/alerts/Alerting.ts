@@ -1,8 +1,8 @@
 /**
  * Looks at pipelines and monitors every second, and tells people by notifiers what the rules say is to be told, once, and when it is over.
  *
- * What fires and who was told is kept in the state store, so a restart neither tells it again nor forgets to tell its end; losing that state costs one
- * repeated notice. Nothing that is looked at waits for a notifier or for the store. Where several processes share a store, what one has told is known to the
+ * What fires and who was told is kept in the state store, so a restart neither tells it again nor forgets to tell its end. A process that runs writes it again
+ * when the store was emptied; losing it all costs one repeated notice. Nothing that is looked at waits for a notifier or for the store. Where several processes share a store, what one has told is known to the
  * one that takes its pipelines over.
  */
 import type { StateStoreShape } from "@etl-stream/core/StateStore"
@@ -94,6 +94,8 @@ export const start = Effect.fn("Alerting.start")(function*(
   const removing = new Set<string>()
   /** What ended here since the store was asked last. */
   const ended = new Set<string>()
+  /** Of the store, as it was known last. */
+  let epoch: string | undefined = undefined
   let rules = new Map(options.rules.map((rule) => [rule.id, rule]))
   const delivery = AlertDelivery.make({ channels, store, work, ruleOf: ({ record }) => rules.get(record.rule) })
 
@@ -221,7 +223,11 @@ export const start = Effect.fn("Alerting.start")(function*(
    * Takes over what is stored of pipelines and monitors that are here: those that aren't may be another process's. `first`: also what was told by rules that
    * are gone.
    */
-  const adopt = Effect.fnUntraced(function*(stored: ReadonlyArray<AlertStore.Stored>, first: boolean) {
+  const adopt = Effect.fnUntraced(function*(contents: AlertStore.Contents, first: boolean) {
+    const { stored } = contents
+    // Nobody has ended what an emptied store doesn't know any more.
+    const emptied = epoch !== undefined && contents.epoch !== epoch
+    epoch = contents.epoch ?? (yield* store.begin) ?? epoch
     const here = new Set(subjects(yield* Clock.currentTimeMillis).map(subjectKey))
     const found = new Set(stored.map(({ record }) => record.key))
     for (const one of stored) {
@@ -233,7 +239,9 @@ export const start = Effect.fn("Alerting.start")(function*(
       yield* count(one.record)
     }
     for (const [key, alert] of alerts) {
-      if (found.has(key) || !Alert.isAsStored(alert)) continue
+      if (found.has(key)) continue
+      if (emptied) alert.dirty = true
+      if (!Alert.isAsStored(alert)) continue
       alerts.delete(key)
       yield* count(alert.record)
     }
@@ -241,23 +249,23 @@ export const start = Effect.fn("Alerting.start")(function*(
 
   const refresh = Effect.gen(function*() {
     ended.clear()
-    const stored = yield* store.load
-    if (stored !== undefined && rules.size > 0) yield* looking.withPermits(1)(adopt(stored, false))
+    const contents = yield* store.load
+    if (contents !== undefined && rules.size > 0) yield* looking.withPermits(1)(adopt(contents, false))
   })
 
   const load = Effect.gen(function*() {
-    const stored = yield* store.load.pipe(
-      Effect.flatMap((stored) => stored === undefined ? Effect.fail("unreadable" as const) : Effect.succeed(stored)),
+    const contents = yield* store.load.pipe(
+      Effect.flatMap((found) => found === undefined ? Effect.fail("unreadable" as const) : Effect.succeed(found)),
       Effect.retry(Schedule.spaced("1 second")),
       Effect.timeoutOption(loadLimit)
     )
-    if (stored._tag === "None") {
+    if (contents._tag === "None") {
       yield* Effect.logWarning("What alerts were told before can't be read").pipe(
         Effect.annotateLogs({ hint: "Those that still hold are told once more. Check the state store." })
       )
       return
     }
-    yield* adopt(stored.value, true)
+    yield* adopt(contents.value, true)
   })
 
   yield* load.pipe(
