@@ -36,6 +36,9 @@ the cheap ones of these checks itself: it refuses to start on critical findings 
 | 2 | a critical finding at any pipeline, or a wrong configuration |
 | 3 | nothing critical, but a server couldn't be asked: unreachable, or too busy to answer |
 
+Checks that don't end, because a server accepts the connection and never answers, are given up after a minute (\`--check-timeout "5 minutes"\`): that side couldn't be asked, and the others are
+checked all the same.
+
 A server that answers and refuses (wrong password, missing database, no privilege to connect) is a critical finding, \`connection\` or \`login\`: trying again doesn't help.
 
 With \`--json\`, standard output is \`{"ok", "command": "doctor", "exitCode", "critical", "warnings", "unreachable", "configurationWarnings", "pipelines": [{"name", "source": {"plugin", "findings": […]}, "sink": {…}}]}\`;

@@ -157,6 +157,9 @@ const doctor = Command.make(
     pipelines: Argument.String("pipeline").pipe(
       Argument.withDescription("Pipelines to check; all when none is named"),
       Argument.variadic({ min: 0 })
+    ),
+    checkTimeout: period("check-timeout", Duration.minutes(1)).pipe(
+      Flag.withDescription("How long the checks of one source or sink may take (default: 1 minute)")
     )
   },
   Effect.fn(function*(options) {

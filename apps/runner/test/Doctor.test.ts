@@ -7,6 +7,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Fs from "node:fs"
+import * as Net from "node:net"
 import { join } from "node:path"
 import { envelope, errorOf } from "./CommandFixture.ts"
 import * as Fixture from "./Fixture.ts"
@@ -149,6 +150,63 @@ layer(Server.layer, { excludeTestServices: true })("etl-stream doctor", (it) => 
       for (const ended of [warned, broken]) {
         assert.notMatch(ended.stdout + ended.stderr, /hunter2|4711/)
       }
+    }))
+
+  it.effect("gives up a check that doesn't end, says so and what to do, and goes on with the others", () =>
+    Effect.gen(function*() {
+      const pg = yield* Server
+      const directory = yield* Fixture.folder
+      yield* pg.query("CREATE SCHEMA hung; CREATE TABLE hung.t (id int PRIMARY KEY)")
+      // It accepts, and never answers.
+      const port = yield* Effect.acquireRelease(
+        Effect.callback<{ readonly server: Net.Server; readonly held: Set<Net.Socket> }>((resume) => {
+          const held = new Set<Net.Socket>()
+          const server = Net.createServer((socket) => held.add(socket.on("error", () => {})))
+          server.listen(0, "127.0.0.1", () => resume(Effect.succeed({ server, held })))
+        }),
+        ({ held, server }) =>
+          Effect.sync(() => {
+            for (const socket of held) socket.destroy()
+            server.close()
+          })
+      ).pipe(Effect.map(({ server }) => {
+        const address = server.address()
+        return typeof address === "object" && address !== null ? address.port : 0
+      }))
+      const file = Fixture.write(
+        directory,
+        "hung.yaml",
+        pipelines({
+          silent: { url: `postgresql://u:hidden-secret@127.0.0.1:${port}/db`, tables: "hung.*" },
+          near: { url: pg.url, tables: "hung.*" }
+        }) + `  stuck:
+    source: {plugin: "./plugins.ts:examined", options: {password: hunter2, severity: ok, hangs: true}}
+    sink: {plugin: "./plugins.ts:lines", options: {file: ./stuck.jsonl}}
+`
+      )
+      const text = yield* Fixture.run(["doctor", file, "--check-timeout", "3 seconds"])
+      assert.strictEqual(text.code, 3, text.stdout + text.stderr)
+      for (
+        const [pipeline, plugin] of [["silent", "@etl-stream/source-postgres"], ["stuck", "./plugins.ts:examined"]]
+      ) {
+        const at = text.stdout.indexOf(`${pipeline}: source ${plugin}\n`)
+        assert.isAtLeast(at, 0, text.stdout)
+        assert.match(
+          text.stdout.slice(at),
+          /^.*\n {2}error {4}The checks .* not ended within 3s\n +-> .*--check-timeout/
+        )
+      }
+      assert.include(text.stdout, "ok       wal-level: wal_level is logical")
+      assert.include(text.stdout, "2 could not be asked")
+      assert.notInclude(text.stdout + text.stderr, "hidden-secret")
+      const json = report(yield* Fixture.run(["doctor", file, "--json", "--check-timeout", "1 second"]))
+      assert.deepInclude(json, { ok: false, exitCode: 3, unreachable: 2 })
+      assert.deepStrictEqual(json.pipelines.map(({ source }) => source.error?.code), [
+        "Unreachable",
+        undefined,
+        "Unreachable"
+      ])
+      assert.strictEqual((yield* Fixture.run(["doctor", file, "--check-timeout", "0 seconds"])).code, 2)
     }))
 
   it.effect("exits with 2 on a wrong configuration and on a pipeline that isn't there", () =>

@@ -328,11 +328,14 @@ export const examined = Plugin.source({
   config: Schema.Struct({
     password: Schema.RedactedFromValue(Schema.String),
     severity: Schema.Literals(["ok", "info", "warning", "critical"]),
-    breaks: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(false)))
+    breaks: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(false))),
+    hangs: Schema.Boolean.pipe(Schema.withDecodingDefaultKey(Effect.succeed(false)))
   }),
   make: () => Effect.succeed({ tables: Effect.succeed([]), stream: () => Stream.empty }),
-  check: ({ breaks, password, severity }, { pipeline }) =>
+  check: ({ breaks, hangs, password, severity }, { pipeline }) =>
     Effect.gen(function*() {
+      // Not even to be stopped, like a library that doesn't know how.
+      if (hangs) return yield* Effect.uninterruptible(Effect.never)
       const secret = Redacted.value(password)
       yield* Effect.logWarning(`looking with ${secret}`)
       if (breaks) return yield* Effect.die(new TypeError("row value 4711"))

@@ -1,13 +1,18 @@
 /**
  * `etl-stream doctor`: asks the plugins of every pipeline to check their environment, and reports what they found with its remedies.
  *
- * Nothing is changed anywhere. Pipelines are checked one after the other, the plugins of one at the same time.
+ * Nothing is changed anywhere. Pipelines are checked one after the other, the plugins of one at the same time. One whose checks don't end in time is left to
+ * itself.
  */
+import { ConnectorError } from "@etl-stream/core/ConnectorError"
 import type { Finding, Severity } from "@etl-stream/core/Finding"
 import type { Kind } from "@etl-stream/core/Plugin"
 import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import { type CommandError, fromConnector, internal, isConnectorError, redacted, usage } from "../CommandError.ts"
 import * as Configuration from "../Configuration.ts"
 import { ExitCode } from "../ExitCode.ts"
@@ -24,6 +29,8 @@ export interface Options {
   /** Names of the pipelines to check; empty: all. */
   readonly pipelines: ReadonlyArray<string>
   readonly json: boolean
+  /** How long the checks of one plugin may take. */
+  readonly checkTimeout: Duration.Duration
 }
 
 /** What was found at one side of a pipeline. */
@@ -40,14 +47,37 @@ interface PipelineReport {
   readonly sides: ReadonlyArray<Checked>
 }
 
+const tooLong = (plugin: string, limit: Duration.Duration): CommandError =>
+  fromConnector(
+    undefined,
+    new ConnectorError({
+      reason: "Unreachable",
+      plugin,
+      message: `The checks of ${plugin} have not ended within ${Duration.format(limit)}`,
+      hint:
+        "Look whether its server, and what is between (proxy, firewall), accepts connections and doesn't answer. If it is only slow, give it more time with --check-timeout."
+    })
+  )
+
 const examine = Effect.fnUntraced(function*<K extends Kind & Checked["kind"]>(
   kind: K,
   { name: plugin, options, plugin: { check } }: Configuration.Stage<K>,
   pipeline: string,
-  directory: string
+  directory: string,
+  limit: Duration.Duration
 ): Effect.fn.Return<Checked> {
   if (check === undefined) return { kind, plugin, findings: [], error: undefined }
-  const exit = yield* Effect.suspend(() => check(options, { pipeline, directory })).pipe(Effect.scoped, Effect.exit)
+  const checking = yield* Effect.suspend(() => check(options, { pipeline, directory })).pipe(
+    Effect.scoped,
+    Effect.forkDetach
+  )
+  const ended = yield* Fiber.await(checking).pipe(
+    Effect.timeoutOption(limit),
+    // Not waited for: what hangs may hang when it is to stop, too.
+    Effect.ensuring(Effect.sync(() => checking.interruptUnsafe()))
+  )
+  if (Option.isNone(ended)) return { kind, plugin, findings: [], error: tooLong(plugin, limit) }
+  const exit = ended.value
   if (Exit.isSuccess(exit)) return { kind, plugin, findings: exit.value, error: undefined }
   if (Cause.hasInterruptsOnly(exit.cause)) return yield* Effect.interrupt
   const failure = Cause.squash(exit.cause)
@@ -153,7 +183,7 @@ const envelope = ({ name, sides }: PipelineReport) => ({
 })
 
 export const doctor = Effect.fn("Doctor.doctor")(
-  function*({ file, json, pipelines }: Options): Effect.fn.Return<Result, CommandError> {
+  function*({ checkTimeout, file, json, pipelines }: Options): Effect.fn.Return<Result, CommandError> {
     const configuration = yield* Configuration.load(file, { environment: process.env, offline: false })
     if (configuration === undefined) return yield* internal("Loading the configuration", undefined)
     const { directory, redact } = configuration
@@ -171,9 +201,9 @@ export const doctor = Effect.fn("Doctor.doctor")(
     const reports = yield* Effect.forEach(chosen, ({ deadLetters, name, sink, source }) =>
       Effect.all(
         [
-          examine("source", source, name, directory),
-          examine("sink", sink, name, directory),
-          ...(deadLetters === undefined ? [] : [examine("deadLetters", deadLetters, name, directory)])
+          examine("source", source, name, directory, checkTimeout),
+          examine("sink", sink, name, directory, checkTimeout),
+          ...(deadLetters === undefined ? [] : [examine("deadLetters", deadLetters, name, directory, checkTimeout)])
         ],
         { concurrency: "unbounded" }
       ).pipe(
