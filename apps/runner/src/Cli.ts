@@ -22,7 +22,8 @@ import { CommandError, internal, usage, Verdict } from "./CommandError.ts"
 import { database, file, Json } from "./CommandFlags.ts"
 import { databaseCommands } from "./DatabaseCommands.ts"
 import { ExitCode } from "./ExitCode.ts"
-import { formats, isVerbose } from "./Logging.ts"
+import * as Invocation from "./Invocation.ts"
+import { formats } from "./Logging.ts"
 import * as Output from "./Output.ts"
 import { plugin, schema } from "./PluginCommands.ts"
 import * as Redaction from "./Redaction.ts"
@@ -413,22 +414,13 @@ const root = (version: string) =>
     Command.withGlobalFlags([Json])
   )
 
-/** Name of the command in `args`, for envelopes of errors that come before it is known for certain. */
-const commandName = (args: ReadonlyArray<string>): string => {
-  const words = args.filter((arg) => !arg.startsWith("-"))
-  const [group = "etl-stream", command] = words
-  return (group === "plugin" || group === "dlq" || group === "alert") && command !== undefined
-    ? `${group} ${command}`
-    : group
-}
-
 const usageError = (errors: ReadonlyArray<CliError.NonShowHelpErrors>, command: string): CommandError =>
   usage(errors.map((error) => error.message.replace(/\s+/g, " ").trim()).join("; "), `See \`${command} --help\`.`)
 
 /** Runs the command line `args` (without the program's name), prints its result and gives the exit code. */
 export const execute = (args: ReadonlyArray<string>, version: string): Effect.Effect<ExitCode> => {
-  const json = args.includes("--json")
-  const command = commandName(args)
+  const json = Invocation.wantsJson(args)
+  const command = Invocation.commandName(args)
   const presenter = CliOutput.layerPresenter({
     present: (event) => {
       switch (event._tag) {
@@ -448,16 +440,11 @@ export const execute = (args: ReadonlyArray<string>, version: string): Effect.Ef
     Effect.provide([NodeServices.layer, presenter, config]),
     Effect.exit,
     Effect.flatMap((exit) =>
-      Exit.isSuccess(exit) ? Effect.succeed(ExitCode.ok) : report(exit.cause, command, json, verbose(args))
+      Exit.isSuccess(exit)
+        ? Effect.succeed(ExitCode.ok)
+        : report(exit.cause, command, json, Invocation.wantsDetails(args))
     )
   )
-}
-
-/** Whether `args` ask for stack traces. */
-const verbose = (args: ReadonlyArray<string>): boolean => {
-  const at = args.findIndex((arg) => arg === "--log-level" || arg.startsWith("--log-level="))
-  const level = args[at]?.split("=")[1] ?? args[at + 1] ?? ""
-  return at >= 0 && isVerbose(`${level.charAt(0).toUpperCase()}${level.slice(1).toLowerCase()}`)
 }
 
 const report = Effect.fnUntraced(

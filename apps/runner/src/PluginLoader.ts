@@ -19,6 +19,7 @@ import { fileURLToPath, pathToFileURL } from "node:url"
 import * as OwningPackage from "./OwningPackage.ts"
 import * as PluginCompatibility from "./PluginCompatibility.ts"
 import { PluginError, unloadable, unresolvable } from "./PluginError.ts"
+import * as PluginExit from "./PluginExit.ts"
 import * as PluginShape from "./PluginShape.ts"
 import * as SharedModules from "./SharedModules.ts"
 import { closest, enumerate } from "./Suggestion.ts"
@@ -157,10 +158,14 @@ const load = Effect.fnUntraced(function*(name: string, url: string) {
     try: () => import(url).finally(() => stuck.delete(url)) as Promise<Readonly<Record<string, unknown>>>,
     catch: unloadable(name, fileURLToPath(url))
   })
-  return yield* Effect.timeoutOrElse(loading, {
-    duration: limit,
-    orElse: () => Effect.andThen(Effect.sync(() => stuck.add(url)), Effect.fail(tooLong))
-  })
+  return yield* PluginExit.during(
+    name,
+    fileURLToPath(url),
+    Effect.timeoutOrElse(loading, {
+      duration: limit,
+      orElse: () => Effect.andThen(Effect.sync(() => stuck.add(url)), Effect.fail(tooLong))
+    })
+  )
 })
 
 /** What a module exports, that may be plugins, by the name of their export: `plugin`, those in `plugins`, and all others. */

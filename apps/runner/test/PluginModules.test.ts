@@ -99,6 +99,45 @@ describe("a module that can't be loaded", () => {
   )
 })
 
+describe("a module that ends the process while it is loaded", () => {
+  scenario(
+    "is told, with where it does it, and isn't taken for a command that did its work",
+    (directory) =>
+      Effect.gen(function*() {
+        Project.write(directory, {
+          "package.json": { type: "module" },
+          "exits.mjs": "\nprocess.exit(0)\n",
+          "later.mjs": "await new Promise(() => setTimeout(() => process.exit(0), 5))\n",
+          "required.cjs": "require(\"./deep.cjs\")\n",
+          "deep.cjs": "if (process.env.NOT_THERE === undefined) process.exit()\n",
+          "fine.mjs": "export const a = 1\n"
+        })
+        for (
+          const [name, where] of [["exits.mjs", "exits.mjs:2"], ["later.mjs", "later.mjs:1"], [
+            "required.cjs",
+            "deep.cjs:1"
+          ]]
+        ) {
+          const file = Fixture.write(
+            directory,
+            "etl.yaml",
+            `apiVersion: 1\nnotifiers:\n  a: {plugin: ./${name}}\npipelines: {}\n`
+          )
+          const text = yield* Fixture.run(["validate", file], { cwd: directory })
+          assert.deepStrictEqual([text.code, text.stdout], [3, ""], text.stderr)
+          assert.match(
+            text.stderr,
+            new RegExp(`The plugin \\./${name} ended the process while it was loaded, .* at .*${where}\\n +-> `)
+          )
+          const json = yield* Fixture.run(["plugin", "list", "--file", file, "--json"], { cwd: directory })
+          assert.strictEqual(json.code, 3, json.stderr)
+          assert.deepInclude(envelope(json), { ok: false, command: "plugin list" })
+          assert.deepInclude(envelope(json)["error"], { code: "PluginUnloadable" })
+        }
+      })
+  )
+})
+
 describe("a folder", () => {
   scenario("stands for the module that its package.json names", (directory) =>
     Effect.gen(function*() {
