@@ -17,64 +17,19 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import * as Schema from "effect/Schema"
+import { alert } from "./AlertCommands.ts"
+import { doctor, test, validate } from "./CheckCommands.ts"
 import { CommandError, internal, usage, Verdict } from "./CommandError.ts"
-import { database, file, Json } from "./CommandFlags.ts"
+import { database, file, Json, period } from "./CommandFlags.ts"
 import { databaseCommands } from "./DatabaseCommands.ts"
 import { ExitCode } from "./ExitCode.ts"
 import * as Invocation from "./Invocation.ts"
+import { letters } from "./LetterCommands.ts"
 import { formats } from "./Logging.ts"
 import * as Output from "./Output.ts"
 import { plugin, schema } from "./PluginCommands.ts"
 import * as Redaction from "./Redaction.ts"
 import * as RemoteCommands from "./RemoteCommands.ts"
-
-const period = (name: string, fallback: Duration.Duration) =>
-  Flag.String(name).pipe(
-    Flag.withSchema(Schema.DurationFromString.check(
-      Schema.makeFilter((duration) => Duration.isFinite(duration) && Duration.toMillis(duration) > 0, {
-        expected: "a duration above 0, such as \"30 seconds\""
-      })
-    )),
-    Flag.withDefault(fallback)
-  )
-
-const validate = Command.make(
-  "validate",
-  {
-    file,
-    offline: Flag.Boolean("offline").pipe(
-      Flag.withDescription("Leave ${env:…} and ${file:…} unresolved and check the rest"),
-      Flag.withDefault(false)
-    ),
-    connect: Flag.Boolean("connect").pipe(
-      Flag.withDescription(
-        "Also ask the sources for their tables, and the transforms what they make of each. Changes nothing at the sources"
-      ),
-      Flag.withDefault(false)
-    )
-  },
-  Effect.fn(function*(options) {
-    const json = yield* Json
-    const { validate } = yield* Effect.promise(() => import("./commands/Validate.ts"))
-    const result = yield* validate({ ...options, json })
-    yield* Output.succeed(result, json)
-    const { exitCode = ExitCode.ok } = result
-    if (exitCode !== ExitCode.ok) return yield* new Verdict({ exitCode })
-  })
-).pipe(
-  Command.withDescription(
-    "Check a configuration file: YAML, options, plugins, references. Connects to nothing without --connect. " +
-      "Exits with 2 on problems, 3 when something can't be reached"
-  ),
-  Command.withExamples([
-    { command: "etl-stream validate shop.yaml", description: "Check the file alone" },
-    {
-      command: "etl-stream validate shop.yaml --connect",
-      description: "See which table becomes which, with its columns, and what a transform has against it"
-    }
-  ])
-)
 
 const run = (version: string) =>
   Command.make(
@@ -151,33 +106,6 @@ const run = (version: string) =>
     ])
   )
 
-const doctor = Command.make(
-  "doctor",
-  {
-    file,
-    pipelines: Argument.String("pipeline").pipe(
-      Argument.withDescription("Pipelines to check; all when none is named"),
-      Argument.variadic({ min: 0 })
-    ),
-    checkTimeout: period("check-timeout", Duration.minutes(1)).pipe(
-      Flag.withDescription("How long the checks of one source or sink may take (default: 1 minute)")
-    )
-  },
-  Effect.fn(function*(options) {
-    const json = yield* Json
-    const { doctor } = yield* Effect.promise(() => import("./commands/Doctor.ts"))
-    const result = yield* doctor({ ...options, json })
-    yield* Output.succeed(result, json)
-    const { exitCode = ExitCode.ok } = result
-    if (exitCode !== ExitCode.ok) return yield* new Verdict({ exitCode })
-  })
-).pipe(
-  Command.withDescription(
-    "Check sources and sinks for everything that a run needs, with the SQL of each remedy. Changes nothing. " +
-      "Exits with 2 on critical findings, 3 when something can't be reached"
-  )
-)
-
 const resync = Command.make(
   "resync",
   {
@@ -228,164 +156,6 @@ const resync = Command.make(
       command: "etl-stream resync shop.yaml --wait complete public.orders public.items",
       description: "Wait until the copy is complete; exit with 1 when it is refused"
     }
-  ])
-)
-
-const letterOptions = {
-  file,
-  pipeline: Flag.String("pipeline").pipe(
-    Flag.withDescription("The pipeline; needed when the file has several"),
-    Flag.optional
-  ),
-  table: Flag.String("table").pipe(
-    Flag.withDescription("Only letters of this table, as the source names it: schema.name"),
-    Flag.optional
-  ),
-  column: Flag.String("column").pipe(
-    Flag.withDescription("Only letters of this column, as the source names it"),
-    Flag.optional
-  ),
-  ids: Argument.String("letter").pipe(
-    Argument.withDescription("Letters by their ids; all that are selected when none is named"),
-    Argument.variadic({ min: 0 })
-  )
-}
-
-const selected = (options: {
-  readonly file: string
-  readonly pipeline: Option.Option<string>
-  readonly table: Option.Option<string>
-  readonly column: Option.Option<string>
-  readonly ids: ReadonlyArray<string>
-}) => ({
-  file: options.file,
-  pipeline: Option.getOrUndefined(options.pipeline),
-  table: Option.getOrUndefined(options.table),
-  column: Option.getOrUndefined(options.column),
-  ids: options.ids
-})
-
-const lettersList = Command.make(
-  "ls",
-  { file, pipeline: letterOptions.pipeline },
-  Effect.fn(function*({ file, pipeline }) {
-    const json = yield* Json
-    const { list } = yield* Effect.promise(() => import("./commands/DeadLetters.ts"))
-    yield* Output.succeed(yield* list({ file, pipeline: Option.getOrUndefined(pipeline) }), json)
-  })
-).pipe(Command.withDescription("Count dead letters by pipeline, table, column and reason"))
-
-const lettersShow = Command.make(
-  "show",
-  letterOptions,
-  Effect.fn(function*(options) {
-    const json = yield* Json
-    const { show } = yield* Effect.promise(() => import("./commands/DeadLetters.ts"))
-    yield* show({ ...selected(options), json })
-  })
-).pipe(
-  Command.withDescription("Print dead letters with the values of their rows; with --json one JSON line per letter")
-)
-
-const lettersReplay = Command.make(
-  "replay",
-  letterOptions,
-  Effect.fn(function*(options) {
-    const json = yield* Json
-    const { replay } = yield* Effect.promise(() => import("./commands/DeadLetters.ts"))
-    const result = yield* replay(selected(options))
-    yield* Output.succeed(result, json)
-    const { exitCode = ExitCode.ok } = result
-    if (exitCode !== ExitCode.ok) return yield* new Verdict({ exitCode })
-  })
-).pipe(
-  Command.withDescription(
-    "Write dead letters' values to their rows, with the configuration as it is now, where no later change has come. Exits with 1 when letters are left"
-  )
-)
-
-const lettersDrop = Command.make(
-  "drop",
-  {
-    ...letterOptions,
-    all: Flag.Boolean("all").pipe(
-      Flag.withDescription("Drop all letters of the pipeline when none is named"),
-      Flag.withDefault(false)
-    )
-  },
-  Effect.fn(function*(options) {
-    const json = yield* Json
-    const { drop } = yield* Effect.promise(() => import("./commands/DeadLetters.ts"))
-    yield* Output.succeed(yield* drop({ ...selected(options), all: options.all }), json)
-  })
-).pipe(Command.withDescription("Forget dead letters: the values in them are lost"))
-
-const letters = Command.make("dlq").pipe(
-  Command.withDescription("Dead letters: values that a sink could not write"),
-  Command.withSubcommands([lettersList, lettersShow, lettersReplay, lettersDrop]),
-  Command.withExamples([
-    { command: "etl-stream dlq ls shop.yaml", description: "What could not be written, and why" },
-    {
-      command: "etl-stream dlq replay shop.yaml --table public.orders",
-      description: "Write it after its column was mended"
-    }
-  ])
-)
-
-const alertTest = Command.make(
-  "test",
-  {
-    file,
-    notifiers: Argument.String("notifier").pipe(
-      Argument.withDescription("Notifiers of the file to try; all when none is named"),
-      Argument.variadic({ min: 0 })
-    )
-  },
-  Effect.fn(function*(options) {
-    const json = yield* Json
-    const { test } = yield* Effect.promise(() => import("./commands/AlertTest.ts"))
-    const result = yield* test({ ...options, json })
-    yield* Output.succeed(result, json)
-    const { exitCode = ExitCode.ok } = result
-    if (exitCode !== ExitCode.ok) return yield* new Verdict({ exitCode })
-  })
-).pipe(
-  Command.withDescription(
-    "Send a test alert and its end through notifiers, whatever the rules say. Exits with 3 when one has to be mended outside, 1 on other failures"
-  )
-)
-
-const alert = Command.make("alert").pipe(
-  Command.withDescription("About alerts and the notifiers that tell them"),
-  Command.withSubcommands([alertTest]),
-  Command.withExamples([
-    { command: "etl-stream alert test shop.yaml", description: "Try every notifier of the file" },
-    { command: "etl-stream alert test shop.yaml slack --json", description: "Try one, for a script" }
-  ])
-)
-
-const test = Command.make(
-  "test",
-  {
-    file: Argument.String("file.yaml").pipe(
-      Argument.withDescription("Configuration file, whose tests are in file.test.yaml beside it; or a file of tests")
-    ),
-    only: Flag.String("only").pipe(Flag.withDescription("Only tests with this text in their names"), Flag.optional)
-  },
-  Effect.fn(function*({ file, only }) {
-    const json = yield* Json
-    const { test } = yield* Effect.promise(() => import("./commands/Test.ts"))
-    const result = yield* test({ file, only: Option.getOrUndefined(only) })
-    yield* Output.succeed(result, json)
-    const { exitCode = ExitCode.ok } = result
-    if (exitCode !== ExitCode.ok) return yield* new Verdict({ exitCode })
-  })
-).pipe(
-  Command.withDescription(
-    "Run the tests of a configuration's transforms, written in YAML: what comes in, what is to come out. Connects to nothing. Exits with 1 when one fails"
-  ),
-  Command.withExamples([
-    { command: "etl-stream test shop.yaml", description: "Run the tests in shop.test.yaml" }
   ])
 )
 

@@ -4,6 +4,8 @@
 import * as Argument from "effect/cli/Argument"
 import * as Flag from "effect/cli/Flag"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
+import * as Duration from "effect/Duration"
+import * as Schema from "effect/Schema"
 
 /** `--json`, of every command. */
 export const Json = GlobalFlag.Setting("json")({
@@ -23,3 +25,14 @@ export const database = Flag.String("config-db").pipe(
   ),
   Flag.optional
 )
+
+/** A duration above 0, such as `--name "30 seconds"`. */
+export const period = (name: string, fallback: Duration.Duration) =>
+  Flag.String(name).pipe(
+    Flag.withSchema(Schema.DurationFromString.check(
+      Schema.makeFilter((duration) => Duration.isFinite(duration) && Duration.toMillis(duration) > 0, {
+        expected: "a duration above 0, such as \"30 seconds\""
+      })
+    )),
+    Flag.withDefault(fallback)
+  )
