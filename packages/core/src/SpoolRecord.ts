@@ -1,29 +1,19 @@
 /**
  * Elements as records of a spool's files, and back.
  *
- * A record is its payload's length and CRC-32 (each four bytes, little-endian) and the payload. Its first byte tells what it is: the header of a file, a
- * table's schema (which later records of the file name by its number), a batch as the buffers of its columns, or any other element as JSON. Whatever
- * isn't exactly what was written is refused, never read as something else.
+ * A record's payload is in a frame (`SpoolFrame`). Its first byte tells what it is: the header of a file, a table's schema (which later records of the file
+ * name by its number), a batch as the buffers of its columns (`SpoolBatch`), or any other element as JSON. Whatever isn't exactly what was written is
+ * refused, never read as something else.
  */
-import * as Arrow from "apache-arrow"
 import * as Schema from "effect/Schema"
-import { crc32 } from "node:zlib"
-import * as BatchConcat from "./BatchConcat.ts"
-import * as ChangeBatch from "./ChangeBatch.ts"
 import { ConnectorError, Reason } from "./ConnectorError.ts"
 import type { Element, Rows, SnapshotRows } from "./Element.ts"
 import type { LogicalType } from "./LogicalType.ts"
+import * as SpoolBatch from "./SpoolBatch.ts"
+import { type Encoded, framed, Kind, malformed } from "./SpoolFrame.ts"
 import type { TableSchema } from "./TableSchema.ts"
 
-/** Bytes before a record's payload. */
-export const frameSize = 8
-/** Largest payload. */
-export const largestPayload = 0x7ffffff0
-
-const Kind = { header: 0, table: 1, batch: 2, mark: 3 } as const
-
-/** Bytes that are no record of this version. */
-export class Malformed extends Error {}
+export { type Encoded, frameSize, largestPayload, Malformed } from "./SpoolFrame.ts"
 
 const Unsigned = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
 const Position = Schema.BigIntFromString
@@ -154,28 +144,6 @@ const decodeMark = Schema.decodeUnknownSync(MarkText)
 const utf8 = new TextEncoder()
 const text = new TextDecoder("utf-8", { fatal: true })
 
-/** A record as pieces that belong one behind the other. */
-export interface Encoded {
-  readonly parts: ReadonlyArray<Uint8Array>
-  readonly length: number
-}
-
-/** Puts the frame before a payload. */
-const framed = (payload: ReadonlyArray<Uint8Array>): Encoded => {
-  let length = 0
-  let crc = 0
-  for (const part of payload) {
-    length += part.byteLength
-    crc = crc32(part, crc)
-  }
-  if (length > largestPayload) throw new RangeError("A record of a spool can't hold more than 2 GiB")
-  const frame = new Uint8Array(frameSize)
-  const view = new DataView(frame.buffer)
-  view.setUint32(0, length, true)
-  view.setUint32(4, crc, true)
-  return { parts: [frame, ...payload], length: frameSize + length }
-}
-
 const textual = (kind: number, json: string): Encoded => {
   const bytes = utf8.encode(json)
   const payload = new Uint8Array(1 + bytes.length)
@@ -187,53 +155,6 @@ const textual = (kind: number, json: string): Encoded => {
 export const header = (header: Header): Encoded => textual(Kind.header, encodeHeader(header))
 
 export const tableSchema = (schema: TableSchema): Encoded => textual(Kind.table, encodeTable(schema))
-
-const fixedHeader = 32
-const columnHeader = 16
-const align = (size: number): number => (size + 7) & ~7
-const padding = new Uint8Array(8)
-
-const bytesOf = (array: ArrayBufferView): Uint8Array => new Uint8Array(array.buffer, array.byteOffset, array.byteLength)
-
-/** The buffers of a column of `rows` rows: validity, offsets, values; without what is behind the rows. */
-const buffersOf = (data: Arrow.Data, rows: number): ReadonlyArray<Uint8Array> => {
-  const bits = (rows + 7) >> 3
-  const none = new Uint8Array(0)
-  const validity = data.nullCount > 0 ? bytesOf(data.nullBitmap).subarray(0, bits) : none
-  if (Arrow.DataType.isUtf8(data.type) || Arrow.DataType.isBinary(data.type)) {
-    const offsets = data.valueOffsets.subarray(0, rows + 1)
-    return [validity, bytesOf(offsets), bytesOf(data.values).subarray(0, offsets[rows] ?? 0)]
-  }
-  if (Arrow.DataType.isBool(data.type)) return [validity, none, bytesOf(data.values).subarray(0, bits)]
-  const values: { readonly BYTES_PER_ELEMENT: number } & ArrayBufferView = data.values
-  return [validity, none, bytesOf(values).subarray(0, rows * values.BYTES_PER_ELEMENT)]
-}
-
-const batch = (element: Rows | SnapshotRows, table: number): Encoded => {
-  const { records, rows } = BatchConcat.compact(element.batch)
-  const { children } = records.data
-  const head = new Uint8Array(fixedHeader + children.length * columnHeader)
-  const view = new DataView(head.buffer)
-  head[0] = Kind.batch
-  view.setUint32(4, table, true)
-  view.setUint32(8, rows, true)
-  view.setUint32(24, children.length, true)
-  if (element._tag === "SnapshotRows") {
-    head[1] = 1
-    view.setUint32(12, element.chunk, true)
-    view.setBigUint64(16, element.position, true)
-  }
-  const parts: Array<Uint8Array> = [head]
-  children.forEach((child, index) => {
-    const at = fixedHeader + index * columnHeader
-    view.setUint32(at, child.nullCount, true)
-    buffersOf(child, rows).forEach((buffer, place) => {
-      view.setUint32(at + 4 + place * 4, buffer.length, true)
-      parts.push(buffer, padding.subarray(0, align(buffer.length) - buffer.length))
-    })
-  })
-  return framed(parts.filter(({ length }) => length > 0))
-}
 
 const orNull = <A>(value: A | undefined): A | null => value ?? null
 
@@ -283,7 +204,7 @@ export const schemaOf = (element: Element): TableSchema | undefined =>
 
 /** The record of an element whose schema has the number `table` in its file. */
 export const element = (element: Element, table: number, copy: bigint | undefined): Encoded =>
-  "batch" in element ? batch(element, table) : textual(Kind.mark, encodeMark(markOf(element, table, copy)))
+  "batch" in element ? SpoolBatch.encode(element, table) : textual(Kind.mark, encodeMark(markOf(element, table, copy)))
 
 /** What a record says. */
 export type Decoded =
@@ -296,10 +217,6 @@ export type Decoded =
     readonly below: bigint | undefined
   }
 
-const malformed = (what: string): never => {
-  throw new Malformed(what)
-}
-
 const parsed = <A>(parse: (text: string) => A, payload: Uint8Array): A => {
   try {
     return parse(text.decode(payload.subarray(1)))
@@ -307,79 +224,6 @@ const parsed = <A>(parse: (text: string) => A, payload: Uint8Array): A => {
     // The cause would show what the record holds.
     return malformed(cause instanceof TypeError ? "a text that is not UTF-8" : "a text of another form")
   }
-}
-
-/** A column of `rows` rows over three buffers. */
-const columnOf = (
-  type: Arrow.DataType,
-  rows: number,
-  nullCount: number,
-  [validity, offsets, values]: readonly [Uint8Array, Uint8Array, Uint8Array]
-): Arrow.Data => {
-  const bits = (rows + 7) >> 3
-  if (nullCount > rows || validity.length !== (nullCount > 0 ? bits : 0)) malformed("a column with a wrong validity")
-  const nulls = nullCount > 0 ? { nullCount, nullBitmap: validity } : { nullCount: 0 }
-  const isText = Arrow.DataType.isUtf8(type)
-  if (isText || Arrow.DataType.isBinary(type)) {
-    if (offsets.length !== (rows + 1) * 4) malformed("a column with too few offsets")
-    const valueOffsets = new Int32Array(offsets.buffer, offsets.byteOffset, rows + 1)
-    let last = 0
-    if (valueOffsets[0] !== 0) malformed("a column whose offsets don't begin at 0")
-    for (const offset of valueOffsets) {
-      if (offset < last) malformed("a column whose offsets go back")
-      last = offset
-    }
-    if (last !== values.length) malformed("a column with values of another length")
-    return isText
-      ? Arrow.makeData({ type: new Arrow.Utf8(), length: rows, valueOffsets, data: values, ...nulls })
-      : Arrow.makeData({ type: new Arrow.Binary(), length: rows, valueOffsets, data: values, ...nulls })
-  }
-  if (offsets.length !== 0) malformed("a column with offsets that it can't have")
-  if (Arrow.DataType.isBool(type)) {
-    if (values.length !== bits) malformed("a column with values of another length")
-    return Arrow.makeData({ type, length: rows, data: values, ...nulls })
-  }
-  const Values: {
-    readonly BYTES_PER_ELEMENT: number
-    new(buffer: ArrayBufferLike, from: number, length: number): ArrayBufferView
-  } = type.ArrayType
-  if (values.length !== rows * Values.BYTES_PER_ELEMENT) malformed("a column with values of another length")
-  const data = new Values(values.buffer, values.byteOffset, rows)
-  return new Arrow.Data(type, 0, rows, nulls.nullCount, {
-    [Arrow.BufferType.DATA]: data,
-    ...("nullBitmap" in nulls ? { [Arrow.BufferType.VALIDITY]: nulls.nullBitmap } : {})
-  })
-}
-
-const batchOf = (payload: Uint8Array, tables: ReadonlyArray<TableSchema>): Rows | SnapshotRows => {
-  if (payload.length < fixedHeader) malformed("a batch that is cut off")
-  const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength)
-  const table = tables[view.getUint32(4, true)] ?? malformed("a batch of an unknown table")
-  const rows = view.getUint32(8, true)
-  const { fields } = ChangeBatch.arrowSchema(table)
-  if (rows === 0 || view.getUint32(24, true) !== fields.length) malformed("a batch of another shape than its table")
-  let at = fixedHeader + fields.length * columnHeader
-  if (payload.length < at) malformed("a batch that is cut off")
-  const next = (size: number): Uint8Array => {
-    const end = at + size
-    if (end > payload.length) malformed("a batch that is cut off")
-    const buffer = payload.subarray(at, end)
-    at += align(size)
-    return buffer
-  }
-  const children = fields.map(({ type }, index) => {
-    const head = fixedHeader + index * columnHeader
-    const size = (place: number) => view.getUint32(head + 4 + place * 4, true)
-    const buffers = [next(size(0)), next(size(1)), next(size(2))] as const
-    return columnOf(type, rows, view.getUint32(head, true), buffers)
-  })
-  if (at !== payload.length) malformed("a batch with something behind it")
-  const schema = new Arrow.Schema(fields)
-  const data = Arrow.makeData({ type: new Arrow.Struct(schema.fields), length: rows, nullCount: 0, children })
-  const batch = ChangeBatch.make(table, new Arrow.RecordBatch(schema, data))
-  return payload[1] === 1
-    ? { _tag: "SnapshotRows", batch, position: view.getBigUint64(16, true), chunk: view.getUint32(12, true) }
-    : { _tag: "Rows", batch }
 }
 
 const elementOf = (mark: typeof Mark.Type, tables: ReadonlyArray<TableSchema>): Element => {
@@ -423,7 +267,7 @@ export const decode = (payload: Uint8Array, tables: ReadonlyArray<TableSchema>):
     case Kind.table:
       return { _tag: "Table", schema: parsed(decodeTable, payload) }
     case Kind.batch:
-      return { _tag: "Element", element: batchOf(payload, tables), below: undefined }
+      return { _tag: "Element", element: SpoolBatch.decode(payload, tables), below: undefined }
     case Kind.mark: {
       const mark = parsed(decodeMark, payload)
       return {
