@@ -11,23 +11,31 @@
  *
  * What an earlier run left behind is given on first, after the elements by which the source's stream begins (its prologue): what the source says
  * of tables before it says anything of changes holds for those that were kept, too.
+ *
+ * The segments on disk are `SpoolStore`'s, the place up to which they were given on `SpoolReading`'s, and whether spooling is wanted `SpoolWatch`'s.
  */
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
-import * as ByteSize from "./ByteSize.ts"
 import type { Conditions } from "./Condition.ts"
-import { ConnectorError } from "./ConnectorError.ts"
+import type { ConnectorError } from "./ConnectorError.ts"
 import type { Element } from "./Element.ts"
 import { tableOf } from "./Element.ts"
 import * as SpoolFiles from "./SpoolFiles.ts"
+import * as SpoolReading from "./SpoolReading.ts"
 import * as SpoolRecord from "./SpoolRecord.ts"
 import * as SpoolSegment from "./SpoolSegment.ts"
+import * as SpoolStore from "./SpoolStore.ts"
+import * as SpoolTrouble from "./SpoolTrouble.ts"
+import * as SpoolWatch from "./SpoolWatch.ts"
 import { type TableId, tableId } from "./TableSchema.ts"
+
+export { fullCondition, spoolingCondition } from "./SpoolWatch.ts"
+
+export type Taken = SpoolReading.Taken
 
 export interface Settings {
   /** Folder of the pipeline's spool, of no other's. */
@@ -52,12 +60,6 @@ export interface Options {
   readonly asked: () => boolean
   /** Called when spooling begins or ends. */
   readonly spooling: (now: boolean) => void
-}
-
-/** An element in its turn; `earlier`: an earlier run took it from the source. */
-export interface Taken {
-  readonly element: Element
-  readonly earlier: boolean
 }
 
 export interface Spool {
@@ -88,44 +90,6 @@ export interface Spool {
   readonly run: Effect.Effect<never, ConnectorError>
 }
 
-const plugin = "@etl-stream/core"
-const largestSegment = 64 * 1024 * 1024
-
-export const spoolingCondition = "spooling"
-export const fullCondition = "spool-full"
-
-const codeOf = (cause: unknown): string | undefined =>
-  cause instanceof Error && "code" in cause ? String(cause.code) : undefined
-
-const noRoom = new Set(["ENOSPC", "EDQUOT", "EFBIG"])
-const forbidden = new Set(["EACCES", "EPERM", "EROFS", "ENOTDIR", "EEXIST", "ELOOP", "ENAMETOOLONG"])
-
-const trouble = (directory: string, cause: unknown): ConnectorError => {
-  const code = codeOf(cause)
-  return code !== undefined && forbidden.has(code)
-    ? new ConnectorError({
-      reason: "Misconfigured",
-      plugin,
-      message: `The spool in ${directory} can't be used: ${code}`,
-      hint: "Set spool.directory to a folder that this process may write and nobody else uses."
-    })
-    : new ConnectorError({
-      reason: "Unreachable",
-      plugin,
-      message: `The spool in ${directory} can't be read or written: ${code ?? "unknown error"}`,
-      hint: "See what troubles the disk; the pipeline tries again by itself."
-    })
-}
-
-/** Something that was read and found whole when the run began isn't any more. */
-const spoiled = (directory: string): ConnectorError =>
-  new ConnectorError({
-    reason: "Fenced",
-    plugin,
-    message: `The spool in ${directory} was changed while it was in use`,
-    hint: "The pipeline starts again by itself, and sees whether anything is missing."
-  })
-
 const isPrologue = ({ _tag }: Element): boolean =>
   _tag !== "Rows" && _tag !== "Truncate" && _tag !== "Watermark" && _tag !== "Message"
 
@@ -140,15 +104,10 @@ const sizeOf = (element: Element): number => {
 export const open = Effect.fn("Spool.open")(function*(
   options: Options
 ): Effect.fn.Return<Spool, ConnectorError, Scope.Scope> {
-  const { acknowledged, conditions, pipeline, settings } = options
-  const { directory, maxBytes, when } = settings
-  const segmentBytes = Math.min(largestSegment, Math.max(1, Math.floor(maxBytes / 8)))
+  const { acknowledged, pipeline, settings } = options
+  const { directory, maxBytes } = settings
   const every = Duration.fromInputUnsafe(settings.every ?? "200 millis")
-  const after = Duration.toMillis(Duration.fromInputUnsafe(settings.after))
-  const clock = yield* Clock.Clock
-  const io = <A>(call: () => Promise<A>): Effect.Effect<A, ConnectorError> =>
-    // A call that is left alone would go on beside what comes after it.
-    Effect.uninterruptible(Effect.tryPromise({ try: call, catch: (cause) => trouble(directory, cause) }))
+  const io = SpoolTrouble.io(directory)
 
   const found = yield* io(() => SpoolFiles.find(directory, pipeline))
   yield* io(() => SpoolFiles.syncSegments(directory, found.segments))
@@ -157,21 +116,21 @@ export const open = Effect.fn("Spool.open")(function*(
       Effect.annotateLogs({ directory, hint: "Whether anything is missing because of that, the source finds out." })
     )
   }
-  const id = found.front.spool
-  const run = crypto.randomUUID()
   const exclusive = Semaphore.makeUnsafe(1)
   const changed = Latch.makeUnsafe(false)
   const look = () => void changed.openUnsafe()
+  const store = SpoolStore.make({
+    directory,
+    pipeline,
+    maxBytes,
+    acknowledged,
+    found,
+    appended: (appended) => reading.appended(appended)
+  })
+  const { bytes, segments } = store
+  const reading = SpoolReading.make(directory, store.run, segments)
+  const { isWanted, setFull, took, watch } = yield* SpoolWatch.make({ ...options, ...settings, changed: look })
 
-  let segments: Array<SpoolSegment.Segment> = [...found.segments]
-  let nextNumber = found.next
-  let file: SpoolSegment.SegmentFile | undefined
-  let relied = found.front.relied
-  let durableNoted = found.front.durable
-  /** Segments of this run that are closed and may not be on the disk yet. */
-  let unsynced: Array<SpoolSegment.Segment> = []
-  let newNames = false
-  let cleaned = false
   /** Whether changes have come, and whether a table's shape changed after that. */
   let begun = false
   let reshaped = false
@@ -180,187 +139,59 @@ export const open = Effect.fn("Spool.open")(function*(
   let watermark = found.upTo
   let atWatermark = true
   /** What `kept` says. */
-  let counted = relied ? found.upTo : 0n
+  let counted = store.relied() ? found.upTo : 0n
   /** What the sink must have before anything here counts. */
   let base = 0n
   let bypassing = false
-  let full = false
   /** Whether an element waits for room. */
   let blocked = false
-  let stalled = false
-  let movedAt = clock.currentTimeMillisUnsafe()
-  let seen = acknowledged()
-  let told = false
-  /** How many elements were taken. */
-  let taken = 0
-  let takenBefore = 0
   const copies = new Map<TableId, bigint>()
 
   /** What is given on from memory: during the prologue, and past the spool. */
   let direct: Element | undefined
   /** Until the source's stream has begun what is kept waits. */
-  let prologue = segments.length > 0
-  /** Where reading goes on after what earlier runs left behind. */
-  let resume: { readonly segment: SpoolSegment.Segment; readonly offset: number } | undefined
-  /** The place in the segments up to which everything was taken. */
-  let cursor: { segment: SpoolSegment.Segment; offset: number } | undefined
-  /** Whether the element that was taken last may still be on its way to whoever took it. */
-  let outstanding = false
-  let latest: { segment: SpoolSegment.Segment; start: number; end: number; element: Element } | undefined
-  let reader: { segment: SpoolSegment.Segment; records: SpoolSegment.RecordReader } | undefined
+  let prologue = segments().length > 0
 
-  const isWanted = () => options.asked() || stalled
-  const bytes = () => segments.reduce((sum, { length }) => sum + length, 0)
-
-  const startOf = (segment: SpoolSegment.Segment): number => {
-    if (resume === undefined || segment.run !== run || segment.number > resume.segment.number) {
-      return SpoolSegment.firstRecord
-    }
-    // The prologue was given on when it came.
-    return segment === resume.segment ? resume.offset : segment.length
-  }
-
-  /** The place of the next record that wasn't taken; undefined when there is none. */
-  const locate = (): { segment: SpoolSegment.Segment; offset: number } | undefined => {
-    for (;;) {
-      if (cursor === undefined) {
-        const [first] = segments
-        if (first === undefined) return undefined
-        cursor = { segment: first, offset: startOf(first) }
-      }
-      const { offset, segment } = cursor
-      if (offset < segment.length) return cursor
-      const next = segments.find(({ number }) => number > segment.number)
-      if (next === undefined) return undefined
-      cursor = { segment: next, offset: startOf(next) }
-    }
-  }
-
-  const allTaken = (): boolean => !outstanding && direct === undefined && (prologue || locate() === undefined)
-
-  const closeFile = Effect.suspend(() => {
-    const open = file
-    file = undefined
-    if (open === undefined) return Effect.void
-    unsynced.push(open.segment)
-    return io(() => open.close())
-  })
-
-  const writeFront = (change: Partial<SpoolFiles.Front>) =>
-    Effect.suspend(() => {
-      const front: SpoolFiles.Front = {
-        version: 1,
-        pipeline,
-        spool: id,
-        first: segments[0]?.number ?? nextNumber,
-        durable: acknowledged() > durableNoted ? acknowledged() : durableNoted,
-        relied,
-        ...change
-      }
-      return Effect.tap(io(() => SpoolFiles.writeFront(directory, front)), () =>
-        Effect.sync(() => {
-          relied = front.relied
-          durableNoted = front.durable
-        }))
-    })
+  const allTaken = (): boolean =>
+    !reading.outstanding && direct === undefined && (prologue || reading.locate() === undefined)
 
   /** Makes what was appended durable, and has it count. */
   const sync = Effect.gen(function*() {
     if (!isWanted() || bypassing || watermark <= counted || acknowledged() < base) return
     const target = watermark
     if (target <= acknowledged()) return
-    if (!relied) yield* writeFront({ relied: true })
-    const closed = unsynced
-    unsynced = []
-    const open = file
-    yield* io(async () => {
-      await SpoolFiles.syncSegments(directory, closed)
-      await open?.sync()
-      if (newNames) await SpoolFiles.syncFolder(directory)
-    })
-    newNames = false
+    if (!store.relied()) yield* store.rely(true)
+    yield* store.sync
     counted = target
   })
 
   /** Removes what the sink has. */
   const trim = Effect.gen(function*() {
     const position = acknowledged()
-    if (file !== undefined && (bypassing || (atWatermark && position >= watermark && allTaken()))) yield* closeFile
-    const open = file?.segment
+    if (store.open() !== undefined && (bypassing || (atWatermark && position >= watermark && allTaken()))) {
+      yield* store.closeFile
+    }
+    const open = store.open()
+    const cursor = reading.cursor()
     const held = cursor?.segment
-    const passed = held !== undefined && held.length === cursor?.offset && held !== open && !outstanding
+    const passed = held !== undefined && held.length === cursor?.offset && held !== open && !reading.outstanding
     const goes = (segment: SpoolSegment.Segment): boolean =>
       !prologue && segment !== open && segment.end !== undefined && position >= segment.end &&
       held !== undefined && (segment.number < held.number || (segment === held && passed))
-    const staying = segments.findIndex((segment) => !goes(segment))
-    const gone = segments.slice(0, staying < 0 ? segments.length : staying)
-    if (gone.length > 0) {
-      const first = segments[gone.length]?.number ?? nextNumber
-      if (relied) yield* writeFront({ first })
+    const staying = segments().findIndex((segment) => !goes(segment))
+    const count = staying < 0 ? segments().length : staying
+    if (count > 0) {
+      const gone = yield* store.takeOut(count)
       const last = gone.at(-1)
-      segments = segments.slice(gone.length)
-      unsynced = unsynced.filter((segment) => !gone.includes(segment))
-      if (cursor !== undefined && last !== undefined && cursor.segment.number <= last.number) cursor = undefined
-      yield* io(async () => {
-        for (const segment of gone) await SpoolFiles.remove(segment)
-      })
+      if (last !== undefined) reading.passed(last)
+      yield* store.remove(gone)
       look()
     }
-    if (relied && position >= counted && (segments.length === 0 || !isWanted())) yield* writeFront({ relied: false })
-  })
-
-  const setFull = (now: boolean) =>
-    Effect.suspend(() => {
-      if (full === now) return Effect.void
-      full = now
-      return now
-        ? conditions.raise({
-          name: fullCondition,
-          severity: "critical",
-          message: `The spool in ${directory} is full (${
-            ByteSize.format(maxBytes)
-          }, or the disk): the source is read only as fast as the sink takes changes`,
-          hint: "Give the disk room and raise spool.maxBytes, or see to it that the sink takes changes again."
-        })
-        : conditions.clear(fullCondition)
-    })
-
-  /** Finds out whether the sink makes progress, and tells when spooling begins or ends. */
-  const watch = Effect.gen(function*() {
-    const now = clock.currentTimeMillisUnsafe()
-    const position = acknowledged()
-    // Within a transaction nothing becomes durable, however large it is: then it counts that elements are taken.
-    if (position !== seen || (position >= watermark && (allTaken() || taken !== takenBefore))) movedAt = now
-    seen = position
-    takenBefore = taken
-    const late = now - movedAt >= after
-    if (when === "stalled") {
-      if (late) stalled = true
-      else if (stalled && allTaken()) stalled = false
-    }
-    const wanted = isWanted()
-    if (wanted !== told) {
-      told = wanted
-      options.spooling(wanted)
-      look()
-      if (wanted) {
-        yield* conditions.raise({
-          name: spoolingCondition,
-          severity: "warning",
-          message: options.asked()
-            ? `Changes are kept on disk in ${directory}, as was asked`
-            : `Changes are kept on disk in ${directory}, because the sink makes no progress`,
-          hint:
-            "Keep that folder until the sink has caught up: the source may have been told that what is in it is safe."
-        })
-      }
-    }
-    if (!wanted && counted <= position) yield* conditions.clear(spoolingCondition)
-    if (full && !bypassing && !blocked && (!wanted || bytes() < maxBytes * 0.9)) yield* setFull(false)
+    if (store.relied() && position >= counted && (segments().length === 0 || !isWanted())) yield* store.rely(false)
   })
 
   const tend = exclusive.withPermits(1)(Effect.gen(function*() {
-    yield* watch
+    yield* watch({ watermark, counted, allTaken, staysFull: () => bypassing || blocked, bytes })
     yield* sync
     yield* trim
     // Whoever waits looks again, whatever came between their last look and their waiting.
@@ -370,12 +201,10 @@ export const open = Effect.fn("Spool.open")(function*(
   yield* Effect.addFinalizer(() =>
     exclusive.withPermits(1)(Effect.gen(function*() {
       yield* trim
-      yield* closeFile
-      const records = reader?.records
+      yield* store.closeFile
       yield* io(async () => {
-        await records?.close()
-        // Nothing stands on what is left, and it holds values of rows.
-        if (!relied && cleaned) await SpoolFiles.removeOthers(directory, () => false)
+        await reading.close()
+        await store.leave()
       })
     })).pipe(Effect.ignore)
   )
@@ -393,50 +222,12 @@ export const open = Effect.fn("Spool.open")(function*(
   /** Appends an element; false when there is no room for it on the disk. */
   const append = (element: Element): Effect.Effect<boolean, ConnectorError> =>
     exclusive.withPermits(1)(Effect.gen(function*() {
-      if (!cleaned) {
-        // From here on the source has found that nothing is missing, or given up what is.
-        const kept = new Set(segments.map(({ number }) => number))
-        yield* io(() => SpoolFiles.removeOthers(directory, (number) => kept.has(number)))
-        cleaned = true
-      }
-      if (file !== undefined && file.segment.length >= segmentBytes) yield* closeFile
-      const before = segments.at(-1)
+      // From here on the source has found that nothing is missing, or given up what is.
+      yield* store.cleanUp
       const name = tableOf(element)
       const copy = name === undefined ? undefined : copies.get(tableId(name))
-      const stored = yield* Effect.uninterruptible(Effect.tryPromise({
-        try: async () => {
-          if (file === undefined) {
-            const header: SpoolRecord.Header = {
-              version: 1,
-              pipeline,
-              spool: id,
-              run,
-              number: nextNumber,
-              previous: before === undefined ? null : { number: before.number, length: before.length }
-            }
-            file = await SpoolSegment.SegmentFile.create(directory, header, watermark)
-            nextNumber++
-            newNames = true
-            segments.push(file.segment)
-          }
-          const { segment } = file
-          const start = segment.length
-          await file.append(
-            SpoolRecord.schemaOf(element),
-            (table) => SpoolRecord.element(element, table, copy)
-          )
-          latest = { segment, start, end: segment.length, element }
-          return true
-        },
-        catch: (cause) => cause
-      })).pipe(Effect.catch((cause) => {
-        const code = codeOf(cause)
-        return cause instanceof RangeError || (code !== undefined && noRoom.has(code))
-          ? Effect.succeed(false)
-          : Effect.fail(trouble(directory, cause))
-      }))
-      if (!stored || file === undefined) return false
-      const { segment } = file
+      const segment = yield* store.append(element, copy, watermark)
+      if (segment === undefined) return false
       SpoolSegment.note(segment, element._tag)
       if (element._tag === "SnapshotBegin" && name !== undefined) copies.set(tableId(name), element.position)
       if (element._tag !== "Watermark") segment.end = undefined
@@ -448,9 +239,9 @@ export const open = Effect.fn("Spool.open")(function*(
     atWatermark = element._tag === "Watermark"
     if (element._tag !== "Watermark") return
     const { position } = element
-    SpoolSegment.cover(segments, position)
+    SpoolSegment.cover(segments(), position)
     if (position > watermark) watermark = position
-    const open = file?.segment
+    const open = store.open()
     if (open !== undefined && position > open.last) {
       open.last = position
       open.end = position
@@ -462,7 +253,7 @@ export const open = Effect.fn("Spool.open")(function*(
     Effect.suspend(() => {
       direct = element
       look()
-      return until(() => direct === undefined && !outstanding)
+      return until(() => direct === undefined && !reading.outstanding)
     })
 
   /** Waits for room; false when there will be none before the element has passed. */
@@ -495,7 +286,7 @@ export const open = Effect.fn("Spool.open")(function*(
 
   const endPrologue = (): void => {
     if (!prologue) return
-    resume = latest === undefined ? undefined : { segment: latest.segment, offset: latest.end }
+    reading.skip()
     prologue = false
     look()
   }
@@ -506,23 +297,15 @@ export const open = Effect.fn("Spool.open")(function*(
     if (prologue) {
       if (isPrologue(element)) {
         // It is on the disk for a run that comes after this one.
-        if (!(yield* append(element))) {
-          return yield* new ConnectorError({
-            reason: "Throttled",
-            plugin,
-            message: `There is no room on the disk for the spool in ${directory}`,
-            hint: "Make room; the pipeline tries again by itself."
-          })
-        }
+        if (!(yield* append(element))) return yield* SpoolTrouble.noSpace(directory)
         return yield* pass(element)
       }
       endPrologue()
     }
-    if (bypassing && atWatermark && segments.length === 0 && !relied) {
+    if (bypassing && atWatermark && segments().length === 0 && !store.relied()) {
       bypassing = false
       base = watermark
-      latest = undefined
-      cursor = undefined
+      reading.restart()
       yield* setFull(false)
     }
     if (!bypassing) {
@@ -542,57 +325,30 @@ export const open = Effect.fn("Spool.open")(function*(
     yield* bypass(element)
   })
 
-  const readerOf = Effect.fnUntraced(function*(segment: SpoolSegment.Segment) {
-    if (reader?.segment === segment) return reader.records
-    return yield* io(async () => {
-      const old = reader?.records
-      reader = undefined
-      await old?.close()
-      const records = await SpoolSegment.RecordReader.open(segment.path)
-      reader = { segment, records }
-      return records
-    })
-  })
-
   const take: Effect.Effect<Taken, ConnectorError> = Effect.gen(function*() {
-    if (outstanding) {
-      outstanding = false
-      taken++
+    if (reading.outstanding) {
+      reading.outstanding = false
+      took()
       look()
     }
     while (true) {
-      yield* until(() => direct !== undefined || (!prologue && locate() !== undefined))
-      const place = prologue ? undefined : locate()
-      if (place === undefined) {
-        const element = direct
-        direct = undefined
-        if (element === undefined) continue
-        outstanding = true
-        return { element, earlier: false }
+      yield* until(() => direct !== undefined || (!prologue && reading.locate() !== undefined))
+      const place = prologue ? undefined : reading.locate()
+      if (place !== undefined) {
+        const taken = yield* reading.read(place)
+        if (taken !== undefined) return taken
+        continue
       }
-      const { offset, segment } = place
-      if (latest?.segment === segment && latest.start === offset) {
-        const { element, end } = latest
-        cursor = { segment, offset: end }
-        outstanding = true
-        return { element, earlier: false }
-      }
-      const records = yield* readerOf(segment)
-      const record = yield* io(() => records.read(offset, segment.length))
-      if (record === undefined) return yield* spoiled(directory)
-      const decoded = yield* Effect.try({
-        try: () => SpoolRecord.decode(record.payload, segment.tables),
-        catch: () => spoiled(directory)
-      })
-      cursor = { segment, offset: record.next }
-      if (decoded._tag !== "Element") continue
-      outstanding = true
-      return { element: decoded.element, earlier: segment.run !== run }
+      const element = direct
+      direct = undefined
+      if (element === undefined) continue
+      reading.outstanding = true
+      return { element, earlier: false }
     }
   })
 
   return {
-    id,
+    id: found.front.spool,
     found,
     kept: () => counted,
     isSpooling: isWanted,
@@ -604,11 +360,9 @@ export const open = Effect.fn("Spool.open")(function*(
     drained: until(allTaken),
     rewind: exclusive.withPermits(1)(Effect.sync(() => {
       const whole = !bypassing && !prologue && !reshaped && direct === undefined && acknowledged() >= base &&
-        segments.every(({ run: of, structural }) => !structural || of !== run)
+        segments().every(({ run, structural }) => !structural || run !== store.run)
       if (!whole) return false
-      cursor = undefined
-      resume = undefined
-      outstanding = false
+      reading.rewind()
       look()
       return true
     })),
