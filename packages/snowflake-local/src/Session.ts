@@ -23,6 +23,8 @@ export interface Transaction {
   /** DuckDB has begun: there is a snapshot. */
   begun: boolean
   wrote: boolean
+  /** The statement that runs has changed rows: when it fails now, a part of it is there. */
+  changed: boolean
   /** DuckDB has lost what the transaction wrote. */
   broken: boolean
 }
@@ -212,6 +214,7 @@ const inTransaction = <A, R>(
         yield* sql(session, "BEGIN TRANSACTION")
         transaction.begun = true
       }
+      transaction.changed = false
       return yield* Effect.onExit(restore(use), (exit) =>
         Exit.isSuccess(exit)
           ? onSuccess()
@@ -229,9 +232,10 @@ const lose = (session: Session, transaction: Transaction): Effect.Effect<void> =
     if (transaction.wrote) transaction.broken = true
   })
 
-/** Finds out whether DuckDB has aborted the transaction; without writes that loses nothing. */
+/** Finds out whether DuckDB has aborted the transaction, which without writes loses nothing, and leaves nothing of a statement that has done a part. */
 const afterFailure = (session: Session, transaction: Transaction): Effect.Effect<void> =>
   Effect.gen(function*() {
+    if (transaction.changed) return yield* lose(session, transaction)
     const alive = yield* Effect.isSuccess(Storage.run(session.connection, "SELECT 1"))
     if (!alive) yield* lose(session, transaction)
   })
@@ -276,7 +280,7 @@ export const writing = <A, R>(
 /** BEGIN: inside a transaction it changes nothing. */
 export const begin = (session: Session, id: string): Effect.Effect<void> =>
   Effect.sync(() => {
-    session.transaction ??= { id, begun: false, wrote: false, broken: false }
+    session.transaction ??= { id, begun: false, wrote: false, changed: false, broken: false }
   })
 
 /** COMMIT: fails, and rolls back, when what the transaction wrote is lost. */

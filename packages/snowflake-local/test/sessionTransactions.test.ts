@@ -1,7 +1,7 @@
 /**
- * What a cancelled statement leaves behind, while DuckDB still works on it: nothing, whatever the session does next.
+ * What a statement that is cancelled while DuckDB still works on it, or fails half done, leaves behind: nothing, whatever the session does next.
  *
- * DuckDB's part of each statement is held until the session has done it, so that no luck is needed to see the order that must not be.
+ * DuckDB's part of each cancelled statement is held until the session has done it, so that no luck is needed to see the order that must not be.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
@@ -155,4 +155,31 @@ describe("a statement that is cancelled while DuckDB has it", () => {
         assert.deepStrictEqual(yield* numbers, [])
       })
     ))
+})
+
+describe("a statement that fails when it has done a part", () => {
+  it.live("leaves nothing of it in its transaction, whether that is rolled back or committed", () =>
+    Effect.gen(function*() {
+      const { url } = yield* Driver.server()
+      const [client, other] = yield* Effect.all([Driver.connect(url), Driver.connect(url)])
+      yield* client.script("create table t (n int)", "insert into t values (1), (2)")
+      const rows = Effect.map(other.rows("select n from t order by n"), (rows) => rows.map((row) => row["N"]))
+      // What was there is deleted before it is seen that the new rows don't fit.
+      const failing = Effect.flip(client.run("insert overwrite into t select 1, 2"))
+      yield* client.run("begin")
+      yield* failing
+      assert.deepStrictEqual(yield* client.rows("select count(*) as c from t"), [{ C: "2" }])
+      yield* client.run("rollback")
+      assert.deepStrictEqual(yield* rows, ["1", "2"])
+
+      yield* client.run("begin")
+      yield* failing
+      yield* client.script("insert into t values (3)", "commit")
+      assert.deepStrictEqual(yield* rows, ["1", "2", "3"])
+
+      yield* client.script("begin", "insert into t values (4)")
+      yield* failing
+      yield* Effect.flip(client.run("commit"))
+      assert.deepStrictEqual(yield* rows, ["1", "2", "3"])
+    }))
 })

@@ -112,7 +112,7 @@ export const insert = (context: StatementContext): Run<Outcome> =>
       context,
       overwrite ? table.id : undefined,
       Effect.gen(function*() {
-        if (overwrite) yield* Statement.run(context, `DELETE FROM ${table.duckdb}`)
+        if (overwrite) yield* Statement.changed(context, `DELETE FROM ${table.duckdb}`)
         const count = yield* Statement.changed(context, yield* insertSelect(context, table, columns, source))
         yield* Writing.inserted(context, table, count)
         return count
@@ -283,7 +283,7 @@ export const truncate = (context: StatementContext): Run<Outcome> =>
         context,
         table.id,
         Effect.andThen(
-          Statement.run(context, `DELETE FROM ${table.duckdb}`),
+          Statement.changed(context, `DELETE FROM ${table.duckdb}`),
           Statement.run(context, `DELETE FROM "_local".load_history WHERE table_id = ${Literal.string(table.id)}`)
         )
       )

@@ -286,7 +286,11 @@ export const duckdb = <A>(
 
 /** Runs SQL that changes rows; how many. */
 export const changed = (context: Pick<StatementContext, "session">, sql: string): Run<number> =>
-  duckdb(context, async (connection) => (await connection.run(sql)).rowsChanged)
+  duckdb(context, async (connection) => {
+    const { rowsChanged } = await connection.run(sql)
+    if (context.session.transaction !== undefined) context.session.transaction.changed = true
+    return rowsChanged
+  })
 
 /** Runs SQL and reads its rows as they come. */
 export const streamed = <A>(
