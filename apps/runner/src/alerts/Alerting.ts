@@ -227,7 +227,7 @@ export const start = Effect.fn("Alerting.start")(function*(
     const { stored } = contents
     // Nobody has ended what an emptied store doesn't know any more.
     const emptied = epoch !== undefined && contents.epoch !== epoch
-    epoch = contents.epoch ?? (yield* store.begin) ?? epoch
+    epoch = contents.epoch ?? (rules.size === 0 ? undefined : yield* store.begin) ?? epoch
     const here = new Set(subjects(yield* Clock.currentTimeMillis).map(subjectKey))
     const found = new Set(stored.map(({ record }) => record.key))
     for (const one of stored) {
