@@ -19,7 +19,7 @@ import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
 import * as SnowflakeSink from "../src/SnowflakeSink.ts"
 import * as Batches from "./Batches.ts"
-import * as Local from "./Local.ts"
+import type * as Local from "./Local.ts"
 
 export const table = (name: string, columns: object = {}, version = 1): TableSchema =>
   Batches.table(
