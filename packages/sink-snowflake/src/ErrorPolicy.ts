@@ -62,6 +62,27 @@ const missing: Policy = {
   reason: "Missing",
   hint: "Check database, schema and table names in the sink's options, and the role's privileges on them."
 }
+const rolledBack: Policy = {
+  ...retry,
+  hint: "The transaction was rolled back. The pipeline goes on from its last durable position."
+}
+
+/** Classes of SQLSTATE: no such transaction (any more), and a transaction that was rolled back, for a deadlock or because it stood still. */
+const wasRolledBack = (sqlState: string | undefined): boolean =>
+  sqlState?.startsWith("25") === true || sqlState?.startsWith("40") === true
+
+/** The cause of errors that say that Snowflake rolled a transaction back; it has the SQLSTATE alone. */
+class Rollback extends Error {
+  override readonly name = "Rollback"
+}
+
+/** Whether an error says that Snowflake rolled a transaction back, which passes by itself unless it comes again and again (`RolledBack`). */
+export const isRolledBack = ({ cause }: ConnectorError.ConnectorError): boolean => cause instanceof Rollback
+
+/** The cause of an error with this code and SQLSTATE, when there is something to be known by it. */
+export const causeOf = (code: string, sqlState: string | undefined): Error | undefined =>
+  sql(code, sqlState) === rolledBack ? new Rollback(`SQLSTATE ${sqlState}`) : undefined
+
 /** Code for uploads to the stage that failed, which the driver reports without one. */
 export const uploadFailed = "upload"
 
@@ -129,10 +150,7 @@ export const sql = (code: string, sqlState: string | undefined): Policy => {
   if (sqlState === "42501") return forbidden
   if (sqlState === "42S02" || sqlState === "02000") return missing
   if (sqlState === "XX000") return retry
-  // Classes of SQLSTATE: no such transaction (any more), and a transaction that was rolled back, for a deadlock or because it stood still.
-  if (sqlState?.startsWith("25") === true || sqlState?.startsWith("40") === true) {
-    return { ...retry, hint: "The transaction was rolled back. The pipeline goes on from its last durable position." }
-  }
+  if (wasRolledBack(sqlState)) return rolledBack
   if (sqlState === "57P03") return sqlCodes["000606"] ?? missing
   // The driver's own codes: 401xxx network, 402xxx unexpected answers, 404xxx options, 405xxx and 407xxx connection states.
   if (/^40[157]\d{3}$/.test(padded) || isNetwork(code)) {

@@ -13,6 +13,7 @@ import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
 import type { Committed } from "./ChannelOffsets.ts"
 import type { Config } from "./Config.ts"
+import * as ErrorPolicy from "./ErrorPolicy.ts"
 import type { Merger } from "./Merger.ts"
 import * as TableOptions from "./TableOptions.ts"
 
@@ -90,11 +91,22 @@ export class MergeSchedule {
   }
 
   /** Tells whether anything was merged, or was to be and failed: that isn't tried again before `every` has passed. */
-  private merge({ committed, failed, merger }: Entry, eager: boolean): Effect.Effect<boolean> {
+  private merge({ committed, failed, id, merger }: Entry, eager: boolean): Effect.Effect<boolean> {
     return Effect.suspend(() => {
       const found = committed()
       return merger.merge(found?.upTo, eager, found?.rows)
     }).pipe(
+      // Nothing of it was done, and its rows are safe in the journal: that neither ends the run nor holds another table up.
+      Effect.catchIf(
+        (error) => !eager && ErrorPolicy.isRolledBack(error),
+        (error) =>
+          Effect.as(
+            Effect.logWarning(`${error.message}: it is tried again with the table's next merge`).pipe(
+              Effect.annotateLogs({ table: id, hint: error.hint })
+            ),
+            true
+          )
+      ),
       Effect.catch((error) => Effect.as(failed(error), true))
     )
   }

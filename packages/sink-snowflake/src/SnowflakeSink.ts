@@ -70,6 +70,12 @@ const begin = Effect.fn("SnowflakeSink.begin")(
   }
 )
 
+/** Has `map` hold what `now` does, and nothing else. */
+const replace = <K, V>(map: Map<K, V>, now: ReadonlyMap<K, V>): void => {
+  map.clear()
+  for (const [key, value] of now) map.set(key, value)
+}
+
 /** Opens the connection and prepares the schema; the tables come with `open`. */
 export const make = Effect.fn("SnowflakeSink.make")(function*(
   config: Config,
@@ -111,11 +117,19 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
     merges: Semaphore.makeUnsafe(config.merge.parallel ?? config.connections),
     letters: store === undefined ? undefined : new DeadLetterWriter(pipeline, store)
   }
+  let begun = false
   return {
-    begin: (tables, conditions) => {
+    begin: Effect.fnUntraced(function*(tables, conditions) {
+      sql.raiseIn(conditions)
       if (shared.letters !== undefined) shared.letters.conditions = conditions
-      return begin(shared, tables)
-    },
+      // What was read when the sink was made is of before: copies are complete by now, positions and channels others.
+      if (begun) {
+        replace(shared.states, yield* state.load)
+        replace(shared.sets, yield* channelTable.load)
+      }
+      begun = true
+      yield* begin(shared, tables)
+    }),
     open: Effect.fnUntraced(function*(table, durable, failed, given) {
       const quarantined = shared.states.get(tableId(table.table))?.quarantined
       if (quarantined === undefined) return yield* ReplicatedTable.open(shared, table, durable, failed, given)

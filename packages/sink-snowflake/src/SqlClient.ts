@@ -2,8 +2,10 @@
  * SQL sessions over the npm driver: a small pool, statements one after the other in each session, transactions, uploads from memory.
  *
  * Errors come out as `ConnectorError`s by `ErrorPolicy`. A session that was lost is replaced; a statement whose session had
- * expired before it ran is tried once more, unless it is part of a transaction. No statement is waited for without a limit.
+ * expired before it ran is tried once more, unless it is part of a transaction. No statement is waited for without a limit, and what is rolled
+ * back again and again is told (`RolledBack`).
  */
+import type { Conditions } from "@etl-stream/core/Condition"
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import * as Telemetry from "@etl-stream/core/Telemetry"
 import * as Duration from "effect/Duration"
@@ -19,6 +21,7 @@ import * as ErrorPolicy from "./ErrorPolicy.ts"
 import * as Identifier from "./Identifier.ts"
 import * as Driver from "./internal/driver.ts"
 import * as QueryTag from "./QueryTag.ts"
+import * as RolledBack from "./RolledBack.ts"
 
 type Failed = ConnectorError.ConnectorError
 
@@ -63,6 +66,11 @@ export interface SqlClient {
   readonly use: <A>(body: (session: Session) => Effect.Effect<A, Failed>) => Effect.Effect<A, Failed>
 }
 
+/** A client that says, where conditions are raised, what Snowflake rolls back again and again. */
+export interface Connected extends SqlClient {
+  readonly raiseIn: (conditions: Conditions) => void
+}
+
 /** The client with `purpose` for statements that have none of their own. */
 export const serving = (client: SqlClient, purpose: QueryTag.Purpose): SqlClient => ({
   execute: (statement) => client.execute({ purpose, ...statement }),
@@ -95,7 +103,10 @@ const errorOf = (error: SnowflakeError, statement: Omit<Statement, "sql">): Fail
     `${statement.what} failed with Snowflake error ${padded}${detail}${said}`,
     policy.hint,
     // A login, a warehouse or the account is everybody's: no table may be taken for the cause.
-    { table: policy.action === "stop" ? undefined : statement.table }
+    {
+      table: policy.action === "stop" ? undefined : statement.table,
+      cause: ErrorPolicy.causeOf(code, error.sqlState)
+    }
   )
 }
 
@@ -208,7 +219,8 @@ const connect = (
   config: Config,
   credentials: Credentials,
   pipeline: string,
-  limits: Limits
+  limits: Limits,
+  rolledBack: RolledBack.RolledBack
 ): Effect.Effect<Open, Failed, Scope.Scope> =>
   Effect.gen(function*() {
     const snowflake = yield* Driver.load
@@ -264,22 +276,25 @@ const connect = (
           ({ reason }) => reason
         ),
       transaction: (of, body, committed) =>
-        Effect.uninterruptibleMask((restore) =>
-          restore(Effect.andThen(session.execute({ ...of, sql: "BEGIN", control: true }), body)).pipe(
-            Effect.andThen(session.execute({ ...of, sql: "COMMIT", control: true })),
-            Effect.andThen(Effect.sync(() => committed?.())),
-            Effect.onExit((exit) =>
-              // A lost session is closed, which rolls back as well.
-              Exit.isSuccess(exit) || session.lost !== undefined ? Effect.void : session.execute({
-                ...of,
-                sql: "ROLLBACK"
-              }).pipe(
-                Effect.timeout("10 seconds"),
-                // A session in an unknown state must not serve the next one.
-                Effect.catchCause(() =>
-                  Effect.sync(() => {
-                    session.lost ??= "rollback"
-                  })
+        rolledBack.counted(
+          of,
+          Effect.uninterruptibleMask((restore) =>
+            restore(Effect.andThen(session.execute({ ...of, sql: "BEGIN", control: true }), body)).pipe(
+              Effect.andThen(session.execute({ ...of, sql: "COMMIT", control: true })),
+              Effect.andThen(Effect.sync(() => committed?.())),
+              Effect.onExit((exit) =>
+                // A lost session is closed, which rolls back as well.
+                Exit.isSuccess(exit) || session.lost !== undefined ? Effect.void : session.execute({
+                  ...of,
+                  sql: "ROLLBACK"
+                }).pipe(
+                  Effect.timeout("10 seconds"),
+                  // A session in an unknown state must not serve the next one.
+                  Effect.catchCause(() =>
+                    Effect.sync(() => {
+                      session.lost ??= "rollback"
+                    })
+                  )
                 )
               )
             )
@@ -320,9 +335,10 @@ export const make = Effect.fnUntraced(function*(
   credentials: Credentials,
   pipeline: string,
   limits: Limits = defaultLimits
-): Effect.fn.Return<SqlClient, never, Scope.Scope> {
+): Effect.fn.Return<Connected, never, Scope.Scope> {
+  const rolledBack = yield* RolledBack.make(config, pipeline)
   const pool = yield* Pool.makeWithTTL({
-    acquire: connect(config, credentials, pipeline, limits),
+    acquire: connect(config, credentials, pipeline, limits, rolledBack),
     min: 0,
     max: config.connections,
     timeToLive: "10 minutes"
@@ -347,9 +363,17 @@ export const make = Effect.fnUntraced(function*(
     )
   return {
     execute: Effect.fn("SqlClient.execute")(function*(statement) {
-      const first = yield* attempt(statement)
-      return first ?? (yield* lend((session) => session.execute(statement)))
+      return yield* rolledBack.counted(
+        statement,
+        Effect.flatMap(
+          attempt(statement),
+          (first) => first === undefined ? lend((session) => session.execute(statement)) : Effect.succeed(first)
+        )
+      )
     }),
-    use: lend
+    use: lend,
+    raiseIn: (conditions) => {
+      rolledBack.conditions = conditions
+    }
   }
 })

@@ -172,10 +172,10 @@ const stream = (
     for (const { position, table } of begins) {
       from.set(tableId(table.table), position)
     }
-    // Nobody wants to know what is wrong with the changes of a table in quarantine.
+    // Nobody wants to know what is wrong with the changes of a table in quarantine, and those of one whose copy begins later are in it.
     for (const { schema } of catalog.tables) {
       const id = tableId(schema.table)
-      if (isSetAside(id)) {
+      if (isSetAside(id) || !from.has(id)) {
         from.set(id, Lsn.highest)
       }
     }

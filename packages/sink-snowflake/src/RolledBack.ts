@@ -1,0 +1,118 @@
+/**
+ * What Snowflake rolled back, counted for each thing that is done: once is chance (a deadlock, a session that stood still), again and again is
+ * something that stays, and that nobody would see as long as it is only tried again.
+ *
+ * Some times in a row are a condition. What goes on so for longer, and is about one table, is refused for good: then that table is set aside like others
+ * that can't go on. A success ends the count; the end of a run doesn't, since a run often ends for just this.
+ */
+import type { Conditions } from "@etl-stream/core/Condition"
+import type * as ConnectorError from "@etl-stream/core/ConnectorError"
+import type { TableId } from "@etl-stream/core/TableSchema"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type { Config } from "./Config.ts"
+import * as ErrorPolicy from "./ErrorPolicy.ts"
+
+type Failed = ConnectorError.ConnectorError
+
+/** Raised, for the table that it is about, when the same is rolled back several times in a row. */
+export const rolledBackCondition = "transactions-rolled-back"
+
+export interface Limits {
+  /** Times in a row that are a condition. */
+  readonly told: number
+  /** Times in a row, and time since the first of them, after which the table is set aside. */
+  readonly times: number
+  readonly within: Duration.Input
+}
+
+/** A deadlock is over in seconds, what somebody runs on a target by hand in minutes. */
+export const Limits: Context.Reference<Limits> = Context.Reference<Limits>("@etl-stream/sink-snowflake/RolledBack", {
+  defaultValue: () => ({ told: 3, times: 10, within: "10 minutes" })
+})
+
+/** What is done: in messages, and by which it is counted. */
+export interface Doing {
+  readonly what: string
+  readonly table?: string | undefined
+}
+
+interface InARow {
+  readonly table: TableId | undefined
+  readonly since: number
+  times: number
+}
+
+/** Of all pipelines of this process. */
+const counts = new Map<string, InARow>()
+
+const advice =
+  "Look in Snowflake's query history (query tag etl-stream) for why: a transaction of somebody else that locks the table, " +
+  "a task or a stored procedure that writes to it, ABORT_DETACHED_QUERY or LOCK_TIMEOUT of the account."
+
+export interface RolledBack {
+  /** Where conditions are raised, once there is a run. */
+  conditions: Conditions | undefined
+  /** Counts how `effect` ends. */
+  readonly counted: <A, R>(doing: Doing, effect: Effect.Effect<A, Failed, R>) => Effect.Effect<A, Failed, R>
+}
+
+/** The counts of a pipeline, which are those of its runs before. */
+export const make = Effect.fnUntraced(function*(config: Pick<Config, "account" | "database">, pipeline: string) {
+  const { told, times: most, within } = yield* Limits
+  const keyOf = ({ table, what }: Doing): string =>
+    JSON.stringify([config.account, config.database, pipeline, table ?? "", what])
+
+  const over = (key: string): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      const count = counts.get(key)
+      if (count === undefined) return Effect.void
+      counts.delete(key)
+      return count.times < told ? Effect.void : made.conditions?.clear(rolledBackCondition, count.table) ?? Effect.void
+    })
+
+  const again = Effect.fnUntraced(function*(key: string, { table, what }: Doing, error: Failed) {
+    const now = yield* Clock.currentTimeMillis
+    const count = counts.get(key) ?? { table, since: now, times: 0 }
+    count.times++
+    counts.set(key, count)
+    const message = `${what} was rolled back by Snowflake ${count.times} times in a row, since ${
+      new Date(count.since).toISOString()
+    }`
+    if (
+      table !== undefined && count.times >= most &&
+      now - count.since >= Duration.toMillis(Duration.fromInputUnsafe(within))
+    ) {
+      yield* over(key)
+      return yield* ErrorPolicy.failure("Rejected", `${message}. The last time: ${error.message}`, advice, { table })
+    }
+    if (count.times >= told) {
+      yield* made.conditions?.raise({
+        name: rolledBackCondition,
+        severity: "warning",
+        ...(table === undefined ? {} : { table }),
+        message,
+        hint: `${advice} It is tried again by itself${
+          table === undefined
+            ? ""
+            : `; after ${Duration.format(Duration.fromInputUnsafe(within))} the table is set aside`
+        }.`
+      }) ?? Effect.void
+    }
+    return yield* error
+  })
+
+  const made: RolledBack = {
+    conditions: undefined,
+    counted: (doing, effect) => {
+      const key = keyOf(doing)
+      return effect.pipe(
+        Effect.tap(() => over(key)),
+        Effect.catchIf(ErrorPolicy.isRolledBack, (error) => again(key, doing, error))
+      )
+    }
+  }
+  return made
+})

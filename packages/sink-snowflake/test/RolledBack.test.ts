@@ -1,0 +1,171 @@
+/**
+ * The engine and the sink against a server that rolls transactions back, for a while or for ever.
+ */
+import { assert, describe, it, layer } from "@effect/vitest"
+import type { Condition } from "@etl-stream/core/Condition"
+import { isRetryable } from "@etl-stream/core/ConnectorError"
+import type { ConnectorError } from "@etl-stream/core/ConnectorError"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import { TestClock } from "effect/testing"
+import * as ErrorPolicy from "../src/ErrorPolicy.ts"
+import * as RolledBack from "../src/RolledBack.ts"
+import * as Local from "./Local.ts"
+import { copy, expected, inserts, mark, marked, pipeline, rowsOf, table, until } from "./TablePipeline.ts"
+
+class Server extends Context.Service<Server, Local.Local>()("test/Server") {
+  static readonly layer = Layer.effect(Server, Local.start())
+}
+
+/** A deadlock's victim. */
+const rollback = { kind: "error", endpoint: "query", code: "000607", sqlState: "40001", message: "rolled back" }
+
+const short: RolledBack.Limits = { told: 2, times: 4, within: "300 millis" }
+
+const failureOf = (exit: Exit.Exit<unknown, unknown>): ConnectorError | undefined =>
+  Exit.isFailure(exit)
+    ? Option.getOrUndefined(Cause.findErrorOption(exit.cause)) as ConnectorError | undefined // what a pipeline fails with
+    : undefined
+
+describe("RolledBack", () => {
+  const failed = ErrorPolicy.failure("Unreachable", "it failed", "a hint", {
+    cause: ErrorPolicy.causeOf("000607", "40001")
+  })
+
+  it.effect("counts in a row, over runs, for each thing that is done; a table's is refused after ten times and ten minutes, no other ever", () =>
+    Effect.gen(function*() {
+      const raised = new Map<string, Condition>()
+      const made = Effect.map(RolledBack.make({ account: "a", database: "d" }, "counted"), (rolledBack) => {
+        rolledBack.conditions = Local.conditions(raised)
+        return rolledBack
+      })
+      const [one, other] = [{ what: "Merging t", table: "t" }, { what: "Copying rows of t", table: "t" }]
+      const fails = (doing: RolledBack.Doing) =>
+        Effect.flatMap(made, (rolledBack) => Effect.flip(rolledBack.counted(doing, Effect.fail(failed))))
+      const succeeds = (doing: RolledBack.Doing) =>
+        Effect.flatMap(made, (rolledBack) => rolledBack.counted(doing, Effect.void))
+
+      for (let n = 1; n <= 30; n++) {
+        assert.strictEqual((yield* fails(one)).reason, "Unreachable", "it takes time, too")
+        assert.strictEqual(raised.size, n < 3 ? 0 : 1)
+      }
+      yield* succeeds(other)
+      assert.strictEqual(raised.size, 1)
+      yield* succeeds(one)
+      assert.strictEqual(raised.size, 0)
+
+      for (let n = 1; n < 10; n++) {
+        assert.strictEqual((yield* fails(one)).reason, "Unreachable", "it takes times, too")
+        yield* TestClock.adjust("2 minutes")
+      }
+      const last = yield* fails(one)
+      assert.strictEqual(last.reason, "Rejected")
+      assert.strictEqual(last.table, "t")
+      assert.match(last.message, /^Merging t was rolled back by Snowflake 10 times in a row, since 1970-01-01T00:00/)
+      assert.strictEqual(raised.size, 0)
+
+      for (let n = 1; n <= 40; n++) {
+        assert.strictEqual((yield* fails({ what: "Reading the state table" })).reason, "Unreachable")
+        yield* TestClock.adjust("2 minutes")
+      }
+      assert.deepStrictEqual([...raised.values()].map(({ name, table }) => [name, table]), [
+        [RolledBack.rolledBackCondition, undefined]
+      ])
+      yield* succeeds({ what: "Reading the state table" })
+      assert.strictEqual(raised.size, 0)
+    }))
+})
+
+layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("Transactions that Snowflake rolls back", (it) => {
+  it.effect("a few times are tried again in the same run, and are a condition until one is committed", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const [slow, good] = [table("slips"), table("beside_slips")]
+      const { start } = pipeline(local, "slips", [slow, good])
+      const run = yield* start()
+      yield* run.emit(...copy(slow, 10n, [1]), ...copy(good, 10n, [1]), mark(11))
+      yield* run.acknowledged(11n)
+      yield* local.fault("driver", { ...rollback, match: "MERGE INTO.*SHOP.*\"SLIPS\"", count: 5 })
+      const condition = () =>
+        [...run.progress.conditions.values()].find(({ name }) => name === RolledBack.rolledBackCondition)
+      yield* run.emit(inserts(slow, 20n, [2, 3]), inserts(good, 20n, [2]), mark(21))
+      yield* run.acknowledged(21n)
+      yield* until(Effect.sync(() => condition() !== undefined), "it is a condition")
+      assert.strictEqual(condition()?.table, "public.slips")
+      assert.match(condition()?.message ?? "", /^Merging public\.slips was rolled back by Snowflake 3 times in a row/)
+      yield* until(Effect.map(rowsOf(local, "slips"), (rows) => rows.length === 3), "the changes are merged")
+      yield* until(Effect.sync(() => condition() === undefined), "the condition is over")
+      assert.deepStrictEqual(yield* local.faults, [])
+      assert.deepStrictEqual(yield* rowsOf(local, "slips"), expected([1, 2, 3]))
+      assert.isTrue(Exit.isSuccess(yield* run.stop))
+      assert.deepStrictEqual(yield* rowsOf(local, "beside_slips"), expected([1, 2]))
+    }))
+
+  it.effect("again and again set their table aside with what to look for; the others go on in the same run, and a new copy repairs it", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const [stuck, good] = [table("stuck"), table("beside_stuck")]
+      const { resync, start } = pipeline(local, "stuck", [stuck, good])
+      const run = yield* start()
+      yield* run.emit(...copy(stuck, 10n, [1]), ...copy(good, 10n, [1]), mark(11))
+      yield* run.acknowledged(11n)
+      yield* local.fault("driver", { ...rollback, match: "MERGE INTO.*SHOP.*\"STUCK\"", count: "always" })
+      yield* run.emit(inserts(stuck, 20n, [2]), inserts(good, 20n, [2]), mark(21))
+      yield* run.phase(stuck, "quarantined")
+      assert.deepStrictEqual(yield* marked(local, "stuck"), ["public.stuck - - - Rejected"])
+      const conditions = [...run.progress.conditions.values()]
+      assert.deepStrictEqual(conditions.map(({ name }) => name), ["table-quarantined"])
+      assert.match(
+        conditions[0]?.message ?? "",
+        /Merging public\.stuck was rolled back by Snowflake \d+ times in a row, since .*Snowflake error 000607/
+      )
+      assert.match(conditions[0]?.hint ?? "", /query history.*resync/)
+      yield* run.emit(inserts(stuck, 30n, [3]), inserts(good, 30n, [3]), mark(31))
+      yield* run.acknowledged(31n)
+      yield* until(Effect.map(rowsOf(local, "beside_stuck"), (rows) => rows.length === 3), "the other one is merged")
+      yield* local.clearFaults
+      yield* resync(stuck, copy(stuck, 40n, [1, 2, 3]))
+      yield* run.emit(inserts(stuck, 50n, [4]), mark(51))
+      yield* run.acknowledged(51n)
+      assert.isTrue(Exit.isSuccess(yield* run.stop))
+      assert.deepStrictEqual(yield* rowsOf(local, "stuck"), expected([1, 2, 3, 4]))
+      assert.deepStrictEqual(yield* rowsOf(local, "beside_stuck"), expected([1, 2, 3]))
+    }).pipe(Effect.provideService(RolledBack.Limits, short)))
+
+  it.effect("in a copy end their runs, which are counted together until the table is set aside", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const [stuck, good] = [table("loads"), table("beside_loads")]
+      const { resync, start } = pipeline(local, "loads", [stuck, good])
+      const before = yield* start()
+      yield* before.emit(...copy(good, 10n, [1]), mark(11))
+      yield* before.acknowledged(11n)
+      assert.isTrue(Exit.isSuccess(yield* before.stop))
+      yield* local.fault("driver", { ...rollback, match: "COPY INTO.*SHOP.*\"LOADS\"", count: "always" })
+      let runs = 0
+      for (;;) {
+        const run = yield* start({ copy: { every: "10 millis" } })
+        runs++
+        yield* run.emit(...copy(stuck, 12n, [1, 2]), mark(13))
+        const aside = Effect.as(run.phase(stuck, "quarantined"), undefined)
+        const ended = yield* Effect.raceFirst(run.ended, aside)
+        if (ended === undefined) {
+          yield* local.clearFaults
+          yield* resync(stuck, copy(stuck, 20n, [1, 2, 3]))
+          yield* run.emit(inserts(good, 30n, [2]), mark(31))
+          yield* run.acknowledged(31n)
+          assert.isTrue(Exit.isSuccess(yield* run.stop))
+          break
+        }
+        const error = failureOf(ended)
+        assert.isTrue(error !== undefined && isRetryable(error), `${error?.reason}: ${error?.message}`)
+      }
+      assert.isAtLeast(runs, short.times)
+      assert.deepStrictEqual(yield* rowsOf(local, "loads"), expected([1, 2, 3]))
+      assert.deepStrictEqual(yield* rowsOf(local, "beside_loads"), expected([1, 2]))
+    }).pipe(Effect.provideService(RolledBack.Limits, short)))
+})

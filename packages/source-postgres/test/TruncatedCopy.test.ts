@@ -1,0 +1,344 @@
+import { assert, layer } from "@effect/vitest"
+import { isRetryable } from "@etl-stream/core/ConnectorError"
+import * as Progress from "@etl-stream/core/Progress"
+import type * as EmbeddedPostgres from "@etl-stream/testkit/EmbeddedPostgres"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import { Client } from "pg"
+import * as HeldStatements from "./HeldStatements.ts"
+import { Mirror } from "./Mirror.ts"
+import * as SourceRun from "./SourceRun.ts"
+
+const { Server } = SourceRun
+
+/** By which each connection of a copy imports its snapshot: the tables aren't locked yet. */
+const imports = "SET TRANSACTION SNAPSHOT"
+
+const tables =
+  `CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT i, 'old' FROM generate_series(1, 200) i;
+  CREATE TABLE k (id int, v text); ALTER TABLE k REPLICA IDENTITY FULL; INSERT INTO k SELECT i % 7, 'old' FROM generate_series(1, 50) i;
+  CREATE TABLE quiet (id int PRIMARY KEY); INSERT INTO quiet SELECT generate_series(1, 100)`
+
+/** A url by which `before` sees what is sent to the server. */
+const by = Effect.fnUntraced(function*(
+  pg: EmbeddedPostgres.EmbeddedPostgres,
+  before: (sent: string) => Promise<unknown> | undefined
+) {
+  const port = yield* HeldStatements.start(pg, before)
+  const url = new URL(pg.url)
+  url.port = String(port)
+  return url.href
+})
+
+/** How often each table's copy began. */
+const counting = () => {
+  const begun = new Map<string, number>()
+  return {
+    begun,
+    each: (element: { readonly _tag: string; readonly table?: { readonly table: { readonly name: string } } }) =>
+      Effect.sync(() => {
+        if (element._tag !== "SnapshotBegin" || element.table === undefined) return
+        const { name } = element.table.table
+        begun.set(name, (begun.get(name) ?? 0) + 1)
+      })
+  }
+}
+
+const conditionsOf = (progress: Progress.Progress) => [...progress.conditions.values()].map(({ name }) => name)
+
+layer(Server.layer, { excludeTestServices: true })("TruncatedCopy", (it) => {
+  for (const times of [1, 6]) {
+    it.effect(
+      `tables truncated ${times} times, each just when their copies begin, begin again as often and no more; the others go on`,
+      () =>
+        Effect.gen(function*() {
+          const pg = yield* Server
+          const name = `truncated_${times}`
+          const write = yield* SourceRun.schema(name, tables)
+          const write_ = (sql: string) => Effect.runPromise(write(sql))
+          let imported = 0
+          let truncated = 0
+          const url = yield* by(pg, (sent) => {
+            if (!sent.includes(imports)) return undefined
+            imported++
+            if (truncated === times) return undefined
+            const n = ++truncated
+            return write_(
+              `INSERT INTO t VALUES (${1000 + n}, 'before'); INSERT INTO k VALUES (${n}, 'before'); TRUNCATE t, k;
+               INSERT INTO t SELECT i, 'after ${n}' FROM generate_series(1, 20) i; INSERT INTO k VALUES (1, 'a'), (1, 'a'), (${n}, 'b')`
+            ).then(() => write_("UPDATE t SET v = v || '!', id = -id WHERE id < 5; DELETE FROM k WHERE v = 'b'"))
+          })
+          const mirror = new Mirror()
+          const progress = Progress.make(name)
+          const { begun, each } = counting()
+          const seen = new Set<string>()
+          const run = yield* SourceRun.start(name, mirror, {
+            url,
+            progress,
+            snapshot: { parallel: 1 },
+            each: (element) =>
+              Effect.andThen(
+                each(element),
+                Effect.sync(() => {
+                  for (const condition of conditionsOf(progress)) seen.add(condition)
+                  if (element._tag === "SnapshotEnd" && element.table.table.name === "quiet") {
+                    seen.add(`quiet copied after ${truncated}`)
+                  }
+                })
+              )
+          })
+          yield* run.until(() => truncated === times && ["t", "k", "quiet"].every((table) => begun.has(table)))
+          yield* run.copied
+          yield* write("INSERT INTO t VALUES (5000, 'last'); INSERT INTO k VALUES (5000, 'last')")
+          yield* run.caughtUp
+          assert.deepStrictEqual(yield* mirror.differences(pg), [])
+          assert.strictEqual(mirror.tables.get(`${name}.t`)?.rows.size, 21)
+          assert.strictEqual(imported, times + 1, "one snapshot for each truncation, and the one that stayed")
+          assert.strictEqual(begun.get("quiet"), 1)
+          for (const table of ["t", "k"]) assert.isAtMost(begun.get(table) ?? 0, times, table)
+          assert.isTrue(seen.has("quiet copied after 1"), [...seen].join("; "))
+          assert.strictEqual(seen.has("copy-disturbed"), times >= 3)
+          assert.notInclude(conditionsOf(progress), "copy-disturbed")
+          yield* run.stop
+        }).pipe(Effect.scoped)
+    )
+  }
+
+  it.effect("a table truncated without a pause keeps no other from being copied, and is copied when that ends", () =>
+    Effect.gen(function*() {
+      const pg = yield* Server
+      const write = yield* SourceRun.schema("unceasing", tables)
+      let n = 0
+      const truncating = yield* Effect.forkScoped(Effect.forever(Effect.suspend(() => {
+        n++
+        return write(
+          `TRUNCATE t, k; INSERT INTO t SELECT i, '${n}' FROM generate_series(1, 50) i; INSERT INTO k VALUES (${n}, 'a'), (${n}, 'a')`
+        )
+      })))
+      const mirror = new Mirror()
+      const { begun, each } = counting()
+      let copied = false
+      const run = yield* SourceRun.start("unceasing", mirror, {
+        each: (element) => {
+          copied ||= element._tag === "SnapshotEnd" && element.table.table.name === "quiet"
+          return each(element)
+        }
+      })
+      yield* run.until(() => copied)
+      yield* Fiber.interrupt(truncating)
+      yield* run.until(() => ["t", "k"].every((table) => begun.has(table)))
+      yield* run.copied
+      yield* run.caughtUp
+      assert.strictEqual(begun.get("quiet"), 1)
+      assert.deepStrictEqual(yield* mirror.differences(pg), [])
+      yield* run.stop
+    }).pipe(Effect.scoped))
+
+  it.effect("a table that is truncated when it joins, or when it is copied again, begins its copy again in the same run", () =>
+    Effect.gen(function*() {
+      const pg = yield* Server
+      const write = yield* SourceRun.schema("rejoined", tables)
+      let armed = false
+      let truncated = 0
+      const url = yield* by(pg, (sent) => {
+        if (!armed || !sent.includes(imports)) return undefined
+        armed = false
+        truncated++
+        return Effect.runPromise(write("TRUNCATE t; INSERT INTO t SELECT i, 'again' FROM generate_series(1, 30) i"))
+      })
+      const mirror = new Mirror()
+      mirror.recopies = true
+      const { begun, each } = counting()
+      const run = yield* SourceRun.start("rejoined", mirror, { url, each, publication: { check: "1 second" } })
+      yield* run.copied
+      yield* run.caughtUp
+
+      armed = true
+      yield* run.resync("rejoined.t")
+      yield* run.until(() => truncated === 1 && begun.get("t") === 3)
+      yield* run.copied
+      yield* run.caughtUp
+      assert.deepStrictEqual(yield* mirror.differences(pg), [])
+
+      armed = true
+      yield* write("CREATE TABLE fresh (id int PRIMARY KEY); INSERT INTO fresh SELECT generate_series(1, 10)")
+      yield* run.until(() => truncated === 2 && begun.has("fresh"))
+      yield* run.copied
+      yield* run.caughtUp
+      // The truncated table is not one of those that begin: its truncation comes as a change.
+      assert.strictEqual(begun.get("t"), 3)
+      assert.strictEqual(begun.get("fresh"), 1)
+      assert.deepStrictEqual(yield* mirror.differences(pg), [])
+      yield* run.stop
+    }).pipe(Effect.scoped))
+
+  it.effect("the session that exported a snapshot may be lost before that is imported: the next run takes another one", () =>
+    Effect.gen(function*() {
+      const pg = yield* Server
+      const write = yield* SourceRun.schema("exported", tables)
+      let ended = 0
+      const url = yield* by(pg, (sent) => {
+        if (ended > 0 || !sent.includes(imports)) return undefined
+        const end = pg.query(
+          "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE backend_type = 'walsender' AND application_name = 'etl-stream exported'"
+        )
+        return Effect.runPromise(end).then((rows) => ended += rows.length)
+      })
+      const mirror = new Mirror()
+      const error = yield* SourceRun.refused("exported", mirror, { url })
+      assert.isAbove(ended, 0)
+      assert.isTrue(isRetryable(error), `${error.reason}: ${error.message}`)
+      yield* write("TRUNCATE t; INSERT INTO t VALUES (1, 'new')")
+      const run = yield* SourceRun.start("exported", mirror, { url })
+      yield* run.copied
+      yield* run.caughtUp
+      assert.deepStrictEqual(yield* mirror.differences(pg), [])
+      yield* run.stop
+    }).pipe(Effect.scoped))
+
+  it.effect("the only table that a pipeline has begins its copy again in the same run", () =>
+    Effect.gen(function*() {
+      const pg = yield* Server
+      const write = yield* SourceRun.schema(
+        "alone",
+        "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'old')"
+      )
+      let truncated = false
+      const url = yield* by(pg, (sent) => {
+        if (truncated || !sent.includes(imports)) return undefined
+        truncated = true
+        return Effect.runPromise(write("TRUNCATE t; INSERT INTO t VALUES (2, 'new')"))
+      })
+      const mirror = new Mirror()
+      const { begun, each } = counting()
+      const run = yield* SourceRun.start("alone", mirror, { url, each })
+      yield* run.until(() => begun.has("t"))
+      yield* run.copied
+      yield* write("INSERT INTO t VALUES (3, 'later')")
+      yield* run.caughtUp
+      assert.strictEqual(begun.get("t"), 1)
+      assert.strictEqual(mirror.tables.get("alone.t")?.rows.size, 2)
+      assert.deepStrictEqual(yield* mirror.differences(pg), [])
+      yield* run.stop
+    }).pipe(Effect.scoped))
+
+  it.effect("a table that is dropped when its copy begins is a condition, and the others go on", () =>
+    Effect.gen(function*() {
+      const pg = yield* Server
+      const write = yield* SourceRun.schema("dropped", tables)
+      let dropped = false
+      const url = yield* by(pg, (sent) => {
+        if (dropped || !sent.includes(imports)) return undefined
+        dropped = true
+        return Effect.runPromise(write("DROP TABLE t"))
+      })
+      const mirror = new Mirror()
+      const progress = Progress.make("dropped")
+      const { begun, each } = counting()
+      const run = yield* SourceRun.start("dropped", mirror, {
+        url,
+        each,
+        progress,
+        publication: { check: "1 second" }
+      })
+      yield* run.until(() => conditionsOf(progress).includes("publication-table-missing"))
+      yield* write("INSERT INTO quiet VALUES (1000); INSERT INTO k VALUES (1000, 'later')")
+      yield* run.caughtUp
+      assert.deepStrictEqual([...begun].toSorted(), [["k", 1], ["quiet", 1]])
+      assert.deepStrictEqual(conditionsOf(progress), ["publication-table-missing"])
+      assert.deepStrictEqual(yield* mirror.differences(pg), [])
+      yield* run.stop
+    }).pipe(Effect.scoped))
+
+  const moments = [
+    {
+      title: "some of the copy's connections have their locks",
+      name: "waited",
+      /** By then the first connection holds the locks; the second is about to import its snapshot. */
+      at: () => {
+        let imported = 0
+        return (sent: string) => sent.includes(imports) && ++imported === 2
+      }
+    },
+    {
+      title: "the catalog is read under the locks",
+      name: "waited_reading",
+      at: () => {
+        let imported = false
+        return (sent: string) => {
+          imported ||= sent.includes(imports)
+          return imported && sent.includes("pg_publication_tables")
+        }
+      }
+    }
+  ]
+  for (const { at, name, title } of moments) {
+    it.effect(`a TRUNCATE that comes when ${title} goes first, and the other tables' copies don't begin again`, () =>
+      Effect.gen(function*() {
+        const pg = yield* Server
+        const write = yield* SourceRun.schema(name, tables)
+        const other = yield* Effect.acquireRelease(
+          Effect.promise(async () => {
+            const client = new Client({ connectionString: pg.url })
+            await client.connect()
+            return client
+          }),
+          (client) => Effect.promise(() => client.end())
+        )
+        let truncating: Promise<unknown> | undefined
+        const waits = async () => {
+          for (;;) {
+            const rows = await Effect.runPromise(
+              pg.query("SELECT FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'")
+            )
+            if (rows.length > 0) return
+          }
+        }
+        const reached = at()
+        const url = yield* by(pg, (sent) => {
+          if (truncating !== undefined || !reached(sent)) return undefined
+          truncating = other.query(
+            `TRUNCATE ${name}.t; INSERT INTO ${name}.t SELECT i, 'new' FROM generate_series(1, 10) i`
+          )
+          return waits()
+        })
+        const mirror = new Mirror()
+        const { begun, each } = counting()
+        const run = yield* SourceRun.start(name, mirror, { url, each, snapshot: { parallel: 2 } })
+        yield* run.until(() => ["t", "k", "quiet"].every((table) => begun.has(table)))
+        yield* Effect.promise(() => truncating ?? Promise.reject(new Error("nothing was truncated")))
+        yield* run.copied
+        yield* run.caughtUp
+        assert.deepStrictEqual([...begun].toSorted(), [["k", 1], ["quiet", 1], ["t", 1]])
+        assert.strictEqual(mirror.tables.get(`${name}.t`)?.rows.size, 10)
+        assert.deepStrictEqual(yield* mirror.differences(pg), [])
+        yield* write("INSERT INTO t VALUES (99, 'later')")
+        yield* run.caughtUp
+        yield* run.stop
+      }).pipe(Effect.scoped))
+  }
+
+  it.effect("a table that is truncated while the catalog is read is no reason to begin again", () =>
+    Effect.gen(function*() {
+      const pg = yield* Server
+      yield* SourceRun.schema("read", tables)
+      let truncated = 0
+      const url = yield* by(pg, (sent) => {
+        // Between its files and its columns' history. Once the copy has its lock, a TRUNCATE has to wait.
+        if (!sent.includes("indisreplident")) return undefined
+        const truncate = pg.query(
+          "SET LOCAL lock_timeout = '50ms'; TRUNCATE read.t; INSERT INTO read.t SELECT generate_series(1, 30), 'new'"
+        )
+        return Effect.runPromise(Effect.match(truncate, { onFailure: () => {}, onSuccess: () => void truncated++ }))
+      })
+      const mirror = new Mirror()
+      const { begun, each } = counting()
+      const run = yield* SourceRun.start("read", mirror, { url, each })
+      yield* run.copied
+      yield* run.caughtUp
+      assert.isAtLeast(truncated, 1)
+      assert.deepStrictEqual([...begun].toSorted(), [["k", 1], ["quiet", 1], ["t", 1]])
+      assert.deepStrictEqual(yield* mirror.differences(pg), [])
+      yield* run.stop
+    }).pipe(Effect.scoped))
+})
