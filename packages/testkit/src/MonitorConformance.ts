@@ -4,19 +4,17 @@
  * The subject makes a place that the monitor watches, and says how it comes to what the monitor is to tell of, how that ends, and how the place can't be looked at for a while.
  * The kit has the rest: conditions, a state store, a pipeline that takes requests or refuses them, restarts of the monitor and of its process.
  */
-import type { Monitor } from "@etl-stream/core/Monitor"
 import type { Plugin } from "@etl-stream/core/Plugin"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import assert from "node:assert/strict"
 import type { Case, Suite } from "./Conformance.ts"
+import { type Run, start } from "./internal/monitorRun.ts"
 import { Pipelines, type Request, State, Told } from "./internal/monitorSurroundings.ts"
 import * as Refused from "./internal/refusedOptions.ts"
-import { boundedScope, eventually, interrupted, within } from "./internal/waiting.ts"
-import * as PluginOptions from "./PluginOptions.ts"
+import { interrupted } from "./internal/waiting.ts"
+import type * as PluginOptions from "./PluginOptions.ts"
 import * as ResourceCensus from "./ResourceCensus.ts"
 import * as Secrecy from "./Secrecy.ts"
 
@@ -59,18 +57,6 @@ export interface Subject<A> {
 
 type Scoped<A> = Effect.Effect<A, unknown, Scope.Scope>
 
-interface Run {
-  /** What the monitor said before it began to look. */
-  readonly before: string
-  readonly status: () => string
-  /** Waits for a condition; fails when the run ends before. */
-  readonly until: (what: string, condition: () => boolean) => Effect.Effect<void>
-  /** Lets it go on for a while, and looks at something again and again; fails when the run ends. */
-  readonly lasting: (look?: () => void) => Effect.Effect<void>
-  /** Ends it, as a stop or a reload of the configuration does. */
-  readonly stop: Effect.Effect<void>
-}
-
 interface World {
   readonly place: Place
   readonly told: Told
@@ -86,66 +72,10 @@ interface World {
   readonly back: Effect.Effect<unknown, unknown>
 }
 
-/** How often, and after which milliseconds each, it is looked at what must stay as it is. */
-const looks = { times: 20, every: 25 }
-
 /** The suite for a monitor. */
 export const make = <A>(subject: Subject<A>): Suite => {
   const { asks = [], cannot = {}, plugin, raises } = subject
   const patience = Duration.toMillis(Duration.fromInputUnsafe(subject.patience ?? "20 seconds"))
-
-  const start = (world: World, secrecy: Secrecy.Secrecy, told: Told): Scoped<Run> =>
-    Effect.gen(function*() {
-      const { directory = PluginOptions.context.directory, name = PluginOptions.context.pipeline, options } =
-        world.place
-      const scope = yield* boundedScope(patience)
-      let monitor: Monitor | undefined
-      let before = ""
-      const text = (of: Monitor): string => {
-        const status = of.status()
-        secrecy.heard({ status })
-        assert.deepEqual(status, JSON.parse(JSON.stringify(status) ?? "null"), "The status isn't plain JSON")
-        return JSON.stringify(status)
-      }
-      const fiber = yield* Effect.gen(function*() {
-        const made = yield* PluginOptions.make(plugin, options, { pipeline: name, directory })
-        before = text(made)
-        monitor = made
-        return yield* made.run({
-          conditions: told.conditions,
-          state: world.state.store,
-          pipelines: world.pipelines.all
-        })
-      }).pipe(
-        Effect.tapError((error) => Effect.sync(() => secrecy.heard(error))),
-        Scope.provide(scope),
-        Effect.forkIn(scope, { startImmediately: true })
-      )
-      const ended = Effect.flatMap(
-        Fiber.await(fiber),
-        (exit) => Effect.sync(() => assert.fail(`The run ended: ${exit}`))
-      )
-      const until = (what: string, condition: () => boolean) =>
-        Effect.raceFirst(eventually(() => what, condition, patience), ended)
-      yield* until("a monitor", () => monitor !== undefined)
-      const lasting = (look: () => void = () => {}) =>
-        Effect.raceFirst(
-          Effect.asVoid(
-            Effect.repeat(Effect.andThen(Effect.sleep(looks.every), Effect.sync(look)), { times: looks.times - 1 })
-          ),
-          ended
-        )
-      return {
-        lasting,
-        before,
-        status: () => monitor === undefined ? before : text(monitor),
-        until,
-        stop: Effect.andThen(
-          interrupted("The run", fiber, patience),
-          within("Closing the monitor", Scope.close(scope, Exit.void), patience)
-        )
-      }
-    })
 
   const test = (
     name: string,
@@ -172,7 +102,7 @@ export const make = <A>(subject: Subject<A>): Suite => {
         state: new State(),
         pipelines: new Pipelines(),
         anew,
-        start: (told = world.told) => start(world, secrecy, told),
+        start: (told = world.told) => start({ plugin, place, around: { ...world, told }, secrecy, patience }),
         raised: (run) => run.until(`the condition ${raises}`, () => world.told.has(raises)),
         over: (run) => run.until(`the end of the condition ${raises}`, () => !world.told.has(raises)),
         gone: place.gone ?? missing("gone"),
@@ -385,10 +315,13 @@ export const make = <A>(subject: Subject<A>): Suite => {
           yield* run.stop
           yield* nothingLeft(before, "a run that had raised something")
           if (cannot.gone !== undefined) return
-          const known = world.told.names.length
+          const known = new Set(world.told.names)
           const blind = yield* world.start()
           yield* world.gone
-          yield* blind.until("a condition that tells that it can't look", () => world.told.names.length > known)
+          yield* blind.until(
+            "a condition that tells that it can't look",
+            () => world.told.names.some((name) => !known.has(name))
+          )
           yield* blind.stop
           yield* world.back
           yield* nothingLeft(before, "a run that couldn't look")

@@ -11,7 +11,7 @@ import { extname, join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { plugin } from "./index.ts"
 
-const options = { file: "./letters.db", patience: "3 seconds" }
+const options = { file: "./letters.db", patience: "2 seconds" }
 
 export const conformance = DeadLetterStoreConformance.make({
   plugin,

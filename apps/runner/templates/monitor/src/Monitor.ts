@@ -19,7 +19,7 @@ export const pluginName = "etl-stream-kind-example"
 
 const isMissing = (cause: unknown): boolean => cause instanceof Error && "code" in cause && cause.code === "ENOENT"
 
-/** Bytes of all files in a folder and below. One that goes meanwhile counts for nothing. */
+/** Bytes of all files in a folder and below. One that goes meanwhile counts for nothing, unless the folder itself goes: then nothing is known. */
 const sizeOf = async (directory: string): Promise<number> => {
   let bytes = 0
   for (const entry of await readdir(directory, { recursive: true, withFileTypes: true })) {
@@ -30,6 +30,7 @@ const sizeOf = async (directory: string): Promise<number> => {
       if (!isMissing(cause)) throw cause
     }
   }
+  await lstat(directory)
   return bytes
 }
 
