@@ -98,9 +98,13 @@ export const prepare = <A>(
       },
       start: (tables) => start(kit, tables),
       play: (name, seed, { keyless, shape, transactions } = {}) => {
-        const kind = keyless === true ? "keylessTable" : shape === undefined ? "keyedTable" : "wideTable"
+        const table = keyless === true
+          ? Histories.keylessTable(name)
+          : shape === undefined
+          ? Histories.keyedTable(name)
+          : Histories.wideTable(name)
         return {
-          history: Histories.make(Histories[kind](name), {
+          history: Histories.make(table, {
             can: (ability) => can(ability) && (shape === undefined || ability === shape || !others.has(ability)),
             seed,
             transactions: transactions ?? 14
