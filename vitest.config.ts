@@ -6,7 +6,7 @@ const all = ["packages/*/test/**/*.test.ts", "apps/*/test/**/*.test.ts", "test/*
 /** What depends on the version of PostgreSQL: the source, the monitor of its log, and the faults of the server that only a whole pipeline can show. */
 const source = [
   "packages/source-postgres/test/**/*.test.ts",
-  "packages/monitor-wal/test/Postgres.test.ts",
+  "packages/monitor-wal/test/{Conformance,Postgres}.test.ts",
   "packages/testkit/test/EmbeddedPostgres.test.ts",
   "test/{PostgresCrash,RandomFaults,Types}.test.ts"
 ]

@@ -13,10 +13,11 @@ import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import * as Tarballs from "./Tarballs.ts"
 
-const kinds = ["source", "transform", "sink", "state", "notifier"] as const
+const kinds = ["source", "transform", "sink", "state", "notifier", "deadLetters", "monitor"] as const
 
 /** A scope's name shows that nothing takes a package's name for a folder's, or for the beginning of a name. */
-const packageOf = (kind: typeof kinds[number]): string => `${kind === "sink" ? "@acme/" : ""}etl-stream-${kind}-trial`
+const packageOf = (kind: typeof kinds[number]): string =>
+  `${kind === "sink" ? "@acme/" : ""}etl-stream-${kind === "deadLetters" ? "dead-letters" : kind}-trial`
 
 const decode = <A>(schema: Schema.ConstraintDecoder<A>) => Schema.decodeUnknownSync(Schema.fromJsonString(schema))
 const decodeMade = decode(Schema.Struct({ ok: Schema.Literal(true), package: Schema.String, directory: Schema.String }))
@@ -32,7 +33,7 @@ const decodeManifest = decode(Schema.Struct({ devDependencies: Schema.Record(Sch
 
 const npm = (folder: string, ...args: ReadonlyArray<string>) => Tarballs.succeed("npm", args, folder)
 
-/** Writes the five projects as members of one workspace, so that their dependencies are installed once. */
+/** Writes the projects as members of one workspace, so that their dependencies are installed once. */
 const scaffold = Effect.fnUntraced(function*(tarballs: Tarballs.Tarballs, folder: string) {
   yield* Tarballs.install(tarballs, folder, { devDependencies: { "@etl-stream/runner": "*" } })
   const projects = yield* Effect.forEach(kinds, (kind) =>
@@ -66,7 +67,16 @@ const configuration = (alerts: string) => ({
   state: { plugin: packageOf("state"), options: { file: "./state.db" } },
   notifiers: { receiver: { plugin: packageOf("notifier"), options: { url: alerts, token: "${env:ALERTS_TOKEN}" } } },
   alerts: [{ when: "pipeline-failed", to: ["receiver"] }],
+  monitors: {
+    folder: { plugin: packageOf("monitor"), options: { directory: "./watched", limit: "1KiB", every: "50 millis" } }
+  },
   pipelines: {
+    // The examples of the project of dead letters.
+    users: {
+      source: { plugin: "./example/numbers.ts" },
+      deadLetters: { plugin: packageOf("deadLetters"), options: { file: "./letters.db" } },
+      sink: { plugin: "./example/picky.ts" }
+    },
     notes: {
       source: { plugin: packageOf("source"), options: { file: "./notes.ndjson", every: "50 millis" } },
       transforms: [{ plugin: packageOf("transform"), options: { column: "note", into: "domain" } }],
@@ -97,6 +107,13 @@ const rowsIn = (file: string, table: string): ReadonlyArray<unknown> => {
 const comesToHave = (file: string, table: string, rows: ReadonlyArray<object>) =>
   Effect.try({
     try: () => assert.deepStrictEqual(rowsIn(file, table), rows),
+    catch: (cause) => cause
+  }).pipe(Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 300 }))
+
+/** Waits until a program has written the text. */
+const comesToSay = (program: ChildProcess.ChildProcess, text: string) =>
+  Effect.try({
+    try: () => assert.include(program.output(), text),
     catch: (cause) => cause
   }).pipe(Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 300 }))
 
@@ -135,6 +152,11 @@ describe("plugins made by `etl-stream plugin new`", () => {
           assert.deepStrictEqual(listed?.warnings ?? [], [])
         }
 
+        for (const { folder, kind } of projects) {
+          if (kind === "deadLetters") Fs.cpSync(join(folder, "example"), join(project, "example"), { recursive: true })
+        }
+        const watched = join(project, "watched")
+        Fs.mkdirSync(watched)
         const receiver = yield* HttpReceiver.start
         const file = join(project, "etl-stream.yaml")
         Fs.writeFileSync(file, JSON.stringify(configuration(receiver.url)))
@@ -168,7 +190,12 @@ describe("plugins made by `etl-stream plugin new`", () => {
           { id: 3, note: "grace@navy.example", domain: "navy.example" }
         ]
         yield* comesToHave(warehouse, "files.notes", later)
+        Fs.writeFileSync(join(watched, "large"), "x".repeat(2000))
+        yield* comesToSay(first, "folder-large")
+        yield* comesToSay(first, "(a dead letter)")
         assert.deepStrictEqual(yield* first.kill("SIGTERM"), { code: 0, signal: null }, first.output())
+        const letters = (yield* etlStream("dlq", "show", file, "--pipeline", "users", "--json")).stdout
+        assert.include(letters, "User2@Example.com")
         assert.isNotEmpty(rowsIn(join(project, "state.db"), "state"))
 
         // It goes on where it was: what changed meanwhile comes, and nothing is read from the beginning.

@@ -184,6 +184,15 @@ describe("packages as they are published", () => {
         const version = yield* Tarballs.succeed("npx", ["--no-install", "etl-stream", "--version"], project)
         assert.match(version.stdout, /^\d+\.\d+\.\d+\n$/)
 
+        // To a runner that is elsewhere they are the project's plugins, and judged as such.
+        const listed = yield* Tarballs.succeed(
+          process.execPath,
+          [join(Tarballs.root, "apps", "runner", "bin", "etl-stream.js"), "plugin", "list"],
+          project
+        )
+        assert.include(listed.stdout, join(project, "node_modules", "@etl-stream", "sink-snowflake"))
+        assert.notMatch(listed.stdout, /warning:|problem:/)
+
         const landscape = yield* Landscape.make({
           runner: join(project, "node_modules", ".bin", "etl-stream"),
           server: join(project, "node_modules", "@etl-stream", "snowflake-local", "dist", "main.js")

@@ -102,7 +102,9 @@ const pluginNew = Command.make(
   {
     kind: Argument.Literals("kind", kinds).pipe(Argument.withDescription(`What it is: ${kinds.join(", ")}`)),
     name: Argument.String("name").pipe(
-      Argument.withDescription("Name of the package; `etl-stream-<kind>-` comes before it unless it is there"),
+      Argument.withDescription(
+        "Name of the package; `etl-stream-<kind>-` comes before it unless it is there (`etl-stream-dead-letters-` for deadLetters)"
+      ),
       Argument.optional
     ),
     directory: Flag.String("directory").pipe(

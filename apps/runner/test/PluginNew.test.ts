@@ -49,7 +49,7 @@ describe("etl-stream plugin new", () => {
         for (const kind of kinds) {
           const ended = yield* create(directory, kind, "trial")
           assert.strictEqual(ended.code, 0, ended.stdout)
-          const name = `etl-stream-${kind}-trial`
+          const name = `etl-stream-${kind === "deadLetters" ? "dead-letters" : kind}-trial`
           const folder = join(directory, name)
           const made = envelope(ended)
           assert.strictEqual(made["package"], name)
@@ -109,6 +109,11 @@ describe("etl-stream plugin new", () => {
         [["sink", "etl-stream-sink-files"], "etl-stream-sink-files", "etl-stream-sink-files"],
         [["source", "@acme/orders"], "@acme/etl-stream-source-orders", "etl-stream-source-orders"],
         [["state"], "etl-stream-state-example", "etl-stream-state-example"],
+        [
+          ["deadLetters", "etl-stream-dead-letters-lake"],
+          "etl-stream-dead-letters-lake",
+          "etl-stream-dead-letters-lake"
+        ],
         [["notifier", "bell", "--directory", "plugins/bell"], "etl-stream-notifier-bell", "plugins/bell"]
       ] as const
       for (const [args, name, folder] of cases) {

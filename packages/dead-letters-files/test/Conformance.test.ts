@@ -32,4 +32,4 @@ export const conformance = DeadLetterStoreConformance.make({
   ]
 })
 
-Conformance.register(conformance, { describe, it: (name, run) => it(`${name}`, run, 120_000) })
+Conformance.register(conformance, { describe, it: (name, run) => it(`${name}`, run, 120_000), skip: it.skip })

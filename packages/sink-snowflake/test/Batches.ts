@@ -1,21 +1,18 @@
 /**
- * Change batches for tests, from plain values: the same builders that sources use.
+ * Tables of a few columns and batches of their changes, as the sink's tests write them, by the kit's `BatchOf`.
  */
 import type * as ChangeBatch from "@etl-stream/core/ChangeBatch"
-import * as Builder from "@etl-stream/core/ChangeBatchBuilder"
-import * as ColumnBuilder from "@etl-stream/core/ColumnBuilder"
 import type { LogicalType } from "@etl-stream/core/LogicalType"
 import type * as Sequence from "@etl-stream/core/Sequence"
 import type { Identity, TableSchema } from "@etl-stream/core/TableSchema"
+import * as BatchOf from "@etl-stream/testkit/BatchOf"
 
-/** Marks a value as not sent. */
-export const unsent = Symbol("unsent")
-export type Value = null | boolean | number | bigint | string | Uint8Array | typeof unsent
+export { unsent, type Value } from "@etl-stream/testkit/BatchOf"
 
 export interface Row {
   readonly op: ChangeBatch.Operation
   readonly sequence: Sequence.Sequence
-  readonly values: ReadonlyArray<Value>
+  readonly values: ReadonlyArray<BatchOf.Value>
 }
 
 export const table = (
@@ -36,39 +33,20 @@ export const table = (
   identity
 })
 
-/** 2026-01-02T03:04:05.678901Z in microseconds. */
-export const commitTime = 1_767_323_045_678_901n
-
-const high = (value: bigint): number => Number(BigInt.asIntN(32, value >> 32n))
-const low = (value: bigint): number => Number(BigInt.asIntN(32, value))
-
-const append = (column: ColumnBuilder.ColumnBuilder, value: Exclude<Value, null | typeof unsent>): void => {
-  if (column instanceof ColumnBuilder.BytesColumn) {
-    const bytes = value instanceof Uint8Array ? value : Buffer.from(String(value))
-    column.append(bytes, 0, bytes.length)
-  } else if (column instanceof ColumnBuilder.BoolColumn) column.append(value === true)
-  else if (column instanceof ColumnBuilder.Int64Column) {
-    column.append(high(BigInt(value as bigint)), low(BigInt(value as bigint)))
-  } else column.append(Number(value))
-}
+export const { commitTime } = BatchOf
 
 /** `timeOf` says when a row's transaction was committed. */
 export const batch = (
   schema: TableSchema,
   rows: ReadonlyArray<Row>,
   timeOf: bigint | ((row: Row) => bigint) = commitTime
-): ChangeBatch.ChangeBatch => {
-  const builder = new Builder.ChangeBatchBuilder(schema)
-  for (const row of rows) {
-    const { op, sequence, values } = row
-    const time = typeof timeOf === "bigint" ? timeOf : timeOf(row)
-    builder.begin(op, high(sequence.commit), low(sequence.commit), Number(sequence.ordinal), high(time), low(time))
-    builder.columns.forEach((column, index) => {
-      const value = values[index] ?? null
-      if (value === unsent) builder.notSent(index)
-      else if (value === null) column.appendNull()
-      else append(column, value)
-    })
-  }
-  return builder.finish()
-}
+): ChangeBatch.ChangeBatch =>
+  BatchOf.make(
+    schema,
+    rows.map((row) => ({
+      operation: row.op,
+      sequence: row.sequence,
+      values: row.values,
+      commitTime: typeof timeOf === "bigint" ? timeOf : timeOf(row)
+    }))
+  )

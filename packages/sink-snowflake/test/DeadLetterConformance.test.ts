@@ -57,5 +57,6 @@ const suiteOf = (kept: typeof Config.Type["kept"]) =>
 
 Conformance.register([suiteOf("table"), suiteOf("ndjson"), suiteOf("parquet")], {
   describe,
-  it: (name, run) => it(`${name}`, run, 150_000)
+  it: (name, run) => it(`${name}`, run, 150_000),
+  skip: it.skip
 })

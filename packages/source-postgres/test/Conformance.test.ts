@@ -35,6 +35,14 @@ const statement = (table: string, change: SourceConformance.Change): string => {
       return `TRUNCATE ${table}`
     case "AddColumn":
       return `ALTER TABLE ${table} ADD COLUMN ${Sql.identifier(change.name)} text`
+    case "SetColumn":
+      return change.rows.map(({ id, value }) =>
+        `UPDATE ${table} SET ${Sql.identifier(change.name)} = ${text(value)} WHERE id = ${id}`
+      ).join(";")
+    case "RenameColumn":
+      return `ALTER TABLE ${table} RENAME COLUMN ${Sql.identifier(change.from)} TO ${Sql.identifier(change.to)}`
+    case "DropColumn":
+      return `ALTER TABLE ${table} DROP COLUMN ${Sql.identifier(change.name)}`
   }
 }
 
@@ -153,4 +161,4 @@ beforeAll(() =>
 
 afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
 
-Conformance.register(suite, { describe, it })
+Conformance.register(suite, { describe, it, skip: it.skip })

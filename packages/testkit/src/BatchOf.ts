@@ -1,5 +1,5 @@
 /**
- * Change batches from plain values, by the builder that sources use: for tests, not for speed.
+ * Change batches from plain values, by the builder that sources use: for tests, not for speed. `RowBatch` takes rows by the names of their columns, and is stricter.
  */
 import type * as ChangeBatch from "@etl-stream/core/ChangeBatch"
 import { ChangeBatchBuilder } from "@etl-stream/core/ChangeBatchBuilder"
@@ -16,9 +16,14 @@ export type Value = boolean | number | bigint | string | Uint8Array | null | typ
 export interface Row {
   readonly operation: ChangeBatch.Operation
   readonly sequence: Sequence.Sequence
+  /** Microseconds since 1970-01-01 UTC. Default: `commitTime`. */
+  readonly commitTime?: bigint
   /** In the order of the table's columns. */
   readonly values: ReadonlyArray<Value>
 }
+
+/** 2026-01-02T03:04:05.678901Z in microseconds: when rows were committed that don't say when. */
+export const commitTime = 1_767_323_045_678_901n
 
 const high = (value: bigint): number => Number(BigInt.asIntN(32, value >> 32n))
 const low = (value: bigint): number => Number(BigInt.asIntN(32, value))
@@ -34,14 +39,10 @@ const append = (column: ColumnBuilder.ColumnBuilder, value: Exclude<Value, null 
   } else column.append(Number(value))
 }
 
-/** A batch of the rows, which are in ascending order of their sequences; `time` is their commit time in microseconds since 1970-01-01 UTC. */
-export const make = (
-  table: TableSchema,
-  rows: ReadonlyArray<Row>,
-  time = 1_767_323_045_678_901n
-): ChangeBatch.ChangeBatch => {
+/** A batch of the rows, which are in ascending order of their sequences. */
+export const make = (table: TableSchema, rows: ReadonlyArray<Row>): ChangeBatch.ChangeBatch => {
   const builder = new ChangeBatchBuilder(table)
-  for (const { operation, sequence, values } of rows) {
+  for (const { commitTime: time = commitTime, operation, sequence, values } of rows) {
     const { commit, ordinal } = sequence
     builder.begin(operation, high(commit), low(commit), Number(ordinal), high(time), low(time))
     builder.columns.forEach((column, index) => {

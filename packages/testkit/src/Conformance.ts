@@ -10,7 +10,7 @@
  * import { describe, it } from "vitest"
  * import { conformance } from "../src/conformance.ts"
  *
- * Conformance.register(conformance, { describe, it: (name, run) => it(name, run, 120_000) })
+ * Conformance.register(conformance, { describe, it: (name, run) => it(name, run, 120_000), skip: it.skip })
  * ```
  *
  * Nothing here imports a test runner; assertions are Node's.
@@ -61,16 +61,23 @@ export const promise = (suite: Suite, { name, run }: Case): Promise<void> =>
 export interface Runner {
   readonly describe: (name: string, tests: () => void) => unknown
   readonly it: (name: string, run: () => Promise<void>) => unknown
+  /** Registers a test that isn't run (`it.skip`), so that the report names it. */
+  readonly skip?: (name: string, run: () => Promise<void>) => unknown
 }
 
-/** Registers the cases of suites as tests. Cases that can't be tried are left out; the suite's title says how many, `etl-stream plugin test` why. */
-export const register = (suites: Suite | ReadonlyArray<Suite>, runner: Runner): void => {
+/**
+ * Registers the cases of suites as tests. Those that can't be tried are skipped, with the reason behind their names; where the runner has no `skip` the suite's title says how many there
+ * are, and `etl-stream plugin test` which.
+ */
+export const register = (suites: Suite | ReadonlyArray<Suite>, { describe, it, skip }: Runner): void => {
   for (const suite of Array.isArray(suites) ? suites as ReadonlyArray<Suite> : [suites as Suite]) { // Array.isArray doesn't narrow readonly arrays
     const left = suite.cases.filter(({ skipped }) => skipped !== undefined).length
     const title = `${suite.plugin}, conformance of its ${suite.kind}`
-    runner.describe(left === 0 ? title : `${title} (${left} of its cases can't be tried)`, () => {
+    describe(left === 0 || skip !== undefined ? title : `${title} (${left} of its cases can't be tried)`, () => {
       for (const test of suite.cases) {
-        if (test.skipped === undefined) runner.it(test.name, () => promise(suite, test))
+        const run = () => promise(suite, test)
+        if (test.skipped === undefined) it(test.name, run)
+        else skip?.(`${test.name} (not tried: ${test.skipped})`, run)
       }
     })
   }

@@ -39,6 +39,11 @@ export class ElementMirror {
     return this.tables.get(tableId(table))?.copied !== undefined
   }
 
+  /** The shape of a table that came last. */
+  shape(table: TableName): TableSchema | undefined {
+    return this.tables.get(tableId(table))?.schema
+  }
+
   /** Rows of a table by the names of their columns. */
   rows(table: TableName): ReadonlyArray<Readonly<Record<string, Cell>>> {
     return this.tables.get(tableId(table))?.records ?? []

@@ -2,10 +2,10 @@
  * Batches written as rows, and read as rows: how suites and tests say what they give and what they expect.
  */
 import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
-import { ChangeBatchBuilder } from "@etl-stream/core/ChangeBatchBuilder"
-import * as ColumnBuilder from "@etl-stream/core/ColumnBuilder"
 import type { LogicalType } from "@etl-stream/core/LogicalType"
+import * as Sequence from "@etl-stream/core/Sequence"
 import { tableId, type TableSchema } from "@etl-stream/core/TableSchema"
+import * as BatchOf from "./BatchOf.ts"
 
 /** What happened to a row, as `ChangeBatch.Operation` names it. */
 export type RowOperation = keyof typeof ChangeBatch.Operation
@@ -31,9 +31,6 @@ export interface Row {
 
 const operations = Object.keys(ChangeBatch.Operation) as ReadonlyArray<RowOperation> // in the order of their numbers, from 0
 
-const high = (value: bigint): number => Number(BigInt.asIntN(32, value >> 32n))
-const low = (value: bigint): number => Number(BigInt.asIntN(32, value))
-
 /** What `typeof` says of values of a type. */
 export const carrierOf = (type: LogicalType): "boolean" | "number" | "bigint" | "binary" | "string" => {
   switch (type._tag) {
@@ -56,55 +53,40 @@ export const carrierOf = (type: LogicalType): "boolean" | "number" | "bigint" | 
   }
 }
 
-const append = (column: ColumnBuilder.ColumnBuilder, value: Exclude<Value, null>): boolean => {
-  if (column instanceof ColumnBuilder.BytesColumn) {
-    if (typeof value !== "string" && !(value instanceof Uint8Array)) return false
-    const bytes = typeof value === "string" ? Buffer.from(value) : value
-    column.append(bytes, 0, bytes.length)
-  } else if (column instanceof ColumnBuilder.BoolColumn) {
-    if (typeof value !== "boolean") return false
-    column.append(value)
-  } else if (column instanceof ColumnBuilder.Int64Column) {
-    if (typeof value !== "bigint") return false
-    column.append(high(value), low(value))
-  } else {
-    if (typeof value !== "number") return false
-    column.append(value)
-  }
-  return true
+/** Whether a value is of the kind that columns of the type hold. */
+const fits = (type: LogicalType, value: Exclude<Value, null>): boolean => {
+  const carrier = carrierOf(type)
+  return carrier === "binary" || carrier === "string"
+    ? typeof value === "string" || value instanceof Uint8Array
+    : typeof value === carrier
 }
 
 /** A batch of `rows` (at least one). Throws when a value doesn't fit its column or a name is none of the table's. */
 export const make = (table: TableSchema, rows: ReadonlyArray<Row>): ChangeBatch.ChangeBatch => {
-  const builder = new ChangeBatchBuilder(table)
   const names = new Set(table.columns.map(({ name }) => name))
   let lastCommit = 1n
   let lastOrdinal = -1n
-  for (const { commit = lastCommit, commitTime = 0n, op = "Insert", ordinal, values } of rows) {
-    const unknown = Object.keys(values).find((name) => !names.has(name))
-    if (unknown !== undefined) throw new TypeError(`${tableId(table.table)} has no column ${unknown}`)
-    const own = ordinal ?? (op === "Read" || commit !== lastCommit ? 0n : lastOrdinal + 1n)
-    lastCommit = commit
-    lastOrdinal = own
-    builder.begin(
-      ChangeBatch.Operation[op],
-      high(commit),
-      low(commit),
-      Number(own),
-      high(commitTime),
-      low(commitTime)
-    )
-    for (const [index, column] of builder.columns.entries()) {
-      const { name, type } = table.columns[index] ?? {}
-      const value = name !== undefined && Object.hasOwn(values, name) ? values[name] : undefined
-      if (value === undefined) builder.notSent(index)
-      else if (value === null) column.appendNull()
-      else if (!append(column, value)) {
-        throw new TypeError(`${tableId(table.table)}: ${name} is ${type?._tag}, whose values are of another type`)
+  return BatchOf.make(
+    table,
+    rows.map(({ commit = lastCommit, commitTime = 0n, op = "Insert", ordinal, values }) => {
+      const unknown = Object.keys(values).find((name) => !names.has(name))
+      if (unknown !== undefined) throw new TypeError(`${tableId(table.table)} has no column ${unknown}`)
+      const own = ordinal ?? (op === "Read" || commit !== lastCommit ? 0n : lastOrdinal + 1n)
+      lastCommit = commit
+      lastOrdinal = own
+      return {
+        operation: ChangeBatch.Operation[op],
+        sequence: Sequence.make(commit, own),
+        commitTime,
+        values: table.columns.map(({ name, type }) => {
+          const value = Object.hasOwn(values, name) ? values[name] : undefined
+          if (value === undefined) return BatchOf.unsent
+          if (value === null || fits(type, value)) return value
+          throw new TypeError(`${tableId(table.table)}: ${name} is ${type._tag}, whose values are of another type`)
+        })
       }
-    }
-  }
-  return builder.finish()
+    })
+  )
 }
 
 /** Whether row `row` of a column is null, by its buffers. */

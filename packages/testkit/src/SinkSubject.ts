@@ -48,7 +48,8 @@ export interface Place {
 /**
  * What a sink may be unable to do.
  *
- * `Update`, `Delete`, `Rekey`, `Truncate`, `Unsent`: changes that it refuses (a sink that appends takes all of them). `AddColumn`, `Widen` (an int becomes a bigint): changes of shape.
+ * `Update`, `Delete`, `Rekey`, `Truncate`, `Unsent`: changes that it refuses (a sink that appends takes all of them). `AddColumn`, `Widen` (an int becomes a bigint),
+ * `DropColumn` (what it held of it doesn't matter), `RenameColumn` (of a column with an id, by which it keeps its values): changes of shape.
  * `Keyless`: tables without a key. `Resume`: going on with a copy that was cut off. `Fence`: making an older writer fail. `Quarantine`: remembering one. `Cut`, `Spoil`: the place
  * can't. `Bounded`: it keeps what it has in memory, so memory can't be measured.
  */
@@ -60,6 +61,8 @@ export type Ability =
   | "Unsent"
   | "AddColumn"
   | "Widen"
+  | "DropColumn"
+  | "RenameColumn"
   | "Keyless"
   | "Resume"
   | "Fence"

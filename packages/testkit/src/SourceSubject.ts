@@ -19,7 +19,8 @@ export interface Row {
 
 /**
  * A change of a table that the kit asks for. `Touch` writes rows again without another `note` (what a source doesn't send then must not get lost); `Rekey` gives a
- * row another `id` and leaves the rest of it as it is; `AddColumn` adds a column of text that is null in all rows.
+ * row another `id` and leaves the rest of it as it is; `AddColumn` adds a column of text that is null in all rows, `SetColumn` gives it values, `RenameColumn` and `DropColumn`
+ * are about columns that were added so, too.
  */
 export type Change =
   | { readonly _tag: "Insert"; readonly rows: ReadonlyArray<Row> }
@@ -29,6 +30,13 @@ export type Change =
   | { readonly _tag: "Delete"; readonly ids: ReadonlyArray<number> }
   | { readonly _tag: "Truncate" }
   | { readonly _tag: "AddColumn"; readonly name: string }
+  | {
+    readonly _tag: "SetColumn"
+    readonly name: string
+    readonly rows: ReadonlyArray<{ readonly id: number; readonly value: string }>
+  }
+  | { readonly _tag: "RenameColumn"; readonly from: string; readonly to: string }
+  | { readonly _tag: "DropColumn"; readonly name: string }
 
 /** One case's place. What it holds is released with the scope of `Subject.prepare`. */
 export interface World {
@@ -38,7 +46,7 @@ export interface World {
   readonly directory?: string
   /** The pipeline's name. Default: `conformance`. Must be another one for each place when the other side knows pipelines by their names. */
   readonly pipeline?: string
-  /** Tables that exist and are empty, one at least; two or more show more. */
+  /** Tables that exist and are empty: two at least, or one where `SecondTable` is among what the subject can't do. */
   readonly tables: ReadonlyArray<TableName>
   /**
    * Makes changes of a table in this order, as one transaction where the place has transactions; returns when they are committed. The kit never inserts an `id` that is there, and
@@ -56,8 +64,11 @@ export interface World {
   readonly cut?: (pieces: number) => Effect.Effect<void, unknown>
 }
 
-/** What a source or its place may be unable to do. */
-export type Ability = Exclude<Change["_tag"], "Insert"> | "AddTable" | "Cut"
+/**
+ * What a source or its place may be unable to do: changes of the place; `SecondTable`, to have more than one; `AddTable`, to get one later; `Cut`, to lose its connections. `Heartbeat`: the
+ * source may be silent for ever. `Resync`: it can't copy a table again while it runs.
+ */
+export type Ability = Exclude<Change["_tag"], "Insert"> | "SecondTable" | "AddTable" | "Cut" | "Heartbeat" | "Resync"
 
 /** Options that decoding refuses. */
 export interface RefusedOptions {

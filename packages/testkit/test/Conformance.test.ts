@@ -33,6 +33,21 @@ describe("a conformance suite", () => {
     await Promise.all(tests.map((run) => run()))
   })
 
+  it("is reported with what can't be tried, and why, where the test runner can skip", () => {
+    const tried: Array<string> = []
+    const skipped: Array<string> = []
+    Conformance.register(suite(Effect.void, "it has no columns"), {
+      describe: (title, register) => {
+        assert.strictEqual(title, "example, conformance of its sink")
+        register()
+      },
+      it: (name) => tried.push(name),
+      skip: (name) => skipped.push(name)
+    })
+    assert.deepStrictEqual(tried, ["writes"])
+    assert.deepStrictEqual(skipped, ["reshapes (not tried: it has no columns)"])
+  })
+
   it("rejects with what a case failed by", async () => {
     if (writes === undefined) return assert.fail("the suite has no case")
     const failed = await Conformance.promise(suite(Effect.void), {

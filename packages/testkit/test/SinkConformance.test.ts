@@ -19,6 +19,8 @@ const noticed: ReadonlyArray<readonly [defect: Defect, by: string]> = [
   ["goes back", "holds in the end what the source has"],
   ["overlooks truncates", "holds in the end what the source has"],
   ["overlooks new columns", "holds in the end what the source has"],
+  ["takes columns by their places", "when one is dropped"],
+  ["takes a renamed column for another one", "that gets another name"],
   ["takes empty for null", "values of every type"],
   ["rounds numbers", "values of every type"],
   ["holds all that it gets", "takes much more than it may hold"],

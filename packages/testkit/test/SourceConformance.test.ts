@@ -29,10 +29,14 @@ const noticed: ReadonlyArray<readonly [defect: Defect, by: string]> = [
   ["gives what is unwanted", "transforms leave out"],
   ["forgets rows of tables that are added", "takes a table that was added"],
   ["resumes a copy without its missing chunks", "wherever a copy was cut off"],
-  ["says too much of resync", "copies a table again"]
+  ["says too much of resync", "copies a table again"],
+  ["can't resync", "copies a table again"],
+  ["promises no heartbeat", "never silent"],
+  ["goes on with columns that were dropped", "of a column that is dropped"],
+  ["takes a renamed column for another one", "a column that is renamed"]
 ]
 
-Conformance.register(SourceConformance.make(subject()), { describe, it })
+Conformance.register(SourceConformance.make(subject()), { describe, it, skip: it.skip })
 
 describe("The suite of sources", () => {
   for (const [defect, by] of noticed) {

@@ -15,7 +15,7 @@ import type { Result } from "../Output.ts"
 import * as PluginShape from "../PluginShape.ts"
 
 /** Kinds of plugins that there are templates for. */
-export const kinds = ["source", "transform", "sink", "state", "notifier"] as const
+export const kinds = ["source", "transform", "sink", "state", "notifier", "deadLetters", "monitor"] as const
 export type Kind = typeof kinds[number]
 
 export interface Options {
@@ -46,10 +46,14 @@ const isPlain = (text: string): boolean => plain.test(text)
 const plainForm = (text: string): string =>
   text.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "") || "example"
 
+/** What names of packages of this kind begin with: in them there are no capitals. */
+export const prefixOf = (kind: Kind): string =>
+  `etl-stream-${kind.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}-`
+
 /** The package's name by the convention `etl-stream-<kind>-<name>`, in a scope if the user gives one. */
 export const packageName = (kind: Kind, name = "example"): Effect.Effect<string, CommandError> => {
   const [, scope, own = ""] = /^(?:@([^/]*)\/)?(.*)$/s.exec(name) ?? []
-  const prefix = `etl-stream-${kind}-`
+  const prefix = prefixOf(kind)
   const convention = `Packages are called \`${prefix}<name>\`, in a scope or not.`
   if (!isPlain(own) || (scope !== undefined && !isPlain(scope))) {
     const meant = `${scope === undefined ? "" : `@${plainForm(scope)}/`}${plainForm(own)}`
@@ -60,11 +64,11 @@ export const packageName = (kind: Kind, name = "example"): Effect.Effect<string,
       )
     )
   }
-  const other = kinds.find((kind) => own.startsWith(`etl-stream-${kind}-`))
+  const other = kinds.find((kind) => own.startsWith(prefixOf(kind)))
   if (other !== undefined && other !== kind) {
     return Effect.fail(
       usage(
-        `\`${own}\` is the name of a ${other} by convention, not of a ${kind}`,
+        `\`${own}\` is the name of a ${PluginShape.kinds[other]} by convention, not of a ${PluginShape.kinds[kind]}`,
         `\`etl-stream plugin new ${other}\` makes one. ${convention}`
       )
     )
@@ -81,7 +85,9 @@ const parts: Readonly<Record<Kind, ReadonlyArray<string>>> = {
   transform: ["package", "transform", "numbers", "print"],
   sink: ["package", "sink", "numbers"],
   state: ["package", "state", "numbers", "print"],
-  notifier: ["package", "notifier", "numbers", "print"]
+  notifier: ["package", "notifier", "numbers", "print"],
+  deadLetters: ["package", "deadLetters", "numbers", "picky"],
+  monitor: ["package", "monitor", "numbers", "print"]
 }
 
 /** What a version control may have put into a folder that is otherwise new. */

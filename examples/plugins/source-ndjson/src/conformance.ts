@@ -37,8 +37,7 @@ const linesOf = (change: SourceConformance.Change): ReadonlyArray<object> => {
       return change.ids.map((id) => ({ op: "delete", id }))
     case "Truncate":
       return [{ op: "truncate" }]
-    case "Rekey":
-    case "AddColumn":
+    default:
       throw new Error(`${change._tag} isn't tried`)
   }
 }
@@ -82,8 +81,13 @@ export const conformance = SourceConformance.make({
   cannot: {
     Rekey: "a line has no old key: a row's new key is a delete and an insert",
     AddColumn: "columns are declared in the options",
+    SetColumn: "columns are declared in the options",
+    RenameColumn: "columns are declared in the options",
+    DropColumn: "columns are declared in the options",
     AddTable: "tables are declared in the options",
-    Cut: "files of this machine have no connection"
+    Cut: "files of this machine have no connection",
+    Heartbeat: "nothing comes of a folder to which nothing is written",
+    Resync: "a table is copied again only when it is in quarantine"
   },
   refused: [
     { what: "no folder", options: { tables: options.tables }, path: "directory" },

@@ -22,12 +22,15 @@ import { mark } from "./workload.ts"
 /** Schema of all tables of the kit. */
 export const namespace = "kit"
 
-export const column = (name: string, type: LogicalType): ColumnSchema => ({
+export const column = (name: string, type: LogicalType, id?: string): ColumnSchema => ({
   name,
   type,
   sourceType: type._tag.toLowerCase(),
-  nullable: true
+  nullable: true,
+  ...(id === undefined ? {} : { id })
 })
+
+const text: LogicalType = { _tag: "Text", maxLength: undefined }
 
 export type Change =
   | { readonly _tag: "Row"; readonly row: Row }
@@ -57,17 +60,35 @@ export const keyedTable = (name: string): TableSchema => ({
   version: 1,
   columns: [
     column("id", { _tag: "Int64" }),
-    column("note", { _tag: "Text", maxLength: undefined }),
+    column("note", text),
     column("amount", { _tag: "Int32" })
   ],
   identity: { _tag: "Key", columns: [0] }
 })
 
+/** The same from a source that tells columns by ids. */
+const identified = (table: TableSchema): TableSchema => ({
+  ...table,
+  columns: table.columns.map((known, at) => ({ ...known, id: `${table.table.name}.${at}` }))
+})
+
+/** With more columns, which may be dropped: enough for some to be left. */
+export const wideTable = (name: string): TableSchema => {
+  const table = keyedTable(name)
+  const more = Array.from("abcdefgh", (letter) => column(`extra_${letter}`, text))
+  return { ...table, columns: [...table.columns, ...more] }
+}
+
 export const keylessTable = (name: string): TableSchema => ({ ...keyedTable(name), identity: { _tag: "Full" } })
 
-/** Values of a row in a later shape of the table: columns that it didn't have are null. */
+/** Where values of a shape's columns are in the rows of a history, which have a place for every column that there ever was. */
+const slots = new WeakMap<TableSchema, ReadonlyArray<number>>()
+
+const slotsOf = (shape: TableSchema): ReadonlyArray<number> => slots.get(shape) ?? shape.columns.map((_, at) => at)
+
+/** Values of a row in a shape of the table: columns that it didn't have are null. */
 export const shaped = (values: ReadonlyArray<Value>, shape: TableSchema): ReadonlyArray<Value> =>
-  shape.columns.map((_column, index) => values[index] ?? null)
+  slotsOf(shape).map((slot) => values[slot] ?? null)
 
 const noteOf = (random: Random): string | null => {
   const kind = random.below(8)
@@ -80,11 +101,59 @@ export interface Options {
   readonly seed: number
 }
 
-export const make = (table: TableSchema, { can, seed, transactions: count }: Options): History => {
+/** The table's next shape: of columns behind the first three, or another name or type of one of the first. */
+const reshaped = (shape: TableSchema, can: Options["can"], random: Random, slot: number): TableSchema | undefined => {
+  const { columns } = shape
+  const kinds = (["AddColumn", "Widen", "DropColumn", "RenameColumn"] as const).filter((kind) => {
+    // Rows without a key are told apart by all columns, names included.
+    const isKeyed = shape.identity._tag === "Key"
+    switch (kind) {
+      case "AddColumn":
+        return can(kind)
+      case "Widen":
+        return can(kind) && columns[2]?.type._tag === "Int32"
+      case "DropColumn":
+        return can(kind) && isKeyed && columns.length > 3
+      case "RenameColumn":
+        // Without an id nobody can know that it is the same column.
+        return can(kind) && isKeyed && columns[1]?.id !== undefined
+    }
+  })
+  if (kinds.length === 0) return undefined
+  const known = slotsOf(shape)
+  const next = (columns: ReadonlyArray<ColumnSchema>, places: ReadonlyArray<number> = known): TableSchema => {
+    const schema = { ...shape, columns, version: shape.version + 1 }
+    slots.set(schema, places)
+    return schema
+  }
+  switch (random.of(kinds)) {
+    case "AddColumn": {
+      const id = columns[0]?.id === undefined ? undefined : `${shape.table.name}.${slot}`
+      return next([...columns, column(`extra_${slot}`, text, id)], [...known, slot])
+    }
+    case "Widen":
+      return next(columns.map((known, at) => at === 2 ? { ...known, ...column(known.name, { _tag: "Int64" }) } : known))
+    case "DropColumn": {
+      // Of several the first, so that others move up.
+      const gone = 3
+      return next(columns.toSpliced(gone, 1), known.toSpliced(gone, 1))
+    }
+    case "RenameColumn": {
+      const renamed = 1 + random.below(columns.length - 1)
+      const name = `renamed_${shape.version}`
+      return next(columns.map((known, at) => at === renamed ? { ...known, name } : known))
+    }
+  }
+}
+
+export const make = (base: TableSchema, { can, seed, transactions: count }: Options): History => {
   const random = seeded(seed)
-  const keyed = table.identity._tag === "Key"
+  const keyed = base.identity._tag === "Key"
+  const table = seed % 3 === 0 ? base : identified(base)
   let rows = new Map<number, ReadonlyArray<Value>>()
   let shape = table
+  /** How many columns there ever were. */
+  let width = table.columns.length
   let next = 1
   let place = 0
   const transactions: Array<Transaction> = []
@@ -97,23 +166,21 @@ export const make = (table: TableSchema, { can, seed, transactions: count }: Opt
       changes.push({ _tag: "Row", row: { operation, sequence: sequence(), values } })
     }
     const isPlain = index < plain
-    const fresh = (): Array<Value> => [
-      BigInt(next++),
-      noteOf(random),
-      random.below(5) === 0 ? null : random.below(100_000) - 50_000,
-      ...shape.columns.slice(3).map(() => noteOf(random))
-    ]
+    const fresh = (): Array<Value> => {
+      const present = new Set(slotsOf(shape))
+      return [
+        BigInt(next++),
+        noteOf(random),
+        random.below(5) === 0 ? null : random.below(100_000) - 50_000,
+        ...Array.from({ length: width - 3 }, (_, at) => present.has(at + 3) ? noteOf(random) : null)
+      ]
+    }
     const onlyKey = (values: ReadonlyArray<Value>): ReadonlyArray<Value> =>
-      keyed ? shape.columns.map((_column, at) => at === 0 ? values[0] ?? null : null) : values
-    const shapes = (["AddColumn", "Widen"] as const).filter((kind) =>
-      can(kind) && (kind === "AddColumn" || shape.columns[2]?.type._tag === "Int32")
-    )
-    if (!isPlain && shapes.length > 0 && random.below(6) === 0) {
-      const columns = random.of(shapes) === "AddColumn"
-        ? [...shape.columns, column(`extra_${shape.columns.length}`, { _tag: "Text", maxLength: undefined })]
-        : shape.columns.map((known, at) => at === 2 ? column(known.name, { _tag: "Int64" }) : known)
-      shape = { ...shape, columns, version: shape.version + 1 }
-      rows = new Map([...rows].map(([at, values]) => [at, shaped(values, shape)]))
+      keyed ? values.map((value, at) => at === 0 ? value : null) : values
+    const changed = isPlain || random.below(4) > 0 ? undefined : reshaped(shape, can, random, width)
+    if (changed !== undefined) {
+      width = Math.max(width, ...slotsOf(changed).map((slot) => slot + 1))
+      shape = changed
       changes.push({ _tag: "Schema", table: shape, sequence: Sequence.make(commit, 0n) })
     }
     for (let left = 1 + random.below(4); left > 0; left--) {
@@ -139,7 +206,7 @@ export const make = (table: TableSchema, { can, seed, transactions: count }: Opt
         case "Unsent": {
           const values: ReadonlyArray<Value> = [old[0] ?? null, ...fresh().slice(1)]
           if (keyed) {
-            const hidden = kind === "Unsent" ? 1 + random.below(shape.columns.length - 1) : -1
+            const hidden = kind === "Unsent" ? random.of(slotsOf(shape).slice(1)) : -1
             row(Operation.Update, values.map((value, place): Value => place === hidden ? unsent : value))
             rows.set(at, values.map((value, place): Value => place === hidden ? old[place] ?? null : value))
           } else {

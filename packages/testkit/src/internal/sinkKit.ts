@@ -46,7 +46,12 @@ export interface Kit {
   readonly play: (
     name: string,
     seed: number,
-    options?: { readonly keyless?: boolean; readonly transactions?: number }
+    options?: {
+      readonly keyless?: boolean
+      readonly transactions?: number
+      /** The only change of shape that it has. */
+      readonly shape?: "DropColumn" | "RenameColumn"
+    }
   ) => Play
   /** What the source gives of it now: everything from its copy on, or, when the seed is odd, what isn't durable. */
   readonly items: (
@@ -66,6 +71,9 @@ export interface Kit {
 }
 
 const shown = 10
+
+/** What isn't done where a change of shape is to be seen: rows from before it have to be left. */
+const others: ReadonlySet<Ability> = new Set(["AddColumn", "Widen", "DropColumn", "RenameColumn", "Truncate"])
 
 export const prepare = <A>(
   subject: Subject<A>,
@@ -89,14 +97,21 @@ export const prepare = <A>(
         return known
       },
       start: (tables) => start(kit, tables),
-      play: (name, seed, { keyless, transactions } = {}) => ({
-        history: Histories.make(keyless === true ? Histories.keylessTable(name) : Histories.keyedTable(name), {
-          can,
-          seed,
-          transactions: transactions ?? 14
-        }),
-        memory: Script.memory()
-      }),
+      play: (name, seed, { keyless, shape, transactions } = {}) => {
+        const table = keyless === true
+          ? Histories.keylessTable(name)
+          : shape === undefined
+          ? Histories.keyedTable(name)
+          : Histories.wideTable(name)
+        return {
+          history: Histories.make(table, {
+            can: (ability) => can(ability) && (shape === undefined || ability === shape || !others.has(ability)),
+            seed,
+            transactions: transactions ?? 14
+          }),
+          memory: Script.memory()
+        }
+      },
       items: ({ history, memory }, { position }, seed, upTo) =>
         Script.items(history, position, memory, {
           seed,
@@ -162,7 +177,9 @@ export const lineOf = (
 }
 
 const textOf = (shape: TableSchema, values: ReadonlyArray<BatchOf.Value>): ReadonlyArray<string | null> =>
-  shape.columns.map(({ type }, index) => Histories.cellOf(type, values[index] ?? null))
+  Histories.shaped(values, shape).map((value, index) =>
+    Histories.cellOf(shape.columns[index]?.type ?? { _tag: "Other" }, value)
+  )
 
 const mirrored = ({ history }: Play, shape: TableSchema): ReadonlyArray<string> =>
   Histories.rowsAfter(history, history.transactions.length).map((values) => JSON.stringify(textOf(shape, values)))
@@ -172,7 +189,9 @@ const appended = ({ history, memory }: Play, shape: TableSchema): ReadonlyArray<
     JSON.stringify([
       Sequence.format(sequence),
       operation,
-      ...textOf(shape, values).map((cell, index) => values[index] === BatchOf.unsent ? "(not sent)" : cell)
+      ...textOf(shape, values).map((cell, index) =>
+        Histories.shaped(values, shape)[index] === BatchOf.unsent ? "(not sent)" : cell
+      )
     ])
   const copied = [...memory.copy?.chunks.values() ?? []].flat().map(({ position, values }) =>
     entry(Sequence.make(position, 0n), Operations.Read, values)

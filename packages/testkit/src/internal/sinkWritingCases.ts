@@ -146,6 +146,29 @@ const roundTrip = (kit: Kit, loads: ReadonlyArray<Load>, holds: Holds = (_type, 
     }
   })
 
+/** Gives tables whose shape changes in this way: one in a run, and one whose columns have changed when the next run begins. */
+const reshapes = (kit: Kit, shape: "DropColumn" | "RenameColumn") =>
+  Effect.gen(function*() {
+    const looking = kit.play("looking", 7, { shape, transactions: 20 })
+    const away = kit.play("away", 8, { shape, transactions: 20 })
+    for (const { history: { table, transactions } } of [looking, away]) {
+      const { columns } = Histories.shapeAfter({ table, transactions }, transactions.length)
+      assert.notDeepEqual(columns.map(({ name }) => name), table.columns.map(({ name }) => name))
+      assert.ok(columns.length > 3, "No column that could be dropped is left")
+    }
+    yield* Effect.scoped(Effect.gen(function*() {
+      const run = yield* kit.start([kit.shape(away)])
+      const opened = yield* run.open(kit.shape(away))
+      yield* giveAll(opened, kit.items(away, opened, 0, Histories.plain))
+      yield* opened.allDurable
+      yield* run.finish
+    }))
+    // Its catalog has the last shape by now, in which it gives all that is missing.
+    away.memory.read = away.history.transactions.length
+    yield* kit.complete([looking, away], 0)
+    yield* kit.judge([looking, away])
+  })
+
 const tableOf = (name: string, columns: ReadonlyArray<readonly [name: string, type: LogicalType]>): TableSchema => ({
   table: { schema: Histories.namespace, name },
   version: 1,
@@ -203,6 +226,20 @@ export const cases = <A>(subject: Subject<A>): ReadonlyArray<Case> => {
           yield* kit.judge(plays)
         }),
       "Keyless"
+    ),
+
+    scenario(
+      subject,
+      "keeps the values of all other columns when one is dropped, while it looks and while nobody does",
+      (kit) => reshapes(kit, "DropColumn"),
+      "DropColumn"
+    ),
+
+    scenario(
+      subject,
+      "keeps the values of a column that gets another name, while it looks and while nobody does",
+      (kit) => reshapes(kit, "RenameColumn"),
+      "RenameColumn"
     ),
 
     scenario(subject, "forgets what it held when a new copy begins", (kit) =>

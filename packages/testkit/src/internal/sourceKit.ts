@@ -118,12 +118,33 @@ export const prepare = <A>(
         const problems = [...rules.flatMap(({ problems }) => problems), ...sink.mirror.problems]
         for (const table of world.tables) {
           problems.push(...differences(table, yield* world.rows(table), sink.mirror.rows(table)))
+          problems.push(...addedDifferences(table, workload, sink))
         }
         assert.deepEqual(problems.slice(0, shown), [])
       })
     }
     return kit
   })
+
+/** What is wrong with columns that were added, renamed or dropped. */
+const addedDifferences = (table: TableName, workload: Workload, { mirror }: IdealSink): ReadonlyArray<string> => {
+  const shape = new Set(mirror.shape(table)?.columns.map(({ name }) => name.toLowerCase()))
+  const say = (column: string, text: string): string => `${tableId(table)}: the column ${column} ${text}`
+  return [
+    ...[...workload.former(table)].filter((name) => shape.has(name)).map((name) =>
+      say(name, "is still there for the source")
+    ),
+    ...[...workload.columns(table)].flatMap(([name, values]) => {
+      if (!shape.has(name)) return [say(name, "didn't come")]
+      const wrong = mirror.rows(table).filter((record) => {
+        const cell = (column: string): string | null =>
+          Object.entries(record).find(([key]) => key.toLowerCase() === column)?.[1] ?? null
+        return cell(name) !== (values.get(Number(cell("id"))) ?? null)
+      })
+      return wrong.length === 0 ? [] : [say(name, `has other values in ${wrong.length} rows`)]
+    })
+  ]
+}
 
 /** A row as text, by the two columns that the kit knows. */
 const line = (record: Readonly<Record<string, string | null>>): string => {
@@ -156,15 +177,19 @@ const differences = (
   return problems
 }
 
+/** Why a case that needs all of these can't be tried. */
+const lacking = <A>(subject: Subject<A>, needs: ReadonlyArray<Ability>): string | undefined =>
+  needs.map((ability) => subject.cannot?.[ability]).find((why) => why !== undefined)
+
 /** A case whose log and errors are looked through. */
 export const judged = <A>(
   subject: Subject<A>,
   name: string,
   body: (secrecy: Secrecy.Secrecy) => Effect.Effect<void, unknown, Scope.Scope>,
-  needs?: Ability
+  ...needs: ReadonlyArray<Ability>
 ): Case => ({
   name,
-  skipped: needs === undefined ? undefined : subject.cannot?.[needs],
+  skipped: lacking(subject, needs),
   run: Effect.gen(function*() {
     const secrets = (subject.secrets ?? []).map((secret, index) => [`secret ${index + 1}`, secret] as const)
     const secrecy = Secrecy.make(new Map([["a row's value", mark], ...secrets]))
@@ -178,5 +203,5 @@ export const scenario = <A>(
   subject: Subject<A>,
   name: string,
   body: (kit: Kit) => Effect.Effect<void, unknown, Scope.Scope>,
-  needs?: Ability
-): Case => judged(subject, name, ({ heard }) => Effect.flatMap(prepare(subject, heard, 1), body), needs)
+  ...needs: ReadonlyArray<Ability>
+): Case => judged(subject, name, ({ heard }) => Effect.flatMap(prepare(subject, heard, 1), body), ...needs)

@@ -19,8 +19,11 @@ export class Workload {
   private readonly can: (ability: Ability) => boolean
   private readonly random: Random
   private readonly live = new Map<string, Set<number>>()
+  /** Values of the columns that were added, by table, column and id; and the names of those that are there no more. */
+  private readonly added = new Map<string, Map<string, Map<number, string>>>()
+  private readonly gone = new Map<string, Set<string>>()
   private next = 1
-  private columns = 0
+  private named = 0
 
   constructor(world: World, can: (ability: Ability) => boolean, seed: number) {
     this.world = world
@@ -33,6 +36,22 @@ export class Workload {
     const ids = this.live.get(id) ?? new Set()
     this.live.set(id, ids)
     return ids
+  }
+
+  /** Columns of the table that were added, with the values that they have in some of its rows. */
+  columns(table: TableName): Map<string, Map<number, string>> {
+    const id = tableId(table)
+    const columns = this.added.get(id) ?? new Map()
+    this.added.set(id, columns)
+    return columns
+  }
+
+  /** Names that columns of the table had, and have no more. */
+  former(table: TableName): Set<string> {
+    const id = tableId(table)
+    const names = this.gone.get(id) ?? new Set()
+    this.gone.set(id, names)
+    return names
   }
 
   note(): string | null {
@@ -54,24 +73,49 @@ export class Workload {
 
   change(table: TableName, changes: ReadonlyArray<Change>): Effect.Effect<void, unknown> {
     const ids = this.ids(table)
+    const columns = this.columns(table)
+    const former = this.former(table)
     for (const change of changes) {
       switch (change._tag) {
         case "Insert":
           for (const { id } of change.rows) ids.add(id)
           break
         case "Delete":
-          for (const id of change.ids) ids.delete(id)
+          for (const id of change.ids) {
+            ids.delete(id)
+            for (const values of columns.values()) values.delete(id)
+          }
           break
         case "Rekey":
           ids.delete(change.from)
           ids.add(change.to)
+          for (const values of columns.values()) {
+            const value = values.get(change.from)
+            if (value !== undefined) values.set(change.to, value)
+            values.delete(change.from)
+          }
           break
         case "Truncate":
           ids.clear()
+          for (const values of columns.values()) values.clear()
+          break
+        case "AddColumn":
+          columns.set(change.name, new Map())
+          break
+        case "SetColumn":
+          for (const { id, value } of change.rows) columns.get(change.name)?.set(id, value)
+          break
+        case "RenameColumn":
+          columns.set(change.to, columns.get(change.from) ?? new Map())
+          columns.delete(change.from)
+          former.add(change.from)
+          break
+        case "DropColumn":
+          columns.delete(change.name)
+          former.add(change.name)
           break
         case "Update":
         case "Touch":
-        case "AddColumn":
           break
       }
     }
@@ -82,12 +126,31 @@ export class Workload {
     return this.change(table, [{ _tag: "Insert", rows: this.fresh(count) }])
   }
 
-  /** Adds a column, and a row that has it. */
-  addColumn(table: TableName): Effect.Effect<void, unknown> {
-    return Effect.andThen(
-      this.change(table, [{ _tag: "AddColumn", name: `extra_${++this.columns}` }]),
-      Effect.suspend(() => this.insert(table, 1))
-    )
+  /** Adds a column, and a row that has it; gives its name. */
+  addColumn(table: TableName): Effect.Effect<string, unknown> {
+    return Effect.suspend(() => {
+      const name = `extra_${++this.named}`
+      return Effect.as(
+        Effect.andThen(this.change(table, [{ _tag: "AddColumn", name }]), Effect.suspend(() => this.insert(table, 1))),
+        name
+      )
+    })
+  }
+
+  /** Gives a column that was added values in all rows. */
+  setColumn(table: TableName, name: string): Effect.Effect<void, unknown> {
+    return Effect.suspend(() => {
+      const rows = [...this.ids(table)].map((id) => ({ id, value: `${mark} ${name} ${id}` }))
+      return this.change(table, [{ _tag: "SetColumn", name, rows }])
+    })
+  }
+
+  /** Gives a column that was added another name; gives that. */
+  renameColumn(table: TableName, from: string): Effect.Effect<string, unknown> {
+    return Effect.suspend(() => {
+      const to = `extra_${++this.named}`
+      return Effect.as(this.change(table, [{ _tag: "RenameColumn", from, to }]), to)
+    })
   }
 
   /** Inserts a row, and gives its id: when it has come, so has everything before. */

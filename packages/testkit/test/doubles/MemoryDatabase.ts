@@ -10,6 +10,8 @@ export type Entry =
     readonly id: number
     readonly note: string | null
     readonly unsent: boolean
+    /** Values of the columns that were added, by the columns' ids. */
+    readonly more: ReadonlyMap<string, string | null>
   }
   | { readonly kind: "truncate" }
   | { readonly kind: "shape"; readonly table: TableSchema }
@@ -24,10 +26,15 @@ export interface Transaction {
 interface Table {
   schema: TableSchema
   readonly rows: Map<number, string | null>
+  /** Values of the columns that were added, by the columns' ids and the rows'. */
+  readonly more: Map<string, Map<number, string>>
 }
+
+let columns = 0
 
 const column = (name: string, type: "Int64" | "Text") => ({
   name,
+  id: `column ${columns++}`,
   type: type === "Text" ? { _tag: type, maxLength: undefined } as const : { _tag: type } as const,
   sourceType: type,
   nullable: true
@@ -51,7 +58,7 @@ export class Database {
       columns: [column("id", "Int64"), column("note", "Text")],
       identity: { _tag: "Key", columns: [0] }
     }
-    this.tables.set(tableId(table), { schema, rows: new Map() })
+    this.tables.set(tableId(table), { schema, rows: new Map(), more: new Map() })
     return table
   }
 
@@ -61,8 +68,13 @@ export class Database {
     const { rows } = table
     const entries: Array<Entry> = []
     const row = (operation: Operation, id: number, note: string | null, unsent = false): void => {
-      entries.push({ kind: "row", operation, id, note, unsent })
+      entries.push({ kind: "row", operation, id, note, unsent, more: this.more(name, id) })
     }
+    const reshape = (columns: TableSchema["columns"]): void => {
+      table.schema = { ...table.schema, columns, version: table.schema.version + 1 }
+      entries.push({ kind: "shape", table: table.schema })
+    }
+    const idOf = (name: string): string => table.schema.columns.find((column) => column.name === name)?.id ?? ""
     for (const change of changes) {
       switch (change._tag) {
         case "Insert":
@@ -84,6 +96,11 @@ export class Database {
           const note = rows.get(change.from) ?? null
           rows.delete(change.from)
           rows.set(change.to, note)
+          for (const values of table.more.values()) {
+            const value = values.get(change.from)
+            values.delete(change.from)
+            if (value !== undefined) values.set(change.to, value)
+          }
           row(Operation.KeyChangeOld, change.from, null)
           row(Operation.KeyChangeNew, change.to, note, true)
           break
@@ -91,25 +108,42 @@ export class Database {
         case "Delete":
           for (const id of change.ids) {
             rows.delete(id)
+            for (const values of table.more.values()) values.delete(id)
             row(Operation.Delete, id, null)
           }
           break
         case "Truncate":
           rows.clear()
+          for (const values of table.more.values()) values.clear()
           entries.push({ kind: "truncate" })
           break
-        case "AddColumn": {
-          const { schema } = table
-          const columns = [...schema.columns, column(change.name, "Text")]
-          table.schema = { ...schema, columns, version: schema.version + 1 }
-          entries.push({ kind: "shape", table: table.schema })
+        case "AddColumn":
+          reshape([...table.schema.columns, column(change.name, "Text")])
+          table.more.set(idOf(change.name), new Map())
           break
-        }
+        case "SetColumn":
+          for (const { id, value } of change.rows) {
+            table.more.get(idOf(change.name))?.set(id, value)
+            row(Operation.Update, id, rows.get(id) ?? null, true)
+          }
+          break
+        case "RenameColumn":
+          reshape(table.schema.columns.map((old) => old.name === change.from ? { ...old, name: change.to } : old))
+          break
+        case "DropColumn":
+          reshape(table.schema.columns.filter((old) => old.name !== change.name))
+          break
       }
     }
     const commit = this.position + 5n
     this.position += 10n
     this.log.push({ commit, end: commit + 2n, table: tableId(name), entries })
+  }
+
+  /** Values that a row has now in the columns that were added, by the columns' ids. */
+  more(name: TableName, row: number): ReadonlyMap<string, string | null> {
+    const columns = this.tables.get(tableId(name))?.more ?? []
+    return new Map([...columns].map(([id, values]) => [id, values.get(row) ?? null]))
   }
 
   rows(name: TableName): ReadonlyArray<Row> {

@@ -41,6 +41,8 @@ export type Defect =
   | "rounds numbers"
   | "never says durable"
   | "overlooks new columns"
+  | "takes columns by their places"
+  | "takes a renamed column for another one"
 
 interface Table {
   epoch: number
@@ -56,6 +58,8 @@ class Store {
   readonly entries = new Map<TableId, Array<HeldRow>>()
   /** Rows of chunks that haven't ended. */
   readonly chunks = new Map<TableId, Map<number, Array<HeldRow>>>()
+  /** Shapes of tables, as they were told last. */
+  readonly shapes = new Map<TableId, TableSchema>()
   /** Rows of an earlier copy. */
   readonly kept = new Map<TableId, ReadonlyArray<Readonly<Record<string, string | null>>>>()
   pieces: number | undefined
@@ -121,6 +125,25 @@ const half = (batch: ChangeBatch.ChangeBatch): number => {
   return operationAt(batch, middle - 1) === ChangeBatch.Operation.KeyChangeOld ? middle + 1 : middle
 }
 
+const withoutIds = (schema: TableSchema): TableSchema => ({
+  ...schema,
+  columns: schema.columns.map(({ name, nullable, sourceType, type }) => ({ name, nullable, sourceType, type }))
+})
+
+/** An entry with the names that the columns of `after` have, of those that they had before. */
+const renamed = (entry: HeldRow, before: TableSchema, after: TableSchema): HeldRow => {
+  const names = new Map(before.columns.map(({ id, name }) => [
+    name,
+    after.columns.find((column) => id !== undefined && column.id === id)?.name ?? name
+  ]))
+  const nameOf = (name: string): string => names.get(name) ?? name
+  return {
+    ...entry,
+    cells: Object.fromEntries(Object.entries(entry.cells).map(([name, cell]) => [nameOf(name), cell])),
+    ...(entry.unsent === undefined ? {} : { unsent: entry.unsent.map(nameOf) })
+  }
+}
+
 const entriesOf = (batch: ChangeBatch.ChangeBatch): ReadonlyArray<HeldRow> =>
   Array.from({ length: batch.rows }, (_, row) => ({
     operation: operationAt(batch, row),
@@ -154,6 +177,27 @@ const sink = (store: Store, defect: Defect | undefined, appends: boolean): Sink 
         : fail(defect === "gives up on a lost connection" ? "Protocol" : "Unreachable", "The connection was lost", id)
     })
 
+  /** The shape of a table as it comes from now on. */
+  const reshape = (schema: TableSchema): void => {
+    const id = tableId(schema.table)
+    const before = store.shapes.get(id)
+    store.shapes.set(id, schema)
+    const entries = store.entries.get(id)
+    if (before === undefined || entries === undefined) return
+    store.entries.set(id, entries.map((entry) => renamed(entry, before, schema)))
+  }
+  const seen = (schema: TableSchema): TableSchema =>
+    defect === "takes a renamed column for another one" ? withoutIds(schema) : schema
+  /** Names that columns had when the table was opened, by their places. */
+  const places = new Map<TableId, TableSchema>()
+  const misplaced = (id: TableId, batch: ChangeBatch.ChangeBatch): ChangeBatch.ChangeBatch => {
+    const columns = batch.table.columns.map((column, at) => ({
+      ...column,
+      name: places.get(id)?.columns[at]?.name ?? column.name
+    }))
+    return { ...batch, table: { ...batch.table, columns } }
+  }
+
   const apply = (id: TableId, element: TableElement): void => {
     if (element._tag === "Truncate" && defect === "overlooks truncates") return
     const altered = element._tag !== "Rows" && element._tag !== "SnapshotRows"
@@ -162,12 +206,19 @@ const sink = (store: Store, defect: Defect | undefined, appends: boolean): Sink 
       ? { ...element, batch: changed(element.batch, (value, isUnsent) => isUnsent ? null : value) }
       : defect === "takes empty for null"
       ? { ...element, batch: changed(element.batch, (value) => value === "" ? null : value) }
+      : defect === "takes columns by their places"
+      ? { ...element, batch: misplaced(id, element.batch) }
       : defect === "rounds numbers" && element.batch.table.columns.some(({ type }) => type._tag === "Int64")
       ? {
         ...element,
         batch: changed(element.batch, (value) => typeof value === "bigint" ? BigInt(Number(value)) : value)
       }
       : element
+    if (altered._tag === "Schema") {
+      const table = seen(altered.table)
+      reshape(table)
+      return store.mirror.apply({ ...altered, table })
+    }
     if (!appends) return store.mirror.apply(altered)
     const entries = store.entries.get(id) ?? []
     store.entries.set(id, entries)
@@ -235,8 +286,9 @@ const sink = (store: Store, defect: Defect | undefined, appends: boolean): Sink 
   return {
     begin: (tables) =>
       Effect.sync(() => {
-        const before = store.mirror
-        before.begin(tables)
+        const shapes = tables.map(seen)
+        for (const schema of shapes) reshape(schema)
+        store.mirror.begin(shapes)
       }),
     quarantine: (table, why) =>
       Effect.sync(() => {
@@ -250,6 +302,7 @@ const sink = (store: Store, defect: Defect | undefined, appends: boolean): Sink 
         yield* exchange(id)
         const table = store.table(id)
         const epoch = ++table.epoch
+        places.set(id, schema)
         const own: Opened = { id, durable, epoch, pending: [], last: undefined }
         opened.set(id, own)
         yield* Effect.addFinalizer(() =>

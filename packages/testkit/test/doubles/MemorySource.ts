@@ -42,6 +42,10 @@ export type Defect =
   | "forgets rows of tables that are added"
   | "resumes a copy without its missing chunks"
   | "says too much of resync"
+  | "can't resync"
+  | "promises no heartbeat"
+  | "goes on with columns that were dropped"
+  | "takes a renamed column for another one"
 
 const chunks = 3
 const beat = 100
@@ -51,6 +55,13 @@ let made = 0
 
 const fail = (reason: "Unreachable" | "Missing" | "Protocol", message: string, hint = "It is a test.") =>
   new ConnectorError({ reason, plugin: "memory-source", message, hint })
+
+/** A table as the source tells it. */
+const seen = (schema: TableSchema, defect: Defect | undefined): TableSchema =>
+  defect !== "takes a renamed column for another one" ? schema : {
+    ...schema,
+    columns: schema.columns.map(({ id = "", ...column }) => ({ ...column, id: `${id} ${column.name}` }))
+  }
 
 interface Reading {
   readonly database: Database
@@ -77,10 +88,14 @@ function* elements({ context, database, defect, run, shapes, wanted }: Reading):
   const settled = new Map<string, bigint>()
   const copies: Array<Generator<Element>> = []
   const shapeOf = (id: string): TableSchema | undefined => shapes.get(id)
-  const batchOf = (table: TableSchema, rows: ReadonlyArray<BatchOf.Row>) =>
+  type Row = BatchOf.Row & { readonly more: ReadonlyMap<string, string | null> }
+  const batchOf = (table: TableSchema, rows: ReadonlyArray<Row>) =>
     BatchOf.make(
       table,
-      rows.map(({ values, ...rest }) => ({ ...rest, values: table.columns.map((_, at) => values[at] ?? null) }))
+      rows.map(({ more, values, ...rest }) => ({
+        ...rest,
+        values: table.columns.map(({ id = "" }, at) => at < 2 ? values[at] ?? null : more.get(id) ?? null)
+      }))
     )
   const noteOf = (note: string | null) => defect === "takes null for empty" && note === "" ? null : note
 
@@ -101,7 +116,8 @@ function* elements({ context, database, defect, run, shapes, wanted }: Reading):
       const rows = [...there.rows].filter(([key]) => key % chunks === chunk).map(([key, note]) => ({
         operation: Operation.Read,
         sequence: Sequence.make(position, 0n),
-        values: [BigInt(key), noteOf(note)]
+        values: [BigInt(key), noteOf(note)],
+        more: database.more(table.table, key)
       }))
       if (rows.length > 0) yield { _tag: "SnapshotRows", batch: batchOf(table, rows), position, chunk }
       yield { _tag: "SnapshotChunk", table, position, chunk, rows: rows.length }
@@ -153,7 +169,7 @@ function* elements({ context, database, defect, run, shapes, wanted }: Reading):
     let table = shapeOf(id)
     const base = bases.get(id)
     if (table === undefined || base === undefined || commit < base) return
-    let rows: Array<BatchOf.Row> = []
+    let rows: Array<Row> = []
     const shift = defect === "numbers changes anew in each run" ? BigInt(run) : 0n
     const flush = function*(of: TableSchema): Generator<Element> {
       const gathered = rows
@@ -175,6 +191,7 @@ function* elements({ context, database, defect, run, shapes, wanted }: Reading):
         rows.push({
           operation: entry.operation,
           sequence,
+          more: entry.more,
           values: [
             BigInt(entry.id),
             !unsent ? noteOf(entry.note) : defect === "loses what wasn't sent" ? null : BatchOf.unsent
@@ -191,9 +208,12 @@ function* elements({ context, database, defect, run, shapes, wanted }: Reading):
       } else if (entry.kind === "truncate") {
         yield* flush(table)
         yield { _tag: "Truncate", table, sequence, commitTime: commit }
-      } else if (entry.table.version > table.version) {
+      } else if (
+        entry.table.version > table.version &&
+        !(defect === "goes on with columns that were dropped" && entry.table.columns.length < table.columns.length)
+      ) {
         yield* flush(table)
-        table = entry.table
+        table = seen(entry.table, defect)
         shapes.set(id, table)
         if (defect !== "changes shape without a word") {
           yield { _tag: "Schema", table, sequence: Sequence.make(commit, 0n) }
@@ -242,12 +262,12 @@ const Options = Schema.Struct({
 const source = (database: Database, defect: Defect | undefined): Source => {
   const wanted: Array<string> = []
   return {
-    heartbeat: Duration.millis(beat),
-    tables: Effect.sync(() => [...database.tables.values()].map(({ schema }) => schema)),
+    heartbeat: defect === "promises no heartbeat" ? undefined : Duration.millis(beat),
+    tables: Effect.sync(() => [...database.tables.values()].map(({ schema }) => seen(schema, defect))),
     stream: (context) =>
       Stream.unwrap(Effect.gen(function*() {
         const cuts = database.cuts
-        const shapes = new Map([...database.tables].map(([id, { schema }]) => [id, schema]))
+        const shapes = new Map([...database.tables].map(([id, { schema }]) => [id, seen(schema, defect)]))
         const reading = elements({ database, context, defect, run: made++, shapes, wanted })
         const ahead: Array<Element> = []
         if (defect === "reads ahead without bound") {
@@ -289,17 +309,19 @@ const source = (database: Database, defect: Defect | undefined): Source => {
         })
         return Stream.fromEffectRepeat(next)
       })),
-    resync: (table) =>
-      Effect.suspend(() => {
-        if (!database.tables.has(table)) return Effect.fail(fail("Missing", `There is no table ${table}`))
-        wanted.push(table)
-        const taken = Effect.gen(function*() {
-          while (wanted.includes(table)) yield* Effect.sleep(1)
-        })
-        return defect === "says too much of resync" ? Effect.void : Effect.andThen(taken, Effect.sleep(10))
-      })
+    ...(defect === "can't resync" ? {} : { resync: (table: string) => resync(database, wanted, defect, table) })
   }
 }
+
+const resync = (database: Database, wanted: Array<string>, defect: Defect | undefined, table: string) =>
+  Effect.suspend(() => {
+    if (!database.tables.has(table)) return Effect.fail(fail("Missing", `There is no table ${table}`))
+    wanted.push(table)
+    const taken = Effect.gen(function*() {
+      while (wanted.includes(table)) yield* Effect.sleep(1)
+    })
+    return defect === "says too much of resync" ? Effect.void : Effect.andThen(taken, Effect.sleep(10))
+  })
 
 export const plugin = (defect?: Defect) =>
   Plugin.source({

@@ -43,8 +43,7 @@ const linesOf = (
       return [{ remove: { id: change.from } }, { insert: { id: change.to, note: noteOf(change.from) } }]
     case "Delete":
       return change.ids.map((id) => ({ remove: { id } }))
-    case "Truncate":
-    case "AddColumn":
+    default:
       throw new Error(`Not asked for: ${change._tag}`)
   }
 }
@@ -75,7 +74,13 @@ export const conformance = SourceConformance.make({
   cannot: {
     Truncate: "no line says it",
     AddColumn: "the columns are those of the plugin",
+    SetColumn: "the columns are those of the plugin",
+    RenameColumn: "the columns are those of the plugin",
+    DropColumn: "the columns are those of the plugin",
+    SecondTable: "a file is one table",
     AddTable: "a file is one table",
+    Heartbeat: "nothing comes of a file to which nothing is written",
+    Resync: "without `copy` a table is copied again only when it is in quarantine",
     Cut: "a file has no connection"
   },
   refused: [
