@@ -37,7 +37,7 @@ describe.runIf(process.platform === "linux")("the launcher", () => {
   it.effect("begins a run again in the same process, with settings by which memory goes back to the system", () =>
     Effect.gen(function*() {
       const { began, pid, status, stderr } = yield* launched(["run", "missing.yaml"])
-      assert.deepStrictEqual(began, [`began ${pid} undefined undefined`, `began ${pid} 131072 1`])
+      assert.deepStrictEqual(began, [`began ${pid} undefined undefined`, `began ${pid} 65536 1`])
       assert.strictEqual(status, 2, stderr)
       assert.include(stderr, "missing.yaml")
     }))

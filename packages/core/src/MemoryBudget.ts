@@ -13,7 +13,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 
-/** 32 MiB: some batches of 8 MiB that wait and one that is written; twice as much of both made nothing faster, and took 54 MB more (measured). */
+/** 32 MiB: some batches of 8 MiB that wait and one that is written; twice as much of both made nothing faster, and took 54 MB more at the peak (measured). */
 export const defaultCapacity = 32 * 1024 * 1024
 
 /** The part of the capacity that is divided among accounts as guaranteed shares: 1 / this. */
