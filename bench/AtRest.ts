@@ -3,9 +3,9 @@
  */
 import * as Effect from "effect/Effect"
 import { type ChildProcess, spawn } from "node:child_process"
-import * as path from "node:path"
 import { Client } from "pg"
 import * as Commits from "./Commits.ts"
+import { Installed } from "./Installed.ts"
 import type { Measurement } from "./Measurement.ts"
 import * as References from "./References.ts"
 import { percentile } from "./Result.ts"
@@ -49,8 +49,13 @@ export const run = Effect.fnUntraced(function*(references: References.References
     warmUp: 0,
     signals: true
   }
-  const script = path.join(import.meta.dirname, "client", "latency.ts")
-  const ours = yield* spawned(process.execPath, [script, JSON.stringify(options)])
+  const { client: script } = yield* Installed
+  const ours = yield* spawned(process.execPath, [
+    "--import",
+    script("heap"),
+    script("latency"),
+    JSON.stringify(options)
+  ])
   const reference = References.recvlogical(server, { ...written, until: Server.never }, other, "-")
   const theirs = yield* spawned(references.recvlogical, reference, References.environment(server))
   const client = new Client(server.url)

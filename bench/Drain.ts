@@ -5,6 +5,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import type { Installed } from "./Installed.ts"
 import * as LocalSnowflake from "./LocalSnowflake.ts"
 import { ClientError, clientError, type Measurement } from "./Measurement.ts"
 import * as NullIngest from "./NullIngest.ts"
@@ -20,9 +21,9 @@ export interface Sample {
 
 export interface Drain<A extends Measurement> {
   /** Has the runner copy the (empty) tables; comes before the workload's changes. */
-  readonly prepare: Effect.Effect<void, ClientError>
+  readonly prepare: Effect.Effect<void, ClientError, Installed>
   /** Has it read a slot of what was written. */
-  readonly run: (written: Server.Written) => Effect.Effect<A, ClientError>
+  readonly run: (written: Server.Written) => Effect.Effect<A, ClientError, Installed>
 }
 
 /** `16/B374D848` as the sequences that are committed there begin. */

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as AtRest from "./AtRest.ts"
 import type * as Commits from "./Commits.ts"
 import type { Context } from "./Context.ts"
+import type { Installed } from "./Installed.ts"
 import type { ClientError, Measurement } from "./Measurement.ts"
 import * as Pairs from "./Pairs.ts"
 import * as Result from "./Result.ts"
@@ -22,13 +23,13 @@ const unpaced = 200_000
 type Follow = (
   server: Server.Server,
   commits: Commits.Commits
-) => Effect.Effect<Measurement & { readonly figures: { readonly perSecond: number } }, ClientError>
+) => Effect.Effect<Measurement & { readonly figures: { readonly perSecond: number } }, ClientError, Installed>
 
 const caseOf = Effect.fnUntraced(function*<E>(
   context: Context,
   server: Server.Server,
   title: string,
-  measured: Effect.Effect<Measurement, E>,
+  measured: Effect.Effect<Measurement, E, Installed>,
   rows: number,
   bars: ReadonlyArray<Result.Bar> = []
 ) {

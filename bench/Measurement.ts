@@ -11,6 +11,7 @@ import { spawn } from "node:child_process"
 import { tmpdir } from "node:os"
 import * as path from "node:path"
 import * as Outcome from "./client/Outcome.ts"
+import { Installed } from "./Installed.ts"
 
 /** A client that didn't do what it was started for. */
 export class ClientError extends Schema.TaggedError<ClientError>("@etl-stream/bench/ClientError")("ClientError", {
@@ -92,16 +93,15 @@ export const program = Effect.fnUntraced(function*(
   return { seconds: result.seconds, cpuSeconds, peakRssMB: 0, rows: 0 }
 })
 
-const inFolder = (name: string): string => path.join(import.meta.dirname, "client", `${name}.ts`)
-
 /** Runs one of `client/`; `options` reach it as JSON. */
 export const client = Effect.fnUntraced(function*(
   name: string,
   options: unknown
-): Effect.fn.Return<Measurement & { readonly outcome: Outcome.Outcome }, ClientError> {
-  // As a package that is installed: compiled once, not at every start.
+): Effect.fn.Return<Measurement & { readonly outcome: Outcome.Outcome }, ClientError, Installed> {
+  const { client } = yield* Installed
+  // As the launcher of `etl-stream` has it: compiled once, not at every start.
   const env = { NODE_COMPILE_CACHE: path.join(tmpdir(), "etl-stream-bench-cache") }
-  const args = ["--import", inFolder("heap"), inFolder(name), JSON.stringify(options)]
+  const args = ["--import", client("heap"), client(name), JSON.stringify(options)]
   const result = yield* run(process.execPath, args, env)
   yield* ended(result, name)
   const outcome = Outcome.parse(result.output.trim().split("\n").at(-1) ?? "")

@@ -2,6 +2,7 @@
  * Clients measured in turn, round by round, so that whatever else the machine does meets them alike; figures are medians of the ratios within each round.
  */
 import * as Effect from "effect/Effect"
+import type { Installed } from "./Installed.ts"
 import type { ClientError, Measurement } from "./Measurement.ts"
 import * as Result from "./Result.ts"
 import type { Server } from "./Server.ts"
@@ -13,7 +14,7 @@ export interface Run extends Measurement {
 
 export interface Contender<E = ClientError> {
   readonly name: string
-  readonly run: Effect.Effect<Measurement, E>
+  readonly run: Effect.Effect<Measurement, E, Installed>
 }
 
 const settle = 0.05
@@ -24,7 +25,7 @@ export const run = Effect.fnUntraced(function*<E>(
   contenders: ReadonlyArray<Contender<E>>,
   rounds: number,
   report: (line: string) => void
-): Effect.fn.Return<ReadonlyMap<string, ReadonlyArray<Run>>, E> {
+): Effect.fn.Return<ReadonlyMap<string, ReadonlyArray<Run>>, E, Installed> {
   const runs = new Map<string, Array<Run>>(contenders.map(({ name }) => [name, []]))
   for (let round = 0; round < rounds; round++) {
     for (const { name, run } of round % 2 === 0 ? contenders : contenders.toReversed()) {

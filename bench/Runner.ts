@@ -10,12 +10,10 @@ import type * as Scope from "effect/Scope"
 import { writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import * as path from "node:path"
-import { fileURLToPath } from "node:url"
+import { Installed } from "./Installed.ts"
 import type { LocalSnowflake } from "./LocalSnowflake.ts"
 import { ClientError, clientError, type Measurement } from "./Measurement.ts"
 import * as Server from "./Server.ts"
-
-const command = fileURLToPath(new URL("../bin/etl-stream.js", import.meta.resolve("@etl-stream/runner/main")))
 
 export interface Options {
   readonly server: Server.Server
@@ -77,7 +75,8 @@ const configuration = ({ channels, local, mode, publication, server, slot, table
 /** Runs until the scope ends, which kills it. */
 export const start = Effect.fnUntraced(function*(
   options: Options
-): Effect.fn.Return<Runner, ClientError, Scope.Scope> {
+): Effect.fn.Return<Runner, ClientError, Scope.Scope | Installed> {
+  const { runner } = yield* Installed
   const { folder } = options.local
   const file = path.join(folder, `${options.slot}.yaml`)
   writeFileSync(file, JSON.stringify(configuration(options)))
@@ -85,7 +84,7 @@ export const start = Effect.fnUntraced(function*(
     ChildProcess.start({
       name: "the runner",
       command: process.execPath,
-      args: [command, "run", file],
+      args: [runner, "run", file],
       cwd: folder,
       env: { NODE_COMPILE_CACHE: path.join(tmpdir(), "etl-stream-bench-cache") }
     }),
@@ -107,7 +106,7 @@ export const start = Effect.fnUntraced(function*(
 })
 
 /** Has a runner copy tables that are empty, and ends it in order. */
-export const prepare = (options: Omit<Options, "slot">): Effect.Effect<void, ClientError> =>
+export const prepare = (options: Omit<Options, "slot">): Effect.Effect<void, ClientError, Installed> =>
   Effect.scoped(Effect.gen(function*() {
     const { process } = yield* start({ ...options, slot: "prepare" })
     const complete = new RegExp(`(The copy of a table is complete[^]*){${options.tables.length}}`)

@@ -12,6 +12,7 @@ import type * as Scope from "effect/Scope"
 import * as Cdc from "./Cdc.ts"
 import type { Context } from "./Context.ts"
 import * as Flags from "./Flags.ts"
+import { Installed } from "./Installed.ts"
 import * as Latency from "./Latency.ts"
 import * as Machine from "./Machine.ts"
 import * as Memory from "./Memory.ts"
@@ -21,7 +22,11 @@ import * as Saved from "./Saved.ts"
 import * as Scale from "./Scale.ts"
 import * as Snapshot from "./Snapshot.ts"
 
-type Bench = (context: Context) => Effect.Effect<Result, { readonly message: string }, Scope.Scope>
+type Bench = (context: Context) => Effect.Effect<
+  Result,
+  { readonly message: string },
+  Scope.Scope | Installed
+>
 
 const benches: Readonly<Record<string, Bench>> = {
   cdc: Cdc.run,
@@ -64,7 +69,10 @@ const program: Effect.Effect<number> = Effect.gen(function*() {
   const bench = benches[name]
   // `Flags.parse` knows them.
   if (bench === undefined) return 2
-  const result = yield* Effect.scoped(bench({ references, rounds, factor, only, report }))
+  const result = yield* Effect.provide(
+    Effect.scoped(bench({ references, rounds, factor, only, report })),
+    Installed.layer
+  )
   // Nothing that was measured would hold every bar.
   if (result.cases.length === 0) {
     report(`--only: ${only?.join(", ") ?? ""} names no workload of ${name}`)

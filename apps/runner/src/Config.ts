@@ -66,7 +66,7 @@ export const Batch = Schema.Struct({
   rows: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 10_000_000 })).pipe(
     ConfigOption.withDefault(50_000)
   ).annotateKey({ description: "A table's batch is written at this many rows; at most 10000000" }),
-  bytes: ConfigOption.ByteSize.pipe(ConfigOption.withDefault("16MiB")).annotateKey({
+  bytes: ConfigOption.ByteSize.pipe(ConfigOption.withDefault("8MiB")).annotateKey({
     description: "A table's batch is written at this size"
   }),
   every: ConfigOption.Period.pipe(ConfigOption.withDefault("1 second")).annotateKey({
@@ -243,7 +243,7 @@ export const defaultHttp = Schema.decodeUnknownEffect(Http)({})
 
 export const Config = Schema.Struct({
   apiVersion: Schema.Literal(apiVersion).annotateKey({ description: "Version of this file's format: 1" }),
-  memory: ConfigOption.ByteSize.pipe(ConfigOption.withDefault("64MiB")).annotateKey({
+  memory: ConfigOption.ByteSize.pipe(ConfigOption.withDefault("32MiB")).annotateKey({
     description: "Budget for rows in flight, shared by all pipelines"
   }),
   state: stage("state").pipe(ConfigOption.withDefault(defaultState)).annotateKey({

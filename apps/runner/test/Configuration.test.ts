@@ -19,7 +19,7 @@ describe("a valid configuration", () => {
       assert.strictEqual(pipeline.source.plugin.name, "counter")
       assert.strictEqual(pipeline.sink.plugin.name, "lines")
       assert.strictEqual(pipeline.batch.rows, 50_000)
-      assert.strictEqual(pipeline.batch.bytes, 16 * 1024 * 1024)
+      assert.strictEqual(pipeline.batch.bytes, 8 * 1024 * 1024)
       assert.strictEqual(Duration.toMillis(pipeline.batch.every), 5)
       assert.strictEqual(sourceOptions(configuration)["rows"], 7)
       assert.strictEqual(configuration.redact("the password is hunter22"), "the password is <redacted>")

@@ -13,8 +13,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 
-/** 64 MiB: some batches of 16 MiB that wait and one that is written; more made nothing faster (measured). */
-export const defaultCapacity = 64 * 1024 * 1024
+/** 32 MiB: some batches of 8 MiB that wait and one that is written; twice as much of both made nothing faster, and took 54 MB more at the peak (measured). */
+export const defaultCapacity = 32 * 1024 * 1024
 
 /** The part of the capacity that is divided among accounts as guaranteed shares: 1 / this. */
 const guaranteedPart = 4
@@ -162,7 +162,7 @@ export const make = (capacity: number = defaultCapacity): MemoryBudgetShape => {
 }
 
 export class MemoryBudget extends Context.Service<MemoryBudget, MemoryBudgetShape>()("@etl-stream/core/MemoryBudget") {
-  /** A budget of `capacity` bytes, 64 MiB by default. */
+  /** A budget of `capacity` bytes, 32 MiB by default. */
   static readonly layer = (capacity: number = defaultCapacity): Layer.Layer<MemoryBudget> =>
     Layer.sync(MemoryBudget, () => make(capacity))
 }

@@ -1,0 +1,58 @@
+/**
+ * The launcher in a process of its own: what it does before the program is loaded.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { spawnSync } from "node:child_process"
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import * as path from "node:path"
+import { fileURLToPath, pathToFileURL } from "node:url"
+
+const launcher = fileURLToPath(new URL("../bin/etl-stream.js", import.meta.url))
+
+/** Runs it with a module that is loaded before it, each time that a process begins, and says what it finds there. */
+const launched = Effect.fnUntraced(function*(args: ReadonlyArray<string>, env: Readonly<Record<string, string>> = {}) {
+  const folder = yield* Effect.acquireRelease(
+    Effect.sync(() => mkdtempSync(path.join(tmpdir(), "etl-stream-launcher-"))),
+    (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
+  )
+  const first = path.join(folder, "first.mjs")
+  writeFileSync(
+    first,
+    `console.error("began", process.pid, process.env.MALLOC_MMAP_THRESHOLD_, process.env.MALLOC_ARENA_MAX)`
+  )
+  const inherited = Object.entries(process.env).filter(([name]) => !/^(MALLOC_|GLIBC_TUNABLES$)/.test(name))
+  const { pid, status, stderr } = spawnSync(process.execPath, [launcher, ...args], {
+    cwd: folder,
+    encoding: "utf8",
+    env: { ...Object.fromEntries(inherited), NODE_OPTIONS: `--import=${pathToFileURL(first).href}`, ...env }
+  })
+  // Threads load it, too.
+  const began = stderr.split("\n").filter((line) => line.startsWith("began")).slice(0, 2)
+  return { began, status, stderr, pid }
+})
+
+describe.runIf(process.platform === "linux")("the launcher", () => {
+  it.effect("begins a run again in the same process, with settings by which memory goes back to the system", () =>
+    Effect.gen(function*() {
+      const { began, pid, status, stderr } = yield* launched(["run", "missing.yaml"])
+      assert.deepStrictEqual(began, [`began ${pid} undefined undefined`, `began ${pid} 65536 1`])
+      assert.strictEqual(status, 2, stderr)
+      assert.include(stderr, "missing.yaml")
+    }))
+
+  it.effect("leaves settings that somebody has made as they are", () =>
+    Effect.gen(function*() {
+      const { began, pid } = yield* launched(["run", "missing.yaml"], { MALLOC_ARENA_MAX: "4" })
+      assert.deepStrictEqual(began, [`began ${pid} undefined 4`])
+      const other = yield* launched(["run", "missing.yaml"], { GLIBC_TUNABLES: "glibc.malloc.arena_max=2" })
+      assert.deepStrictEqual(other.began, [`began ${other.pid} undefined undefined`])
+    }))
+
+  it.effect("begins other commands once: they are over soon", () =>
+    Effect.gen(function*() {
+      const { began, pid } = yield* launched(["validate", "missing.yaml"])
+      assert.deepStrictEqual(began, [`began ${pid} undefined undefined`])
+    }))
+})
