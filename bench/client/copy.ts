@@ -41,6 +41,7 @@ const files = new Map<
 const busy = Semaphore.makeUnsafe(2)
 
 const each = (pool: EncodingPool, element: Element): Effect.Effect<void> => {
+  if (element._tag === "SnapshotBegin") return to === "parquet" ? pool.prepare : Effect.void
   if (element._tag === "SnapshotEnd") return Effect.sync(() => void ended++)
   if (element._tag === "SnapshotRows") {
     rows += element.batch.rows

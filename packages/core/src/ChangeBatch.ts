@@ -12,7 +12,9 @@
  * through `.buffer`. When `nullCount` is 0, `nullBitmap` may be absent or empty and must not be read. Batches are
  * immutable: columns may be shared between batches, never written.
  */
-import * as Arrow from "apache-arrow"
+import type * as Arrow from "apache-arrow"
+import { Field, Schema } from "apache-arrow/schema"
+import { Binary, TimestampMicrosecond, Uint64, Uint8 } from "apache-arrow/type"
 import { arrowType } from "./LogicalType.ts"
 import * as Sequence from "./Sequence.ts"
 import { tableId, type TableSchema } from "./TableSchema.ts"
@@ -55,13 +57,13 @@ export interface ChangeBatch {
 
 /** The Arrow schema of a table's batches: metadata columns, then the table's columns. */
 export const arrowSchema = (table: TableSchema): Arrow.Schema =>
-  new Arrow.Schema([
-    new Arrow.Field("_op", new Arrow.Uint8(), false),
-    new Arrow.Field("_commit", new Arrow.Uint64(), false),
-    new Arrow.Field("_ordinal", new Arrow.Uint64(), false),
-    new Arrow.Field("_commit_time", new Arrow.TimestampMicrosecond("UTC"), false),
-    new Arrow.Field("_unsent", new Arrow.Binary(), true),
-    ...table.columns.map((column) => new Arrow.Field(column.name, arrowType(column.type), true))
+  new Schema([
+    new Field("_op", new Uint8(), false),
+    new Field("_commit", new Uint64(), false),
+    new Field("_ordinal", new Uint64(), false),
+    new Field("_commit_time", new TimestampMicrosecond("UTC"), false),
+    new Field("_unsent", new Binary(), true),
+    ...table.columns.map((column) => new Field(column.name, arrowType(column.type), true))
   ])
 
 /** What is wrong with the columns of a batch, whose buffers would be read as something else; undefined: they have the layout of its table. */

@@ -35,7 +35,7 @@ export interface SnapshotBegin {
   readonly plan: string | undefined
   /** Whether the unfinished copy that the sink gave back (`TablePosition.copying`) goes on. */
   readonly resumed: boolean
-  /** Planner's estimates of the whole copy, for progress only; undefined when never analysed. */
+  /** Estimates of the whole copy, for progress and for what is prepared for it; undefined when they aren't known. */
   readonly estimatedRows: number | undefined
   readonly estimatedBytes: number | undefined
 }

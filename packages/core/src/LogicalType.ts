@@ -5,7 +5,7 @@
  * fits (numeric with NaN and any precision, intervals, arrays with lower bounds, extension types) the carrier is the
  * source's text, so nothing is rounded, clamped or dropped on the way.
  */
-import * as Arrow from "apache-arrow"
+import * as Arrow from "apache-arrow/type"
 
 /**
  * | type | Arrow carrier | values |

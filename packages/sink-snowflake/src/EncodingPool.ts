@@ -2,7 +2,8 @@
  * Encodes batches in worker threads, so that the main thread is free to read what comes next.
  *
  * All sinks of a process share one pool, which has as many workers as there are processors besides the main thread's; with one processor there are none, and
- * everything is encoded where it is asked for, as small batches always are. Workers start when there is work for them.
+ * everything is encoded where it is asked for, as small batches always are. Workers start when there is work for them; as a copy is announced before its rows come, and nothing of it can be encoded
+ * while a worker loads its modules (0.2 to 0.4 seconds), one starts then (`prepare`).
  *
  * A batch that is streamed is packed once into memory that the workers share, and given to one of them as a session, which is asked for one chunk at a time: the order is the caller's,
  * and what is under way is bounded by how many ask. A file of a copy is a session, too, to which batches are appended; it gathers in its worker and leaves it when it is complete.
@@ -10,7 +11,7 @@
  * no more threads), everything is encoded where it is asked for.
  *
  * An order of 250 bytes (numbers, text, JSON, UUID) that is encoded and compressed where it is asked for takes 1.6 microseconds of the main thread, and 0.12 when a worker
- * does it, at no more processor time in all; a worker takes 35 MB.
+ * does it, at no more processor time in all; a worker takes 31 MB.
  */
 import type { ChangeBatch } from "@etl-stream/core/ChangeBatch"
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
@@ -114,6 +115,13 @@ export class EncodingPool {
         })
     )
   )
+
+  /** Has a worker ready for a copy that was announced, without waiting for it. What is wrong with it, the copy's first file sees. */
+  get prepare(): Effect.Effect<void> {
+    return Effect.ignore(Effect.try(() => {
+      if (this.size > 0) this.thread().post({ _tag: "Copies" })
+    }))
+  }
 
   private get end(): Effect.Effect<void> {
     return Effect.suspend(() =>

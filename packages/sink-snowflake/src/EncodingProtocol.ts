@@ -46,7 +46,9 @@ export type Call = {
   readonly [Name in keyof Calls]: { readonly _tag: Name; readonly given: Calls[Name]["given"] }
 }[keyof Calls]
 
+/** `Copies` says that a file will be asked for soon. */
 export type Request =
+  | { readonly _tag: "Copies" }
   | { readonly _tag: "Open"; readonly session: number; readonly work: Work }
   | { readonly _tag: "Call"; readonly session: number; readonly id: number; readonly call: Call }
 

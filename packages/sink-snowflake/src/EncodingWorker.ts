@@ -52,8 +52,10 @@ const ndjson = ({ batch, layout, noting, outOfRange, selection }: Ndjson): Sessi
 }
 
 /** Only copies need the writer and what comes with it. */
+const writer = () => import("./ParquetRows.ts")
+
 const parquet = ({ options }: Parquet): Session => {
-  const made = import("./ParquetRows.ts").then(({ ParquetRows }) => new ParquetRows(options))
+  const made = writer().then(({ ParquetRows }) => new ParquetRows(options))
   // The first call sees it.
   made.catch(() => {})
   return async (call) => {
@@ -91,6 +93,11 @@ const reply = (answer: Answer): void => {
 }
 
 port.on("message", (request: Request) => {
+  if (request._tag === "Copies") {
+    // The first file sees what is wrong with it.
+    writer().catch(() => {})
+    return
+  }
   const { session } = request
   if (request._tag === "Open") {
     sessions.set(session, request.work._tag === "Ndjson" ? ndjson(request.work) : parquet(request.work))

@@ -5,7 +5,10 @@
  */
 import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
 import type { TableSchema } from "@etl-stream/core/TableSchema"
-import * as Arrow from "apache-arrow"
+import type * as Arrow from "apache-arrow"
+import { Data, makeData } from "apache-arrow/data"
+import { RecordBatch } from "apache-arrow/recordbatch"
+import { Bool, Struct } from "apache-arrow/type"
 
 /** A range of the memory; `bytes` is undefined where the column has no such buffer. */
 interface Range {
@@ -57,7 +60,7 @@ const sourceOf = (data: Arrow.Data, rows: number): Source => {
     const end = offsets[rows] as number // the same
     return { data, bitmap, offsets: offsets.subarray(0, rows + 1), values: bytesOf(values, start, end) }
   }
-  if (data.type instanceof Arrow.Bool) {
+  if (data.type instanceof Bool) {
     return { data, bitmap, offsets: undefined, values: bytesOf(values, firstByte, lastByte) }
   }
   const { BYTES_PER_ELEMENT: width } = data.values as Uint8Array // some typed array
@@ -113,15 +116,15 @@ export const unpack = ({ bytes, columns, memory, rows, table }: PackedBatch): Ch
   const children = columns.map(({ bitmap, nullCount, offset, offsets, values }, index) => {
     const type = schema.fields[index]?.type
     if (type === undefined) throw new RangeError(`The batch has no column ${index}`)
-    return new Arrow.Data(type, offset, rows, nullCount, {
+    return new Data(type, offset, rows, nullCount, {
       // In Arrow's order: offsets, values, validity.
       ...(offsets === undefined ? {} : { 0: new Int32Array(memory, offsets.at, offsets.bytes >> 2) }),
       1: typed(type, view(values)),
       ...(bitmap === undefined ? {} : { 2: view(bitmap) })
     })
   })
-  const struct = Arrow.makeData({ type: new Arrow.Struct(schema.fields), length: rows, nullCount: 0, children })
-  return ChangeBatch.make(table, new Arrow.RecordBatch(schema, struct), bytes)
+  const struct = makeData({ type: new Struct(schema.fields), length: rows, nullCount: 0, children })
+  return ChangeBatch.make(table, new RecordBatch(schema, struct), bytes)
 }
 
 /** Bytes as the typed array that a column of the type has. */

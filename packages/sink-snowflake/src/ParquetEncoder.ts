@@ -6,8 +6,12 @@
  * COPY's SELECT as a VARIANT.
  */
 import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
-import * as Arrow from "apache-arrow"
-import * as Effect from "effect/Effect"
+import type * as Arrow from "apache-arrow"
+import { makeData } from "apache-arrow/data"
+import { RecordBatch } from "apache-arrow/recordbatch"
+import { Field, Schema } from "apache-arrow/schema"
+import { Table } from "apache-arrow/table"
+import { Float64, Int64, Struct, Utf8 } from "apache-arrow/type"
 import { ByteBuffer } from "./ByteBuffer.ts"
 import type { OutOfRange } from "./Config.ts"
 import { operations } from "./NdjsonEncoder.ts"
@@ -40,8 +44,8 @@ const textColumn = (rows: number, write: (row: number) => boolean): Arrow.Data =
     }
     valueOffsets[row + 1] = out.length
   }
-  return Arrow.makeData({
-    type: new Arrow.Utf8(),
+  return makeData({
+    type: new Utf8(),
     length: rows,
     nullCount,
     nullBitmap,
@@ -59,8 +63,8 @@ const doubles = (data: Arrow.Data, rows: number): Arrow.Data => {
     if (ValueWriter.isNull(data, row)) nullCount++
     else nullBitmap[row >> 3] = (nullBitmap[row >> 3] as number) | (1 << (row & 7)) // in range
   }
-  return Arrow.makeData({
-    type: new Arrow.Float64(),
+  return makeData({
+    type: new Float64(),
     length: rows,
     nullCount,
     nullBitmap,
@@ -76,7 +80,7 @@ const numbers = (first: number, rows: number): Arrow.Data => {
     halves[row * 2] = first + row // its lower 32 bits
     halves[row * 2 + 1] = Math.floor((first + row) / 0x100000000)
   }
-  return Arrow.makeData({ type: new Arrow.Int64(), length: rows, nullCount: 0, data })
+  return makeData({ type: new Int64(), length: rows, nullCount: 0, data })
 }
 
 /** Whether every value of a column that holds text already is what its writer would write, so that its buffers can go as they are. */
@@ -114,7 +118,7 @@ export const tableOf = (
   const fields: Array<Arrow.Field> = []
   const add = (name: string, data: Arrow.Data): void => {
     children.push(data)
-    fields.push(new Arrow.Field(name, data.type, true))
+    fields.push(new Field(name, data.type, true))
   }
   const ops = ChangeBatch.child(records, ChangeBatch.MetadataColumns.op).values as Uint8Array // uint8 by the batch's layout
   const policy = ValueWriter.policy(outOfRange, refused, ValueWriter.mattering(layout, ops))
@@ -171,9 +175,9 @@ export const tableOf = (
     add(`c${position}`, carrier(column, data, rows, policy, layout.mode))
   })
   if (out.bytes.length > keptBytes) out.shrink()
-  const schema = new Arrow.Schema(fields)
-  const struct = Arrow.makeData({ type: new Arrow.Struct(fields), length: rows, nullCount: 0, children })
-  return new Arrow.Table(new Arrow.RecordBatch(schema, struct))
+  const schema = new Schema(fields)
+  const struct = makeData({ type: new Struct(fields), length: rows, nullCount: 0, children })
+  return new Table(new RecordBatch(schema, struct))
 }
 
 const carrier = (
@@ -199,23 +203,6 @@ const carrier = (
     }
   }
 }
-
-/** As `tableOf`. */
-export const encode = (
-  layout: TableValues,
-  batch: ChangeBatch.ChangeBatch,
-  purpose: Purpose,
-  outOfRange: OutOfRange,
-  firstCopy = 0,
-  refused?: Array<ValueWriter.Refusal>
-): Effect.Effect<Arrow.Table, ValueWriter.Unwritable> =>
-  Effect.try({
-    try: () => tableOf(layout, batch, purpose, outOfRange, firstCopy, refused),
-    catch: (cause) => {
-      if (cause instanceof ValueWriter.Unwritable) return cause
-      throw cause
-    }
-  })
 
 /** How many rows of an encoded table have a value, for each of the layout's columns. */
 export const filled = (layout: TableValues, table: Arrow.Table): ReadonlyArray<number> =>

@@ -4,7 +4,9 @@
  * Everything is encoded as plainly as there is, which every reader reads and costs little: zstd finds what repeats. Signed integers of 16, 32 and 64 bits, doubles and text are all that files of this
  * sink hold.
  */
-import * as Arrow from "apache-arrow"
+import type * as Arrow from "apache-arrow"
+import { Precision } from "apache-arrow/enum"
+import { DataType } from "apache-arrow/type"
 import type { ByteBuffer } from "./ByteBuffer.ts"
 import type { ThriftStruct } from "./ThriftStruct.ts"
 import { varint } from "./ThriftStruct.ts"
@@ -112,9 +114,9 @@ const int64 = fixed(2, 8)
 const double = fixed(5, 8)
 
 export const typeOf = (type: Arrow.DataType): ParquetType => {
-  if (Arrow.DataType.isUtf8(type)) return text
-  if (Arrow.DataType.isFloat(type) && type.precision === Arrow.Precision.DOUBLE) return double
-  if (Arrow.DataType.isInt(type) && type.isSigned) {
+  if (DataType.isUtf8(type)) return text
+  if (DataType.isFloat(type) && type.precision === Precision.DOUBLE) return double
+  if (DataType.isInt(type) && type.isSigned) {
     if (type.bitWidth === 16) return int16
     if (type.bitWidth === 32) return int32
     if (type.bitWidth === 64) return int64

@@ -295,7 +295,11 @@ export const open = Effect.fn("SnowflakeSink.open")(function*(
       case "Schema":
         return reshape(element.table)
       case "SnapshotBegin":
-        return element.resumed ? loader.resume(Layout.forCopy(layout), element) : beginCopy(element)
+        return Effect.andThen(
+          // Of an empty table there is nothing to encode.
+          element.estimatedBytes === 0 ? Effect.void : shared.encoding.prepare,
+          element.resumed ? loader.resume(Layout.forCopy(layout), element) : beginCopy(element)
+        )
       case "SnapshotRows":
         return loader.write(element)
       case "SnapshotChunk":

@@ -9,9 +9,11 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import { randomBytes } from "node:crypto"
+import { availableParallelism } from "node:os"
 import { StagingMemory } from "../src/StagingMemory.ts"
 import * as Batches from "./Batches.ts"
 import * as Local from "./Local.ts"
+import { watching } from "./WatchedWorkers.ts"
 
 const position = 10n
 const table = (name: string) =>
@@ -124,6 +126,28 @@ describe("BulkLoad", () => {
       const error = yield* Effect.flip(opened.writer.write(end))
       assert.match(error.message, /column NOTE .* has 135 values at the source and 134 in/)
     }))
+
+  it.live("starts a worker when a copy begins, before it has rows, but none for an empty table", () =>
+    watching((started) =>
+      Effect.gen(function*() {
+        const local = yield* Local.start()
+        const running = yield* Local.run(local)
+        const begin = {
+          _tag: "SnapshotBegin",
+          position,
+          plan: undefined,
+          resumed: false,
+          estimatedRows: undefined
+        } as const
+        const empty = yield* running.open(table("empty"))
+        yield* empty.writer.write({ ...begin, table: table("empty"), estimatedBytes: 0 })
+        assert.lengthOf(started, 0)
+        const full = yield* running.open(table("full"))
+        yield* full.writer.write({ ...begin, table: table("full"), estimatedBytes: 8192 })
+        // With one processor there are no workers.
+        assert.lengthOf(started, availableParallelism() > 1 ? 1 : 0)
+      })
+    ))
 })
 
 describe("StagingMemory", () => {

@@ -519,7 +519,7 @@ describe("ParquetEncoder", () => {
       fc.property(fc.array(values, { minLength: 1, maxLength: 20 }), (rows) => {
         const batch = batchOf(keyed, rows)
         const streamed = decode(new NdjsonEncoder(layout, "null").encode(batch, 0, 1 << 20, []).bytes)
-        const table = Effect.runSync(ParquetEncoder.encode(layout, batch, "journal", "null", 0, []))
+        const table = ParquetEncoder.tableOf(layout, batch, "journal", "null", 0, [])
         for (const [column = "", name = ""] of columns) {
           assert.deepStrictEqual(
             rows.map((_, row) => table.getChild(column)?.get(row)),
@@ -537,7 +537,7 @@ describe("ParquetEncoder", () => {
       table,
       ["a", "b", "c"].map((name) => ({ op: ChangeBatch.Operation.Read, sequence, values: [name] }))
     )
-    const written = Effect.runSync(ParquetEncoder.encode(layoutOf(table), batch, "target", "fail", 2 ** 32 - 1))
+    const written = ParquetEncoder.tableOf(layoutOf(table), batch, "target", "fail", 2 ** 32 - 1, undefined)
     assert.deepStrictEqual(
       Array.from(written.getChild("m5") ?? []),
       [4_294_967_295n, 4_294_967_296n, 4_294_967_297n]
@@ -554,7 +554,7 @@ describe("ParquetEncoder", () => {
         table,
         docs.map((doc) => ({ op: ChangeBatch.Operation.Read, sequence, values: [doc] }))
       )
-      const bytes = ParquetFile.of(yield* ParquetEncoder.encode(layout, batch, "journal", "fail"))
+      const bytes = ParquetFile.of(ParquetEncoder.tableOf(layout, batch, "journal", "fail", 0, undefined))
       const rows = Arrow.tableFromIPC(parquet.readParquet(bytes).intoIPCStream()).toArray()
       assert.deepStrictEqual(
         rows.map((row: { toJSON: () => Record<string, unknown> }) => row.toJSON()["c0"]),
@@ -592,7 +592,7 @@ describe("ParquetEncoder", () => {
         },
         { op: ChangeBatch.Operation.Read, sequence, values: [-1n, null, 2 ** 31 - 1, false, null, NaN] }
       ])
-      const bytes = ParquetFile.of(yield* ParquetEncoder.encode(layout, batch, "target", "fail"))
+      const bytes = ParquetFile.of(ParquetEncoder.tableOf(layout, batch, "target", "fail", 0, undefined))
       const read = Arrow.tableFromIPC(parquet.readParquet(bytes).intoIPCStream())
       const rows = read.toArray().map((row: { toJSON: () => Record<string, unknown> }) => row.toJSON())
       assert.deepInclude(rows[0], {

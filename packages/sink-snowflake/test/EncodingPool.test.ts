@@ -129,6 +129,27 @@ describe("EncodingPool", () => {
       }).pipe(Effect.scoped)
     ))
 
+  it.live("has one worker ready for all copies that are announced, which their files find, and none on one processor", () =>
+    watching((started) =>
+      Effect.gen(function*() {
+        const pool = yield* EncodingPool.make(2)
+        const none = yield* EncodingPool.make(0)
+        yield* none.prepare
+        yield* pool.prepare
+        yield* pool.prepare
+        yield* until(() => started.length > 0)
+        const options: Options = {
+          layout: layoutOf(keyed),
+          purpose: "target",
+          outOfRange: "null",
+          noting: false
+        }
+        const pieces = [many(100)]
+        assert.deepStrictEqual(yield* file(pool, options, pieces), yield* file(none, options, pieces))
+        assert.lengthOf(started, 1)
+      }).pipe(Effect.scoped)
+    ))
+
   it.live("has no more workers and calls under way than it may, however many ask", () =>
     watching((started) =>
       Effect.gen(function*() {

@@ -70,6 +70,7 @@ describe("EncodingPool", () => {
       watching((started) =>
         Effect.gen(function*() {
           const pool = yield* EncodingPool.make(2, entry)
+          yield* pool.prepare
           const batch = large(many(300))
           const expected = yield* chunks(yield* EncodingPool.make(0), { batch, limit: 3000 })
           const found = yield* Effect.forEach([1, 2, 3], () => chunks(pool, { batch, limit: 3000 }), {
