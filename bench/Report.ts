@@ -189,6 +189,11 @@ const summary = (all: ReadonlyArray<Saved>): string => {
     result.cases.flatMap((found) => found.bars.map((bar) => ({ bench: result.name, found, bar })))
   )
   const holding = judged.filter(({ bar }) => bar.holds).length
+  const elsewhere = (bench: string, name: string, of: string): string =>
+    all.filter(({ result }) => result.name === bench).flatMap((saved) => saved.elsewhere ?? []).flatMap(({ cases }) =>
+      cases.filter((found) => found.case === name).flatMap((found) => found.bars.filter((bar) => bar.of === of))
+    ).map((bar) => `${bar.found === null ? "nothing" : value(bar.found, "", 4)} (${bar.holds ? "yes" : "**no**"})`)
+      .join(", ")
   const lines = judged.map(({ bar, bench, found }) => {
     const [words, unit] = meaning(bench, bar, found.reference ?? "")
     return [
@@ -197,14 +202,15 @@ const summary = (all: ReadonlyArray<Saved>): string => {
       words,
       `${bar.most ? "≤" : "≥"} ${value(bar.limit, unit)}`,
       bar.found === null ? "nothing" : value(bar.found, unit, 4),
-      bar.holds ? "yes" : "**no**"
+      bar.holds ? "yes" : "**no**",
+      elsewhere(bench, found.case, bar.of)
     ]
   })
   return `## What is asked for
 
 ${holding} of ${judged.length} hold.
 
-${table(["Bench", "Case", "What", "Asked for", "Found", "Holds"], lines)}
+${table(["Bench", "Case", "What", "Asked for", "Found", "Holds", "With another processor"], lines)}
 `
 }
 
@@ -221,13 +227,12 @@ const machine = ({ machine }: Measured): string =>
 /** How and on what the cases of a bench were measured. */
 const measured = (one: Saved): string => {
   const said = (of: Measured) => `\`${command(one.result.name, of)}\`, ${of.machine.at.slice(0, 10)}: ${machine(of)}.`
-  const earlier = one.earlier ?? []
-  return earlier.length === 0
-    ? said(one)
-    : [
-      ...earlier.map((of) => `${of.cases.map((name) => `"${arrow(name)}"`).join(", ")}: ${said(of)}`),
-      `The others: ${said(one)}`
-    ].join("\n\n")
+  const { earlier = [], elsewhere = [] } = one
+  const here = earlier.length === 0 ? [said(one)] : [
+    ...earlier.map((of) => `${of.cases.map((name) => `"${arrow(name)}"`).join(", ")}: ${said(of)}`),
+    `The others: ${said(one)}`
+  ]
+  return [...here, ...elsewhere.map((of) => `With another processor: ${said(of)}`)].join("\n\n")
 }
 
 /** The text, and charts by their names; results in any order. */

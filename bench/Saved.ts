@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import * as path from "node:path"
 import type { Machine } from "./Machine.ts"
 import * as Report from "./Report.ts"
-import type { Result } from "./Result.ts"
+import type { Case, Result } from "./Result.ts"
 
 /** How cases were measured. */
 export interface Measured {
@@ -19,6 +19,8 @@ export interface Saved extends Measured {
   readonly result: Result
   /** Cases that come from an earlier run, of workloads that the last one left out (`--only`). */
   readonly earlier?: ReadonlyArray<Measured & { readonly cases: ReadonlyArray<string> }>
+  /** What cases were on machines with other processors, when they were measured there last: ratios depend on them, too. */
+  readonly elsewhere?: ReadonlyArray<Measured & { readonly cases: ReadonlyArray<Case> }>
 }
 
 const here = import.meta.dirname
@@ -27,9 +29,46 @@ const folder = path.join(here, "results")
 const files = (ending: string): ReadonlyArray<string> =>
   readdirSync(folder).filter((name) => name.endsWith(ending)).map((name) => path.join(folder, name))
 
-/** `saved` with what it left out of the one before. */
+/** How a case was measured. */
+const measuredOf = (saved: Saved, name: string): Measured => {
+  const { factor, machine, only, rounds } = saved.earlier?.find(({ cases }) => cases.includes(name)) ?? saved
+  return { machine, rounds, factor, only }
+}
+
+/** What `saved` replaces of the one before, and what was known already, of machines with other processors. */
+const elsewhereOf = (saved: Saved, before: Saved): NonNullable<Saved["elsewhere"]> => {
+  const fresh = new Set(saved.result.cases.map((found) => found.case))
+  const replaced = before.result.cases.filter((found) => fresh.has(found.case)).map((found) => ({
+    measured: measuredOf(before, found.case),
+    found
+  }))
+  const known = (before.elsewhere ?? []).flatMap(({ cases, ...measured }) =>
+    cases.map((found) => ({ measured, found }))
+  )
+  // Of each processor and case the first, which is the latest; together with what was measured with it.
+  const kept = new Map<string, Measured & { readonly cases: Array<Case> }>()
+  const seen = new Set<string>()
+  for (const { found, measured } of [...replaced, ...known]) {
+    const { at, processor } = measured.machine
+    const one = `${processor} ${found.case}`
+    if (processor === saved.machine.processor || seen.has(one)) continue
+    seen.add(one)
+    const run = kept.get(at) ?? { ...measured, cases: [] }
+    run.cases.push(found)
+    kept.set(at, run)
+  }
+  return [...kept.values()]
+}
+
+/** `saved` with what it left out of the one before, and with what that one found elsewhere. */
 export const completed = (saved: Saved, before: Saved | undefined): Saved => {
-  if (saved.only === null || before === undefined) return saved
+  if (before === undefined) return saved
+  const elsewhere = elsewhereOf(saved, before)
+  const whole = saved.only === null ? saved : withLeftOut(saved, before)
+  return elsewhere.length === 0 ? whole : { ...whole, elsewhere }
+}
+
+const withLeftOut = (saved: Saved, before: Saved): Saved => {
   const fresh = new Map(saved.result.cases.map((found) => [found.case, found]))
   const kept = before.result.cases.filter((found) => !fresh.has(found.case)).map((found) => found.case)
   if (kept.length === 0) return saved
