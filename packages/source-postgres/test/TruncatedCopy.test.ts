@@ -171,60 +171,6 @@ layer(Server.layer, { excludeTestServices: true })("TruncatedCopy", (it) => {
       yield* run.stop
     }).pipe(Effect.scoped))
 
-  it.effect("the only table that a pipeline has begins its copy again in the same run", () =>
-    Effect.gen(function*() {
-      const pg = yield* Server
-      const write = yield* SourceRun.schema(
-        "alone",
-        "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'old')"
-      )
-      let truncated = false
-      const url = yield* by(pg, (sent) => {
-        if (truncated || !sent.includes(imports)) return undefined
-        truncated = true
-        return Effect.runPromise(write("TRUNCATE t; INSERT INTO t VALUES (2, 'new')"))
-      })
-      const mirror = new Mirror()
-      const { begun, each } = counting()
-      const run = yield* SourceRun.start("alone", mirror, { url, each })
-      yield* run.until(() => begun.has("t"))
-      yield* run.copied
-      yield* write("INSERT INTO t VALUES (3, 'later')")
-      yield* run.caughtUp
-      assert.strictEqual(begun.get("t"), 1)
-      assert.strictEqual(mirror.tables.get("alone.t")?.rows.size, 2)
-      assert.deepStrictEqual(yield* mirror.differences(pg), [])
-      yield* run.stop
-    }).pipe(Effect.scoped))
-
-  it.effect("a table that is dropped when its copy begins is a condition, and the others go on", () =>
-    Effect.gen(function*() {
-      const pg = yield* Server
-      const write = yield* SourceRun.schema("dropped", tables)
-      let dropped = false
-      const url = yield* by(pg, (sent) => {
-        if (dropped || !sent.includes(imports)) return undefined
-        dropped = true
-        return Effect.runPromise(write("DROP TABLE t"))
-      })
-      const mirror = new Mirror()
-      const progress = Progress.make("dropped")
-      const { begun, each } = counting()
-      const run = yield* SourceRun.start("dropped", mirror, {
-        url,
-        each,
-        progress,
-        publication: { check: "1 second" }
-      })
-      yield* run.until(() => conditionsOf(progress).includes("publication-table-missing"))
-      yield* write("INSERT INTO quiet VALUES (1000); INSERT INTO k VALUES (1000, 'later')")
-      yield* run.caughtUp
-      assert.deepStrictEqual([...begun].toSorted(), [["k", 1], ["quiet", 1]])
-      assert.deepStrictEqual(conditionsOf(progress), ["publication-table-missing"])
-      assert.deepStrictEqual(yield* mirror.differences(pg), [])
-      yield* run.stop
-    }).pipe(Effect.scoped))
-
   const moments = [
     {
       title: "some of the copy's connections have their locks",
