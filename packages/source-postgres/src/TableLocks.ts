@@ -74,34 +74,7 @@ export const share: (
   tables: ReadonlyArray<Catalog.CatalogTable>
 ) => Effect.Effect<Catalog.CatalogTable | undefined, ConnectorError> = Effect.fn("PostgresSource.shareLocks")(lockAll)
 
-const Relation = Schema.Struct({ oid: Schema.Number })
-
-const relationsOf = (tables: ReadonlyArray<Catalog.CatalogTable>): string =>
-  ["0", ...tables.flatMap(({ heaps, oid }) => [oid, ...heaps.map((heap) => heap.oid)])].join(", ")
-
-const isOf = (table: Catalog.CatalogTable, relations: ReadonlySet<number>): boolean =>
-  relations.has(table.oid) || table.heaps.some(({ oid }) => relations.has(oid))
-
-/**
- * Waits until somebody waits to alter or truncate tables that `client` has locked; returns these. Whoever else asks for such a table stands behind
- * them, and so does the reading of the catalog: the server can't see that this in turn holds the lock up.
- */
-const contended = Effect.fnUntraced(function*(client: Client, tables: ReadonlyArray<Catalog.CatalogTable>) {
-  const waiting = Effect.flatMap(
-    Connections.run(
-      client,
-      locking,
-      `SELECT DISTINCT l.relation AS oid FROM pg_locks l JOIN pg_database d ON d.oid = l.database
-       WHERE d.datname = current_database() AND NOT l.granted AND l.mode = 'AccessExclusiveLock' AND l.relation IN (${
-        relationsOf(tables)
-      })`
-    ),
-    (rows) => Connections.decodeRows(locking, Relation, rows)
-  )
-  const found = yield* Effect.repeat(Effect.delay(waiting, "200 millis"), { until: (rows) => rows.length > 0 })
-  const relations = new Set(found.map(({ oid }) => oid))
-  return tables.filter((table) => isOf(table, relations))
-})
+const Rewritten = Schema.Struct({ oid: Schema.Number })
 
 export interface Held {
   /** The tables with their heaps as they are under the lock. */
@@ -121,12 +94,7 @@ export const hold = Effect.fn("PostgresSource.holdTables")(function*(
 ): Effect.fn.Return<Held, ConnectorError> {
   const unlocked = yield* lockAll(client, tables)
   if (unlocked !== undefined) return { held: [], disturbed: [unlocked] }
-  const read = yield* Effect.raceFirst(
-    readTables,
-    Effect.map(contended(client, tables), (disturbed) => ({ disturbed }))
-  )
-  if ("disturbed" in read) return { held: [], disturbed: read.disturbed }
-  const now = new Map(read.tables.map((table) => [table.oid, table]))
+  const now = new Map((yield* readTables).tables.map((table) => [table.oid, table]))
   const held: Array<Catalog.CatalogTable> = []
   const disturbed = new Set<Catalog.CatalogTable>()
   for (const table of tables) {
@@ -134,15 +102,16 @@ export const hold = Effect.fn("PostgresSource.holdTables")(function*(
     if (fresh === undefined || !Catalog.sameShape(table, fresh)) disturbed.add(table)
     else held.push(fresh)
   }
+  const oids = held.flatMap((table) => table.heaps.map((heap) => heap.oid))
   // pg_class is read in the snapshot, pg_relation_filenode answers for the present.
   const rewritten = new Set(
     (yield* Connections.decodeRows(
       doing,
-      Relation,
+      Rewritten,
       yield* Connections.run(
         client,
         doing,
-        `SELECT c.oid FROM pg_class c WHERE c.oid IN (${relationsOf(held)}) AND c.relkind = 'r'
+        `SELECT c.oid FROM pg_class c WHERE c.oid IN (${["0", ...oids].join(", ")}) AND c.relkind = 'r'
            AND c.relfilenode IS DISTINCT FROM coalesce(pg_relation_filenode(c.oid), 0)`
       )
     )).map(({ oid }) => oid)
@@ -155,7 +124,8 @@ export const hold = Effect.fn("PostgresSource.holdTables")(function*(
   )
   for (const table of held) {
     const seen = links.filter(({ root }) => root === table.oid)
-    if (isOf(table, rewritten) || !Partition.sameLinks(seen, table.origin.partitions ?? [])) disturbed.add(table)
+    const moved = table.heaps.some(({ oid }) => rewritten.has(oid))
+    if (moved || !Partition.sameLinks(seen, table.origin.partitions ?? [])) disturbed.add(table)
   }
   return { held, disturbed: [...disturbed] }
 })

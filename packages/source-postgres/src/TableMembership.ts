@@ -16,14 +16,13 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import * as Catalog from "./Catalog.ts"
-import * as Connections from "./Connections.ts"
+import type * as Connections from "./Connections.ts"
 import * as CopyPlan from "./CopyPlan.ts"
 import * as Lsn from "./Lsn.ts"
 import * as PostgresError from "./PostgresError.ts"
@@ -101,13 +100,6 @@ const readSight = Effect.fnUntraced(function*({ connections, report: { server } 
 })
 
 const readCatalog = (options: Options) => Effect.map(readSight(options), ({ catalog }) => catalog)
-
-/** `otherwise` where a lock couldn't be had in time, or a connection. */
-const whenUnlocked = <A, B>(
-  effect: Effect.Effect<A, ConnectorError>,
-  otherwise: Effect.Effect<B>
-): Effect.Effect<A | B, ConnectorError> =>
-  Effect.catchIf(effect, ({ reason }) => reason === "Throttled", () => otherwise)
 
 const byId = (tables: ReadonlyArray<Catalog.CatalogTable>) =>
   tables.map((table) => [tableId(table.schema.table), table] as const)
@@ -203,7 +195,6 @@ export const make = Effect.fnUntraced(function*(
     joined: ReadonlyArray<Catalog.CatalogTable>
   ) {
     const client = yield* connections.primary.client("copy")
-    yield* Connections.run(client, "planning copies", "SET lock_timeout = '3s'")
     const plans = yield* Effect.forEach(joined, (table) =>
       Effect.map(
         CopyPlan.make(client, table, connections.settings.snapshot),
@@ -296,10 +287,7 @@ export const make = Effect.fnUntraced(function*(
     yield* Queue.take(cameLate)
     yield* Effect.sleep(disturbedWait(Math.min(...[...late].map((id) => disturbances.get(id) ?? 1))))
     yield* joining.withPermits(1)(Effect.gen(function*() {
-      // Where tables are just being altered, they are looked at again.
-      const sight = yield* whenUnlocked(Effect.map(readSight(options), Option.some), Effect.succeedNone)
-      if (Option.isNone(sight)) return yield* Queue.offer(cameLate, undefined)
-      const { catalog, publication } = sight.value
+      const { catalog, publication } = yield* readSight(options)
       const present = new Map(catalog.tables.map((table) => [table.oid, table]))
       const again: Array<Catalog.CatalogTable> = []
       for (const id of late) {
@@ -310,14 +298,7 @@ export const make = Effect.fnUntraced(function*(
         else settle(id, 0n)
       }
       late.clear()
-      if (again.length === 0) return
-      yield* whenUnlocked(
-        join(replication, catalog, again),
-        Effect.suspend(() => {
-          for (const [id] of byId(again)) late.add(id)
-          return Queue.offer(cameLate, undefined)
-        })
-      )
+      if (again.length > 0) yield* join(replication, catalog, again)
     }))
   })
 
@@ -346,11 +327,7 @@ export const make = Effect.fnUntraced(function*(
           // With its column list and row filter as they are now.
           const catalog = yield* readCatalog(options)
           const oids = new Set(fit.map(({ oid }) => oid))
-          // The next look finds those that can't be locked now.
-          yield* whenUnlocked(
-            join(replication, catalog, catalog.tables.filter(({ oid }) => oids.has(oid))),
-            Effect.void
-          )
+          yield* join(replication, catalog, catalog.tables.filter(({ oid }) => oids.has(oid)))
         }))
       }),
       replication.repeated

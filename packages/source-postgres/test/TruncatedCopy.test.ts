@@ -171,78 +171,55 @@ layer(Server.layer, { excludeTestServices: true })("TruncatedCopy", (it) => {
       yield* run.stop
     }).pipe(Effect.scoped))
 
-  const moments = [
-    {
-      title: "some of the copy's connections have their locks",
-      name: "waited",
-      /** By then the first connection holds the locks; the second is about to import its snapshot. */
-      at: () => {
-        let imported = 0
-        return (sent: string) => sent.includes(imports) && ++imported === 2
-      }
-    },
-    {
-      title: "the catalog is read under the locks",
-      name: "waited_reading",
-      at: () => {
-        let imported = false
-        return (sent: string) => {
-          imported ||= sent.includes(imports)
-          return imported && sent.includes("pg_publication_tables")
-        }
-      }
-    }
-  ]
-  for (const { at, name, title } of moments) {
-    it.effect(`a TRUNCATE that comes when ${title} goes first, and the other tables' copies don't begin again`, () =>
-      Effect.gen(function*() {
-        const pg = yield* Server
-        const write = yield* SourceRun.schema(name, tables)
-        const other = yield* Effect.acquireRelease(
-          Effect.promise(async () => {
-            const client = new Client({ connectionString: pg.url })
-            await client.connect()
-            return client
-          }),
-          (client) => Effect.promise(() => client.end())
-        )
-        let truncating: Promise<unknown> | undefined
-        const waits = async () => {
-          for (;;) {
-            const rows = await Effect.runPromise(
-              pg.query("SELECT FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'")
-            )
-            if (rows.length > 0) return
-          }
-        }
-        const reached = at()
-        const url = yield* by(pg, (sent) => {
-          if (truncating !== undefined || !reached(sent)) return undefined
-          truncating = other.query(
-            `TRUNCATE ${name}.t; INSERT INTO ${name}.t SELECT i, 'new' FROM generate_series(1, 10) i`
+  it.effect("a TRUNCATE that waits for a copy that is about to begin goes first, and the other tables' copies don't begin again", () =>
+    Effect.gen(function*() {
+      const pg = yield* Server
+      const write = yield* SourceRun.schema("waited", tables)
+      const other = yield* Effect.acquireRelease(
+        Effect.promise(async () => {
+          const client = new Client({ connectionString: pg.url })
+          await client.connect()
+          return client
+        }),
+        (client) => Effect.promise(() => client.end())
+      )
+      let imported = 0
+      let truncating: Promise<unknown> | undefined
+      const waits = async () => {
+        for (;;) {
+          const rows = await Effect.runPromise(
+            pg.query("SELECT FROM pg_locks WHERE NOT granted AND relation IS NOT NULL")
           )
-          return waits()
-        })
-        const mirror = new Mirror()
-        const { begun, each } = counting()
-        const run = yield* SourceRun.start(name, mirror, { url, each, snapshot: { parallel: 2 } })
-        yield* run.until(() => ["t", "k", "quiet"].every((table) => begun.has(table)))
-        yield* Effect.promise(() => truncating ?? Promise.reject(new Error("nothing was truncated")))
-        yield* run.copied
-        yield* run.caughtUp
-        assert.deepStrictEqual([...begun].toSorted(), [["k", 1], ["quiet", 1], ["t", 1]])
-        assert.strictEqual(mirror.tables.get(`${name}.t`)?.rows.size, 10)
-        assert.deepStrictEqual(yield* mirror.differences(pg), [])
-        yield* write("INSERT INTO t VALUES (99, 'later')")
-        yield* run.caughtUp
-        yield* run.stop
-      }).pipe(Effect.scoped))
-  }
+          if (rows.length > 0) return
+        }
+      }
+      const url = yield* by(pg, (sent) => {
+        // The first connection holds the locks by now, the second doesn't.
+        if (!sent.includes(imports) || ++imported !== 2) return undefined
+        truncating = other.query(
+          "TRUNCATE waited.t; INSERT INTO waited.t SELECT i, 'new' FROM generate_series(1, 10) i"
+        )
+        return waits()
+      })
+      const mirror = new Mirror()
+      const { begun, each } = counting()
+      const run = yield* SourceRun.start("waited", mirror, { url, each, snapshot: { parallel: 2 } })
+      yield* run.until(() => ["t", "k", "quiet"].every((table) => begun.has(table)))
+      yield* Effect.promise(() => truncating ?? Promise.reject(new Error("nothing was truncated")))
+      yield* run.copied
+      yield* run.caughtUp
+      assert.deepStrictEqual([...begun].toSorted(), [["k", 1], ["quiet", 1], ["t", 1]])
+      assert.strictEqual(mirror.tables.get("waited.t")?.rows.size, 10)
+      assert.deepStrictEqual(yield* mirror.differences(pg), [])
+      yield* write("INSERT INTO t VALUES (99, 'later')")
+      yield* run.caughtUp
+      yield* run.stop
+    }).pipe(Effect.scoped))
 
   it.effect("a table that is truncated while the catalog is read is no reason to begin again", () =>
     Effect.gen(function*() {
       const pg = yield* Server
-      yield* SourceRun.schema("read", tables)
+      const write = yield* SourceRun.schema("read", tables)
       let truncated = 0
       const url = yield* by(pg, (sent) => {
         // Between its files and its columns' history. Once the copy has its lock, a TRUNCATE has to wait.
