@@ -244,26 +244,13 @@ export const read = Effect.fn("PostgresSource.catalog")(function*(
       row
     ) => [row.table, row])
   )
-  // A file of its own comes of every TRUNCATE. What makes the two not belong together is a change of columns in between.
-  const moved = chosen.filter(({ oid }) => {
-    const before = filesOf(heaps.get(oid) ?? []).map((pair) => pair.join(" "))
-    return details.has(oid) && (histories.get(oid)?.files ?? []).toSorted().join() !== before.toSorted().join()
-  })
-  const later = moved.length === 0
-    ? new Map<number, ReadonlyArray<CatalogRows.Column>>()
-    : group(
-      yield* connections.query(doing, CatalogRows.Column, CatalogRows.columnQuery, [moved.map(({ oid }) => oid)]),
-      (row) => row.table
-    )
-  for (const relation of moved) {
-    const { oid } = relation
-    const files = histories.get(oid)?.files ?? []
-    const known = new Set(filesOf(heaps.get(oid) ?? []).map(([oid]) => oid))
-    const sameHeaps = files.length === known.size && files.every((pair) => known.has(Number.parseInt(pair)))
-    if (!sameHeaps || JSON.stringify(later.get(oid)) !== JSON.stringify(columns.get(oid))) {
+  for (const relation of chosen) {
+    const files = histories.get(relation.oid)?.files ?? []
+    const before = filesOf(heaps.get(relation.oid) ?? []).map((pair) => pair.join(" "))
+    if (details.has(relation.oid) && files.toSorted().join() !== before.toSorted().join()) {
       return yield* PostgresError.make(
         "Fenced",
-        `table ${tableId(relation)} was altered while the catalog was read`,
+        `table ${tableId(relation)} was altered, rewritten or truncated while the catalog was read`,
         "The pipeline starts again by itself with the tables as they are now.",
         tableId(relation)
       )
@@ -314,10 +301,7 @@ export const read = Effect.fn("PostgresSource.catalog")(function*(
         enums: enums.get(typeOid) ?? []
       })),
       lastNumber: detail.lastNumber,
-      files: (histories.get(relation.oid)?.files ?? []).map((pair) => {
-        const [oid = "", file = ""] = pair.split(" ")
-        return [Number(oid), Number(file)] as const
-      }),
+      files: filesOf(held),
       gone: [],
       entries: byPartition ? [] : entries.get(relation.oid) ?? [],
       filter: byPartition ? undefined : entry?.rowFilter,

@@ -172,10 +172,10 @@ const stream = (
     for (const { position, table } of begins) {
       from.set(tableId(table.table), position)
     }
-    // Nobody wants to know what is wrong with the changes of a table in quarantine, and those of one whose copy begins later are in it.
+    // Nobody wants to know what is wrong with the changes of a table in quarantine.
     for (const { schema } of catalog.tables) {
       const id = tableId(schema.table)
-      if (isSetAside(id) || !from.has(id)) {
+      if (isSetAside(id)) {
         from.set(id, Lsn.highest)
       }
     }

@@ -110,8 +110,6 @@ const enter = Effect.fn("PostgresSource.enterSnapshot")(function*(
 /** A snapshot whose connections are open and whose tables are locked: it no longer needs the slot that exported it. */
 export interface OpenSnapshot {
   readonly position: Lsn.Lsn
-  /** Tables that something happened to just before they were locked: they aren't copied in this snapshot. */
-  readonly disturbed: ReadonlyArray<TableId>
   /** The beginning of each copy: to come before anything else of its table. */
   readonly begins: ReadonlyArray<Element.SnapshotBegin>
   /** The rest of the copies. */
@@ -156,8 +154,8 @@ const openCopy = Effect.fnUntraced(function*(
 })
 
 /**
- * Opens the connections of a copy within the scope. `readTables` reads the catalog again; tables that it doesn't find
- * unchanged are left out. `settle` is asked at the end of each table's copy from where on its changes need no completion, given the
+ * Opens the connections of a copy within the scope. `readTables` reads the catalog again; it must find the tables
+ * unchanged. `settle` is asked at the end of each table's copy from where on its changes need no completion, given the
  * highest position of its chunks. `isUnwanted` says whether a table can't go on; what is left of its copy isn't read. `goesOn` is awaited
  * before each chunk: meanwhile the connections stay in their transactions, whose snapshot keeps the server from removing dead rows.
  */
@@ -174,52 +172,26 @@ export const open = (
   Effect.gen(function*() {
     const { fetchRows, parallel } = connections.settings.snapshot
     const first = yield* enter(connections, snapshot)
-    const clients = [first]
+    const held = yield* TableLocks.hold(first, copies.map(({ table }) => table), readTables)
     const [now] = yield* Connections.decodeRows(
       doing,
       Now,
       yield* Connections.run(first, doing, "SELECT (extract(epoch FROM now()) * 1000000)::int8::text AS micros")
     )
     const stamp: CopyReader.CopyStamp = { position: snapshot.position, time: BigInt(now?.micros ?? "0") }
-
-    /** Has all connections lock the tables of the copies; returns the tables that keep it from that, instead. */
-    const attempt = Effect.fnUntraced(function*(copies: ReadonlyArray<Copy>) {
-      const { disturbed, held } = yield* TableLocks.hold(first, copies.map(({ table }) => table), readTables)
-      if (disturbed.length > 0) return { disturbed, opened: [] }
-      const opened = yield* Effect.forEach(
-        copies,
-        (copy, index) =>
-          openCopy(connections, first, snapshot, { ...copy, table: held[index] as Catalog.CatalogTable }, types) // one per copy
-      )
-      const pieces = opened.reduce((sum, { pieces }) => sum + pieces.length, 0)
-      for (let index = 1; index < Math.min(parallel, pieces); index++) {
-        let client = clients[index]
-        if (client === undefined) {
-          client = yield* enter(connections, snapshot)
-          yield* TableLocks.prepare(client)
-          clients.push(client)
-        }
-        const unlocked = yield* TableLocks.share(client, held)
-        if (unlocked !== undefined) return { disturbed: [unlocked], opened: [] }
-      }
-      return { disturbed, opened }
-    })
-
-    yield* TableLocks.prepare(first)
-    const disturbed = new Set<number>()
-    let outcome = yield* attempt(copies)
-    while (outcome.disturbed.length > 0) {
-      for (const { oid } of outcome.disturbed) disturbed.add(oid)
-      // Whoever waits for a lock goes first: nobody waits for a table that isn't copied now.
-      yield* Effect.forEach(clients, TableLocks.giveBack, { discard: true })
-      outcome = yield* attempt(copies.filter(({ table }) => !disturbed.has(table.oid)))
-    }
-    yield* Effect.forEach(clients, TableLocks.keep, { discard: true })
-    const { opened } = outcome
+    const opened = yield* Effect.forEach(
+      copies,
+      (copy, index) =>
+        openCopy(connections, first, snapshot, { ...copy, table: held[index] as Catalog.CatalogTable }, types) // one per copy
+    )
     const pieces = opened.flatMap(({ pieces }) => pieces)
+    const clients = [first]
+    while (clients.length < Math.min(parallel, pieces.length)) {
+      clients.push(yield* TableLocks.share(yield* enter(connections, snapshot), held))
+    }
     const readers = yield* Effect.forEach(clients, (client) => CopyReader.make(client, fetchRows))
     yield* Effect.logInfo("copying tables", {
-      tables: opened.length,
+      tables: held.length,
       resumed: opened.filter(({ copy }) => copy.begin.resumed).length,
       chunks: pieces.length,
       connections: readers.length,
@@ -227,7 +199,6 @@ export const open = (
     })
     return {
       position: snapshot.position,
-      disturbed: copies.flatMap(({ table }) => disturbed.has(table.oid) ? [tableId(table.schema.table)] : []),
       begins: opened.map(({ copy }) => copy.begin),
       elements: copyAll(readers, opened.map(({ copy }) => copy), pieces, stamp, settle, isUnwanted, goesOn)
     }

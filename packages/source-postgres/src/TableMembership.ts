@@ -45,10 +45,7 @@ export interface TableMembership {
   /** The tables that are replicated now, and how far each has settled. */
   readonly tables: ReadonlyMap<TableId, Catalog.CatalogTable>
   readonly settling: ReadonlyMap<TableId, Settling>
-  /**
-   * Opens the copies that a run begins with. Their `SnapshotBegin`s come first; the rest is in `elements`. A copy that is disturbed is not
-   * among them: it begins while `watch` runs.
-   */
+  /** Opens the copies that a run begins with. Their `SnapshotBegin`s come first; the rest is in `elements`. */
   readonly open: (
     slot: "permanent" | "temporary",
     copies: ReadonlyArray<Snapshot.Copy>
@@ -70,15 +67,6 @@ export interface Options {
   readonly catalog: Catalog.Catalog
   readonly settling: ReadonlyMap<TableId, Settling>
 }
-
-/** Raised for a table to which something happens each time that its copy begins. */
-export const disturbedCondition = "copy-disturbed"
-
-/** Times in a row after which that is a condition. */
-const disturbedOften = 3
-
-/** The wait before a disturbed copy begins again doubles with each time in a row. */
-const disturbedWait = (times: number): Duration.Duration => Duration.millis(Math.min(100 * 2 ** (times - 1), 5_000))
 
 const End = Schema.Struct({ end: Schema.String })
 
@@ -123,31 +111,6 @@ export const make = Effect.fnUntraced(function*(
   /** Tables join one group after another. */
   const joining = Semaphore.makeUnsafe(1)
 
-  /** How often in a row the copies of tables were disturbed as they began, and those of them that are to begin again. */
-  const disturbances = new Map<TableId, number>()
-  const late = new Set<TableId>()
-  const cameLate = yield* Queue.sliding<void>(1)
-
-  const isDisturbed = Effect.fnUntraced(function*(id: TableId) {
-    const times = (disturbances.get(id) ?? 0) + 1
-    disturbances.set(id, times)
-    late.add(id)
-    yield* Effect.logInfo("a table was altered, rewritten or truncated just when its copy began: it begins again", {
-      table: id,
-      times
-    })
-    if (times < disturbedOften) return
-    yield* conditions.raise({
-      name: disturbedCondition,
-      severity: "warning",
-      table: id,
-      message: `table ${id} was altered, rewritten or truncated each time that its copy began, ${times} times in a row`,
-      hint:
-        "It is tried again by itself, and the other tables go on. Have what truncates or alters the table pause until its copy has begun: " +
-        "from then on that waits until the table is copied."
-    })
-  })
-
   const settle = (table: TableId, latest: Lsn.Lsn): Lsn.Lsn => settling.get(table)?.end(latest) ?? latest
 
   /**
@@ -171,16 +134,10 @@ export const make = Effect.fnUntraced(function*(
         copyScope
       )
     }).pipe(Effect.scoped)
-    for (const { table } of snapshot.begins) {
-      disturbances.delete(tableId(table.table))
-      yield* conditions.clear(disturbedCondition, tableId(table.table))
-    }
-    yield* Effect.forEach(snapshot.disturbed, isDisturbed, { discard: true })
-    if (late.size > 0) yield* Queue.offer(cameLate, undefined)
     yield* snapshot.elements.pipe(
       Stream.runForEach((element) => Queue.offer(queue, element)),
       Effect.andThen(
-        Effect.logInfo("copied tables", { tables: snapshot.begins.length, position: Lsn.format(snapshot.position) })
+        Effect.logInfo("copied tables", { tables: copies.length, position: Lsn.format(snapshot.position) })
       ),
       Effect.ensuring(Scope.close(copyScope, Exit.void)),
       Effect.catchCause((cause) => Queue.failCause(queue, cause)),
@@ -282,27 +239,7 @@ export const make = Effect.fnUntraced(function*(
     return fit
   })
 
-  /** Has copies that were disturbed begin again, as those of tables that come. */
-  const beginLate = Effect.fnUntraced(function*(replication: Replication) {
-    yield* Queue.take(cameLate)
-    yield* Effect.sleep(disturbedWait(Math.min(...[...late].map((id) => disturbances.get(id) ?? 1))))
-    yield* joining.withPermits(1)(Effect.gen(function*() {
-      const { catalog, publication } = yield* readSight(options)
-      const present = new Map(catalog.tables.map((table) => [table.oid, table]))
-      const again: Array<Catalog.CatalogTable> = []
-      for (const id of late) {
-        const table = present.get(tables.get(id)?.oid ?? 0)
-        const published = table !== undefined && Publication.missing(publication, [table]).length === 0
-        if (published && !isQuarantined(id)) again.push(table)
-        // Whoever asks for a copy of a table in quarantine waits until nothing more comes of the one before. A table that left is a condition.
-        else settle(id, 0n)
-      }
-      late.clear()
-      if (again.length > 0) yield* join(replication, catalog, again)
-    }))
-  })
-
-  const watchTables = (replication: Replication) =>
+  const watch = (replication: Replication) =>
     PublicationWatch.watch(
       connections,
       Effect.gen(function*() {
@@ -332,9 +269,6 @@ export const make = Effect.fnUntraced(function*(
       }),
       replication.repeated
     )
-
-  const watch = (replication: Replication) =>
-    Effect.raceFirst(watchTables(replication), Effect.forever(beginLate(replication)))
 
   const resync = Effect.fn("PostgresSource.resync")(function*(replication: Replication, id: TableId) {
     // What is left of a copy that was given up must not come after the beginning of the new one.
