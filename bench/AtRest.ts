@@ -4,11 +4,11 @@
 import * as Effect from "effect/Effect"
 import { type ChildProcess, spawn } from "node:child_process"
 import { Client } from "pg"
+import { percentile } from "./client/percentile.ts"
 import * as Commits from "./Commits.ts"
 import { Installed } from "./Installed.ts"
-import type { Measurement } from "./Measurement.ts"
+import { ClientError, type Measurement } from "./Measurement.ts"
 import * as References from "./References.ts"
-import { percentile } from "./Result.ts"
 import * as Server from "./Server.ts"
 
 const warmUp = 50
@@ -17,17 +17,24 @@ const between = 10
 
 /** A process of which every piece of output is timed. */
 const timed = (child: ChildProcess, output: "stdout" | "stderr") => {
+  const ended = Promise.withResolvers<never>()
+  ended.promise.catch(() => {})
+  child.once("exit", (code) => ended.reject(new Error(`${child.spawnfile} ended with ${code}`)))
+  child.once("error", ended.reject)
   let arrived: ((at: number) => void) | undefined
   child[output]?.on("data", () => {
     arrived?.(performance.now())
     arrived = undefined
   })
   return {
-    /** When output comes next. */
+    /** When output comes next; fails when the process ends. */
     next: () =>
-      new Promise<number>((resolve) => {
-        arrived = resolve
-      })
+      Promise.race([
+        ended.promise,
+        new Promise<number>((resolve) => {
+          arrived = resolve
+        })
+      ])
   }
 }
 
@@ -66,7 +73,7 @@ export const run = Effect.fnUntraced(function*(references: References.References
   const [seenByUs, seenByThem] = [timed(ours, "stderr"), timed(theirs, "stdout")]
   const arrivals: { readonly ours: Array<number>; readonly theirs: Array<number> } = { ours: [], theirs: [] }
   const begun = performance.now()
-  yield* Effect.promise(async () => {
+  const made = async () => {
     await seenByUs.next() // it is ready
     for (let commit = 0; commit < rows + warmUp; commit++) {
       await new Promise((resolve) => setTimeout(resolve, commit === 0 ? 1000 : between))
@@ -78,7 +85,8 @@ export const run = Effect.fnUntraced(function*(references: References.References
       arrivals.ours.push(Math.max(0, here - acknowledged))
       arrivals.theirs.push(Math.max(0, there - acknowledged))
     }
-  })
+  }
+  yield* Effect.tryPromise({ try: made, catch: (cause) => new ClientError({ message: String(cause) }) })
   const of = (p: number) => ({ own: percentile(arrivals.ours, p), reference: percentile(arrivals.theirs, p) })
   const [p50, p99] = [of(0.5), of(0.99)]
   return {

@@ -6,12 +6,12 @@
  */
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
+import { percentile } from "./client/percentile.ts"
 import * as Commits from "./Commits.ts"
 import * as LocalSnowflake from "./LocalSnowflake.ts"
 import { clientError } from "./Measurement.ts"
 import * as Measurement from "./Measurement.ts"
 import * as NullIngest from "./NullIngest.ts"
-import { percentile } from "./Result.ts"
 import * as Runner from "./Runner.ts"
 import * as Server from "./Server.ts"
 

@@ -4,6 +4,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import type * as ChildProcess from "@etl-stream/testkit/ChildProcess"
+import * as HeldStatements from "@etl-stream/testkit/HeldStatements"
 import * as MirrorState from "@etl-stream/testkit/MirrorState"
 import { quoted } from "@etl-stream/testkit/SnowflakeSession"
 import * as Effect from "effect/Effect"
@@ -15,7 +16,7 @@ const tables = ["big", "keyless", "other"]
 
 const make = Effect.gen(function*() {
   const landscape = yield* Landscape.make()
-  const { postgres, warehouse } = landscape
+  const { postgres } = landscape
   yield* postgres.query(
     `CREATE TABLE big (id int PRIMARY KEY, v int, filler text, large text);
      ALTER TABLE big ALTER COLUMN large SET STORAGE EXTERNAL;
@@ -24,13 +25,25 @@ const make = Effect.gen(function*() {
      INSERT INTO keyless SELECT i % 100, 0 FROM generate_series(1, 500) i;
      CREATE TABLE other (id int PRIMARY KEY)`
   )
+  /** How many more chunks are copied before the rest has to wait. */
+  let chunks = Infinity
+  const port = yield* HeldStatements.start(postgres, (sent) => {
+    if (!/COPY .*"big"/s.test(sent) || chunks-- > 0) return undefined
+    // Until its client is gone.
+    return new Promise(() => {})
+  })
   const file = landscape.write(landscape.configuration({
+    through: { host: "127.0.0.1", port },
     source: { snapshot: { chunkBytes: 131_072, parallel: 1 } },
     // Each chunk is loaded as soon as it has ended.
     sink: { copy: { every: "0 seconds" } }
   }))
   const mirror = yield* landscape.mirror
-  const start = landscape.run(file)
+  const start = (chunksOfBig = Infinity) =>
+    Effect.suspend(() => {
+      chunks = chunksOfBig
+      return landscape.run(file)
+    })
 
   let n = 0
   /** Key changes with values out of line, deletions, rows without a key, and several tables in one transaction. */
@@ -62,9 +75,6 @@ const make = Effect.gen(function*() {
     // The sink makes the table when it begins.
     Effect.orElseSucceed(() => 0)
   )
-  /** Keeps the copy of `big` from going on when so many more of its chunks have been loaded, until `warehouse.clearFaults`. */
-  const holdAfter = (loads: number) =>
-    warehouse.fault({ endpoint: "query", kind: "status", match: "COPY INTO .*\"BIG\"", skip: loads, count: "always" })
   const until = <E, R>(condition: Effect.Effect<boolean, E, R>) =>
     Effect.repeat(condition, { schedule: Schedule.spaced("20 millis"), until: (holds) => holds }).pipe(
       Effect.timeout("60 seconds")
@@ -78,7 +88,7 @@ const make = Effect.gen(function*() {
     yield* Landscape.caughtUp(landscape, mirror, tables)
     yield* Landscape.assertSame(landscape, mirror, tables)
   })
-  return { landscape, mirror, start, change, changing, durable, holdAfter, until, copied, same }
+  return { landscape, mirror, start, change, changing, durable, until, copied, same }
 })
 
 /** How many copies the runner resumed and how many chunks it had to read, at its latest start. */
@@ -92,27 +102,23 @@ describe("a copy by chunks", () => {
     "goes on with the missing chunks when the runner is killed in the middle of it, twice",
     () =>
       Effect.gen(function*() {
-        const { changing, copied, durable, holdAfter, landscape: { warehouse }, same, start, until } = yield* make
-        yield* holdAfter(3)
-        const first = yield* start
+        const { changing, copied, durable, same, start, until } = yield* make
+        const first = yield* start(3)
         yield* changing(until(Effect.map(durable, (chunks) => chunks >= 2)))
         yield* first.kill()
         assert.isFalse(yield* copied)
-        yield* warehouse.clearFaults
         const { chunks } = begun(first)
         const kept = yield* durable
 
-        yield* holdAfter(3)
-        const second = yield* start
+        const second = yield* start(3)
         yield* changing(until(Effect.map(durable, (chunks) => chunks >= kept + 2)))
         yield* second.kill()
         assert.isFalse(yield* copied)
-        yield* warehouse.clearFaults
         assert.isAtLeast(begun(second).resumed, 1)
         assert.isAtMost(begun(second).chunks, chunks - kept, "finished chunks are not copied again")
         const more = yield* durable
 
-        const third = yield* start
+        const third = yield* start()
         yield* changing(until(copied))
         assert.isAtLeast(begun(third).resumed, 1)
         assert.isAtMost(begun(third).chunks, chunks - more, "finished chunks are not copied again")
@@ -125,9 +131,8 @@ describe("a copy by chunks", () => {
     "keeps what streamed beside it when the runner is killed before it is complete",
     () =>
       Effect.gen(function*() {
-        const { changing, copied, durable, holdAfter, landscape, mirror, same, start, until } = yield* make
-        yield* holdAfter(3)
-        const first = yield* start
+        const { changing, copied, durable, mirror, same, start, until } = yield* make
+        const first = yield* start(3)
         const journaled = MirrorState.journalState(mirror, "big").pipe(
           Effect.map(({ changes }) => changes > 0),
           // The sink makes the journal when it begins.
@@ -136,8 +141,7 @@ describe("a copy by chunks", () => {
         yield* changing(until(Effect.zipWith(journaled, durable, (streamed, chunks) => streamed && chunks > 0)))
         yield* first.kill()
         assert.isFalse(yield* copied)
-        yield* landscape.warehouse.clearFaults
-        yield* start
+        yield* start()
         yield* changing(until(copied))
         yield* same
       }),
@@ -147,11 +151,11 @@ describe("a copy by chunks", () => {
   it.live("is not made again when the runner is killed as soon as it is complete", () =>
     Effect.gen(function*() {
       const { change, changing, copied, same, start, until } = yield* make
-      const first = yield* start
+      const first = yield* start()
       yield* changing(until(copied))
       yield* first.kill()
       yield* change
-      const second = yield* start
+      const second = yield* start()
       yield* same
       // Of the two others, which are of one chunk each, the sink may have had to begin again.
       const { chunks } = begun(second)
@@ -161,7 +165,7 @@ describe("a copy by chunks", () => {
   it.live("goes on by itself when PostgreSQL crashes in the middle of it", () =>
     Effect.gen(function*() {
       const { changing, copied, landscape: { postgres }, same, start, until } = yield* make
-      const runner = yield* start
+      const runner = yield* start()
       yield* runner.waitFor(/copying tables/)
       yield* postgres.kill
       assert.notInclude(runner.output(), "copied tables")

@@ -7,8 +7,8 @@ import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { writeSync } from "node:fs"
-import { percentile } from "../Result.ts"
 import * as Outcome from "./Outcome.ts"
+import { percentile } from "./percentile.ts"
 import * as Slot from "./Slot.ts"
 
 const options = Slot.options(Schema.Struct({

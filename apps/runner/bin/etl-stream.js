@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 // Launcher: plain JavaScript that any Node can parse, so that an old one gets a clear message instead of a syntax error.
-import { existsSync, readFileSync } from "node:fs"
+import { existsSync, fstatSync, readFileSync } from "node:fs"
 import * as Module from "node:module"
-import { sep } from "node:path"
+import { basename, isAbsolute, sep } from "node:path"
 import { fileURLToPath } from "node:url"
 
 const wanted = [22, 19]
@@ -19,17 +19,48 @@ const args = process.argv.slice(2)
 
 // glibc puts the columns of batches between small things that live long, so that their memory doesn't go back to the system when they are freed. With its threshold
 // fixed, and one arena for all threads, it does: 341 instead of 383 MB at the peak of a stream, measured, at no more processor time. glibc reads its settings when a
-// process begins, so this one begins again, in its place.
+// process begins, so a run begins again, in its place.
 const mallocSettings = { MALLOC_MMAP_THRESHOLD_: "65536", MALLOC_ARENA_MAX: "1" }
-const isSet = (name) => name.startsWith("MALLOC_") || (name === "GLIBC_TUNABLES" && /glibc\.malloc/.test(process.env[name]))
-const beginsAgain = args[0] === "run" && process.platform === "linux" && typeof process.execve === "function" &&
-  // Not where the parent's channel would be lost by it, where it isn't permitted, or where somebody has settings of their own.
-  process.send === undefined && process.permission === undefined && !Object.keys(process.env).some(isSet)
-if (beginsAgain) {
-  process.execve(process.execPath, [process.execPath, ...process.execArgv, ...process.argv.slice(1)], {
-    ...process.env,
-    ...mallocSettings
-  })
+const begun = "ETL_STREAM_BEGUN"
+
+const isSetting = (name) => name.startsWith("MALLOC_") || (name === "GLIBC_TUNABLES" && /glibc\.malloc/.test(process.env[name]))
+
+/** Whether there is an open file or pipe beside standard input, output and error that somebody may mean, as `<(command)` in some shells: it would not be there any more. */
+const hasInherited = () => {
+  for (let descriptor = 3; descriptor < 16; descriptor++) {
+    try {
+      const found = fstatSync(descriptor)
+      if (found.isFile() || (found.isFIFO() && args.some((arg) => arg.endsWith(`/fd/${descriptor}`)))) return true
+    } catch {
+      // There is none of this number.
+    }
+  }
+  return false
+}
+
+/** Not where it can't be done or would lose something, and not where somebody has settings of their own. */
+const mayBeginAgain = () =>
+  process.platform === "linux" && typeof process.execve === "function" && args.includes("run") &&
+  // A process that can't be begun ends this one.
+  isAbsolute(process.execPath) && existsSync(process.execPath) && !basename(process.execPath).startsWith("ld") &&
+  // The parent talks to this one, or it isn't permitted.
+  process.send === undefined && process.permission === undefined &&
+  !Object.keys(process.env).some(isSetting) && !hasInherited()
+
+if (process.env[begun] === String(process.pid)) {
+  // What the runner starts is to begin as it likes.
+  for (const name of [begun, ...Object.keys(mallocSettings)]) delete process.env[name]
+} else if (mayBeginAgain()) {
+  try {
+    process.execve(process.execPath, [process.execPath, ...process.execArgv, ...process.argv.slice(1)], {
+      ...process.env,
+      ...mallocSettings,
+      // glibc takes its settings out of the environment of some programs: what says that this has been done is not one of them.
+      [begun]: String(process.pid)
+    })
+  } catch {
+    // It takes more memory, then.
+  }
 }
 
 if (args.length === 1 && args[0] === "--version") {

@@ -22,6 +22,7 @@ import * as Connections from "./Connections.ts"
 import * as CopyPlan from "./CopyPlan.ts"
 import * as CopyReader from "./CopyReader.ts"
 import * as Lsn from "./Lsn.ts"
+import * as PostgresError from "./PostgresError.ts"
 import * as PostgresType from "./PostgresType.ts"
 import type { ExportedSnapshot } from "./Slot.ts"
 import * as Sql from "./Sql.ts"
@@ -103,7 +104,18 @@ const enter = Effect.fn("PostgresSource.enterSnapshot")(function*(
 ) {
   const client = yield* connections.client("copy")
   yield* Connections.run(client, doing, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-  yield* Connections.run(client, doing, `SET TRANSACTION SNAPSHOT ${Sql.literal(snapshot.name)}`)
+  yield* Connections.run(client, doing, `SET TRANSACTION SNAPSHOT ${Sql.literal(snapshot.name)}`).pipe(
+    // It lives as long as the session that exported it, which may be lost while nobody looks: 42704, 22023 before PostgreSQL 17, or 55000 at the last moment.
+    Effect.mapError((error) =>
+      error.reason === "Missing" || error.reason === "Rejected" || error.reason === "Misconfigured"
+        ? PostgresError.make(
+          "Unreachable",
+          `${doing}: the session that exported the snapshot was lost`,
+          "The pipeline starts again by itself and takes another snapshot."
+        )
+        : error
+    )
+  )
   return client
 })
 

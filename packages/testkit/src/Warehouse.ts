@@ -42,9 +42,6 @@ export interface Warehouse {
   readonly kill: Effect.Effect<void, ChildProcess.ChildProcessError>
   /** Starts it again after `kill`, on the same port and data. */
   readonly restart: Effect.Effect<void, ChildProcess.ChildProcessError>
-  /** Arms a fault of the driver's endpoints, as `POST /_local/faults` of `snowflake-local` takes it. It doesn't outlive a kill. */
-  readonly fault: (fault: Readonly<Record<string, unknown>>) => Effect.Effect<void>
-  readonly clearFaults: Effect.Effect<void>
   /** A session of the driver as the same user. It doesn't outlive a kill. */
   readonly session: Effect.Effect<
     SnowflakeSession.SnowflakeSession,
@@ -101,11 +98,6 @@ export const start = (options: Options): Effect.Effect<Warehouse, ChildProcess.C
       return child
     }).pipe(Scope.provide(outer))
     let child = yield* launch
-    const faults = (method: string, body?: string) =>
-      Effect.promise(async () => {
-        const response = await fetch(`${url}/_local/faults`, { method, ...(body === undefined ? {} : { body }) })
-        if (!response.ok) throw new Error(`${method} /_local/faults: ${response.status} ${await response.text()}`)
-      })
 
     return {
       ...names,
@@ -118,8 +110,6 @@ export const start = (options: Options): Effect.Effect<Warehouse, ChildProcess.C
       restart: Effect.map(launch, (next) => {
         child = next
       }),
-      fault: (fault) => faults("POST", JSON.stringify(fault)),
-      clearFaults: faults("DELETE"),
       session: SnowflakeSession.open({
         account: names.account,
         url,
