@@ -176,4 +176,36 @@ describe("tables over time", () => {
       assert.strictEqual(yield* sender, firstSender)
       assert.deepStrictEqual(yield* runner.kill("SIGTERM", 40_000), { code: 0, signal: null }, runner.output())
     }), 180_000)
+
+  it.live(
+    "a resync of a table that was altered, and not written since, brings its new column's values",
+    () =>
+      Effect.gen(function*() {
+        const { configure, file, landscape, settled } = yield* make
+        configure(["a", "b"])
+        const runner = yield* landscape.run(file)
+        yield* settled(["a", "b"])
+        // No change of the table says what it looks like now, and a constant default isn't written to its rows.
+        yield* landscape.postgres.query(`ALTER TABLE "a" ADD COLUMN added int DEFAULT 7`)
+        const resync = yield* ChildProcess.start({
+          name: "resync",
+          command: process.execPath,
+          args: [
+            Landscape.command,
+            "resync",
+            file,
+            "--pipeline",
+            Landscape.pipeline,
+            "--wait",
+            "complete",
+            "public.\"a\""
+          ]
+        })
+        assert.deepStrictEqual(yield* resync.ended(), { code: 0, signal: null }, runner.output())
+        yield* landscape.postgres.query(`UPDATE "a" SET added = 8 WHERE id % 10 = 0`)
+        yield* settled(["a", "b"])
+        assert.deepStrictEqual(yield* runner.kill("SIGTERM", 40_000), { code: 0, signal: null }, runner.output())
+      }),
+    180_000
+  )
 })

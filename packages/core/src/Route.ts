@@ -120,6 +120,27 @@ export interface Options {
   readonly durableSpans: (table: TableId) => DurableSpans | undefined
 }
 
+/** Whether rows of one schema can't be read by the other: what is compared when they aren't one object. */
+const hasOtherColumns = (one: TableSchema, other: TableSchema): boolean =>
+  one !== other && (
+    one.columns.length !== other.columns.length ||
+    one.columns.some(({ name, type }, index) => {
+      const column = other.columns[index]
+      return column?.name !== name || (column.type !== type && JSON.stringify(column.type) !== JSON.stringify(type))
+    })
+  )
+
+/** The sink would read rows by the columns that it knows, and leave out what is new. */
+const reshaped = (table: TableId): ConnectorError =>
+  new ConnectorError({
+    reason: "Fenced",
+    plugin: "@etl-stream/core",
+    message: `The source gave ${table} other columns, but no new version of its schema`,
+    hint:
+      "The pipeline starts again by itself, with the columns as they are. If it happens again, it is a defect of the source plugin: please report it.",
+    table
+  })
+
 export const make = (options: Options): Routes => {
   const { acknowledgement, conditions, pipeline, progress, sink, transforms } = options
   const routes = new Map<TableId, Route>()
@@ -288,7 +309,10 @@ export const make = (options: Options): Routes => {
   const resolve = Effect.fnUntraced(function*(schema: TableSchema): Effect.fn.Return<Route, ConnectorError> {
     const table = tableId(schema.table)
     const known = routes.get(table)
-    if (known !== undefined && (known.schema === schema || known.schema.version === schema.version)) return known
+    if (known !== undefined && (known.schema === schema || known.schema.version === schema.version)) {
+      if (hasOtherColumns(known.schema, schema)) return yield* reshaped(table)
+      return known
+    }
     const { target, unfit } = planned.get(schema) ?? (yield* transformed(schema))
     // A table that is open is set aside under the shape that its sink knows.
     if (unfit !== undefined && known?.opening !== undefined && known.unfit === undefined) return yield* unfit

@@ -928,6 +928,27 @@ describe("Pipeline", () => {
       ])
     }))
 
+  it.live("begins anew when a table comes with other columns under the version that it had, instead of leaving values out", () =>
+    Effect.gen(function*() {
+      const { of, sink } = recorder({ copied: 0n })
+      const more: TableSchema = {
+        ...a,
+        columns: [...a.columns, { name: "more", type: { _tag: "Int32" }, sourceType: "integer", nullable: true }]
+      }
+      for (const element of [rows(more, 12), begin(more, 12n)]) {
+        const error = failure(yield* Effect.exit(run({ source: list([rows(a, 10), mark(11), element]), sink })))
+        assert.strictEqual(error?.reason, "Fenced")
+        assert.strictEqual(error?.table, "public.a")
+        assert.include(error?.message, "other columns")
+      }
+      assert.deepStrictEqual(of(more).filter((what) => what === "SnapshotBegin"), [])
+      // The same columns as another object are the same table.
+      yield* run({
+        source: list([rows(a, 10), rows({ ...a, columns: a.columns.map((one) => ({ ...one })) }, 12), mark(13)]),
+        sink
+      })
+    }))
+
   it.live("refuses a copy that isn't complete, and rows of a copy that didn't begin", () =>
     Effect.gen(function*() {
       const { sink } = recorder()

@@ -24,6 +24,7 @@ import * as Stream from "effect/Stream"
 import * as Catalog from "./Catalog.ts"
 import type * as Connections from "./Connections.ts"
 import * as CopyPlan from "./CopyPlan.ts"
+import { sameShape } from "./internal/relation.ts"
 import * as Lsn from "./Lsn.ts"
 import * as PostgresError from "./PostgresError.ts"
 import * as Preflight from "./Preflight.ts"
@@ -293,6 +294,17 @@ export const make = Effect.fnUntraced(function*(
           `Its tables are: ${[...tables.keys()].slice(0, 20).join(", ")}${tables.size > 20 ? ", …" : ""}.`,
           id
         )
+      }
+      if (!sameShape(known.schema, table.schema)) {
+        // Nothing in the log has told of it, and the sink knows the shape that the run began with: only another run gives it this one.
+        const altered = PostgresError.make(
+          "Fenced",
+          `table ${id} was altered since the run began, and is to be copied again`,
+          "The pipeline starts again by itself, reads the catalog anew, and makes the copy then.",
+          id
+        )
+        yield* Queue.fail(queue, altered)
+        return yield* altered
       }
       // It is being copied: that is what was asked for.
       if (settling.get(id)?.isCopying === true) return
