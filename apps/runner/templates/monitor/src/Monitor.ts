@@ -5,8 +5,7 @@
  * run; meanwhile nothing is taken for over. Each look judges everything anew, as conditions outlive a run that has failed.
  */
 import type { Condition } from "@etl-stream/core/Condition"
-import type { Monitor, MonitorContext } from "@etl-stream/core/Monitor"
-import type { PipelineControl } from "@etl-stream/core/PipelineControl"
+import type { Monitor, MonitorContext, MonitoredPipeline } from "@etl-stream/core/Monitor"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
@@ -53,7 +52,7 @@ const unreadable = (directory: string): Condition => ({
 export const make = (directory: string, { every, limit, pauseCopies }: Config): Monitor => {
   let status: Schema.Json = null
   /** The pipelines, by name, whose copies wait because of this monitor. */
-  const paused = new Map<string, PipelineControl>()
+  const paused = new Map<string, MonitoredPipeline["control"]>()
 
   /** Also of pipelines that have come since. Copies that wait already were held up by somebody else, who lets them go on. */
   const pause = (pipelines: MonitorContext["pipelines"]): Effect.Effect<void> =>
