@@ -135,6 +135,14 @@ export const memory = (): Memory => {
 export const kept = ({ entries }: Memory): ReadonlyArray<string> =>
   [...entries].filter(([key]) => key !== "alerts/epoch").map(([, { value }]) => value)
 
+/** What a store keeps now, and `putBack`: it keeps that again, as after a restart from a backup. */
+export const copyOf = ({ entries }: Memory): Memory["entries"] => new Map(entries)
+
+export const putBack = ({ entries }: Memory, copy: Memory["entries"]): void => {
+  entries.clear()
+  for (const [key, entry] of copy) entries.set(key, entry)
+}
+
 export interface World {
   readonly pipeline: Pipeline
   readonly ops: Recorder

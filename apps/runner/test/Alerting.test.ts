@@ -9,7 +9,19 @@ import * as TestClock from "effect/testing/TestClock"
 import * as Fs from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { kept, memory, Pipeline, Recorder, rules, start, unreachable, type World, world } from "./AlertWorld.ts"
+import {
+  copyOf,
+  kept,
+  memory,
+  Pipeline,
+  putBack,
+  Recorder,
+  rules,
+  start,
+  unreachable,
+  type World,
+  world
+} from "./AlertWorld.ts"
 
 const minutes = (count: number) => count * 60_000
 
@@ -354,6 +366,133 @@ describe("Alerting", () => {
       yield* pass(120)
       assert.deepStrictEqual(standby.ops.lines, [])
       assert.strictEqual(kept(w.memory).length, 0)
+    }))
+
+  it.effect("a store that went back to a copy is told again what fires here, and whom it was told, for the next start", () =>
+    Effect.gen(function*() {
+      const w = world()
+      const active = rules({ when: "condition", to: ["ops"] })
+      yield* Effect.gen(function*() {
+        yield* start(w, active)
+        w.pipeline.raise({ name: "slot-wal" }, 0)
+        w.ops.answer = () => Effect.fail(unreachable)
+        yield* pass(5)
+        // The copy has an alert that nobody was told, and lacks another one.
+        const copy = copyOf(w.memory)
+        assert.strictEqual(kept(w.memory).length, 1)
+        w.ops.answer = () => Effect.void
+        w.pipeline.raise({ name: "heartbeat-late" }, 0)
+        yield* pass(65)
+        putBack(w.memory, copy)
+        yield* pass(65)
+        assert.strictEqual(kept(w.memory).length, 2)
+      }).pipe(Effect.scoped)
+      w.pipeline.clear("slot-wal")
+      w.pipeline.clear("heartbeat-late")
+      yield* Effect.scoped(Effect.andThen(start(w, active), pass(120)))
+      assert.sameMembers([...w.ops.lines], [
+        "firing slot-wal",
+        "firing heartbeat-late",
+        "resolved slot-wal",
+        "resolved heartbeat-late"
+      ])
+    }))
+
+  it.effect("the end of what a copy lacks that the store went back to is told, of a pipeline that was paused meanwhile too, once", () =>
+    Effect.gen(function*() {
+      const w = world()
+      const active = rules({ when: "condition", to: ["ops"] })
+      yield* start(w, active)
+      w.pipeline.raise({ name: "slot-wal" }, 0)
+      w.ops.answer = () => Effect.fail(unreachable)
+      yield* pass(5)
+      const copy = copyOf(w.memory)
+      w.ops.answer = () => Effect.void
+      w.pipeline.raise({ name: "heartbeat-late" }, 0)
+      yield* pass(65)
+      // It shows nothing of what was at its source and sink.
+      w.pipeline.progress.phase = "stopped"
+      w.pipeline.clear("slot-wal")
+      w.pipeline.clear("heartbeat-late")
+      yield* pass(60)
+      for (let failover = 0; failover < 3; failover++) {
+        putBack(w.memory, copy)
+        yield* pass(65)
+        assert.strictEqual(kept(w.memory).length, 2)
+      }
+      w.pipeline.progress.phase = "streaming"
+      yield* pass(120)
+      assert.sameMembers([...w.ops.lines], [
+        "firing slot-wal",
+        "firing heartbeat-late",
+        "resolved slot-wal",
+        "resolved heartbeat-late"
+      ])
+      assert.strictEqual(kept(w.memory).length, 0)
+    }))
+
+  it.effect("a standby sees that the store went back, also when others have begun alerts since", () =>
+    Effect.gen(function*() {
+      const w = world()
+      const active = rules({ when: "condition", to: ["ops"] })
+      const standby = { ...w, ops: new Recorder(), pipeline: new Pipeline() }
+      standby.pipeline.progress.phase = "starting"
+      const other = { ...w, ops: new Recorder(), pipeline: new Pipeline("other") }
+      yield* start(other, active)
+      const copy = yield* Effect.gen(function*() {
+        yield* start(w, active)
+        yield* pass(5)
+        const copy = copyOf(w.memory)
+        w.pipeline.raise({ name: "slot-wal" }, 0)
+        yield* pass(5)
+        return copy
+      }).pipe(Effect.scoped)
+      yield* start(standby, active)
+      yield* pass(62)
+      putBack(w.memory, copy)
+      // More often than before.
+      for (const name of ["a", "b", "c", "d", "e"]) {
+        other.pipeline.raise({ name }, 0)
+        yield* pass(2)
+      }
+      assert.deepStrictEqual(kept(w.memory).filter((text) => text.includes("slot-wal")), [])
+      yield* pass(35)
+      standby.pipeline.progress.phase = "streaming"
+      yield* pass(120)
+      assert.deepStrictEqual(standby.ops.lines, ["resolved slot-wal"])
+    }))
+
+  it.effect("looks go on while the store can be read and hangs when it is written", () =>
+    Effect.gen(function*() {
+      const w = world()
+      const { memory: { store } } = w
+      let hangs = true
+      const hanging = {
+        ...w.memory,
+        store: {
+          ...store,
+          compareAndSet: (...given: Parameters<typeof store.compareAndSet>) =>
+            hangs ? Effect.never : store.compareAndSet(...given)
+        }
+      }
+      class Counted extends Pipeline {
+        looks = 0
+        override subject(now: number) {
+          this.looks++
+          return super.subject(now)
+        }
+      }
+      const pipeline = new Counted()
+      yield* start({ ...w, memory: hanging, pipeline }, rules({ when: "condition", to: ["ops"] }))
+      yield* pass(20)
+      for (let second = 0; second < 60; second++) {
+        const before = pipeline.looks
+        yield* pass(1)
+        assert.isAbove(pipeline.looks, before, `in second ${second}`)
+      }
+      hangs = false
+      yield* pass(60)
+      assert.isTrue(w.memory.entries.has("alerts/epoch"))
     }))
 
   it.effect("documents of others in the store are left alone, and those that can't be read count as none", () =>

@@ -179,12 +179,19 @@ layer(Server.layer, { excludeTestServices: true })("etl-stream doctor", (it) => 
         pipelines({
           silent: { url: `postgresql://u:hidden-secret@127.0.0.1:${port}/db`, tables: "hung.*" },
           near: { url: pg.url, tables: "hung.*" }
-        }) + `  stuck:
-    source: {plugin: "./plugins.ts:examined", options: {password: hunter2, severity: ok, hangs: true}}
-    sink: {plugin: "./plugins.ts:lines", options: {file: ./stuck.jsonl}}
+        }) + ["quick", "stuck"].map((name) =>
+          `  ${name}:
+    source: {plugin: "./plugins.ts:examined", options: {password: hunter2, severity: ok, hangs: ${name === "stuck"}}}
+    sink: {plugin: "./plugins.ts:lines", options: {file: ./${name}.jsonl}}
 `
+        ).join("")
       )
-      const text = yield* Fixture.run(["doctor", file, "--check-timeout", "3 seconds"])
+      // A server's whole list of checks gets the time that it has by default.
+      const near = yield* Fixture.run(["doctor", file, "near"])
+      assert.include(near.stdout, "ok       wal-level: wal_level is logical", near.stderr)
+      assert.notInclude(near.stdout, "could not be asked")
+      const hanging = ["doctor", file, "silent", "quick", "stuck", "--check-timeout", "1 second"]
+      const text = yield* Fixture.run(hanging)
       assert.strictEqual(text.code, 3, text.stdout + text.stderr)
       for (
         const [pipeline, plugin] of [["silent", "@etl-stream/source-postgres"], ["stuck", "./plugins.ts:examined"]]
@@ -193,19 +200,19 @@ layer(Server.layer, { excludeTestServices: true })("etl-stream doctor", (it) => 
         assert.isAtLeast(at, 0, text.stdout)
         assert.match(
           text.stdout.slice(at),
-          /^.*\n {2}error {4}The checks .* not ended within 3s\n +-> .*--check-timeout/
+          /^.*\n {2}error {4}The checks .* not ended within 1s\n +-> .*--check-timeout/
         )
       }
-      assert.include(text.stdout, "ok       wal-level: wal_level is logical")
       assert.include(text.stdout, "2 could not be asked")
       assert.notInclude(text.stdout + text.stderr, "hidden-secret")
-      const json = report(yield* Fixture.run(["doctor", file, "--json", "--check-timeout", "1 second"]))
+      const json = report(yield* Fixture.run([...hanging, "--json"]))
       assert.deepInclude(json, { ok: false, exitCode: 3, unreachable: 2 })
-      assert.deepStrictEqual(json.pipelines.map(({ source }) => source.error?.code), [
-        "Unreachable",
-        undefined,
-        "Unreachable"
+      assert.deepStrictEqual(json.pipelines.map(({ name, source }) => [name, source.error?.code]), [
+        ["silent", "Unreachable"],
+        ["quick", undefined],
+        ["stuck", "Unreachable"]
       ])
+      assert.isNotEmpty(json.pipelines.find(({ name }) => name === "quick")?.source.findings)
       assert.strictEqual((yield* Fixture.run(["doctor", file, "--check-timeout", "0 seconds"])).code, 2)
     }))
 

@@ -152,6 +152,29 @@ describe("etl-stream plugin new", () => {
       })
   )
 
+  scenario(
+    "the example sink of a dead-letter store sets the table aside when it refuses a value and nobody keeps that",
+    (directory) =>
+      Effect.gen(function*() {
+        assert.strictEqual((yield* create(directory, "deadLetters", "trial")).code, 0)
+        const folder = join(directory, "etl-stream-dead-letters-trial")
+        const file = Fixture.write(
+          folder,
+          "etl-stream.yaml",
+          "apiVersion: 1\npipelines:\n  users: {source: {plugin: ./example/numbers.ts}, sink: {plugin: ./example/picky.ts}}\n"
+        )
+        const running = yield* Fixture.start(["run", file, "--no-view"])
+        const line = yield* running.stderrLine("is in quarantine")
+        assert.include(line, "table=demo.users")
+        assert.include(line, "give the pipeline a `deadLetters:`")
+        running.child.kill("SIGTERM")
+        const { stderr, stdout } = yield* running.ended
+        assert.include(stdout, "put demo.users 1 User1@Example.com")
+        assert.notInclude(stdout, "(a dead letter)")
+        assert.notInclude(stdout + stderr, "User2")
+      })
+  )
+
   it.effect("refuses names that no package can have, and those of another kind", () =>
     Effect.gen(function*() {
       const refused = [

@@ -10,6 +10,8 @@
  * **Conditions outlive runs.** What one run has raised stays when it fails, and the next one clears it if it is over by then: so a run judges everything anew, and clears what it doesn't find. After a restart of the
  * process nothing is raised, and what is still so has to be raised again, whatever the state store has of it. Something that lasts stays raised, with the same name, table and subject.
  *
+ * **Requests outlive the monitor.** What it asks of a pipeline it takes back when that is over and when it ends, since nobody else would. What was in place before it asked (`copiesPaused`, `isSpooling`) is somebody else's to take back.
+ *
  * **The end.** Interrupting the run ends the monitor, whatever it waits for; then its scope is closed, and nothing may be left open.
  */
 import type * as Effect from "effect/Effect"

@@ -40,7 +40,7 @@ export interface Subject<A> {
   readonly prepare: Effect.Effect<Place, unknown, Scope.Scope>
   /** Name of the condition that `worsen` leads to. */
   readonly raises: string
-  /** What it asks of the pipeline then. All but a quarantine it takes back in the end. Needed unless the subject says by `cannot` that it asks nothing. */
+  /** What it asks of the pipeline then. All but a quarantine it takes back in the end, unless that was in place before. Needed unless the subject says by `cannot` that it asks nothing. */
   readonly asks?: ReadonlyArray<Request>
   /** `gone`: its place can always be looked at; `act`: it asks nothing of pipelines. Each with the reason. */
   readonly cannot?: Readonly<Partial<Record<"gone" | "act", string>>>
@@ -195,6 +195,30 @@ export const make = <A>(subject: Subject<A>): Suite => {
               yield* run.until(`the end of the request ${request}`, () => !world.pipelines.does(request))
             }
             yield* run.stop
+          }),
+        cannot.act
+      ),
+
+      test(
+        "leaves to others what they asked of the pipeline, when its own is over and when it ends",
+        (world) =>
+          Effect.gen(function*() {
+            const { pipelines, place } = world
+            const inPlace = () => {
+              assert.ok(pipelines.paused, "Copies go on, which somebody else had asked to pause")
+              assert.ok(pipelines.spooling, "Changes aren't kept on disk any more, which somebody else had asked for")
+            }
+            pipelines.paused = true
+            pipelines.spooling = true
+            const run = yield* world.start()
+            yield* place.worsen
+            yield* world.raised(run)
+            yield* run.lasting(inPlace)
+            yield* place.mend
+            yield* world.over(run)
+            yield* run.lasting(inPlace)
+            yield* run.stop
+            inPlace()
           }),
         cannot.act
       ),

@@ -19,6 +19,7 @@ const noticed: ReadonlyArray<readonly [defect: Defect, by: string]> = [
   ["shows what is no JSON", "tells by its status"],
   ["asks too early", "while all is well"],
   ["never takes back what it asked", "asks of the pipeline"],
+  ["takes back what others asked", "leaves to others"],
   ["asks only once", "refuses what is asked"],
   ["ends when a pipeline refuses", "refuses what is asked"],
   ["ends without pipelines", "the pipeline isn't there"],

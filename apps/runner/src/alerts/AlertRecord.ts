@@ -58,7 +58,7 @@ export const keyOf = (
 /** What all alerts' keys in the state store begin with. */
 export const prefix = "alerts/"
 
-/** The state store's key of what tells whether the store was emptied. */
+/** The state store's key of what tells whether the store has lost alerts (AlertEpoch.ts). */
 export const epochKey = `${prefix}epoch`
 
 /** The state store's key of an alert: its own may be long and hold anything. */

@@ -1,13 +1,13 @@
 /**
  * Keeps alerts in the state store, by compare-and-set, without ever waiting long for it: alerts go on when the store doesn't.
  *
- * Beside them is a document that says since when the store has kept them, its epoch. An alert that is gone while the epoch is the same has ended at another
- * process; when the epoch is gone or another one, the store was emptied, and nothing has ended.
+ * Beside them is their epoch (AlertEpoch.ts). An alert that is gone while the store has lost nothing has ended at another process; when it was emptied, or
+ * went back to an old copy, nothing has ended.
  */
 import type { StateStoreShape } from "@etl-stream/core/StateStore"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { randomUUID } from "node:crypto"
+import * as AlertEpoch from "./AlertEpoch.ts"
 import * as AlertRecord from "./AlertRecord.ts"
 
 /** How long a read or write may take. */
@@ -19,17 +19,18 @@ export interface Stored {
   readonly version: string | undefined
 }
 
-/** What is stored. `epoch`: undefined when the store has none, as when it is new or was emptied. */
+/** What is stored. `lost`: the store had more of it before, and nobody has removed that. `begins`: the store is new, or has lost something, and `begin` is to note that. */
 export interface Contents {
-  readonly epoch: string | undefined
+  readonly lost: boolean
+  readonly begins: boolean
   readonly stored: ReadonlyArray<Stored>
 }
 
 export interface AlertStore {
   /** What is stored; undefined when the store can't be asked. */
   readonly load: Effect.Effect<Contents | undefined>
-  /** Begins an epoch, or finds the one that another process was faster to begin; undefined when the store can't be written. */
-  readonly begin: Effect.Effect<string | undefined>
+  /** Begins an epoch, or finds the one that another process was faster to begin, if the store can be written. */
+  readonly begin: Effect.Effect<void>
   /**
    * Writes `record` over `version`. When somebody else was faster, what they told counts as told here too, and it is written over theirs.
    * Undefined when the store can't be written.
@@ -52,10 +53,18 @@ export const together = (
   return told
 }
 
+/** Whether `theirs` lacks something that was told, or has it older. */
+export const saysLess = (theirs: AlertRecord.AlertRecord["told"], ours: AlertRecord.AlertRecord["told"]): boolean =>
+  Object.entries(ours).some(([name, { at }]) => {
+    const their = Object.hasOwn(theirs, name) ? theirs[name] : undefined
+    return their === undefined || their.at < at
+  })
+
 /** Attempts to win against other writers before a save is given up until the next one. */
 const most = 4
 
 export const make = (state: StateStoreShape): AlertStore => {
+  const epoch = AlertEpoch.make(state)
   const quietly = <A>(what: string, effect: Effect.Effect<A, unknown>): Effect.Effect<A | undefined> =>
     effect.pipe(
       Effect.timeout(patience),
@@ -86,7 +95,7 @@ export const make = (state: StateStoreShape): AlertStore => {
       Effect.map(
         state.list(AlertRecord.prefix),
         (entries) => ({
-          epoch: entries.find(([key]) => key === AlertRecord.epochKey)?.[1].value,
+          ...epoch.found(entries.find(([key]) => key === AlertRecord.epochKey)?.[1].value),
           stored: entries.flatMap(([key, { value, version }]): ReadonlyArray<Stored> => {
             const record = AlertRecord.decode(value)
             return record === undefined || AlertRecord.storeKey(record.key) !== key ? [] : [{ record, version }]
@@ -94,16 +103,12 @@ export const make = (state: StateStoreShape): AlertStore => {
         })
       )
     ),
-    begin: quietly(
-      "written",
-      Effect.gen(function*() {
-        const epoch = randomUUID()
-        const written = yield* state.compareAndSet(AlertRecord.epochKey, epoch, undefined)
-        if (Option.isSome(written)) return epoch
-        return Option.getOrUndefined(yield* state.get(AlertRecord.epochKey))?.value
-      })
-    ),
-    save: (record, version) => quietly("written", save(record, version)),
+    begin: Effect.asVoid(quietly("written", epoch.begin)),
+    save: (record, version) =>
+      Effect.tap(
+        quietly("written", save(record, version)),
+        (stored) => stored === undefined ? Effect.void : quietly("written", epoch.raise)
+      ),
     remove: (key) =>
       Effect.map(quietly("removed", Effect.as(state.remove(AlertRecord.storeKey(key)), true)), (done) => done === true)
   }

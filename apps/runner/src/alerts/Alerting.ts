@@ -2,8 +2,9 @@
  * Looks at pipelines and monitors every second, and tells people by notifiers what the rules say is to be told, once, and when it is over.
  *
  * What fires and who was told is kept in the state store, so a restart neither tells it again nor forgets to tell its end. A process that runs writes it again
- * when the store was emptied; losing it all costs one repeated notice. Nothing that is looked at waits for a notifier or for the store. Where several processes share a store, what one has told is known to the
- * one that takes its pipelines over.
+ * when the store was emptied or went back to an old copy. A process that starts with such a store knows only what is in it: what still holds is told once
+ * more, and what is over by then is never told as over. Nothing that is looked at waits for a notifier or for the store. Where several processes share a
+ * store, what one has told is known to the one that takes its pipelines over.
  */
 import type { StateStoreShape } from "@etl-stream/core/StateStore"
 import * as Cause from "effect/Cause"
@@ -94,8 +95,6 @@ export const start = Effect.fn("Alerting.start")(function*(
   const removing = new Set<string>()
   /** What ended here since the store was asked last. */
   const ended = new Set<string>()
-  /** Of the store, as it was known last. */
-  let epoch: string | undefined = undefined
   let rules = new Map(options.rules.map((rule) => [rule.id, rule]))
   const delivery = AlertDelivery.make({ channels, store, work, ruleOf: ({ record }) => rules.get(record.rule) })
 
@@ -219,15 +218,24 @@ export const start = Effect.fn("Alerting.start")(function*(
       )
     )
 
+  /** Goes over to what is stored of an alert that isn't in hand here, unless that is from before what was known of it. */
+  const takeOver = (known: Alert.Alert, stored: AlertStore.Stored, lost: boolean): void => {
+    const [ours, theirs] = [known.record, stored.record]
+    if (!lost || theirs.firedAt > ours.firedAt) {
+      Object.assign(known, stored)
+      return
+    }
+    known.version = stored.version
+    if (theirs.firedAt === ours.firedAt) known.record = { ...theirs, told: AlertStore.together(ours.told, theirs.told) }
+    known.dirty = theirs.firedAt < ours.firedAt || AlertStore.saysLess(theirs.told, ours.told)
+  }
+
   /**
    * Takes over what is stored of pipelines and monitors that are here: those that aren't may be another process's. `first`: also what was told by rules that
    * are gone.
    */
   const adopt = Effect.fnUntraced(function*(contents: AlertStore.Contents, first: boolean) {
-    const { stored } = contents
-    // Nobody has ended what an emptied store doesn't know any more.
-    const emptied = epoch !== undefined && contents.epoch !== epoch
-    epoch = contents.epoch ?? (rules.size === 0 ? undefined : yield* store.begin) ?? epoch
+    const { lost, stored } = contents
     const here = new Set(subjects(yield* Clock.currentTimeMillis).map(subjectKey))
     const found = new Set(stored.map(({ record }) => record.key))
     for (const one of stored) {
@@ -235,12 +243,15 @@ export const start = Effect.fn("Alerting.start")(function*(
       if (!here.has(subjectKey(subject)) || ended.has(key) || (!first && !rules.has(rule))) continue
       const known = alerts.get(key)
       if (known === undefined) alerts.set(key, yield* Alert.make(one, true))
-      else if (Alert.isAsStored(known)) Object.assign(known, one)
-      yield* count(one.record)
+      else if (Alert.isAsStored(known)) takeOver(known, one, lost)
+      // It went back to an old copy.
+      else if (AlertStore.saysLess(one.record.told, known.record.told)) known.dirty = true
+      yield* count(alerts.get(key)?.record ?? one.record)
     }
     for (const [key, alert] of alerts) {
       if (found.has(key)) continue
-      if (emptied) alert.dirty = true
+      // Nobody else has ended what is seen here, or what the store has lost.
+      if (lost || !alert.restored) alert.dirty = true
       if (!Alert.isAsStored(alert)) continue
       alerts.delete(key)
       yield* count(alert.record)
@@ -250,7 +261,10 @@ export const start = Effect.fn("Alerting.start")(function*(
   const refresh = Effect.gen(function*() {
     ended.clear()
     const contents = yield* store.load
-    if (contents !== undefined && rules.size > 0) yield* looking.withPermits(1)(adopt(contents, false))
+    if (contents === undefined || rules.size === 0) return
+    // Looks don't wait for the store.
+    if (contents.begins) yield* store.begin
+    yield* looking.withPermits(1)(adopt(contents, false))
   })
 
   const load = Effect.gen(function*() {
@@ -265,6 +279,7 @@ export const start = Effect.fn("Alerting.start")(function*(
       )
       return
     }
+    if (contents.value.begins && rules.size > 0) yield* store.begin
     yield* adopt(contents.value, true)
   })
 

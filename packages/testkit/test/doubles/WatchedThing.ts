@@ -9,6 +9,7 @@ import * as Plugin from "@etl-stream/core/Plugin"
 import type { Place, Subject } from "@etl-stream/testkit/MonitorConformance"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 
 export type Defect =
@@ -23,6 +24,7 @@ export type Defect =
   | "shows what is no JSON"
   | "asks too early"
   | "never takes back what it asked"
+  | "takes back what others asked"
   | "asks only once"
   | "ends when a pipeline refuses"
   | "ends without pipelines"
@@ -80,6 +82,8 @@ const monitor = (thing: Thing, defect: Defect | undefined): Monitor => {
       )
       let raised = told && defect === "tells only what is new since it was kept"
       let asked = false
+      /** What wasn't in place when it asked. */
+      const mine = new Set<"pauseCopies" | "spool">()
       const look = Effect.gen(function*() {
         if (!thing.seen) {
           if (defect === "ends when it can't look") return yield* fail("The thing is out of sight")
@@ -98,10 +102,17 @@ const monitor = (thing: Thing, defect: Defect | undefined): Monitor => {
         if (pipeline === undefined && defect === "ends without pipelines") return yield* fail("There is no pipeline")
         const wanted = bad || defect === "asks too early"
         if (pipeline !== undefined && wanted !== asked && (wanted || defect !== "never takes back what it asked")) {
-          yield* pipeline.control.pauseCopies(wanted)
-          const spooled = yield* Effect.result(pipeline.control.spool(wanted))
+          const { control } = pipeline
+          if (wanted) {
+            const all = defect === "takes back what others asked"
+            if (all || !control.copiesPaused()) mine.add("pauseCopies")
+            if (all || !control.isSpooling()) mine.add("spool")
+          }
+          if (mine.has("pauseCopies")) yield* control.pauseCopies(wanted)
+          const spooled = mine.has("spool") ? yield* Effect.result(control.spool(wanted)) : Result.void
           if (spooled._tag === "Failure" && defect === "ends when a pipeline refuses") return yield* spooled.failure
           if (spooled._tag === "Success" || defect === "asks only once") asked = wanted
+          if (!wanted && !asked) mine.clear()
         }
         if (bad || defect === "raises when all is well") {
           if (defect === "says nothing") return

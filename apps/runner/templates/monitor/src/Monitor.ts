@@ -5,7 +5,7 @@
  * run; meanwhile nothing is taken for over. Each look judges everything anew, as conditions outlive a run that has failed.
  */
 import type { Condition } from "@etl-stream/core/Condition"
-import type { Monitor, MonitorContext } from "@etl-stream/core/Monitor"
+import type { Monitor, MonitorContext, MonitoredPipeline } from "@etl-stream/core/Monitor"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
@@ -51,22 +51,28 @@ const unreadable = (directory: string): Condition => ({
 /** The monitor of the folder `directory` (an absolute path). */
 export const make = (directory: string, { every, limit, pauseCopies }: Config): Monitor => {
   let status: Schema.Json = null
-  /** Whether copies wait because of this monitor. */
-  let paused = false
+  /** The pipelines, by name, whose copies wait because of this monitor. */
+  const paused = new Map<string, MonitoredPipeline["control"]>()
 
-  const pause = (wanted: boolean, pipelines: MonitorContext["pipelines"]): Effect.Effect<void> =>
-    Effect.suspend(() => {
-      // Also of pipelines that have come since, but nobody else's request is taken back.
-      if (!wanted && !paused) return Effect.void
-      paused = wanted
-      return Effect.forEach(pipelines(), ({ control }) => control.pauseCopies(wanted), { discard: true })
-    })
+  /** Also of pipelines that have come since. Copies that wait already were held up by somebody else, who lets them go on. */
+  const pause = (pipelines: MonitorContext["pipelines"]): Effect.Effect<void> =>
+    Effect.forEach(pipelines(), ({ control, name }) => {
+      if (control.copiesPaused()) return Effect.void
+      paused.set(name, control)
+      return control.pauseCopies(true)
+    }, { discard: true })
+
+  const release = Effect.suspend(() => {
+    const controls = [...paused.values()]
+    paused.clear()
+    return Effect.forEach(controls, (control) => control.pauseCopies(false), { discard: true })
+  })
 
   return {
     status: () => status,
     run: Effect.fnUntraced(function*({ conditions, pipelines }) {
       // Requests outlive the monitor: nobody else would take this one back.
-      yield* Effect.addFinalizer(() => pause(false, pipelines))
+      yield* Effect.addFinalizer(() => release)
       const judge = Effect.fnUntraced(function*(bytes: number) {
         const now = yield* Clock.currentTimeMillis
         status = { lookedAt: new Date(now).toISOString(), bytes, limit }
@@ -75,7 +81,7 @@ export const make = (directory: string, { every, limit, pauseCopies }: Config): 
         yield* isLarge
           ? conditions.raise(large(directory, bytes, limit))
           : conditions.clear(large(directory, bytes, limit).name)
-        if (pauseCopies) yield* pause(isLarge, pipelines)
+        if (pauseCopies) yield* isLarge ? pause(pipelines) : release
       })
       const look = Effect.tryPromise(() => sizeOf(directory)).pipe(
         Effect.matchEffect({ onSuccess: judge, onFailure: () => conditions.raise(unreadable(directory)) })

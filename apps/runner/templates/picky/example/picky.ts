@@ -1,6 +1,8 @@
 /**
- * A sink for trying things out: prints what comes, and takes no address with an even number. That goes to the pipeline's dead-letter store, before the row is printed without it.
+ * A sink for trying things out: prints what comes, and takes no address with an even number. That goes to the pipeline's dead-letter store, before the row is printed without it. Where there is no
+ * store the table is set aside: a value is never left out without a trace.
  */
+import { ConnectorError } from "@etl-stream/core/ConnectorError"
 import { type DeadLetter, idOf } from "@etl-stream/core/DeadLetter"
 import * as Plugin from "@etl-stream/core/Plugin"
 import * as RowSink from "@etl-stream/core/RowSink"
@@ -39,32 +41,53 @@ const letterOf = (pipeline: string, table: TableId, row: RowSink.SinkRow, at: Ro
   }
 }
 
+const nowhere = (table: TableId) =>
+  new ConnectorError({
+    reason: "Rejected",
+    plugin: name,
+    message: `The table ${table} has an address that isn't taken, and the pipeline has no store for it`,
+    hint: "Mend the row, or give the pipeline a `deadLetters:`, which keeps such values.",
+    table
+  })
+
 export const plugin = Plugin.sink({
   name,
   version: "0.1.0",
   summary: "Prints rows, but for some values",
   config: Schema.Struct({}),
   make: (_config, { deadLetters, pipeline }) =>
-    Effect.succeed(RowSink.make({
-      plugin: name,
-      retain: () => Effect.void,
-      open: (table) => {
-        const id = tableId(table.table)
-        return Effect.succeed({
-          position: undefined,
-          write: (rows, at) =>
-            Effect.gen(function*() {
-              for (const row of rows) {
-                const refused = isRefused(row.get("email"))
-                if (refused && deadLetters !== undefined) yield* deadLetters.put([letterOf(pipeline, id, row, at)])
-                const [user, email] = [row.get("id"), row.get("email")].map(String)
-                print(`${row.change} ${id} ${user} ${refused ? "(a dead letter)" : email}`)
-              }
-            }),
-          clear: () => Effect.sync(() => print(`clear ${id}`))
-        })
-      }
-    })),
+    Effect.sync(() => {
+      /** By table, and gone with the run: the next one begins anew. */
+      const positions = new Map<TableId, string>()
+      return RowSink.make({
+        plugin: name,
+        retain: () => Effect.void,
+        open: (table) => {
+          const id = tableId(table.table)
+          return Effect.succeed({
+            position: positions.get(id),
+            write: (rows, at) =>
+              Effect.gen(function*() {
+                for (const row of rows) {
+                  const refused = isRefused(row.get("email"))
+                  if (refused) {
+                    if (deadLetters === undefined) return yield* nowhere(id)
+                    yield* deadLetters.put([letterOf(pipeline, id, row, at)])
+                  }
+                  const [user, email] = [row.get("id"), row.get("email")].map(String)
+                  print(`${row.change} ${id} ${user} ${refused ? "(a dead letter)" : email}`)
+                }
+                positions.set(id, at.position)
+              }),
+            clear: (at) =>
+              Effect.sync(() => {
+                print(`clear ${id}`)
+                positions.set(id, at.position)
+              })
+          })
+        }
+      })
+    }),
   deadLetters: (_config, { deadLetters }) =>
     Effect.succeed(
       deadLetters === undefined ? undefined : {
