@@ -50,7 +50,7 @@ const counts = new Map<string, InARow>()
 
 const advice =
   "Look in Snowflake's query history (query tag etl-stream) for why: a transaction of somebody else that locks the table, " +
-  "a task or a stored procedure that writes to it, ABORT_DETACHED_QUERY or LOCK_TIMEOUT of the account."
+  "a task or a stored procedure that writes to it, ABORT_DETACHED_QUERY, LOCK_TIMEOUT or STATEMENT_TIMEOUT_IN_SECONDS of the account."
 
 export interface RolledBack {
   /** Where conditions are raised, once there is a run. */

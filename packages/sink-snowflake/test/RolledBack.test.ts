@@ -7,6 +7,7 @@ import { isRetryable } from "@etl-stream/core/ConnectorError"
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -14,6 +15,7 @@ import * as Option from "effect/Option"
 import { TestClock } from "effect/testing"
 import * as ErrorPolicy from "../src/ErrorPolicy.ts"
 import * as RolledBack from "../src/RolledBack.ts"
+import type * as SqlClient from "../src/SqlClient.ts"
 import * as Local from "./Local.ts"
 import { copy, expected, inserts, mark, marked, pipeline, rowsOf, table, until } from "./TablePipeline.ts"
 
@@ -22,7 +24,7 @@ class Server extends Context.Service<Server, Local.Local>()("test/Server") {
 }
 
 /** A deadlock's victim. */
-const rollback = { kind: "error", endpoint: "query", code: "000607", sqlState: "40001", message: "rolled back" }
+const rollback = { kind: "error", endpoint: "query", code: "000607", sqlState: "57014", message: "rolled back" }
 
 const short: RolledBack.Limits = { told: 2, times: 4, within: "300 millis" }
 
@@ -81,6 +83,43 @@ describe("RolledBack", () => {
 })
 
 layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("Transactions that Snowflake rolls back", (it) => {
+  it.effect("for a deadlock of two sessions are such, and can be tried again", () =>
+    Effect.gen(function*() {
+      const { sql } = yield* Server
+      const tables = ["RAW.PUBLIC.DEAD", "RAW.PUBLIC.LOCK"]
+      for (const name of tables) {
+        yield* sql.execute({ what: "test", sql: `CREATE TABLE ${name} AS SELECT 0 AS "N"` })
+      }
+      const add = (session: SqlClient.Session, name: string) =>
+        Effect.asVoid(session.execute({ what: "test", sql: `UPDATE ${name} SET "N" = "N" + 1`, table: "public.t" }))
+      /** Changes one table, waits until both sessions have done so, and then changes the other's. */
+      const begun = [yield* Deferred.make<void>(), yield* Deferred.make<void>()] as const
+      const change = (own: 0 | 1) => {
+        const [first, second] = own === 0 ? tables : tables.toReversed()
+        return sql.use((session) =>
+          session.transaction(
+            { what: "test", table: "public.t" },
+            Effect.gen(function*() {
+              yield* add(session, first ?? "")
+              yield* Deferred.succeed(begun[own], undefined)
+              yield* Deferred.await(begun[own === 0 ? 1 : 0])
+              yield* add(session, second ?? "")
+            })
+          )
+        )
+      }
+      const exits = yield* Effect.all([Effect.exit(change(0)), Effect.exit(change(1))], { concurrency: "unbounded" })
+      const errors = exits.flatMap((exit) => failureOf(exit) ?? [])
+      assert.deepStrictEqual(errors.map(({ reason }) => reason), ["Unreachable"])
+      assert.match(errors[0]?.message ?? "", /000607/)
+      assert.isTrue(errors.every(ErrorPolicy.isRolledBack))
+      yield* change(exits.findIndex(Exit.isFailure) === 0 ? 0 : 1)
+      for (const name of tables) {
+        const { rows } = yield* sql.execute({ what: "test", sql: `SELECT "N" FROM ${name}` })
+        assert.deepStrictEqual(rows, [{ N: "2" }])
+      }
+    }))
+
   it.effect("a few times are tried again in the same run, and are a condition until one is committed", () =>
     Effect.gen(function*() {
       const local = yield* Server
