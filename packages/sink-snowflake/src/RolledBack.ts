@@ -2,8 +2,9 @@
  * What Snowflake rolled back, counted for each thing that is done: once is chance (a deadlock, a session that stood still), again and again is
  * something that stays, and that nobody would see as long as it is only tried again.
  *
- * Some times in a row are a condition. What goes on so for longer, and is about one table, is refused for good: then that table is set aside like others
- * that can't go on. A success ends the count; the end of a run doesn't, since a run often ends for just this.
+ * Some times in a row are a condition. What goes on so for longer, and is about one table while transactions of others are committed, is refused for good: then that
+ * table is set aside like others that can't go on. What rolls everything back is no table's affair, and would have each of them copied again. A success ends the
+ * count; the end of a run doesn't, since a run often ends for just this.
  */
 import type { Conditions } from "@etl-stream/core/Condition"
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
@@ -23,7 +24,7 @@ export const rolledBackCondition = "transactions-rolled-back"
 export interface Limits {
   /** Times in a row that are a condition. */
   readonly told: number
-  /** Times in a row, and time since the first of them, after which the table is set aside. */
+  /** Times in a row, and time since the first of them, after which the table is set aside, when a transaction of another one was committed meanwhile. */
   readonly times: number
   readonly within: Duration.Input
 }
@@ -48,6 +49,30 @@ interface InARow {
 /** Of all pipelines of this process. */
 const counts = new Map<string, InARow>()
 
+interface Commit {
+  readonly table: TableId
+  readonly at: number
+}
+
+/** The last commit of a pipeline, and the last one of another table than that one's: enough to tell when another than any given one's was. */
+class LastCommits {
+  private last: Commit | undefined
+  private other: Commit | undefined
+
+  add(commit: Commit): void {
+    if (this.last !== undefined && this.last.table !== commit.table) this.other = this.last
+    this.last = commit
+  }
+
+  /** Whether one of another table was after `since`. */
+  beside(table: TableId, since: number): boolean {
+    const commit = this.last?.table === table ? this.other : this.last
+    return commit !== undefined && commit.at > since
+  }
+}
+
+const commits = new Map<string, LastCommits>()
+
 const advice =
   "Look in Snowflake's query history (query tag etl-stream) for why: a transaction of somebody else that locks the table, " +
   "a task or a stored procedure that writes to it, ABORT_DETACHED_QUERY, LOCK_TIMEOUT or STATEMENT_TIMEOUT_IN_SECONDS of the account."
@@ -57,13 +82,17 @@ export interface RolledBack {
   conditions: Conditions | undefined
   /** Counts how `effect` ends. */
   readonly counted: <A, R>(doing: Doing, effect: Effect.Effect<A, Failed, R>) => Effect.Effect<A, Failed, R>
+  /** The same for a transaction: when it is committed, others could be as well. */
+  readonly committing: <A, R>(doing: Doing, effect: Effect.Effect<A, Failed, R>) => Effect.Effect<A, Failed, R>
 }
 
 /** The counts of a pipeline, which are those of its runs before. */
 export const make = Effect.fnUntraced(function*(config: Pick<Config, "account" | "database">, pipeline: string) {
   const { told, times: most, within } = yield* Limits
-  const keyOf = ({ table, what }: Doing): string =>
-    JSON.stringify([config.account, config.database, pipeline, table ?? "", what])
+  const scope = JSON.stringify([config.account, config.database, pipeline])
+  const known = commits.get(scope) ?? new LastCommits()
+  commits.set(scope, known)
+  const keyOf = ({ table, what }: Doing): string => JSON.stringify([scope, table ?? "", what])
 
   const over = (key: string): Effect.Effect<void> =>
     Effect.suspend(() => {
@@ -83,7 +112,7 @@ export const make = Effect.fnUntraced(function*(config: Pick<Config, "account" |
     }`
     if (
       table !== undefined && count.times >= most &&
-      now - count.since >= Duration.toMillis(Duration.fromInputUnsafe(within))
+      now - count.since >= Duration.toMillis(Duration.fromInputUnsafe(within)) && known.beside(table, count.since)
     ) {
       yield* over(key)
       return yield* ErrorPolicy.failure("Rejected", `${message}. The last time: ${error.message}`, advice, { table })
@@ -97,21 +126,31 @@ export const make = Effect.fnUntraced(function*(config: Pick<Config, "account" |
         hint: `${advice} It is tried again by itself${
           table === undefined
             ? ""
-            : `; after ${Duration.format(Duration.fromInputUnsafe(within))} the table is set aside`
+            : `; after ${
+              Duration.format(Duration.fromInputUnsafe(within))
+            } the table is set aside, unless no other table's changes get through either`
         }.`
       }) ?? Effect.void
     }
     return yield* error
   })
 
+  const counted: RolledBack["counted"] = (doing, effect) => {
+    const key = keyOf(doing)
+    return effect.pipe(
+      Effect.tap(() => over(key)),
+      Effect.catchIf(ErrorPolicy.isRolledBack, (error) => again(key, doing, error))
+    )
+  }
   const made: RolledBack = {
     conditions: undefined,
-    counted: (doing, effect) => {
-      const key = keyOf(doing)
-      return effect.pipe(
-        Effect.tap(() => over(key)),
-        Effect.catchIf(ErrorPolicy.isRolledBack, (error) => again(key, doing, error))
-      )
+    counted,
+    committing: (doing, effect) => {
+      const { table } = doing
+      const committed = table === undefined
+        ? effect
+        : Effect.tap(effect, () => Effect.map(Clock.currentTimeMillis, (at) => known.add({ table, at })))
+      return counted(doing, committed)
     }
   }
   return made

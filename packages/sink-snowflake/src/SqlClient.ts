@@ -276,7 +276,7 @@ const connect = (
           ({ reason }) => reason
         ),
       transaction: (of, body, committed) =>
-        rolledBack.counted(
+        rolledBack.committing(
           of,
           Effect.uninterruptibleMask((restore) =>
             restore(Effect.andThen(session.execute({ ...of, sql: "BEGIN", control: true }), body)).pipe(

@@ -38,7 +38,7 @@ describe("RolledBack", () => {
     cause: ErrorPolicy.causeOf("000607", "40001")
   })
 
-  it.effect("counts in a row, over runs, for each thing that is done; a table's is refused after ten times and ten minutes, no other ever", () =>
+  it.effect("counts in a row, over runs, for each thing that is done; a table's is refused after ten times and ten minutes in which others' were committed, no other ever", () =>
     Effect.gen(function*() {
       const raised = new Map<string, Condition>()
       const made = Effect.map(RolledBack.make({ account: "a", database: "d" }, "counted"), (rolledBack) => {
@@ -60,14 +60,26 @@ describe("RolledBack", () => {
       yield* succeeds(one)
       assert.strictEqual(raised.size, 0)
 
+      /** A transaction is committed. */
+      const commits = (doing: RolledBack.Doing) =>
+        Effect.flatMap(made, (rolledBack) => rolledBack.committing(doing, Effect.void))
+      yield* commits({ what: "Merging u", table: "u" })
       for (let n = 1; n < 10; n++) {
         assert.strictEqual((yield* fails(one)).reason, "Unreachable", "it takes times, too")
         yield* TestClock.adjust("2 minutes")
       }
+      // Nothing was committed meanwhile but this table's own and what is about none; what is only read says nothing.
+      yield* commits({ what: "Copying rows of t", table: "t" })
+      yield* commits({ what: "Claiming the tables" })
+      yield* succeeds({ what: "Looking for changes of u", table: "u" })
+      assert.strictEqual((yield* fails(one)).reason, "Unreachable", "it takes another table that goes on, too")
+      assert.strictEqual(raised.size, 1)
+      yield* commits({ what: "Merging u", table: "u" })
+      yield* commits({ what: "Copying rows of t", table: "t" })
       const last = yield* fails(one)
       assert.strictEqual(last.reason, "Rejected")
       assert.strictEqual(last.table, "t")
-      assert.match(last.message, /^Merging t was rolled back by Snowflake 10 times in a row, since 1970-01-01T00:00/)
+      assert.match(last.message, /^Merging t was rolled back by Snowflake 11 times in a row, since 1970-01-01T00:00/)
       assert.strictEqual(raised.size, 0)
 
       for (let n = 1; n <= 40; n++) {
@@ -153,7 +165,9 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("Transactio
       yield* run.emit(...copy(stuck, 10n, [1]), ...copy(good, 10n, [1]), mark(11))
       yield* run.acknowledged(11n)
       yield* local.fault("driver", { ...rollback, match: "MERGE INTO.*SHOP.*\"STUCK\"", count: "always" })
-      yield* run.emit(inserts(stuck, 20n, [2]), inserts(good, 20n, [2]), mark(21))
+      yield* run.emit(inserts(stuck, 20n, [2]), mark(21))
+      yield* until(Effect.sync(() => run.progress.conditions.size > 0), "it is a condition")
+      yield* run.emit(inserts(good, 22n, [2]), mark(23))
       yield* run.phase(stuck, "quarantined")
       assert.deepStrictEqual(yield* marked(local, "stuck"), ["public.stuck - - - Rejected"])
       const conditions = [...run.progress.conditions.values()]
@@ -175,6 +189,33 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("Transactio
       assert.deepStrictEqual(yield* rowsOf(local, "beside_stuck"), expected([1, 2, 3]))
     }).pipe(Effect.provideService(RolledBack.Limits, short)))
 
+  it.effect("for every table set none aside: all are tried until it is over, and a condition meanwhile", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const [one, two] = [table("all_one"), table("all_two")]
+      const { start } = pipeline(local, "all", [one, two])
+      const run = yield* start()
+      yield* run.emit(...copy(one, 10n, [1]), ...copy(two, 10n, [1]), mark(11))
+      yield* run.acknowledged(11n)
+      yield* local.fault("driver", { ...rollback, match: "MERGE INTO.*SHOP.*\"ALL_", count: "always" })
+      yield* run.emit(inserts(one, 20n, [2]), inserts(two, 20n, [2]), mark(21))
+      yield* run.acknowledged(21n)
+      const timesOf = (id: string) => {
+        const condition = [...run.progress.conditions.values()].find((found) => found.table === id)
+        return Number(/(\d+) times in a row/.exec(condition?.message ?? "")?.[1] ?? 0)
+      }
+      for (const id of ["public.all_one", "public.all_two"]) {
+        yield* until(Effect.sync(() => timesOf(id) > 2 * short.times), `${id} is tried again and again`)
+      }
+      assert.deepStrictEqual(yield* marked(local, "all"), [])
+      yield* local.clearFaults
+      for (const name of ["all_one", "all_two"]) {
+        yield* until(Effect.map(rowsOf(local, name), (rows) => rows.length === 2), `${name} is merged`)
+      }
+      yield* until(Effect.sync(() => run.progress.conditions.size === 0), "the conditions are over")
+      assert.isTrue(Exit.isSuccess(yield* run.stop))
+    }).pipe(Effect.provideService(RolledBack.Limits, short)))
+
   it.effect("in a copy end their runs, which are counted together until the table is set aside", () =>
     Effect.gen(function*() {
       const local = yield* Server
@@ -189,14 +230,17 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("Transactio
       for (;;) {
         const run = yield* start({ copy: { every: "10 millis" } })
         runs++
-        yield* run.emit(...copy(stuck, 12n, [1, 2]), mark(13))
+        // The other table goes on meanwhile, so that this one is the only one that doesn't.
+        yield* run.emit(inserts(good, BigInt(20 + runs), [1 + runs]))
+        yield* until(Effect.map(rowsOf(local, "beside_loads"), (rows) => rows.length === 1 + runs), "it is merged")
+        yield* run.emit(...copy(stuck, 120n, [1, 2]), mark(130))
         const aside = Effect.as(run.phase(stuck, "quarantined"), undefined)
         const ended = yield* Effect.raceFirst(run.ended, aside)
         if (ended === undefined) {
           yield* local.clearFaults
-          yield* resync(stuck, copy(stuck, 20n, [1, 2, 3]))
-          yield* run.emit(inserts(good, 30n, [2]), mark(31))
-          yield* run.acknowledged(31n)
+          yield* resync(stuck, copy(stuck, 140n, [1, 2, 3]))
+          yield* run.emit(inserts(good, 150n, [2 + runs]), mark(151))
+          yield* run.acknowledged(151n)
           assert.isTrue(Exit.isSuccess(yield* run.stop))
           break
         }
@@ -205,6 +249,9 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("Transactio
       }
       assert.isAtLeast(runs, short.times)
       assert.deepStrictEqual(yield* rowsOf(local, "loads"), expected([1, 2, 3]))
-      assert.deepStrictEqual(yield* rowsOf(local, "beside_loads"), expected([1, 2]))
+      assert.deepStrictEqual(
+        yield* rowsOf(local, "beside_loads"),
+        expected(Array.from({ length: 2 + runs }, (_, index) => index + 1))
+      )
     }).pipe(Effect.provideService(RolledBack.Limits, short)))
 })
