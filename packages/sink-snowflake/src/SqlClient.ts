@@ -47,6 +47,11 @@ export interface Statement {
 }
 
 export interface Session {
+  /** Counts as one thing (see `RolledBack`) what is done outside of a transaction. */
+  readonly counted: <A>(
+    of: Pick<Statement, "what" | "table">,
+    body: Effect.Effect<A, Failed>
+  ) => Effect.Effect<A, Failed>
   readonly execute: (statement: Statement) => Effect.Effect<Result, Failed>
   /**
    * Runs `body` between BEGIN and COMMIT; rolls back when it fails or is interrupted. `committed` runs after COMMIT: neither of them can be
@@ -77,6 +82,7 @@ export const serving = (client: SqlClient, purpose: QueryTag.Purpose): SqlClient
   use: (body) =>
     client.use((session) =>
       body({
+        counted: session.counted,
         execute: (statement) => session.execute({ purpose, ...statement }),
         transaction: (of, inner, committed) => session.transaction({ purpose, ...of }, inner, committed)
       })
@@ -243,6 +249,7 @@ const connect = (
     )
     const session: Open = {
       lost: undefined,
+      counted: rolledBack.counted,
       execute: (statement) =>
         Telemetry.timedStatement(
           within(

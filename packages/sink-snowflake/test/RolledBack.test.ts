@@ -2,9 +2,11 @@
  * The engine and the sink against a server that rolls transactions back, for a while or for ever.
  */
 import { assert, describe, it, layer } from "@effect/vitest"
+import { Operation } from "@etl-stream/core/ChangeBatch"
 import type { Condition } from "@etl-stream/core/Condition"
 import { isRetryable } from "@etl-stream/core/ConnectorError"
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
+import * as Sequence from "@etl-stream/core/Sequence"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -16,6 +18,7 @@ import { TestClock } from "effect/testing"
 import * as ErrorPolicy from "../src/ErrorPolicy.ts"
 import * as RolledBack from "../src/RolledBack.ts"
 import type * as SqlClient from "../src/SqlClient.ts"
+import * as Batches from "./Batches.ts"
 import * as Local from "./Local.ts"
 import { copy, expected, inserts, mark, marked, pipeline, rowsOf, table, until } from "./TablePipeline.ts"
 
@@ -187,6 +190,33 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("Transactio
       assert.isTrue(Exit.isSuccess(yield* run.stop))
       assert.deepStrictEqual(yield* rowsOf(local, "stuck"), expected([1, 2, 3, 4]))
       assert.deepStrictEqual(yield* rowsOf(local, "beside_stuck"), expected([1, 2, 3]))
+    }).pipe(Effect.provideService(RolledBack.Limits, short)))
+
+  it.effect("before a merge's transaction are counted like those in it", () =>
+    Effect.gen(function*() {
+      const local = yield* Server
+      const [stuck, good] = [table("prepares"), table("beside_prepares")]
+      const { start } = pipeline(local, "prepares", [stuck, good])
+      const run = yield* start()
+      yield* run.emit(...copy(stuck, 10n, [1]), ...copy(good, 10n, [1]), mark(11))
+      yield* run.acknowledged(11n)
+      yield* local.fault("driver", { ...rollback, match: "SELECT DISTINCT.*SHOP__PREPARES__JOURNAL", count: "always" })
+      const update: Batches.Row = {
+        op: Operation.Update,
+        sequence: Sequence.make(20n, 1n),
+        values: [1n, Batches.unsent]
+      }
+      yield* run.emit({ _tag: "Rows", batch: Batches.batch(stuck, [update]) }, mark(21))
+      yield* until(Effect.sync(() => run.progress.conditions.size > 0), "it is a condition")
+      yield* run.emit(inserts(good, 22n, [2]), mark(23))
+      yield* run.phase(stuck, "quarantined")
+      assert.match(
+        [...run.progress.conditions.values()][0]?.message ?? "",
+        /Preparing to merge public\.prepares was rolled back by Snowflake \d+ times in a row/
+      )
+      yield* local.clearFaults
+      assert.isTrue(Exit.isSuccess(yield* run.stop))
+      assert.deepStrictEqual(yield* rowsOf(local, "beside_prepares"), expected([1, 2]))
     }).pipe(Effect.provideService(RolledBack.Limits, short)))
 
   it.effect("for every table set none aside: all are tried until it is over, and a condition meanwhile", () =>
