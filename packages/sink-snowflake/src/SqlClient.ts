@@ -73,7 +73,7 @@ export interface SqlClient {
 
 /** A client that says, where conditions are raised, what Snowflake rolls back again and again. */
 export interface Connected extends SqlClient {
-  readonly raiseIn: (conditions: Conditions) => void
+  readonly raiseIn: (conditions: Conditions) => Effect.Effect<void>
 }
 
 /** The client with `purpose` for statements that have none of their own. */
@@ -379,8 +379,6 @@ export const make = Effect.fnUntraced(function*(
       )
     }),
     use: lend,
-    raiseIn: (conditions) => {
-      rolledBack.conditions = conditions
-    }
+    raiseIn: rolledBack.raiseIn
   }
 })

@@ -44,10 +44,10 @@ describe("RolledBack", () => {
   it.effect("counts in a row, over runs, for each thing that is done; a table's is refused after ten times and ten minutes in which others' were committed, no other ever", () =>
     Effect.gen(function*() {
       const raised = new Map<string, Condition>()
-      const made = Effect.map(RolledBack.make({ account: "a", database: "d" }, "counted"), (rolledBack) => {
-        rolledBack.conditions = Local.conditions(raised)
-        return rolledBack
-      })
+      const made = Effect.tap(
+        RolledBack.make({ account: "a", database: "d" }, "counted"),
+        (rolledBack) => rolledBack.raiseIn(Local.conditions(raised))
+      )
       const [one, other] = [{ what: "Merging t", table: "t" }, { what: "Copying rows of t", table: "t" }]
       const fails = (doing: RolledBack.Doing) =>
         Effect.flatMap(made, (rolledBack) => Effect.flip(rolledBack.counted(doing, Effect.fail(failed))))
@@ -94,6 +94,39 @@ describe("RolledBack", () => {
       ])
       yield* succeeds({ what: "Reading the state table" })
       assert.strictEqual(raised.size, 0)
+    }))
+
+  it.effect("is a condition of a table as long as anything of it is rolled back again and again, and ends one of an earlier run", () =>
+    Effect.gen(function*() {
+      const raised = new Map<string, Condition>()
+      const texts = () => [...raised.values()].map(({ message }) => message.replace(/, since .*/, ""))
+      const [merging, copying] = [{ what: "Merging t", table: "t" }, { what: "Copying rows of t", table: "t" }]
+      const made = RolledBack.make({ account: "a", database: "d" }, "several")
+      const fails = (rolledBack: RolledBack.RolledBack, doing: RolledBack.Doing, times: number) =>
+        Effect.replicateEffect(Effect.flip(rolledBack.counted(doing, Effect.fail(failed))), times)
+
+      const first = yield* made
+      yield* first.raiseIn(Local.conditions(raised))
+      yield* fails(first, merging, 4)
+      yield* fails(first, copying, 3)
+      assert.deepStrictEqual(texts(), ["Merging t was rolled back by Snowflake 4 times in a row"])
+      yield* first.counted(merging, Effect.void)
+      assert.deepStrictEqual(texts(), ["Copying rows of t was rolled back by Snowflake 3 times in a row"])
+
+      // The next run does it before it is told where conditions are raised.
+      const second = yield* made
+      yield* second.counted(copying, Effect.void)
+      yield* second.raiseIn(Local.conditions(raised))
+      assert.deepStrictEqual(texts(), [])
+
+      // And what is rolled back before is told as soon as it can be.
+      const third = yield* made
+      yield* fails(third, { what: "Claiming the tables" }, 3)
+      assert.deepStrictEqual(texts(), [])
+      yield* third.raiseIn(Local.conditions(raised))
+      assert.deepStrictEqual(texts(), ["Claiming the tables was rolled back by Snowflake 3 times in a row"])
+      yield* third.counted({ what: "Claiming the tables" }, Effect.void)
+      assert.deepStrictEqual(texts(), [])
     }))
 })
 
