@@ -66,7 +66,7 @@ const rolledBack: Policy = {
   ...retry,
   hint: "The transaction was rolled back. The pipeline goes on from its last durable position."
 }
-/** Of a statement that took too long nothing is done, nor of its transaction: for whoever looks it is another thing, to be done about it the same. */
+/** A statement that took too long: nothing of it is done, and its transaction is rolled back by the sink. */
 const timedOut: Policy = {
   ...rolledBack,
   hint:
