@@ -66,6 +66,12 @@ const rolledBack: Policy = {
   ...retry,
   hint: "The transaction was rolled back. The pipeline goes on from its last durable position."
 }
+/** A statement that took too long: nothing of it is done, and its transaction is rolled back by the sink. */
+const timedOut: Policy = {
+  ...rolledBack,
+  hint:
+    "The statement took longer than STATEMENT_TIMEOUT_IN_SECONDS of the account, the user or the warehouse allows. The pipeline goes on from its last durable position."
+}
 
 /** Classes of SQLSTATE: no such transaction (any more), and a transaction that was rolled back, for a deadlock or because it stood still. */
 const wasRolledBack = (sqlState: string | undefined): boolean =>
@@ -80,8 +86,10 @@ class Rollback extends Error {
 export const isRolledBack = ({ cause }: ConnectorError.ConnectorError): boolean => cause instanceof Rollback
 
 /** The cause of an error with this code and SQLSTATE, when there is something to be known by it. */
-export const causeOf = (code: string, sqlState: string | undefined): Error | undefined =>
-  sql(code, sqlState) === rolledBack ? new Rollback(`SQLSTATE ${sqlState}`) : undefined
+export const causeOf = (code: string, sqlState: string | undefined): Error | undefined => {
+  const policy = sql(code, sqlState)
+  return policy === rolledBack || policy === timedOut ? new Rollback(`SQLSTATE ${sqlState}`) : undefined
+}
 
 /** Code for uploads to the stage that failed, which the driver reports without one. */
 export const uploadFailed = "upload"
@@ -123,6 +131,9 @@ const sqlCodes: Readonly<Record<string, Policy>> = {
   "000604": retry,
   "000605": retry,
   "000625": retry,
+  // Their SQLSTATE is the one of whatever was cancelled, 57014: a deadlock's victim, and a statement that took too long.
+  "000607": rolledBack,
+  "000630": timedOut,
   "002003": missing,
   "002043": missing,
   "003001": forbidden

@@ -224,15 +224,24 @@ export class Merger {
     })
   }
 
-  /** Looks now and then, while changes are written, whether the task runs: Snowflake suspends one that fails again and again. */
+  /**
+   * Looks now and then, while changes are written, whether the task runs: Snowflake suspends one that fails again and again. What fails is done again at the next merge, whether anything is
+   * written until then or not.
+   */
   private get look(): Effect.Effect<void, Failed> {
     return Effect.gen({ self: this }, function*() {
       const now = yield* Clock.currentTimeMillis
-      if (this.task === undefined || this.looked === this.writtenInAll || now < this.nextLookMillis) return
-      this.looked = this.writtenInAll
-      this.nextLookMillis = now + 5 * this.everyMillis
+      const written = this.writtenInAll
+      if (this.task === undefined || this.looked === written || now < this.nextLookMillis) return
       const condition = yield* this.task.condition(this.layout)
-      if (condition === "started") return
+      if (condition !== "started") yield* this.takenBackFrom(condition)
+      this.looked = written
+      this.nextLookMillis = now + 5 * this.everyMillis
+    })
+  }
+
+  private takenBackFrom(condition: string): Effect.Effect<void, Failed> {
+    return Effect.gen({ self: this }, function*() {
       yield* Effect.logWarning(
         `the task that merges the table is ${condition}: the runner merges until it is made again`
       )
@@ -259,7 +268,10 @@ export class Merger {
       const window: Window = { after: merged, upTo: contents.upTo, amidCopy: this.amidCopy(merged) }
       yield* this.sql.use((session) =>
         Effect.gen({ self: this }, function*() {
-          const apply = yield* this.apply(session, layout, window, contents)
+          const apply = yield* session.counted(
+            { what: `Preparing to merge ${table}`, table },
+            this.apply(session, layout, window, contents)
+          )
           yield* session.transaction(
             { what: `Merging ${table}`, table },
             Effect.andThen(apply, this.state.advance(session, layout, merged, window.upTo)),

@@ -120,7 +120,7 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
   let begun = false
   return {
     begin: Effect.fnUntraced(function*(tables, conditions) {
-      sql.raiseIn(conditions)
+      yield* sql.raiseIn(conditions)
       if (shared.letters !== undefined) shared.letters.conditions = conditions
       // What was read when the sink was made is of before: copies are complete by now, positions and channels others.
       if (begun) {

@@ -47,6 +47,11 @@ export interface Statement {
 }
 
 export interface Session {
+  /** Counts as one thing (see `RolledBack`) what is done outside of a transaction. */
+  readonly counted: <A>(
+    of: Pick<Statement, "what" | "table">,
+    body: Effect.Effect<A, Failed>
+  ) => Effect.Effect<A, Failed>
   readonly execute: (statement: Statement) => Effect.Effect<Result, Failed>
   /**
    * Runs `body` between BEGIN and COMMIT; rolls back when it fails or is interrupted. `committed` runs after COMMIT: neither of them can be
@@ -68,7 +73,7 @@ export interface SqlClient {
 
 /** A client that says, where conditions are raised, what Snowflake rolls back again and again. */
 export interface Connected extends SqlClient {
-  readonly raiseIn: (conditions: Conditions) => void
+  readonly raiseIn: (conditions: Conditions) => Effect.Effect<void>
 }
 
 /** The client with `purpose` for statements that have none of their own. */
@@ -77,6 +82,7 @@ export const serving = (client: SqlClient, purpose: QueryTag.Purpose): SqlClient
   use: (body) =>
     client.use((session) =>
       body({
+        counted: session.counted,
         execute: (statement) => session.execute({ purpose, ...statement }),
         transaction: (of, inner, committed) => session.transaction({ purpose, ...of }, inner, committed)
       })
@@ -243,6 +249,7 @@ const connect = (
     )
     const session: Open = {
       lost: undefined,
+      counted: rolledBack.counted,
       execute: (statement) =>
         Telemetry.timedStatement(
           within(
@@ -276,7 +283,7 @@ const connect = (
           ({ reason }) => reason
         ),
       transaction: (of, body, committed) =>
-        rolledBack.counted(
+        rolledBack.committing(
           of,
           Effect.uninterruptibleMask((restore) =>
             restore(Effect.andThen(session.execute({ ...of, sql: "BEGIN", control: true }), body)).pipe(
@@ -372,8 +379,6 @@ export const make = Effect.fnUntraced(function*(
       )
     }),
     use: lend,
-    raiseIn: (conditions) => {
-      rolledBack.conditions = conditions
-    }
+    raiseIn: rolledBack.raiseIn
   }
 })

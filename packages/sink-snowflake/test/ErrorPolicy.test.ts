@@ -31,6 +31,21 @@ describe("ErrorPolicy", () => {
     assert.strictEqual(reason("607", "40001"), "Unreachable")
   })
 
+  it("counts a deadlock's victim and a statement that took too long to what was rolled back, nothing else that was cancelled", () => {
+    const isRolledBack = (code: string) => {
+      const { hint, reason } = ErrorPolicy.sql(code, "57014")
+      return ErrorPolicy.isRolledBack(
+        ErrorPolicy.failure(reason, "it failed", hint, { cause: ErrorPolicy.causeOf(code, "57014") })
+      )
+    }
+    for (const code of ["607", "000607", "630", "000630"]) {
+      assert.strictEqual(ErrorPolicy.sql(code, "57014").reason, "Unreachable", code)
+      assert.isTrue(isRolledBack(code), code)
+    }
+    for (const code of ["604", "625"]) assert.isFalse(isRolledBack(code), code)
+    assert.match(ErrorPolicy.sql("630", "57014").hint, /STATEMENT_TIMEOUT_IN_SECONDS/)
+  })
+
   it("repeats what failed on the way, not what storage refused", () => {
     const reason = (code: string) => ErrorPolicy.sql(code, undefined).reason
     for (

@@ -11,6 +11,7 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import { single } from "../src/ChannelTable.ts"
+import { isRolledBack } from "../src/ErrorPolicy.ts"
 import * as HistoryCopy from "../src/HistoryCopy.ts"
 import * as HistoryWindow from "../src/HistoryWindow.ts"
 import { quote } from "../src/Identifier.ts"
@@ -269,6 +270,48 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("A task tha
       assert.strictEqual((yield* stateOf(local, "task_race")).merged, end)
       yield* task.takeBack(layout)
     }), 60_000)
+
+  it.effect(
+    "is taken back at the next merge when Snowflake rolled that back, though nothing is written any more",
+    () =>
+      Effect.gen(function*() {
+        const local = yield* Server
+        const name = "task_look"
+        const { journal, layout, state, task } = yield* handed(local, name, "mirror")
+        const steps = Model.keyedHistory(61, 10)
+        const end = Sequence.format(steps.at(-1)?.sequence ?? Sequence.zero)
+        const merger = new Merger(
+          local.sql,
+          state,
+          local.config(byTask),
+          layout,
+          MirrorWindow.apply,
+          begin,
+          undefined,
+          task,
+          true
+        )
+        yield* local.query(`ALTER TASK ${Layout.sqlName(MergeTaskStatement.task(layout))} SUSPEND`)
+        yield* journal(steps)
+        merger.written(10, end)
+        yield* local.fault("driver", {
+          kind: "error",
+          endpoint: "query",
+          match: "^UPDATE .*SET \"TASK\" = ''",
+          code: "000607",
+          sqlState: "57014",
+          message: "rolled back",
+          count: 1
+        })
+        const error = yield* Effect.flip(merger.merge(end, false))
+        assert.isTrue(isRolledBack(error), error.message)
+        assert.deepStrictEqual(yield* local.faults, [])
+        assert.isTrue(yield* merger.merge(end, false))
+        assert.deepStrictEqual(yield* targetRows(local, layout), steps.at(-1)?.rows)
+        yield* task.takeBack(layout)
+      }),
+    60_000
+  )
 
   it.effect(
     "is left alone by a run that was taken over, and made again where that one came in between",

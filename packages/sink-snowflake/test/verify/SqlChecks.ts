@@ -1,12 +1,16 @@
 /**
  * Checks of SQL, stages and COPY.
  */
+import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import * as Arrow from "apache-arrow"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Collation from "../../src/Collation.ts"
+import * as ErrorPolicy from "../../src/ErrorPolicy.ts"
 import { literal, quote } from "../../src/Identifier.ts"
 import { of as parquetFile, ParquetFile } from "../../src/ParquetFile.ts"
+import type { Session } from "../../src/SqlClient.ts"
 import type { Check, Context } from "./Check.ts"
 import { execute, expect, same, table, value } from "./Check.ts"
 
@@ -178,6 +182,58 @@ const takingTurns: Check = {
   })
 }
 
+/** The code of an error, and whether the sink takes it for one of a transaction that was rolled back. */
+const said = (error: ConnectorError.ConnectorError): string =>
+  `${/error (\d{6})/.exec(error.message)?.[1]}, ${ErrorPolicy.isRolledBack(error) ? "rolled back" : error.reason}`
+
+const cancelled: Check = {
+  ids: ["A82"],
+  title: "one of two transactions that wait for each other gets error 000607, a statement that takes too long 000630",
+  run: Effect.fnUntraced(function*(context) {
+    const [a, b] = ["DEADLOCK_A", "DEADLOCK_B"]
+    for (const name of [a, b]) yield* execute(context, `CREATE TABLE ${table(context, name)} AS SELECT 0 AS "N"`)
+    const change = (session: Session, name: string) =>
+      session.execute({ what: "Checking", sql: `UPDATE ${table(context, name)} SET "N" = "N" + 1` })
+    const changing = (first: string, own: Deferred.Deferred<void>, second: string, other: Deferred.Deferred<void>) =>
+      context.sql.use((session) =>
+        session.transaction(
+          { what: "Checking" },
+          Effect.gen(function*() {
+            yield* change(session, first)
+            yield* Deferred.succeed(own, undefined)
+            yield* Deferred.await(other)
+            yield* change(session, second)
+          })
+        )
+      ).pipe(Effect.as("committed"), Effect.catch((error) => Effect.succeed(said(error))))
+    const [one, other] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+    const ends = yield* Effect.all([changing(a, one, b, other), changing(b, other, a, one)], {
+      concurrency: "unbounded"
+    })
+    yield* same(ends.toSorted(), ["000607, rolled back", "committed"], "the two transactions")
+    for (const name of [a, b]) {
+      yield* same(value(yield* execute(context, `SELECT "N" FROM ${table(context, name)}`)), "1", name)
+    }
+
+    const limit = (session: Session, seconds: number) =>
+      session.execute({ what: "Checking", sql: `ALTER SESSION SET STATEMENT_TIMEOUT_IN_SECONDS = ${seconds}` })
+    const late = yield* context.sql.use((holder) =>
+      Effect.gen(function*() {
+        yield* holder.execute({ what: "Checking", sql: "BEGIN" })
+        yield* change(holder, a)
+        return yield* context.sql.use((waiting) =>
+          Effect.andThen(limit(waiting, 1), change(waiting, a)).pipe(
+            Effect.as("done"),
+            Effect.catch((error) => Effect.succeed(said(error))),
+            Effect.ensuring(Effect.ignore(limit(waiting, 0)))
+          )
+        )
+      }).pipe(Effect.ensuring(Effect.ignore(holder.execute({ what: "Checking", sql: "ROLLBACK" }))))
+    )
+    yield* same(late, "000630, rolled back", "a statement that waits for a lock longer than it may")
+  })
+}
+
 const keys: Check = {
   ids: ["A30", "A37"],
   title: "DESCRIBE TABLE tells keys, constraints and defaults, and keys can be changed",
@@ -345,6 +401,7 @@ export const checks: ReadonlyArray<Check> = [
   largeValue,
   longBind,
   takingTurns,
+  cancelled,
   keys,
   evolution,
   merging,
