@@ -182,4 +182,49 @@ describe("a statement that fails when it has done a part", () => {
       yield* Effect.flip(client.run("commit"))
       assert.deepStrictEqual(yield* rows, ["1", "2", "3"])
     }))
+
+  it.live("does not commit the rows of a MERGE that a deadlock over its stream has ended", () =>
+    Effect.gen(function*() {
+      const { url } = yield* Driver.server()
+      const [first, second, other] = yield* Effect.all([Driver.connect(url), Driver.connect(url), Driver.connect(url)])
+      yield* other.script(
+        "create table source (n int)",
+        "create stream s1 on table source append_only = true",
+        "create stream s2 on table source append_only = true",
+        "create table sink (n int)",
+        "create table t1 (n int)",
+        "create table t2 (n int)"
+      )
+      // Each holds the stream that the other one's MERGE reads. The second that asks for it is told of the deadlock, whichever that is.
+      yield* first.script("begin", "insert into sink select n from s1 where false")
+      yield* second.script("begin", "insert into sink select n from s2 where false")
+      const merging = (client: Driver.Client, table: string, stream: string) =>
+        Effect.gen(function*() {
+          const merged = yield* Effect.exit(client.run(
+            `merge into ${table} t using (select count(*) as n from ${stream} where false) s on t.n = s.n ` +
+              "when not matched then insert (n) values (s.n)"
+          ))
+          const committed = yield* Effect.exit(client.run("commit"))
+          return { table, merged: Exit.isSuccess(merged), committed: Exit.isSuccess(committed) }
+        })
+      const ended = yield* Effect.all([merging(first, "t1", "s2"), merging(second, "t2", "s1")], { concurrency: 2 })
+      assert.deepStrictEqual(ended.map(({ merged }) => merged).sort(), [false, true])
+      for (const { committed, merged, table } of ended) {
+        assert.strictEqual(committed, merged)
+        assert.deepStrictEqual(yield* other.rows(`select n from ${table}`), merged ? [{ N: "0" }] : [])
+      }
+    }))
+
+  it.live("keeps what came before a MERGE that was refused before it changed a row", () =>
+    Effect.gen(function*() {
+      const { url } = yield* Driver.server()
+      const [client, other] = yield* Effect.all([Driver.connect(url), Driver.connect(url)])
+      yield* client.script("create table t (n int)", "begin", "insert into t values (1)")
+      const refused = yield* Effect.flip(client.run(
+        "merge into t using (select 1 as n from values (1), (2)) s on t.n = s.n when matched then update set n = 3"
+      ))
+      assert.strictEqual(refused.code, "100090")
+      yield* client.run("commit")
+      assert.deepStrictEqual(yield* other.rows("select n from t"), [{ N: "1" }])
+    }))
 })
