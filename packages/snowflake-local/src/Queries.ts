@@ -20,7 +20,7 @@ import { Catalog } from "./Catalog.ts"
 import { Grants } from "./Grants.ts"
 import * as QueryAnswer from "./QueryAnswer.ts"
 import * as ResultRows from "./ResultRows.ts"
-import type { Session } from "./Session.ts"
+import * as Session from "./Session.ts"
 import { Sessions } from "./Sessions.ts"
 import * as SnowflakeError from "./SnowflakeError.ts"
 import * as Environment from "./sql/Environment.ts"
@@ -53,7 +53,7 @@ export interface QueryRequest {
 interface Running {
   readonly queryId: string
   readonly requestId: string
-  readonly session: Session
+  readonly session: Session.Session
   readonly answer: Deferred.Deferred<QueryAnswer.Answer>
   fiber: Fiber.Fiber<void> | undefined
   status: "RUNNING" | "SUCCESS" | "FAILED_WITH_ERROR"
@@ -72,14 +72,17 @@ export class Queries extends Context.Service<Queries, {
   readonly stageToken: string
   readonly resultsFolder: string
   /** Starts a query, or finds the one of the same request id, and answers: with its result, or that it is still in progress. */
-  readonly submit: (session: Session, request: QueryRequest) => Effect.Effect<QueryAnswer.Answer>
+  readonly submit: (session: Session.Session, request: QueryRequest) => Effect.Effect<QueryAnswer.Answer>
   /** The answer of an earlier query. */
-  readonly result: (session: Session, queryId: string) => Effect.Effect<QueryAnswer.Answer>
-  readonly monitor: (session: Session, queryId: string) => { readonly id: string; readonly status: string } | undefined
+  readonly result: (session: Session.Session, queryId: string) => Effect.Effect<QueryAnswer.Answer>
+  readonly monitor: (
+    session: Session.Session,
+    queryId: string
+  ) => { readonly id: string; readonly status: string } | undefined
   /** Cancels by request id or query id. */
-  readonly abort: (session: Session, id: string) => Effect.Effect<void>
+  readonly abort: (session: Session.Session, id: string) => Effect.Effect<void>
   /** Forgets a session's answers, and ends what still runs in it. */
-  readonly forget: (session: Session) => Effect.Effect<void>
+  readonly forget: (session: Session.Session) => Effect.Effect<void>
 }>()("@etl-stream/snowflake-local/Queries") {
   static readonly layer = (options: {
     readonly inProgressAfterMillis?: number | undefined
@@ -99,7 +102,7 @@ export class Queries extends Context.Service<Queries, {
         const streaming = yield* StreamingState
         const scope = yield* Effect.scope
         const log = new StatementLog()
-        const bySession = new Map<Session, Map<string, Running>>()
+        const bySession = new Map<Session.Session, Map<string, Running>>()
         const resultsFolder = join(storage.dataDir, "results")
         const stageToken = randomBytes(24).toString("base64url")
         const inProgressAfter = options.inProgressAfterMillis ?? 45_000
@@ -128,7 +131,7 @@ export class Queries extends Context.Service<Queries, {
 
         /** One statement, logged; `tokens` is undefined when the text must not be split (PUT). */
         const statement = (
-          session: Session,
+          session: Session.Session,
           request: QueryRequest,
           queryId: string,
           source: string,
@@ -153,16 +156,18 @@ export class Queries extends Context.Service<Queries, {
               const binds = yield* Statement.parse(() => BindVariables.literals(request.bindings))
               const seconds = Number(session.parameters.get("STATEMENT_TIMEOUT_IN_SECONDS") ?? 0)
               const execution = Dispatch.execute({ ...context, binds }, request.describeOnly)
-              return yield* seconds === 0 ? execution : Effect.timeoutOrElse(execution, {
-                duration: `${seconds} seconds`,
-                orElse: () => Effect.fail(SnowflakeError.statementTimeout(seconds))
-              })
+              if (seconds === 0) return yield* execution
+              const tooLate = Effect.sleep(`${seconds} seconds`).pipe(
+                Effect.andThen(Session.stoppable(session)),
+                Effect.andThen(Effect.fail(SnowflakeError.statementTimeout(seconds)))
+              )
+              return yield* Effect.raceFirst(execution, tooLate)
             })
             return yield* request.logged === false ? run : logged(context, source, run)
           })
 
         const execute = (
-          session: Session,
+          session: Session.Session,
           request: QueryRequest,
           running: Running
         ): Effect.Effect<QueryAnswer.Answer> =>
@@ -193,6 +198,7 @@ export class Queries extends Context.Service<Queries, {
               child.status = "SUCCESS"
               child.chunks = outcome.result.chunks.map((chunk) => chunk.path)
               yield* Deferred.succeed(child.answer, QueryAnswer.success(session, queryId, outcome, request.origin))
+              Session.committed(session)
               ids.push(queryId)
               types.push(outcome.typeId)
             }
@@ -231,7 +237,7 @@ export class Queries extends Context.Service<Queries, {
             }))
           )
 
-        const answersOf = (session: Session): Map<string, Running> => {
+        const answersOf = (session: Session.Session): Map<string, Running> => {
           const found = bySession.get(session)
           if (found !== undefined) return found
           const made = new Map<string, Running>()
@@ -244,7 +250,7 @@ export class Queries extends Context.Service<Queries, {
             Promise.all(running.chunks.map((name) => rm(join(resultsFolder, name), { force: true })))
           )
 
-        const makeRunning = (session: Session, requestId: string, queryId: string): Running => {
+        const makeRunning = (session: Session.Session, requestId: string, queryId: string): Running => {
           const running: Running = {
             queryId,
             requestId,
@@ -260,7 +266,7 @@ export class Queries extends Context.Service<Queries, {
         }
 
         /** A query of this session, or of another one of the same user. */
-        const byQueryId = (session: Session, id: string): Running | undefined => {
+        const byQueryId = (session: Session.Session, id: string): Running | undefined => {
           for (const [owner, answers] of bySession) {
             if (owner.user !== session.user) continue
             for (const running of answers.values()) if (running.queryId === id) return running
@@ -283,19 +289,22 @@ export class Queries extends Context.Service<Queries, {
             return Effect.forEach(discarded, removeChunks, { discard: true })
           })
 
-        const start = (session: Session, request: QueryRequest): Effect.Effect<Running> =>
+        const start = (session: Session.Session, request: QueryRequest): Effect.Effect<Running> =>
           Effect.gen(function*() {
             const answers = answersOf(session)
             const known = answers.get(request.requestId)
             if (known !== undefined) return known
             const running = makeRunning(session, request.requestId, randomUUID())
             yield* discardOldest(answers)
-            running.fiber = yield* session.lock.withPermit(execute(session, request, running)).pipe(
+            const answered = execute(session, request, running).pipe(
               Effect.flatMap((answer) => {
                 if (running.status === "RUNNING") running.status = "SUCCESS"
                 running.characters = answer.length
                 return Deferred.succeed(running.answer, answer)
               }),
+              Effect.ensuring(Effect.sync(() => Session.committed(session)))
+            )
+            running.fiber = yield* session.lock.withPermit(answered).pipe(
               Effect.onInterrupt(() =>
                 Deferred.succeed(running.answer, QueryAnswer.failure(SnowflakeError.cancelled(), running.queryId))
               ),
@@ -314,9 +323,9 @@ export class Queries extends Context.Service<Queries, {
           )
 
         const stop = (running: Running): Effect.Effect<void> =>
-          Effect.suspend(() => {
-            if (running.fiber === undefined || running.status !== "RUNNING") return Effect.void
-            return Fiber.interrupt(running.fiber)
+          Effect.gen(function*() {
+            yield* Session.stoppable(running.session)
+            if (running.fiber !== undefined && running.status === "RUNNING") yield* Fiber.interrupt(running.fiber)
           })
 
         return Queries.of({

@@ -5,6 +5,8 @@
  * committed when it starts (until the transaction has written something: from then on DuckDB's snapshot holds, which is the one known difference); UPDATE, DELETE
  * and MERGE take a lock on their table that others wait for; and a failed statement doesn't undo the ones before it. Where DuckDB has thrown away what a
  * transaction wrote, the transaction is broken: every later statement, COMMIT too, is refused until ROLLBACK.
+ *
+ * A statement can be stopped until DuckDB is asked to commit what it was for; from then on it goes to its end.
  */
 import type { DuckDBConnection } from "@duckdb/node-api"
 import * as Deferred from "effect/Deferred"
@@ -53,6 +55,8 @@ export interface Session {
   transaction: Transaction | undefined
   /** A statement runs now. */
   busy: boolean
+  /** What the statement that runs was asked for is being committed, or is: it isn't stopped any more. */
+  committing: boolean
   lastUsedAt: number
   lastQueryId: string | undefined
 }
@@ -185,6 +189,27 @@ export const makeTableLocks = (abandonedAfterMillis: number): TableLocks => {
 const sql = (session: Session, text: string): Effect.Effect<void, SnowflakeError.SnowflakeError> =>
   Storage.run(session.connection, text).pipe(Effect.mapError(DuckdbError.from))
 
+/**
+ * Runs the COMMIT of what the client's statement is for. DuckDB may have done it before it could be stopped, so the statement goes on to its end, and its client
+ * hears of a success.
+ */
+export const committing = <A, E, R>(session: Session, commit: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.suspend(() => {
+    session.committing = true
+    return Effect.onError(commit, () => Effect.sync(() => committed(session)))
+  }).pipe(Effect.uninterruptible)
+
+/** What was committed is done, and the client knows, or there is more to do that may be stopped. */
+export const committed = (session: Session): void => {
+  session.committing = false
+}
+
+/** Waits while the statement that runs isn't to be stopped. */
+export const stoppable = (session: Session): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    while (session.committing) yield* Effect.sleep(pollMillis)
+  })
+
 /** Runs something that only reads, in the session's transaction when there is one. */
 export const reading = <A, R>(
   session: Session,
@@ -268,7 +293,7 @@ export const writing = <A, R>(
     }
     const once = Effect.acquireUseRelease(
       sql(session, "BEGIN TRANSACTION"),
-      () => Effect.tap(use, Effect.andThen(sql(session, "SELECT 1"), sql(session, "COMMIT"))),
+      () => Effect.tap(use, Effect.andThen(sql(session, "SELECT 1"), committing(session, sql(session, "COMMIT")))),
       (_, exit) => exit._tag === "Success" ? Effect.void : Effect.ignore(Storage.run(session.connection, "ROLLBACK"))
     )
     return yield* Effect.retry(once, {

@@ -141,6 +141,7 @@ export class Sessions extends Context.Service<Sessions, {
             temporary: new Map(),
             transaction: undefined,
             busy: false,
+            committing: false,
             lastUsedAt: now,
             lastQueryId: undefined
           }

@@ -76,6 +76,7 @@ class Interpreter {
         )
       ),
       Effect.ensuring(Effect.sync(() => {
+        Session.committed(context.session)
         context.facts.needsWarehouse ||= child.facts.needsWarehouse
         context.facts.wokeWarehouse ||= child.facts.wokeWarehouse
       }))

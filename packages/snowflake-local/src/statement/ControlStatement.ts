@@ -217,7 +217,7 @@ export const commit = (context: StatementContext): Run<Outcome> =>
       cursor.accept("WORK")
       cursor.end()
     })
-    yield* Session.commit(context.session, context.services.locks)
+    yield* Session.committing(context.session, Session.commit(context.session, context.services.locks))
     return done("COMMIT")
   })
 

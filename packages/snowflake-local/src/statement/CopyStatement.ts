@@ -353,7 +353,7 @@ const load = (
       if (history.length > 0 && !plan.force) continue
       const { columns, sql } = yield* fileRows(context, plan, file)
       const count = yield* Statement.changed(context, yield* Dml.insertSelect(context, plan.table, columns, sql))
-      yield* Statement.run(
+      yield* Statement.changed(
         context,
         `INSERT INTO "_local".load_history VALUES (${table}, ${key}, ${etag}, TIMESTAMP '${
           new Date(context.now).toISOString().replace("Z", "")

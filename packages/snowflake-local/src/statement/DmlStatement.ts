@@ -275,7 +275,7 @@ export const truncate = (context: StatementContext): Run<Outcome> =>
       return { table }
     })
     if (plan.deletion !== undefined) {
-      yield* Writing.writing(context, undefined, Statement.run(context, plan.deletion))
+      yield* Writing.writing(context, undefined, Statement.changed(context, plan.deletion))
     }
     const { table } = plan
     if (table !== undefined) {
@@ -284,7 +284,7 @@ export const truncate = (context: StatementContext): Run<Outcome> =>
         table.id,
         Effect.andThen(
           Statement.changed(context, `DELETE FROM ${table.duckdb}`),
-          Statement.run(context, `DELETE FROM "_local".load_history WHERE table_id = ${Literal.string(table.id)}`)
+          Statement.changed(context, `DELETE FROM "_local".load_history WHERE table_id = ${Literal.string(table.id)}`)
         )
       )
     }

@@ -179,7 +179,7 @@ const mergeFrom = (context: StatementContext, plan: Plan, source: string): Run<R
     const sql = `MERGE INTO ${plan.table.duckdb} AS ${plan.alias} USING ${source} ON (${plan.on}) ${
       branches.join(" ")
     } RETURNING merge_action`
-    return yield* Statement.streamed(context, sql, async (result) => {
+    return yield* Statement.changedStreaming(context, sql, async (result) => {
       const counts = new Map<string, number>()
       for (;;) {
         const chunk = await result.fetchChunk()

@@ -267,7 +267,7 @@ export const environment = (context: StatementContext, row = 0): Environment.Env
   }
 })
 
-/** Runs DuckDB SQL on the session's connection. */
+/** Runs DuckDB SQL that changes no rows of a table, on the session's connection. */
 export const run = (context: StatementContext, sql: string): Run<void> =>
   Storage.run(context.session.connection, sql).pipe(Effect.mapError(DuckdbError.from))
 
@@ -284,20 +284,30 @@ export const duckdb = <A>(
   body: (connection: DuckDBConnection) => Promise<A>
 ): Run<A> => ConnectionUse.use(connection, () => body(connection), duckdbFailure)
 
+/** From here on a statement that fails has done a part. */
+const noteChange = ({ session: { transaction } }: Pick<StatementContext, "session">): void => {
+  if (transaction !== undefined) transaction.changed = true
+}
+
 /** Runs SQL that changes rows; how many. */
 export const changed = (context: Pick<StatementContext, "session">, sql: string): Run<number> =>
   duckdb(context, async (connection) => {
     const { rowsChanged } = await connection.run(sql)
-    if (context.session.transaction !== undefined) context.session.transaction.changed = true
+    noteChange(context)
     return rowsChanged
   })
 
-/** Runs SQL and reads its rows as they come. */
-export const streamed = <A>(
+/** Runs SQL that changes rows, and reads what it returns as it comes. */
+export const changedStreaming = <A>(
   context: StatementContext,
   sql: string,
   read: (result: DuckDBResult) => Promise<A>
-): Run<A> => duckdb(context, async (connection) => await read(await connection.stream(sql)))
+): Run<A> =>
+  duckdb(context, async (connection) => {
+    const result = await connection.stream(sql)
+    noteChange(context)
+    return await read(result)
+  })
 
 /** The types of a query's columns, without running it. */
 export const typesOf = (context: StatementContext, sql: string): Run<ReadonlyArray<DuckDBType>> =>
