@@ -72,10 +72,10 @@ The driver's and Snowflake's codes for statements, as the sink sees them. Others
 
 ${sql}
 
-The codes \`000607\` (a deadlock) and \`000630\` (a statement that took too long) and SQLSTATEs of the classes 25 and 40 say that a transaction was rolled back, or is by the sink
+The codes \`000607\` (a deadlock), \`000625\` (a lock that was waited for too long) and \`000630\` (a statement that took too long) and SQLSTATEs of the classes 25 and 40 say that a transaction was rolled back, or is by the sink
 after its statement was cancelled: nothing of it was done, so it is tried again, a merge with the table's next one and without ending the run. The third time in a row is the condition
-\`transactions-rolled-back\`. After ten times and ten minutes in which a transaction of another table was committed it counts as something that stays, and is this table's own: it goes to quarantine
-(Rejected), and the others go on. What isn't about one table, and what all of them meet with (an outage, a parameter of the account), is tried for as long as it takes, and stays a condition.
+\`transactions-rolled-back\`. After ten times and ten minutes it counts as something that stays, and its table goes to quarantine (Rejected);
+a merge's only while merges of other tables are committed. What isn't about one table, and merges that all tables fail with (an outage, a parameter of the account), are tried for as long as it takes, and stay a condition.
 `
 
 const file = "docs/snowflake-errors.md"

@@ -12,7 +12,7 @@ describe("a valid configuration", () => {
   scenario("gets defaults, sizes, durations and its plugins", (directory) =>
     Effect.gen(function*() {
       const configuration = yield* loaded(load(directory, Fixture.onePipeline("rows: 7, password: hunter22")))
-      assert.strictEqual(configuration.memory, 64 * 1024 * 1024)
+      assert.strictEqual(configuration.memory, 32 * 1024 * 1024)
       assert.strictEqual(configuration.directory, directory)
       const [pipeline] = configuration.pipelines
       if (pipeline === undefined) throw new Error("There is no pipeline")

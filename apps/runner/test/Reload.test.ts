@@ -149,7 +149,7 @@ describe("SIGHUP", () => {
         yield* running.stderrHas("`memory` can't be changed while pipelines run")
         assert.strictEqual(lines(directory, "first", "settled").length, 0)
         // The same written differently is no change.
-        configure(directory, { second: {}, first: {} }, "memory: 67108864\n")
+        configure(directory, { second: {}, first: {} }, "memory: 33554432\n")
         yield* sighup(running)
         yield* until(() => lines(directory, "second", "change").length > 0)
         assert.strictEqual(lines(directory, "first", "settled").length, 0)

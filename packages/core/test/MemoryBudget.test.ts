@@ -187,9 +187,9 @@ describe("MemoryBudget", () => {
       }
     }))
 
-  it.effect("has 64 MiB by default", () =>
+  it.effect("has 32 MiB by default", () =>
     Effect.gen(function*() {
       const budget = yield* MemoryBudget.MemoryBudget
-      assert.strictEqual(budget.capacity, 67108864)
+      assert.strictEqual(budget.capacity, 33554432)
     }).pipe(Effect.provide(MemoryBudget.MemoryBudget.layer())))
 })

@@ -72,6 +72,12 @@ const timedOut: Policy = {
   hint:
     "The statement took longer than STATEMENT_TIMEOUT_IN_SECONDS of the account, the user or the warehouse allows. The pipeline goes on from its last durable position."
 }
+/** A lock that was waited for too long. */
+const lockedOut: Policy = {
+  ...rolledBack,
+  hint:
+    "Somebody else's transaction held what was needed for longer than LOCK_TIMEOUT allows. The pipeline goes on from its last durable position."
+}
 
 /** Classes of SQLSTATE: no such transaction (any more), and a transaction that was rolled back, for a deadlock or because it stood still. */
 const wasRolledBack = (sqlState: string | undefined): boolean =>
@@ -88,7 +94,9 @@ export const isRolledBack = ({ cause }: ConnectorError.ConnectorError): boolean 
 /** The cause of an error with this code and SQLSTATE, when there is something to be known by it. */
 export const causeOf = (code: string, sqlState: string | undefined): Error | undefined => {
   const policy = sql(code, sqlState)
-  return policy === rolledBack || policy === timedOut ? new Rollback(`SQLSTATE ${sqlState}`) : undefined
+  return policy === rolledBack || policy === timedOut || policy === lockedOut
+    ? new Rollback(`SQLSTATE ${sqlState}`) :
+    undefined
 }
 
 /** Code for uploads to the stage that failed, which the driver reports without one. */
@@ -130,8 +138,8 @@ const sqlCodes: Readonly<Record<string, Policy>> = {
   },
   "000604": retry,
   "000605": retry,
-  "000625": retry,
-  // Their SQLSTATE is the one of whatever was cancelled, 57014: a deadlock's victim, and a statement that took too long.
+  // Their SQLSTATE is the one of whatever was cancelled, 57014: one that waited for a lock, a deadlock's victim, and a statement that took too long.
+  "000625": lockedOut,
   "000607": rolledBack,
   "000630": timedOut,
   "002003": missing,

@@ -15,6 +15,7 @@ import type { Committed } from "./ChannelOffsets.ts"
 import type { Config } from "./Config.ts"
 import * as ErrorPolicy from "./ErrorPolicy.ts"
 import type { Merger } from "./Merger.ts"
+import * as RolledBack from "./RolledBack.ts"
 import * as TableOptions from "./TableOptions.ts"
 
 type Failed = ConnectorError.ConnectorError
@@ -96,6 +97,7 @@ export class MergeSchedule {
       const found = committed()
       return merger.merge(found?.upTo, eager, found?.rows)
     }).pipe(
+      Effect.provideService(RolledBack.RunGoesOn, !eager),
       // Nothing of it was done, and its rows are safe in the journal: that neither ends the run nor holds another table up.
       Effect.catchIf(
         (error) => !eager && ErrorPolicy.isRolledBack(error),

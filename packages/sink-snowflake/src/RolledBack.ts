@@ -2,9 +2,10 @@
  * What Snowflake rolled back, counted for each thing that is done: once is chance (a deadlock, a session that stood still), again and again is
  * something that stays, and that nobody would see as long as it is only tried again.
  *
- * Some times in a row are a condition. What goes on so for longer, and is about one table while transactions of others are committed, is refused for good: then that
- * table is set aside like others that can't go on. What rolls everything back is no table's affair, and would have each of them copied again. A success ends the
- * count; the end of a run doesn't, since a run often ends for just this.
+ * Some times in a row are a condition. What goes on so for longer, and is about one table, is refused for good: then that table is set aside like others that can't
+ * go on. A merge is refused only while merges of other tables are committed: what rolls all of them back is no table's affair, and would have each of them copied
+ * again. What ends a run is refused in any case, since it keeps all tables from going on. A success ends the count; the end of a run doesn't, since a run often ends for
+ * just this.
  */
 import type { Condition, Conditions } from "@etl-stream/core/Condition"
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
@@ -24,7 +25,7 @@ export const rolledBackCondition = "transactions-rolled-back"
 export interface Limits {
   /** Times in a row that are a condition. */
   readonly told: number
-  /** Times in a row, and time since the first of them, after which the table is set aside, when a transaction of another one was committed meanwhile. */
+  /** Times in a row, and time since the first of them, after which the table is set aside; for a merge, when one of another table was committed since the last time. */
   readonly times: number
   readonly within: Duration.Input
 }
@@ -33,6 +34,12 @@ export interface Limits {
 export const Limits: Context.Reference<Limits> = Context.Reference<Limits>("@etl-stream/sink-snowflake/RolledBack", {
   defaultValue: () => ({ told: 3, times: 10, within: "10 minutes" })
 })
+
+/** Whether the run goes on when it fails, as with a merge: it is tried again with the next one, and the other tables don't wait for it. */
+export const RunGoesOn: Context.Reference<boolean> = Context.Reference<boolean>(
+  "@etl-stream/sink-snowflake/RolledBack/RunGoesOn",
+  { defaultValue: () => false }
+)
 
 /** What is done: in messages, and by which it is counted. */
 export interface Doing {
@@ -45,6 +52,8 @@ interface InARow {
   readonly table: TableId | undefined
   readonly since: number
   times: number
+  /** When it was rolled back last. */
+  last: number
 }
 
 interface Commit {
@@ -52,7 +61,7 @@ interface Commit {
   readonly at: number
 }
 
-/** The last commit of a pipeline, and the last one of another table than that one's: enough to tell when another than any given one's was. */
+/** The last merge of a pipeline, and the last one of another table than that one's: enough to tell when another than any given one's was. */
 class LastCommits {
   private last: Commit | undefined
   private other: Commit | undefined
@@ -62,10 +71,10 @@ class LastCommits {
     this.last = commit
   }
 
-  /** Whether one of another table was after `since`. */
+  /** Whether one of another table was at `since` or later. */
   beside(table: TableId, since: number): boolean {
     const commit = this.last?.table === table ? this.other : this.last
-    return commit !== undefined && commit.at > since
+    return commit !== undefined && commit.at >= since
   }
 }
 
@@ -84,11 +93,11 @@ const advice =
   "a task or a stored procedure that writes to it, ABORT_DETACHED_QUERY, LOCK_TIMEOUT or STATEMENT_TIMEOUT_IN_SECONDS of the account."
 
 export interface RolledBack {
-  /** Raises conditions there from now on, and ends what an earlier run raised and what is over since. */
-  readonly raiseIn: (conditions: Conditions) => Effect.Effect<void>
+  /** Raises conditions there from now on, and ends what an earlier run raised and what is over since. Of tables that aren't `written` nothing is tried any more. */
+  readonly raiseIn: (conditions: Conditions, written: (table: TableId) => boolean) => Effect.Effect<void>
   /** Counts how `effect` ends. */
   readonly counted: <A, R>(doing: Doing, effect: Effect.Effect<A, Failed, R>) => Effect.Effect<A, Failed, R>
-  /** The same for a transaction: when it is committed, others could be as well. */
+  /** The same for a transaction: when a merge's is committed, others could be as well. */
   readonly committing: <A, R>(doing: Doing, effect: Effect.Effect<A, Failed, R>) => Effect.Effect<A, Failed, R>
 }
 
@@ -143,11 +152,13 @@ export const make = Effect.fnUntraced(function*(config: Pick<Config, "account" |
 
   const again = Effect.fnUntraced(function*(key: string, { table, what }: Doing, error: Failed) {
     const now = yield* Clock.currentTimeMillis
-    const count = counts.get(key) ?? { what, table, since: now, times: 0 }
+    const count = counts.get(key) ?? { what, table, since: now, times: 0, last: now }
+    const before = count.last
     count.times++
+    count.last = now
     counts.set(key, count)
     const stays = count.times >= most && now - count.since >= Duration.toMillis(longest)
-    if (table !== undefined && stays && commits.beside(table, count.since)) {
+    if (table !== undefined && stays && (!(yield* RunGoesOn) || commits.beside(table, before))) {
       // Nothing is done for it any more.
       for (const [other, { table: of }] of counts) if (of === table) counts.delete(other)
       yield* settle(table)
@@ -170,10 +181,11 @@ export const make = Effect.fnUntraced(function*(config: Pick<Config, "account" |
     )
   }
   const made: RolledBack = {
-    raiseIn: (where) =>
+    raiseIn: (where, written) =>
       Effect.suspend(() => {
         conditions = where
         const tables = new Set([...raised, ...[...counts.values()].map(({ table }) => table)])
+        for (const [key, { table }] of counts) if (table !== undefined && !written(table)) counts.delete(key)
         return Effect.forEach(tables, settle, { discard: true })
       }),
     counted,
@@ -181,7 +193,10 @@ export const make = Effect.fnUntraced(function*(config: Pick<Config, "account" |
       const { table } = doing
       const committed = table === undefined
         ? effect
-        : Effect.tap(effect, () => Effect.map(Clock.currentTimeMillis, (at) => commits.add({ table, at })))
+        : Effect.tap(effect, () =>
+          Effect.gen(function*() {
+            if (yield* RunGoesOn) commits.add({ table, at: yield* Clock.currentTimeMillis })
+          }))
       return counted(doing, committed)
     }
   }

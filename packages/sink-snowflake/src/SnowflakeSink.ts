@@ -120,7 +120,6 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
   let begun = false
   return {
     begin: Effect.fnUntraced(function*(tables, conditions) {
-      yield* sql.raiseIn(conditions)
       if (shared.letters !== undefined) shared.letters.conditions = conditions
       // What was read when the sink was made is of before: copies are complete by now, positions and channels others.
       if (begun) {
@@ -128,6 +127,8 @@ export const make = Effect.fn("SnowflakeSink.make")(function*(
         replace(shared.sets, yield* channelTable.load)
       }
       begun = true
+      const present = new Set(tables.map(({ table }) => tableId(table)))
+      yield* sql.raiseIn(conditions, (id) => present.has(id) && shared.states.get(id)?.quarantined === undefined)
       yield* begin(shared, tables)
     }),
     open: Effect.fnUntraced(function*(table, durable, failed, given) {

@@ -5,7 +5,6 @@
  * expired before it ran is tried once more, unless it is part of a transaction. No statement is waited for without a limit, and what is rolled
  * back again and again is told (`RolledBack`).
  */
-import type { Conditions } from "@etl-stream/core/Condition"
 import type * as ConnectorError from "@etl-stream/core/ConnectorError"
 import * as Telemetry from "@etl-stream/core/Telemetry"
 import * as Duration from "effect/Duration"
@@ -73,7 +72,7 @@ export interface SqlClient {
 
 /** A client that says, where conditions are raised, what Snowflake rolls back again and again. */
 export interface Connected extends SqlClient {
-  readonly raiseIn: (conditions: Conditions) => Effect.Effect<void>
+  readonly raiseIn: RolledBack.RolledBack["raiseIn"]
 }
 
 /** The client with `purpose` for statements that have none of their own. */

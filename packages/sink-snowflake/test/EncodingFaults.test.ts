@@ -37,16 +37,24 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("Encoding",
   it.effect("that a thread didn't live to end is done again by the next run, exactly once", () =>
     Effect.gen(function*() {
       const local = yield* Server
-      const kill = (worker: Worker) => void worker.terminate()
+      const workers: Array<Worker> = []
+      let areKilled = false
+      const began = (worker: Worker) => {
+        workers.push(worker)
+        if (areKilled) void worker.terminate()
+      }
       yield* Effect.scoped(Effect.gen(function*() {
+        yield* Effect.acquireRelease(
+          Effect.sync(() => process.on("worker", began)),
+          () => Effect.sync(() => process.off("worker", began))
+        )
         const opened = yield* (yield* Local.run(local, {}, "encoded")).open(table)
         yield* Local.copy(opened, table, 10n, [])
         yield* opened.rows(inserts(0, 100))
         yield* opened.durable(at(99))
-        yield* Effect.acquireRelease(
-          Effect.sync(() => process.on("worker", kill)),
-          () => Effect.sync(() => process.off("worker", kill))
-        )
+        // The one that began with the copy, and whoever begins in its place.
+        areKilled = true
+        yield* Effect.promise(() => Promise.all(workers.map((worker) => worker.terminate())))
         // With one processor there is nobody to die.
         if (availableParallelism() === 1) return
         const error = yield* Effect.flip(opened.rows(inserts(100, rows)))

@@ -41,16 +41,18 @@ describe("RolledBack", () => {
     cause: ErrorPolicy.causeOf("000607", "40001")
   })
 
-  it.effect("counts in a row, over runs, for each thing that is done; a table's is refused after ten times and ten minutes in which others' were committed, no other ever", () =>
+  it.effect("counts in a row, over runs, for each thing that is done; a table's merge is refused after ten times and ten minutes while others' are committed, what is about no table never", () =>
     Effect.gen(function*() {
       const raised = new Map<string, Condition>()
       const made = Effect.tap(
         RolledBack.make({ account: "a", database: "d" }, "counted"),
-        (rolledBack) => rolledBack.raiseIn(Local.conditions(raised))
+        (rolledBack) => rolledBack.raiseIn(Local.conditions(raised), () => true)
       )
       const [one, other] = [{ what: "Merging t", table: "t" }, { what: "Copying rows of t", table: "t" }]
       const fails = (doing: RolledBack.Doing) =>
-        Effect.flatMap(made, (rolledBack) => Effect.flip(rolledBack.counted(doing, Effect.fail(failed))))
+        Effect.flatMap(made, (rolledBack) => Effect.flip(rolledBack.counted(doing, Effect.fail(failed)))).pipe(
+          Effect.provideService(RolledBack.RunGoesOn, true)
+        )
       const succeeds = (doing: RolledBack.Doing) =>
         Effect.flatMap(made, (rolledBack) => rolledBack.counted(doing, Effect.void))
 
@@ -63,9 +65,11 @@ describe("RolledBack", () => {
       yield* succeeds(one)
       assert.strictEqual(raised.size, 0)
 
-      /** A transaction is committed. */
-      const commits = (doing: RolledBack.Doing) =>
-        Effect.flatMap(made, (rolledBack) => rolledBack.committing(doing, Effect.void))
+      /** A transaction is committed, by default a merge's. */
+      const commits = (doing: RolledBack.Doing, merges = true) =>
+        Effect.flatMap(made, (rolledBack) => rolledBack.committing(doing, Effect.void)).pipe(
+          Effect.provideService(RolledBack.RunGoesOn, merges)
+        )
       yield* commits({ what: "Merging u", table: "u" })
       for (let n = 1; n < 10; n++) {
         assert.strictEqual((yield* fails(one)).reason, "Unreachable", "it takes times, too")
@@ -74,6 +78,7 @@ describe("RolledBack", () => {
       // Nothing was committed meanwhile but this table's own and what is about none; what is only read says nothing.
       yield* commits({ what: "Copying rows of t", table: "t" })
       yield* commits({ what: "Claiming the tables" })
+      yield* commits({ what: "Emptying u for a new copy", table: "u" }, false)
       yield* succeeds({ what: "Looking for changes of u", table: "u" })
       assert.strictEqual((yield* fails(one)).reason, "Unreachable", "it takes another table that goes on, too")
       assert.strictEqual(raised.size, 1)
@@ -106,7 +111,7 @@ describe("RolledBack", () => {
         Effect.replicateEffect(Effect.flip(rolledBack.counted(doing, Effect.fail(failed))), times)
 
       const first = yield* made
-      yield* first.raiseIn(Local.conditions(raised))
+      yield* first.raiseIn(Local.conditions(raised), () => true)
       yield* fails(first, merging, 4)
       yield* fails(first, copying, 3)
       assert.deepStrictEqual(texts(), ["Merging t was rolled back by Snowflake 4 times in a row"])
@@ -116,17 +121,36 @@ describe("RolledBack", () => {
       // The next run does it before it is told where conditions are raised.
       const second = yield* made
       yield* second.counted(copying, Effect.void)
-      yield* second.raiseIn(Local.conditions(raised))
+      yield* second.raiseIn(Local.conditions(raised), () => true)
       assert.deepStrictEqual(texts(), [])
 
       // And what is rolled back before is told as soon as it can be.
       const third = yield* made
       yield* fails(third, { what: "Claiming the tables" }, 3)
       assert.deepStrictEqual(texts(), [])
-      yield* third.raiseIn(Local.conditions(raised))
+      yield* third.raiseIn(Local.conditions(raised), () => true)
       assert.deepStrictEqual(texts(), ["Claiming the tables was rolled back by Snowflake 3 times in a row"])
       yield* third.counted({ what: "Claiming the tables" }, Effect.void)
       assert.deepStrictEqual(texts(), [])
+
+      // Of a table that left the pipeline, or is set aside, nothing is done any more.
+      yield* fails(third, merging, 3)
+      assert.deepStrictEqual(texts(), ["Merging t was rolled back by Snowflake 3 times in a row"])
+      const fourth = yield* made
+      yield* fourth.raiseIn(Local.conditions(raised), (table) => table !== "t")
+      assert.deepStrictEqual(texts(), [])
+    }))
+
+  it.effect("refuses what ends a run after ten times and ten minutes, whatever becomes of other tables", () =>
+    Effect.gen(function*() {
+      const copying = { what: "Copying rows of t", table: "t" }
+      const rolledBack = yield* RolledBack.make({ account: "a", database: "d" }, "ends")
+      const fails = Effect.flip(rolledBack.counted(copying, Effect.fail(failed)))
+      for (let n = 1; n < 10; n++) {
+        assert.strictEqual((yield* fails).reason, "Unreachable")
+        yield* TestClock.adjust("2 minutes")
+      }
+      assert.strictEqual((yield* fails).reason, "Rejected")
     }))
 })
 
@@ -293,16 +317,13 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("Transactio
       for (;;) {
         const run = yield* start({ copy: { every: "10 millis" } })
         runs++
-        // The other table goes on meanwhile, so that this one is the only one that doesn't.
-        yield* run.emit(inserts(good, BigInt(20 + runs), [1 + runs]))
-        yield* until(Effect.map(rowsOf(local, "beside_loads"), (rows) => rows.length === 1 + runs), "it is merged")
         yield* run.emit(...copy(stuck, 120n, [1, 2]), mark(130))
         const aside = Effect.as(run.phase(stuck, "quarantined"), undefined)
         const ended = yield* Effect.raceFirst(run.ended, aside)
         if (ended === undefined) {
           yield* local.clearFaults
           yield* resync(stuck, copy(stuck, 140n, [1, 2, 3]))
-          yield* run.emit(inserts(good, 150n, [2 + runs]), mark(151))
+          yield* run.emit(inserts(good, 150n, [2]), mark(151))
           yield* run.acknowledged(151n)
           assert.isTrue(Exit.isSuccess(yield* run.stop))
           break
@@ -312,9 +333,6 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("Transactio
       }
       assert.isAtLeast(runs, short.times)
       assert.deepStrictEqual(yield* rowsOf(local, "loads"), expected([1, 2, 3]))
-      assert.deepStrictEqual(
-        yield* rowsOf(local, "beside_loads"),
-        expected(Array.from({ length: 2 + runs }, (_, index) => index + 1))
-      )
+      assert.deepStrictEqual(yield* rowsOf(local, "beside_loads"), expected([1, 2]))
     }).pipe(Effect.provideService(RolledBack.Limits, short)))
 })

@@ -107,10 +107,10 @@ const enter = Effect.fn("PostgresSource.enterSnapshot")(function*(
   yield* Connections.run(client, doing, `SET TRANSACTION SNAPSHOT ${Sql.literal(snapshot.name)}`).pipe(
     // It lives as long as the session that exported it, which may be lost while nobody looks: 42704, 22023 before PostgreSQL 17, or 55000 at the last moment.
     Effect.mapError((error) =>
-      error.reason === "Missing" || error.reason === "Rejected" || error.reason === "Misconfigured"
+      ["42704", "22023", "55000"].includes(PostgresError.sqlStateOf(error) ?? "")
         ? PostgresError.make(
           "Unreachable",
-          `${doing}: the session that exported the snapshot was lost`,
+          `${error.message}: the session that exported the snapshot was lost`,
           "The pipeline starts again by itself and takes another snapshot."
         )
         : error

@@ -136,7 +136,10 @@ export const make = Effect.fnUntraced(function*(
       )
     }).pipe(Effect.scoped)
     yield* snapshot.elements.pipe(
-      Stream.runForEach((element) => Queue.offer(queue, element)),
+      // Nobody takes it any more once the run has failed: the copy is over without having ended.
+      Stream.runForEach((element) =>
+        Effect.flatMap(Queue.offer(queue, element), (taken) => taken ? Effect.void : Effect.interrupt)
+      ),
       Effect.andThen(
         Effect.logInfo("copied tables", { tables: copies.length, position: Lsn.format(snapshot.position) })
       ),
