@@ -99,12 +99,16 @@ layer(Database.Server.layer, { excludeTestServices: true })("trouble with the co
       const proxy = yield* FaultProxy.start(server)
       const url = database.url.replace(`:${server.port}/`, `:${proxy.port}/`)
       const [begun, mayGoOn] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      let looks = 0
       let slow = false
-      const taken = Effect.suspend(() =>
-        slow ? Effect.andThen(Deferred.succeed(begun, undefined), Deferred.await(mayGoOn)) : Effect.void
-      )
+      const taken = Effect.suspend(() => {
+        looks++
+        return slow ? Effect.andThen(Deferred.succeed(begun, undefined), Deferred.await(mayGoOn)) : Effect.void
+      })
       const run = yield* Database.run(database, { url, taken })
       yield* flows(run, "changing")
+      // The first look, which finds nothing new, isn't the one that is to be held.
+      yield* until(() => looks > 0)
       slow = true
       yield* database.query(addTable("changing"))
       yield* Deferred.await(begun)
