@@ -2,7 +2,6 @@
  * Mode history: every version of each row, through kills of the runner, and kept when the table is copied again.
  */
 import { assert, describe, it } from "@effect/vitest"
-import * as ChildProcess from "@etl-stream/testkit/ChildProcess"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import * as Landscape from "./Landscape.ts"
@@ -65,20 +64,7 @@ describe("mode history", () => {
       const kept = query(`SELECT _ETL_VALID_FROM::VARCHAR, _ETL_SEQ FROM ${target} WHERE V = 'again'`)
       const before = yield* kept
       yield* query(`UPDATE ${target} SET V = 'meddled' WHERE ID = 4`)
-      const resync = yield* ChildProcess.start({
-        name: "resync",
-        command: process.execPath,
-        args: [
-          Landscape.command,
-          "resync",
-          file,
-          "--pipeline",
-          Landscape.pipeline,
-          "--wait",
-          "complete",
-          "public.items"
-        ]
-      })
+      const resync = yield* Landscape.resync(file, "public.items")
       assert.deepStrictEqual(yield* resync.ended(), { code: 0, signal: null }, second.output())
       assert.deepStrictEqual(yield* kept, before)
       const copied = [

@@ -150,6 +150,14 @@ export const make = (options: Options = {}) =>
     return landscape
   })
 
+/** Asks for a new copy of one table of the pipeline, by the command, which ends when the copy is complete. */
+export const resync = (file: string, table: string) =>
+  ChildProcess.start({
+    name: "resync",
+    command: process.execPath,
+    args: [command, "resync", file, "--pipeline", pipeline, "--wait", "complete", table]
+  })
+
 /** Waits until everything committed so far is in the target tables and confirmed. */
 export const caughtUp = (
   landscape: Landscape,

@@ -2,7 +2,7 @@
  * Tables that come, go, come back and are copied again while the runner runs: nothing else is copied again or interrupted.
  */
 import { assert, describe, it } from "@effect/vitest"
-import * as ChildProcess from "@etl-stream/testkit/ChildProcess"
+import type * as ChildProcess from "@etl-stream/testkit/ChildProcess"
 import * as MirrorState from "@etl-stream/testkit/MirrorState"
 import * as RowComparison from "@etl-stream/testkit/RowComparison"
 import { quoted } from "@etl-stream/testkit/SnowflakeSession"
@@ -153,20 +153,7 @@ describe("tables over time", () => {
       const differences = yield* Landscape.compare(landscape, mirror, ["a"])
       assert.isFalse(differences.every(RowComparison.isSame))
 
-      const resync = ChildProcess.start({
-        name: "resync",
-        command: process.execPath,
-        args: [
-          Landscape.command,
-          "resync",
-          file,
-          "--pipeline",
-          Landscape.pipeline,
-          "--wait",
-          "complete",
-          "public.\"a\""
-        ]
-      })
+      const resync = Landscape.resync(file, "public.\"a\"")
       const asked = yield* changing(Effect.flatMap(resync, (process) => process.ended()))
       assert.deepStrictEqual(asked, { code: 0, signal: null }, runner.output())
       yield* settled(["a", "b"])
@@ -187,20 +174,7 @@ describe("tables over time", () => {
         yield* settled(["a", "b"])
         // No change of the table says what it looks like now, and a constant default isn't written to its rows.
         yield* landscape.postgres.query(`ALTER TABLE "a" ADD COLUMN added int DEFAULT 7`)
-        const resync = yield* ChildProcess.start({
-          name: "resync",
-          command: process.execPath,
-          args: [
-            Landscape.command,
-            "resync",
-            file,
-            "--pipeline",
-            Landscape.pipeline,
-            "--wait",
-            "complete",
-            "public.\"a\""
-          ]
-        })
+        const resync = yield* Landscape.resync(file, "public.\"a\"")
         assert.deepStrictEqual(yield* resync.ended(), { code: 0, signal: null }, runner.output())
         yield* landscape.postgres.query(`UPDATE "a" SET added = 8 WHERE id % 10 = 0`)
         yield* settled(["a", "b"])

@@ -51,6 +51,7 @@ const launched = Effect.fnUntraced(function*(
   return { began, status, stderr, pid }
 })
 
+// The settings are glibc's: elsewhere the launcher begins nothing again.
 describe.runIf(process.platform === "linux")("the launcher", () => {
   it.effect("begins a run again in the same process, with settings by which memory goes back to the system", () =>
     Effect.gen(function*() {

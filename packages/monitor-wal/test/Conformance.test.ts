@@ -81,4 +81,5 @@ beforeAll(() =>
 
 afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
 
+// A case that the subject says it can't do (`cannot`) is reported as skipped, with the reason in its name, instead of passing silently.
 Conformance.register(suite, { describe, it, skip: it.skip })

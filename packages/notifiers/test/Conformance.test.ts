@@ -168,4 +168,5 @@ const email = NotifierConformance.make({
 
 export const conformance = [webhook, slack, teams, pagerduty, email]
 
+// A case that the subject says it can't do (`cannot`) is reported as skipped, with the reason in its name, instead of passing silently.
 Conformance.register(conformance, { describe, it: (name, run) => it(`${name}`, run, 60_000), skip: it.skip })

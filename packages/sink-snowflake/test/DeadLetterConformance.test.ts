@@ -55,6 +55,7 @@ const suiteOf = (kept: typeof Config.Type["kept"]) =>
     timeout: "2 minutes"
   })
 
+// A case that the subject says it can't do (`cannot`) is reported as skipped, with the reason in its name, instead of passing silently.
 Conformance.register([suiteOf("table"), suiteOf("ndjson"), suiteOf("parquet")], {
   describe,
   it: (name, run) => it(`${name}`, run, 150_000),

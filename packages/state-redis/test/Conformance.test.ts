@@ -51,4 +51,5 @@ export const conformance = [
   })
 ]
 
+// A case that the subject says it can't do (`cannot`) is reported as skipped, with the reason in its name, instead of passing silently.
 Conformance.register(conformance, { describe, it: (name, run) => it(`${name}`, run, 120_000), skip: it.skip })

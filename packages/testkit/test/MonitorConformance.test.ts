@@ -35,6 +35,7 @@ const noticed: ReadonlyArray<readonly [defect: Defect, by: string]> = [
   ["leaks a timer", "holds no more after many runs"]
 ]
 
+// A case that the subject says it can't do (`cannot`) is reported as skipped, with the reason in its name, instead of passing silently.
 Conformance.register(MonitorConformance.make(subject()), { describe, it, skip: it.skip })
 
 describe("The suite of monitors", () => {

@@ -36,6 +36,7 @@ const noticed: ReadonlyArray<readonly [defect: Defect, by: string]> = [
   ["takes a renamed column for another one", "a column that is renamed"]
 ]
 
+// A case that the subject says it can't do (`cannot`) is reported as skipped, with the reason in its name, instead of passing silently.
 Conformance.register(SourceConformance.make(subject()), { describe, it, skip: it.skip })
 
 describe("The suite of sources", () => {
