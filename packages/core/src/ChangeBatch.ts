@@ -55,9 +55,24 @@ export interface ChangeBatch {
   readonly last: Sequence.Sequence
 }
 
+/**
+ * A schema that needs no copy of itself. `RecordBatch` assigns each batch's schema the fields that it has already, for which Arrow compares all names with all names and copies
+ * every field.
+ */
+class BatchSchema extends Schema {
+  override assign<R extends Arrow.TypeMap>(
+    ...args: ReadonlyArray<Arrow.Schema<R> | Arrow.Field | ReadonlyArray<Arrow.Field>>
+  ): Arrow.Schema<R> {
+    const [fields] = args
+    const isSame = Array.isArray(fields) && fields.length === this.fields.length &&
+      fields.every((field, index) => field === this.fields[index])
+    return isSame ? this : super.assign(...(args as ReadonlyArray<Arrow.Field>)) // it takes all three
+  }
+}
+
 /** The Arrow schema of a table's batches: metadata columns, then the table's columns. */
 export const arrowSchema = (table: TableSchema): Arrow.Schema =>
-  new Schema([
+  new BatchSchema([
     new Field("_op", new Uint8(), false),
     new Field("_commit", new Uint64(), false),
     new Field("_ordinal", new Uint64(), false),

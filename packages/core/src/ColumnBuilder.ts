@@ -9,52 +9,15 @@ import type * as Arrow from "apache-arrow"
 import { makeData } from "apache-arrow/data"
 import { Precision, Type } from "apache-arrow/enum"
 import { Binary, Bool, DataType, Utf8 } from "apache-arrow/type"
+import * as ByteCopy from "./ByteCopy.ts"
 
 const initialRows = 64
 /** Larger buffers of texts aren't kept. */
 const largestKept = 4 << 20
 
-/** A call of `set`, which needs a `subarray`, is faster from about so many bytes on. */
-const longCopy = 192
-
-const viewOf = ({ buffer, byteLength, byteOffset }: Uint8Array): DataView =>
-  new DataView(buffer, byteOffset, byteLength)
-
-/** The array that was copied from last: values of a batch come from few. */
+/** The array that was copied from last, and a view of it: values of a batch come from few. */
 let lastSource: Uint8Array = new Uint8Array(0)
-let lastView = viewOf(lastSource)
-
-/**
- * Copies `source[start, end)` to `at`; `view` is the target's. Four bytes at a time, of which the last four may have been copied before: a value of 41 bytes
- * takes 15 ns, 70 by `set` or a loop; one of 5 bytes 15 and 19 (measured). Unsigned
- * integers, because V8 (13.6) gives up inlining accesses to signed ones after its middle compiler was wrong about their bounds; then each is a call.
- */
-const copy = (
-  target: Uint8Array,
-  view: DataView,
-  at: number,
-  source: Uint8Array,
-  start: number,
-  end: number
-): void => {
-  const last = end - 4
-  if (last < start) {
-    for (let from = start, to = at; from < end; from++, to++) target[to] = source[from] as number // in range
-    return
-  }
-  if (end - start >= longCopy) {
-    target.set(source.subarray(start, end), at)
-    return
-  }
-  if (source !== lastSource) {
-    lastSource = source
-    lastView = viewOf(source)
-  }
-  const from = lastView
-  let to = at
-  for (let next = start; next < last; next += 4, to += 4) view.setUint32(to, from.getUint32(next))
-  view.setUint32(at + last - start, from.getUint32(last))
-}
+let lastView = ByteCopy.viewOf(lastSource)
 
 /** Length and validity, common to all builders. */
 abstract class Validity {
@@ -274,7 +237,7 @@ export class BoolColumn extends Validity {
 export class BytesColumn extends Validity {
   private offsets = new Int32Array(1)
   private data: Uint8Array = new Uint8Array(0)
-  private view = viewOf(this.data)
+  private view = ByteCopy.viewOf(this.data)
   private used = 0
   private readonly type: Arrow.Utf8 | Arrow.Binary
 
@@ -286,7 +249,11 @@ export class BytesColumn extends Validity {
   /** Appends the bytes `source[start, end)`. */
   append(source: Uint8Array, start: number, end: number): void {
     const at = this.reserve(end - start)
-    copy(this.data, this.view, at, source, start, end)
+    if (source !== lastSource) {
+      lastSource = source
+      lastView = ByteCopy.viewOf(source)
+    }
+    ByteCopy.copy(this.view, at, lastView, start, end)
     this.commit(at + end - start)
   }
 
@@ -311,7 +278,7 @@ export class BytesColumn extends Validity {
 
   private hold(data: Uint8Array): void {
     this.data = data
-    this.view = viewOf(data)
+    this.view = ByteCopy.viewOf(data)
   }
 
   /** Ends the value begun by `reserve` at `end` in `target`. */

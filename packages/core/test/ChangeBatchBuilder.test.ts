@@ -193,6 +193,20 @@ describe("ChangeBatchBuilder", () => {
     assert.throws(() => twice.finish(), /id/)
   })
 
+  it("gives all its batches one schema, which can still be added to", () => {
+    const builder = new ChangeBatchBuilder(plain("a"))
+    const [first, second] = [1n, 2n].map((commit) => {
+      appendRow(builder, { commit, ordinal: 1n, values: [1, "one"] })
+      return builder.finish().records
+    })
+    assert.isDefined(first)
+    assert.isDefined(second)
+    assert.strictEqual(first.schema, second.schema)
+    const more = first.schema.assign([...first.schema.fields, new Arrow.Field("more", new Arrow.Int32(), true)])
+    assert.deepStrictEqual(more.names, [...first.schema.names, "more"])
+    assert.strictEqual(first.schema.fields.length, 7)
+  })
+
   it("builds batches of a table without columns", () => {
     const empty: TableSchema = { ...plain("a"), columns: [], identity: { _tag: "None" } }
     assert.strictEqual(batch(empty, [{ commit: 1n, ordinal: 1n, values: [] }]).rows, 1)

@@ -4,6 +4,7 @@
  * Integers, booleans and finite floats become JSON numbers and booleans, NULL becomes null, everything else a JSON string. A
  * literal with lower bounds of its own (`[0:2]={…}`) becomes one JSON string that holds the literal, so nothing is lost.
  */
+import { viewOf } from "@etl-stream/core/ByteCopy"
 import type { LogicalType } from "@etl-stream/core/LogicalType"
 import type { ByteBuffer } from "./ByteBuffer.ts"
 
@@ -61,7 +62,7 @@ const isNumber = (source: Uint8Array, start: number, end: number, float: boolean
 
 const writeText = (source: Uint8Array, start: number, end: number, out: ByteBuffer): void => {
   out.byte(quote)
-  out.jsonText(source, start, end)
+  out.jsonText(viewOf(source), start, end)
   out.byte(quote)
 }
 
@@ -77,16 +78,17 @@ const writeBare = (source: Uint8Array, start: number, end: number, form: Element
 /** Writes the quoted element that begins after the quote at `start - 1`; returns the index after its closing quote. */
 const writeQuoted = (source: Uint8Array, start: number, end: number, out: ByteBuffer): number => {
   out.byte(quote)
+  const view = viewOf(source)
   let run = start
   for (let at = start; at < end; at++) {
     const value = source[at]
     if (value === quote) {
-      out.jsonText(source, run, at)
+      out.jsonText(view, run, at)
       out.byte(quote)
       return at + 1
     }
     if (value === backslash) {
-      out.jsonText(source, run, at)
+      out.jsonText(view, run, at)
       run = at + 1
       at++
     }

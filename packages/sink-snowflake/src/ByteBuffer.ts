@@ -3,6 +3,7 @@
  *
  * 64-bit integers come as two 32-bit halves (`high` signed, `low` unsigned), as they lie in Arrow buffers.
  */
+import * as ByteCopy from "@etl-stream/core/ByteCopy"
 
 const base64Alphabet = Buffer.from("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
 const hexDigits = Buffer.from("0123456789abcdef")
@@ -28,18 +29,39 @@ const twoDigits = (bytes: Uint8Array, at: number, value: number): void => {
   bytes[at + 1] = zero + (value - tens * 10)
 }
 
+/**
+ * Whether one of the four bytes of a word has to be escaped in JSON: below 0x20, `"` or `\\`. A byte below n leaves its highest bit set when n is taken from it ("Bit Twiddling
+ * Hacks", Sean Eron Anderson, hasless and hasvalue); bytes from 0x80 on, parts of longer characters, are none of them.
+ */
+const needsEscape = (word: number): boolean =>
+  (((word - 0x20202020) | ((word ^ 0x22222222) - 0x01010101) | ((word ^ 0x5c5c5c5c) - 0x01010101)) & ~word &
+    0x80808080) !== 0
+
 /** Bytes that are escaped at a time. */
 const escapedPiece = 4096
 
 export class ByteBuffer {
-  bytes: Uint8Array
   length = 0
+  private memory: Uint8Array
+  /** The same memory, for whoever reads it by words. */
+  words: DataView
   /** The last date that was written, and its text. */
   private day = Number.NaN
   private readonly dayText = new Uint8Array(10)
 
   constructor(capacity: number) {
-    this.bytes = new Uint8Array(capacity)
+    this.memory = new Uint8Array(capacity)
+    this.words = ByteCopy.viewOf(this.memory)
+  }
+
+  get bytes(): Uint8Array {
+    return this.memory
+  }
+
+  /** Another memory, in which nothing is written yet. */
+  set bytes(memory: Uint8Array) {
+    this.memory = memory
+    this.words = ByteCopy.viewOf(memory)
   }
 
   /** Makes room for `more` bytes. */
@@ -80,6 +102,13 @@ export class ByteBuffer {
       bytes.set(start === 0 && end === source.length ? source : source.subarray(start, end), this.length)
       this.length += end - start
     }
+  }
+
+  /** The same for the values of a column, of which there are many in one source. */
+  copy(source: DataView, start: number, end: number): void {
+    this.reserve(end - start)
+    ByteCopy.copy(this.words, this.length, source, start, end)
+    this.length += end - start
   }
 
   /** Writes text that is ASCII only. */
@@ -154,7 +183,7 @@ export class ByteBuffer {
   /** Writes once more what was written from `start` on, `count` bytes of it. */
   repeat(start: number, count: number): void {
     this.reserve(count)
-    this.bytes.copyWithin(this.length, start, start + count)
+    ByteCopy.copy(this.words, this.length, this.words, start, start + count)
     this.length += count
   }
 
@@ -245,21 +274,32 @@ export class ByteBuffer {
   }
 
   /** UTF-8 text as the inside of a JSON string: everything but the quotes around it. */
-  jsonText(source: Uint8Array, start: number, end: number): void {
+  jsonText(source: DataView, start: number, end: number): void {
+    this.reserve(end - start)
+    const { words } = this
     let from = start
-    while (from < end && jsonEscapes[source[from] as number] === 0) from++ // in range
-    this.raw(source, start, from)
-    if (from === end) return
+    let at = this.length
+    for (; from + 4 <= end; from += 4, at += 4) {
+      const word = source.getUint32(from)
+      if (needsEscape(word)) break
+      words.setUint32(at, word)
+    }
+    for (; from < end; from++, at++) {
+      const value = source.getUint8(from)
+      if (jsonEscapes[value] !== 0) break
+      words.setUint8(at, value)
+    }
+    this.length = at
     // Where there is one character to escape there are more, as in JSON: byte by byte from there on. In pieces, since each may become six times as long.
     for (; from < end; from += escapedPiece) this.escaped(source, from, Math.min(end, from + escapedPiece))
   }
 
-  private escaped(source: Uint8Array, start: number, end: number): void {
+  private escaped(source: DataView, start: number, end: number): void {
     this.reserve((end - start) * 6)
     const { bytes } = this
     let at = this.length
     for (let from = start; from < end; from++) {
-      const value = source[from] as number // in range
+      const value = source.getUint8(from)
       const escape = jsonEscapes[value] as number // of every byte
       if (escape === 0) {
         bytes[at++] = value
@@ -276,6 +316,17 @@ export class ByteBuffer {
       }
     }
     this.length = at
+  }
+
+  /** JSON as it is, but on one line: line ends, which are between its tokens only, become spaces. */
+  jsonLine(source: DataView, start: number, end: number): void {
+    const from = this.length
+    this.copy(source, start, end)
+    const { bytes, length } = this
+    for (let at = from; at < length; at++) {
+      const value = bytes[at] as number // in range
+      if (value === 0x0a || value === 0x0d) bytes[at] = 0x20
+    }
   }
 
   /** A finite double as a JSON number, the shortest that reads back as the same value. */

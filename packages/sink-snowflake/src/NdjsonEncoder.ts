@@ -4,6 +4,7 @@
  * Each row is one JSON object whose keys are the journal's column names. Nulls are left out, which is NULL. The caller takes
  * a batch in chunks of about the size it wants; a chunk ends at a row.
  */
+import * as ByteCopy from "@etl-stream/core/ByteCopy"
 import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
 import type { Sequence } from "@etl-stream/core/Sequence"
 import type * as Arrow from "apache-arrow"
@@ -39,7 +40,8 @@ const bytesOf = (text: string): Uint8Array => Buffer.from(text)
 
 interface ColumnWriter {
   readonly layout: ColumnValues
-  readonly prefix: Uint8Array
+  readonly prefix: DataView
+  readonly prefixLength: number
   readonly data: Arrow.Data
   readonly write: ValueWriter.ValueWriter
 }
@@ -52,7 +54,7 @@ export class NdjsonEncoder {
   private readonly time = bytesOf(`","${Metadata.commitTime}":"`)
   private readonly unsent = bytesOf(`,"${Metadata.unsent}":"`)
   private readonly rowKey = bytesOf(`,"${Metadata.rowKey}":"`)
-  private readonly prefixes: ReadonlyArray<Uint8Array>
+  private readonly prefixes: ReadonlyArray<DataView>
   private readonly unsentNames: UnsentMask.Names
 
   /** `out` is used by this encoder alone until it has no more to encode. */
@@ -60,7 +62,7 @@ export class NdjsonEncoder {
     this.out = out
     this.layout = layout
     this.policy = policy
-    this.prefixes = layout.columns.map(({ name }) => bytesOf(`,${JSON.stringify(name)}:`))
+    this.prefixes = layout.columns.map(({ name }) => ByteCopy.viewOf(bytesOf(`,${JSON.stringify(name)}:`)))
     this.unsentNames = UnsentMask.names(layout, true)
   }
 
@@ -109,9 +111,11 @@ export class NdjsonEncoder {
     const policy = ValueWriter.policy(this.policy, refused, ValueWriter.mattering(layout, ops))
     const columns = layout.columns.map((column, position): ColumnWriter => {
       const data = ChangeBatch.child(records, ChangeBatch.metadataColumns + column.index)
+      const prefix = this.prefixes[position] as DataView // made from the same columns
       return {
         layout: column,
-        prefix: this.prefixes[position] as Uint8Array, // made from the same columns
+        prefix,
+        prefixLength: prefix.byteLength,
         data,
         write: ValueWriter.make(column, data, out, policy, layout.mode === "changelog" ? "raw" : "text")
       }
@@ -172,7 +176,7 @@ export class NdjsonEncoder {
           continue
         }
         const start = out.length
-        out.raw(column.prefix)
+        out.copy(column.prefix, 0, column.prefixLength)
         if (!column.write(row)) out.length = start
       }
       out.byte(0x7d)

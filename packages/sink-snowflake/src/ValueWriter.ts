@@ -4,6 +4,7 @@
  * Here is also decided what happens to a value that the target's type can't hold: it fails, becomes NULL, or the nearest
  * value that fits. Errors name the column, never the value.
  */
+import * as ByteCopy from "@etl-stream/core/ByteCopy"
 import { Operation } from "@etl-stream/core/ChangeBatch"
 import * as LogicalType from "@etl-stream/core/LogicalType"
 import type * as Arrow from "apache-arrow"
@@ -84,6 +85,9 @@ export type ValueWriter = (row: number) => boolean
 
 const scratch = new ByteBuffer(1024)
 
+const yes = Buffer.from("true")
+const no = Buffer.from("false")
+
 /** Empties the buffer, which need not stay as large as the largest value ever. */
 const empty = (buffer: ByteBuffer): void => {
   if (buffer.bytes.length > 1 << 20) buffer.shrink()
@@ -123,8 +127,8 @@ export const make = (
     if (json !== undefined) out.byte(0x22)
     return true
   }
-  const text = (source: Uint8Array, start: number, end: number): true => {
-    if (json === undefined) out.raw(source, start, end)
+  const text = (source: DataView, start: number, end: number): true => {
+    if (json === undefined) out.copy(source, start, end)
     else {
       out.byte(0x22)
       out.jsonText(source, start, end)
@@ -135,12 +139,13 @@ export const make = (
   const values = data.values as Int32Array // narrowed per case by the column's Arrow type
   const offsets = data.valueOffsets
   const bytes = data.values as Uint8Array // for variable-width columns
+  const view = ByteCopy.viewOf(bytes)
 
   switch (column.form) {
     case "boolean":
       return (row) => {
         const bit = data.offset + row
-        out.ascii(((bytes[bit >> 3] as number) & (1 << (bit & 7))) !== 0 ? "true" : "false") // one bit per row
+        out.raw(((bytes[bit >> 3] as number) & (1 << (bit & 7))) !== 0 ? yes : no) // one bit per row
         return true
       }
     case "int16":
@@ -191,7 +196,7 @@ export const make = (
         }
         if (narrowing !== undefined && !Narrowing.decimal(narrowing, bytes, start, end)) return rounded(row)
         if (json !== undefined) out.byte(0x22)
-        out.raw(bytes, start, end)
+        out.copy(view, start, end)
         if (json !== undefined) out.byte(0x22)
         return true
       }
@@ -199,7 +204,7 @@ export const make = (
       return (row) => {
         const start = offsets[row] as number // in range
         const end = offsets[row + 1] as number // in range
-        return Narrowing.text(maxLength, bytes, start, end) ? text(bytes, start, end) : tooLong(row)
+        return Narrowing.text(maxLength, bytes, start, end) ? text(view, start, end) : tooLong(row)
       }
     case "sourceText": {
       const write = SourceText.writer(column.type, data)
@@ -207,7 +212,7 @@ export const make = (
         empty(scratch)
         write(row, scratch)
         return Narrowing.text(maxLength, scratch.bytes, 0, scratch.length)
-          ? text(scratch.bytes, 0, scratch.length)
+          ? text(scratch.words, 0, scratch.length)
           : tooLong(row)
       }
     }
@@ -296,20 +301,16 @@ export const make = (
         if (VariantJson.isInexact(bytes, start, end) || (json === "raw" && VariantJson.isNull(bytes, start, end))) {
           empty(scratch)
           scratch.byte(0x22)
-          scratch.jsonText(bytes, start, end)
+          scratch.jsonText(view, start, end)
           scratch.byte(0x22)
           if (!Narrowing.text(maxLength, scratch.bytes, 0, scratch.length)) return tooLong(row)
-          if (json === "text") return text(scratch.bytes, 0, scratch.length)
-          out.raw(scratch.bytes, 0, scratch.length)
+          if (json === "text") return text(scratch.words, 0, scratch.length)
+          out.copy(scratch.words, 0, scratch.length)
           return true
         }
-        if (json !== "raw") return text(bytes, start, end)
-        const from = out.length
-        out.raw(bytes, start, end)
-        // Line ends between JSON tokens would end the record.
-        for (let at = from; at < out.length; at++) {
-          if (out.bytes[at] === 0x0a || out.bytes[at] === 0x0d) out.bytes[at] = 0x20
-        }
+        if (json !== "raw") return text(view, start, end)
+        // Line ends would end the record.
+        out.jsonLine(view, start, end)
         return true
       }
     case "array":
@@ -324,8 +325,8 @@ export const make = (
           throw cause
         }
         if (!Narrowing.text(maxLength, scratch.bytes, 0, scratch.length)) return tooLong(row)
-        if (json === "text") return text(scratch.bytes, 0, scratch.length)
-        out.raw(scratch.bytes, 0, scratch.length)
+        if (json === "text") return text(scratch.words, 0, scratch.length)
+        out.copy(scratch.words, 0, scratch.length)
         return true
       }
   }

@@ -2,6 +2,7 @@
  * Encoders and layouts: every value is written exactly, hostile ones included, and refused by name where it can't be.
  */
 import { assert, describe, it } from "@effect/vitest"
+import * as ByteCopy from "@etl-stream/core/ByteCopy"
 import * as ChangeBatch from "@etl-stream/core/ChangeBatch"
 import * as LogicalType from "@etl-stream/core/LogicalType"
 import * as Sequence from "@etl-stream/core/Sequence"
@@ -129,16 +130,53 @@ describe("ByteBuffer", () => {
       "😀🏳️‍🌈",
       "\\u0041",
       "a".repeat(100) + "\"" + "b".repeat(100),
+      // Next to what has to be escaped, at every place of a word.
+      ...["\u001f", " ", "!", "\"", "#", "[", "\\", "]", "\u007f", "\u0080", "ä", "\u00a2"].flatMap((one) =>
+        ["", "a", "ab", "abc", "abcd"].map((before) => `${before}${one}${before}`)
+      ),
       // Longer than what is escaped at a time, with a character of several bytes across the end of a piece.
       "\"" + "ü\n".repeat(5000),
       "\u0001".repeat(4096)
     ]
     fc.assert(
       fc.property(fc.oneof(fc.string({ unit: "binary" }), fc.string({ unit: "grapheme" })), (value) => {
-        const written = textOf(value, (out, bytes) => out.jsonText(bytes, 0, bytes.length))
+        const written = textOf(value, (out, bytes) => out.jsonText(ByteCopy.viewOf(bytes), 0, bytes.length))
         assert.strictEqual(JSON.parse(`"${written}"`), Buffer.from(value).toString())
       }),
       { numRuns: 1000, examples: hostile.map((value) => [value] as [string]) }
+    )
+  })
+
+  it("puts JSON on one line and leaves its values as they are", () => {
+    fc.assert(fc.property(fc.json({ noUnicodeString: false }), fc.nat(4), (json, indent) => {
+      const value: unknown = JSON.parse(json)
+      const written = textOf(
+        JSON.stringify(value, undefined, indent).replaceAll("\n", "\r\n"),
+        (out, bytes) => out.jsonLine(ByteCopy.viewOf(bytes), 0, bytes.length)
+      )
+      assert.notMatch(written, /[\r\n]/)
+      assert.deepStrictEqual(JSON.parse(written), value)
+    }))
+  })
+
+  it("repeats what was written, also when it has to grow for that", () => {
+    fc.assert(
+      fc.property(
+        fc.uint8Array({ minLength: 1, maxLength: 700 }),
+        fc.nat(),
+        fc.integer({ min: 1, max: 4 }),
+        (bytes, at, times) => {
+          const start = at % bytes.length
+          const out = new ByteBuffer(1)
+          out.raw(bytes)
+          for (let time = 0; time < times; time++) out.repeat(start, bytes.length - start)
+          const repeated = Buffer.from(bytes.subarray(start))
+          assert.deepStrictEqual(
+            Buffer.from(out.view()),
+            Buffer.concat([bytes, ...Array.from({ length: times }, () => repeated)])
+          )
+        }
+      )
     )
   })
 })

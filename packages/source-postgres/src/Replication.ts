@@ -8,6 +8,7 @@ import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import type { Element } from "@etl-stream/core/Element"
 import type { SourceContext } from "@etl-stream/core/Source"
 import { type TableId, tableId } from "@etl-stream/core/TableSchema"
+import * as Arr from "effect/Array"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -187,9 +188,16 @@ export const make = Effect.fnUntraced(function*(
     return Effect.andThen(before, request === undefined ? decoded : serve(request))
   })
 
+  /** The same without those of views that none came of. */
+  const some: Effect.Effect<Arr.NonEmptyReadonlyArray<Element>, ConnectorError> = Effect.flatMap(
+    next,
+    (elements) => Arr.isReadonlyArrayNonEmpty(elements) ? Effect.succeed(elements) : some
+  )
+
   return {
-    elements: Stream.fromEffectRepeat(next).pipe(
-      Stream.flattenIterable,
+    // Not `flattenIterable`, whose streams within the stream keep what they gave until V8 marks its whole heap: 13 times for 2.5 million rows, instead of 2 (measured).
+    elements: Stream.fromEffectRepeat(some).pipe(
+      Stream.flattenArray,
       Stream.mapError((error) => SlotContinuity.runAgain(connections, error))
     ),
     join: Effect.fnUntraced(function*(catalog, tables, floor) {

@@ -70,23 +70,27 @@ export const date: ValueDecoder = (column, bytes, start, end) => {
 
 const fractionUnits = [1_000_000, 100_000, 10_000, 1_000, 100, 10, 1]
 
-/** Microseconds since midnight of `hh:mm:ss[.ffffff]`. */
-const parseTime = (bytes: Uint8Array, start: number, end: number, what: string): number => {
-  const digits = end - start - 9
-  if (end - start < 8 || digits === 0 || digits > 6 || bytes[start + 2] !== colon || bytes[start + 5] !== colon) {
-    malformed(what)
-  }
+/** Seconds since midnight of `hh:mm:ss`, which something may follow. */
+const parseSeconds = (bytes: Uint8Array, start: number, end: number, what: string): number => {
+  if (end - start < 8 || bytes[start + 2] !== colon || bytes[start + 5] !== colon) malformed(what)
   const hours = twoDigits(bytes, start, what)
   const minutes = twoDigits(bytes, start + 3, what)
   const seconds = twoDigits(bytes, start + 6, what)
   if (hours > 24 || minutes > 59 || seconds > 59) malformed(what)
-  let fraction = 0
-  if (digits > 0) {
-    if (bytes[start + 8] !== point) malformed(what)
-    fraction = digitsOf(bytes, start + 9, end, what) * (fractionUnits[digits] as number) // 1 to 6 digits
-  }
-  return ((hours * 60 + minutes) * 60 + seconds) * 1_000_000 + fraction
+  return (hours * 60 + minutes) * 60 + seconds
 }
+
+/** Microseconds of `.ffffff` in `bytes[start, end)`, of which there may be less or nothing. */
+const parseFraction = (bytes: Uint8Array, start: number, end: number, what: string): number => {
+  const digits = end - start - 1
+  if (digits < 0) return 0
+  if (digits === 0 || digits > 6 || bytes[start] !== point) malformed(what)
+  return digitsOf(bytes, start + 1, end, what) * (fractionUnits[digits] as number) // 1 to 6 digits
+}
+
+/** Microseconds since midnight of `hh:mm:ss[.ffffff]`. Its parts are small integers: a function that isn't inlined would return their sum as an object. */
+const parseTime = (bytes: Uint8Array, start: number, end: number, what: string): number =>
+  parseSeconds(bytes, start, end, what) * 1_000_000 + parseFraction(bytes, start + 8, end, what)
 
 export const time: ValueDecoder = (column, bytes, start, end) => {
   const value = parseTime(bytes, start, end, "time")
