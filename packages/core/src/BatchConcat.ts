@@ -5,7 +5,10 @@
  * compact: offset 0, value offsets beginning at 0, buffers of their own. Inputs may be any layout that Arrow allows for
  * these types: a `Data` with an offset has its values and value offsets cut already, only bitmaps are read from `offset` on.
  */
-import * as Arrow from "apache-arrow"
+import type * as Arrow from "apache-arrow"
+import { makeData } from "apache-arrow/data"
+import { RecordBatch } from "apache-arrow/recordbatch"
+import { DataType, Struct } from "apache-arrow/type"
 import * as ChangeBatch from "./ChangeBatch.ts"
 
 /** Rows `[from, to)` of a column. */
@@ -122,16 +125,16 @@ const join = (pieces: ReadonlyArray<Piece>, rows: number): Arrow.Data => {
   const type: Arrow.DataType | undefined = pieces[0]?.data.type
   if (type === undefined) throw new RangeError("There is nothing to join")
   const common = { length: rows, ...validity(pieces, rows) }
-  if (Arrow.DataType.isBool(type)) return Arrow.makeData({ type, data: joinBits(pieces, rows), ...common })
-  if (Arrow.DataType.isUtf8(type)) return Arrow.makeData({ type, ...joinBytes(pieces, rows), ...common })
-  if (Arrow.DataType.isBinary(type)) return Arrow.makeData({ type, ...joinBytes(pieces, rows), ...common })
+  if (DataType.isBool(type)) return makeData({ type, data: joinBits(pieces, rows), ...common })
+  if (DataType.isUtf8(type)) return makeData({ type, ...joinBytes(pieces, rows), ...common })
+  if (DataType.isBinary(type)) return makeData({ type, ...joinBytes(pieces, rows), ...common })
   if (
-    Arrow.DataType.isInt(type) || Arrow.DataType.isFloat(type) || Arrow.DataType.isDate(type) ||
-    Arrow.DataType.isTime(type) ||
-    Arrow.DataType.isTimestamp(type)
+    DataType.isInt(type) || DataType.isFloat(type) || DataType.isDate(type) ||
+    DataType.isTime(type) ||
+    DataType.isTimestamp(type)
   ) {
     // makeData's overloads are per Arrow type; the values keep the array type that they came in.
-    return Arrow.makeData({
+    return makeData({
       type: type as Arrow.Float64,
       data: joinFixed(pieces, rows) as Float64Array & Fixed,
       ...common
@@ -152,8 +155,8 @@ const joinRows = (
   const children = schema.fields.map((_, column) =>
     join(parts.map(({ batch, from, to }) => ({ data: ChangeBatch.child(batch.records, column), from, to })), rows)
   )
-  const data = Arrow.makeData({ type: new Arrow.Struct(schema.fields), length: rows, nullCount: 0, children })
-  return ChangeBatch.make(first.batch.table, new Arrow.RecordBatch(schema, data))
+  const data = makeData({ type: new Struct(schema.fields), length: rows, nullCount: 0, children })
+  return ChangeBatch.make(first.batch.table, new RecordBatch(schema, data))
 }
 
 /** Rows `[from, to)` of a batch as a batch with buffers of its own. */

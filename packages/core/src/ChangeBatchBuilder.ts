@@ -4,7 +4,10 @@
  * A decoder calls `begin` for each row, then appends exactly one value (or null, or `notSent`) to every column, in any order.
  * A reader of a copy appends the values alone, and calls `copied` for all rows at once. `finish` makes the Arrow record batch and starts an empty one.
  */
-import * as Arrow from "apache-arrow"
+import type * as Arrow from "apache-arrow"
+import { makeData } from "apache-arrow/data"
+import { RecordBatch } from "apache-arrow/recordbatch"
+import { Binary, Struct, TimestampMicrosecond, Uint64, Uint8 } from "apache-arrow/type"
 import * as ChangeBatch from "./ChangeBatch.ts"
 import * as ColumnBuilder from "./ColumnBuilder.ts"
 import { arrowType } from "./LogicalType.ts"
@@ -15,11 +18,11 @@ export class ChangeBatchBuilder {
   /** One builder per column of the table, in schema order. */
   readonly columns: ReadonlyArray<ColumnBuilder.ColumnBuilder>
   private readonly schema: Arrow.Schema
-  private readonly op = new ColumnBuilder.NumberColumn(new Arrow.Uint8(), (rows) => new Uint8Array(rows))
-  private readonly commit = new ColumnBuilder.Int64Column(new Arrow.Uint64())
-  private readonly ordinal = new ColumnBuilder.Int64Column(new Arrow.Uint64())
-  private readonly commitTime = new ColumnBuilder.Int64Column(new Arrow.TimestampMicrosecond("UTC"))
-  private readonly unsent = new ColumnBuilder.BytesColumn(new Arrow.Binary())
+  private readonly op = new ColumnBuilder.NumberColumn(new Uint8(), (rows) => new Uint8Array(rows))
+  private readonly commit = new ColumnBuilder.Int64Column(new Uint64())
+  private readonly ordinal = new ColumnBuilder.Int64Column(new Uint64())
+  private readonly commitTime = new ColumnBuilder.Int64Column(new TimestampMicrosecond("UTC"))
+  private readonly unsent = new ColumnBuilder.BytesColumn(new Binary())
   private readonly mask: Uint8Array
   private masked = false
   private open = false
@@ -145,7 +148,7 @@ export class ChangeBatchBuilder {
     const children = [this.op, this.commit, this.ordinal, this.commitTime, this.unsent, ...this.columns].map((column) =>
       column.finish()
     )
-    const data = Arrow.makeData({ type: new Arrow.Struct(this.schema.fields), length, nullCount: 0, children })
-    return ChangeBatch.make(this.table, new Arrow.RecordBatch(this.schema, data), bytes)
+    const data = makeData({ type: new Struct(this.schema.fields), length, nullCount: 0, children })
+    return ChangeBatch.make(this.table, new RecordBatch(this.schema, data), bytes)
   }
 }

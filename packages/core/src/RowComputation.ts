@@ -1,7 +1,10 @@
 /**
  * The work of `RowTransform.make`: other columns pass as the buffers that they are, written ones are built row by row.
  */
-import * as Arrow from "apache-arrow"
+import type * as Arrow from "apache-arrow"
+import { makeData } from "apache-arrow/data"
+import { RecordBatch } from "apache-arrow/recordbatch"
+import { Binary, Struct } from "apache-arrow/type"
 import * as ChangeBatch from "./ChangeBatch.ts"
 import { Operation } from "./ChangeBatch.ts"
 import { type Columns, notSent } from "./Column.ts"
@@ -233,7 +236,7 @@ class Writing {
     const before = ChangeBatch.child(batch.records, ChangeBatch.MetadataColumns.unsent)
     if (before.nullCount === batch.rows && unsent === undefined) return before
     const { view } = this.reads
-    const masks = new ColumnBuilder.BytesColumn(new Arrow.Binary())
+    const masks = new ColumnBuilder.BytesColumn(new Binary())
     const mask = new Uint8Array((plan.origins.length + 7) >> 3)
     for (let row = 0; row < batch.rows; row++) {
       view.index = row
@@ -271,13 +274,13 @@ class Writing {
       )
     ]
     const schema = ChangeBatch.arrowSchema(plan.target)
-    const data = Arrow.makeData({
-      type: new Arrow.Struct(schema.fields),
+    const data = makeData({
+      type: new Struct(schema.fields),
       length: batch.rows,
       nullCount: 0,
       children
     })
-    return ChangeBatch.make(plan.target, new Arrow.RecordBatch(schema, data))
+    return ChangeBatch.make(plan.target, new RecordBatch(schema, data))
   }
 }
 

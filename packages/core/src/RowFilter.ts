@@ -1,7 +1,10 @@
 /**
  * The work of `RowTransform.filter`: which rows of a batch stay, and which of them become a delete or an insert because the row changes sides.
  */
-import * as Arrow from "apache-arrow"
+import type * as Arrow from "apache-arrow"
+import { makeData } from "apache-arrow/data"
+import { RecordBatch } from "apache-arrow/recordbatch"
+import { Struct, Uint8 } from "apache-arrow/type"
 import * as BatchConcat from "./BatchConcat.ts"
 import * as ChangeBatch from "./ChangeBatch.ts"
 import { Operation } from "./ChangeBatch.ts"
@@ -184,7 +187,7 @@ const reoperated = (batch: ChangeBatch.ChangeBatch, fates: ReadonlyArray<Fate>):
   const key = RowReads.keyOf(batch.table)
   const children = batch.records.data.children.map((data, index) => {
     if (index === MetadataColumns.op) {
-      return Arrow.makeData({ type: new Arrow.Uint8(), data: operations, length: batch.rows, nullCount: 0 })
+      return makeData({ type: new Uint8(), data: operations, length: batch.rows, nullCount: 0 })
     }
     const isKey = key.length === 0 || key.includes(index - metadataColumns)
     const isMetadata = index < metadataColumns && index !== MetadataColumns.unsent
@@ -193,8 +196,8 @@ const reoperated = (batch: ChangeBatch.ChangeBatch, fates: ReadonlyArray<Fate>):
       : without(data, deleted)
   })
   const { schema } = batch.records
-  const data = Arrow.makeData({ type: new Arrow.Struct(schema.fields), length: batch.rows, nullCount: 0, children })
-  return ChangeBatch.make(batch.table, new Arrow.RecordBatch(schema, data))
+  const data = makeData({ type: new Struct(schema.fields), length: batch.rows, nullCount: 0, children })
+  return ChangeBatch.make(batch.table, new RecordBatch(schema, data))
 }
 
 const chosen = (batch: ChangeBatch.ChangeBatch, fates: ReadonlyArray<Fate>): ChangeBatch.ChangeBatch | undefined => {

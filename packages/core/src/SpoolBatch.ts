@@ -2,7 +2,12 @@
  * Batches as payloads of a spool's records, and back: numbers of fixed width, then of each column its nulls and the lengths of its buffers, then the buffers, each
  * at a multiple of eight bytes, so that a batch that is read needs no copy of them.
  */
-import * as Arrow from "apache-arrow"
+import type * as Arrow from "apache-arrow"
+import { Data, makeData } from "apache-arrow/data"
+import { BufferType } from "apache-arrow/enum"
+import { RecordBatch } from "apache-arrow/recordbatch"
+import { Schema } from "apache-arrow/schema"
+import { Binary, DataType, Struct, Utf8 } from "apache-arrow/type"
 import * as BatchConcat from "./BatchConcat.ts"
 import * as ChangeBatch from "./ChangeBatch.ts"
 import type { Rows, SnapshotRows } from "./Element.ts"
@@ -21,11 +26,11 @@ const buffersOf = (data: Arrow.Data, rows: number): ReadonlyArray<Uint8Array> =>
   const bits = (rows + 7) >> 3
   const none = new Uint8Array(0)
   const validity = data.nullCount > 0 ? bytesOf(data.nullBitmap).subarray(0, bits) : none
-  if (Arrow.DataType.isUtf8(data.type) || Arrow.DataType.isBinary(data.type)) {
+  if (DataType.isUtf8(data.type) || DataType.isBinary(data.type)) {
     const offsets = data.valueOffsets.subarray(0, rows + 1)
     return [validity, bytesOf(offsets), bytesOf(data.values).subarray(0, offsets[rows] ?? 0)]
   }
-  if (Arrow.DataType.isBool(data.type)) return [validity, none, bytesOf(data.values).subarray(0, bits)]
+  if (DataType.isBool(data.type)) return [validity, none, bytesOf(data.values).subarray(0, bits)]
   const values: { readonly BYTES_PER_ELEMENT: number } & ArrayBufferView = data.values
   return [validity, none, bytesOf(values).subarray(0, rows * values.BYTES_PER_ELEMENT)]
 }
@@ -67,8 +72,8 @@ const columnOf = (
   const bits = (rows + 7) >> 3
   if (nullCount > rows || validity.length !== (nullCount > 0 ? bits : 0)) malformed("a column with a wrong validity")
   const nulls = nullCount > 0 ? { nullCount, nullBitmap: validity } : { nullCount: 0 }
-  const isText = Arrow.DataType.isUtf8(type)
-  if (isText || Arrow.DataType.isBinary(type)) {
+  const isText = DataType.isUtf8(type)
+  if (isText || DataType.isBinary(type)) {
     if (offsets.length !== (rows + 1) * 4) malformed("a column with too few offsets")
     const valueOffsets = new Int32Array(offsets.buffer, offsets.byteOffset, rows + 1)
     let last = 0
@@ -79,13 +84,13 @@ const columnOf = (
     }
     if (last !== values.length) malformed("a column with values of another length")
     return isText
-      ? Arrow.makeData({ type: new Arrow.Utf8(), length: rows, valueOffsets, data: values, ...nulls })
-      : Arrow.makeData({ type: new Arrow.Binary(), length: rows, valueOffsets, data: values, ...nulls })
+      ? makeData({ type: new Utf8(), length: rows, valueOffsets, data: values, ...nulls })
+      : makeData({ type: new Binary(), length: rows, valueOffsets, data: values, ...nulls })
   }
   if (offsets.length !== 0) malformed("a column with offsets that it can't have")
-  if (Arrow.DataType.isBool(type)) {
+  if (DataType.isBool(type)) {
     if (values.length !== bits) malformed("a column with values of another length")
-    return Arrow.makeData({ type, length: rows, data: values, ...nulls })
+    return makeData({ type, length: rows, data: values, ...nulls })
   }
   const Values: {
     readonly BYTES_PER_ELEMENT: number
@@ -93,9 +98,9 @@ const columnOf = (
   } = type.ArrayType
   if (values.length !== rows * Values.BYTES_PER_ELEMENT) malformed("a column with values of another length")
   const data = new Values(values.buffer, values.byteOffset, rows)
-  return new Arrow.Data(type, 0, rows, nulls.nullCount, {
-    [Arrow.BufferType.DATA]: data,
-    ...("nullBitmap" in nulls ? { [Arrow.BufferType.VALIDITY]: nulls.nullBitmap } : {})
+  return new Data(type, 0, rows, nulls.nullCount, {
+    [BufferType.DATA]: data,
+    ...("nullBitmap" in nulls ? { [BufferType.VALIDITY]: nulls.nullBitmap } : {})
   })
 }
 
@@ -123,9 +128,9 @@ export const decode = (payload: Uint8Array, tables: ReadonlyArray<TableSchema>):
     return columnOf(type, rows, view.getUint32(head, true), buffers)
   })
   if (at !== payload.length) malformed("a batch with something behind it")
-  const schema = new Arrow.Schema(fields)
-  const data = Arrow.makeData({ type: new Arrow.Struct(schema.fields), length: rows, nullCount: 0, children })
-  const batch = ChangeBatch.make(table, new Arrow.RecordBatch(schema, data))
+  const schema = new Schema(fields)
+  const data = makeData({ type: new Struct(schema.fields), length: rows, nullCount: 0, children })
+  const batch = ChangeBatch.make(table, new RecordBatch(schema, data))
   return payload[1] === 1
     ? { _tag: "SnapshotRows", batch, position: view.getBigUint64(16, true), chunk: view.getUint32(12, true) }
     : { _tag: "Rows", batch }

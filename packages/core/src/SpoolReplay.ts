@@ -6,7 +6,10 @@
  * their ids, or by their names where there are none. What is about copies, failures or tables that leave is not replayed: it was for a run that is over, and
  * has been judged before this one began (`SpoolFiles.Mark`).
  */
-import * as Arrow from "apache-arrow"
+import type * as Arrow from "apache-arrow"
+import { makeData } from "apache-arrow/data"
+import { RecordBatch } from "apache-arrow/recordbatch"
+import { Binary, Struct } from "apache-arrow/type"
 import * as ChangeBatch from "./ChangeBatch.ts"
 import * as ColumnBuilder from "./ColumnBuilder.ts"
 import type { Element } from "./Element.ts"
@@ -62,7 +65,7 @@ const nulls = (type: Arrow.DataType, rows: number): Arrow.Data => {
 /** The masks of values that weren't sent, for the columns at their new places. */
 const masks = (data: Arrow.Data, places: Places, rows: number): Arrow.Data => {
   if (data.nullCount === rows) return data
-  const builder = new ColumnBuilder.BytesColumn(new Arrow.Binary())
+  const builder = new ColumnBuilder.BytesColumn(new Binary())
   const values: Uint8Array = data.values
   for (let row = 0; row < rows; row++) {
     if (data.nullCount > 0 && ((data.nullBitmap[row >> 3] ?? 0) >> (row & 7) & 1) === 0) {
@@ -95,13 +98,13 @@ const reread = (batch: ChangeBatch.ChangeBatch, { places, same, schema }: Readin
       : ChangeBatch.child(records, ChangeBatch.metadataColumns + place)
   })
   const arrow = ChangeBatch.arrowSchema(schema)
-  const data = Arrow.makeData({
-    type: new Arrow.Struct(arrow.fields),
+  const data = makeData({
+    type: new Struct(arrow.fields),
     length: rows,
     nullCount: 0,
     children: [...metadata, ...columns]
   })
-  return ChangeBatch.make(schema, new Arrow.RecordBatch(arrow, data))
+  return ChangeBatch.make(schema, new RecordBatch(arrow, data))
 }
 
 export interface Replay {

@@ -11,7 +11,10 @@ import type { Options } from "@etl-stream/core/DeadLetterFiles"
 import { fileName, tooMany, trouble } from "@etl-stream/core/DeadLetterFiles"
 import type { DeadLetterStore, Selection } from "@etl-stream/core/DeadLetterStore"
 import type { TableId } from "@etl-stream/core/TableSchema"
-import * as Arrow from "apache-arrow"
+import type * as Arrow from "apache-arrow"
+import { vectorFromArray } from "apache-arrow/factories"
+import { Table } from "apache-arrow/table"
+import { Utf8 } from "apache-arrow/type"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
@@ -64,9 +67,9 @@ const letterOf = (row: unknown): DeadLetter => {
 
 const tableOf = (letters: ReadonlyArray<DeadLetter>): Arrow.Table => {
   const rows = letters.map(rowOf)
-  return new Arrow.Table(
+  return new Table(
     Object.fromEntries(
-      names.map((name) => [name, Arrow.vectorFromArray(rows.map((row) => row[name]), new Arrow.Utf8())])
+      names.map((name) => [name, vectorFromArray(rows.map((row) => row[name]), new Utf8())])
     )
   )
 }

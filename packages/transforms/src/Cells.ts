@@ -5,7 +5,10 @@ import * as BatchConcat from "@etl-stream/core/BatchConcat"
 import * as ChangeBatches from "@etl-stream/core/ChangeBatch"
 import type { ChangeBatch } from "@etl-stream/core/ChangeBatch"
 import type { TableSchema } from "@etl-stream/core/TableSchema"
-import * as Arrow from "apache-arrow"
+import type * as Arrow from "apache-arrow"
+import { makeData } from "apache-arrow/data"
+import { RecordBatch } from "apache-arrow/recordbatch"
+import { Binary, Struct, Uint8 } from "apache-arrow/type"
 
 const { MetadataColumns, metadataColumns } = ChangeBatches
 
@@ -87,8 +90,8 @@ const mask = (batch: ChangeBatch, unsent: Unsent, columns: ReadonlyArray<NewColu
     } else nullCount++
     valueOffsets[row + 1] = used
   }
-  return Arrow.makeData({
-    type: new Arrow.Binary(),
+  return makeData({
+    type: new Binary(),
     length: rows,
     nullCount,
     nullBitmap,
@@ -110,8 +113,8 @@ export const withColumns = (
 
 const assembled = (target: TableSchema, rows: number, children: Array<Arrow.Data>): ChangeBatch => {
   const schema = ChangeBatches.arrowSchema(target)
-  const data = Arrow.makeData({ type: new Arrow.Struct(schema.fields), length: rows, nullCount: 0, children })
-  return ChangeBatches.make(target, new Arrow.RecordBatch(schema, data))
+  const data = makeData({ type: new Struct(schema.fields), length: rows, nullCount: 0, children })
+  return ChangeBatches.make(target, new RecordBatch(schema, data))
 }
 
 /** The same rows and columns under another table's name or with other column names. */
@@ -171,8 +174,8 @@ export const pickRows = (batch: ChangeBatch, becomes: Uint8Array): ChangeBatch |
   const picked = kept === batch.rows ? batch : BatchConcat.select(batch, ranges)
   if (same) return picked
   const children = [...picked.records.data.children]
-  children[MetadataColumns.op] = Arrow.makeData({
-    type: new Arrow.Uint8(),
+  children[MetadataColumns.op] = makeData({
+    type: new Uint8(),
     length: kept,
     nullCount: 0,
     data: kept === batch.rows ? becomes.slice(0, kept) : becomes.filter((op) => op !== dropped)

@@ -8,7 +8,7 @@ import { BytesColumn } from "@etl-stream/core/ColumnBuilder"
 import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import * as Plugin from "@etl-stream/core/Plugin"
 import type { ColumnSchema, TableSchema } from "@etl-stream/core/TableSchema"
-import * as Arrow from "apache-arrow"
+import { Utf8 } from "apache-arrow/type"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { KeyObject } from "node:crypto"
@@ -39,7 +39,7 @@ const convert = (column: ColumnSchema, key: KeyObject, encoding: Config["encodin
   column: { ...column, type: { _tag: "Text", maxLength: encoding === "hex" ? 64 : 44 } },
   convert: (data, rows) => {
     const read = CellBytes.reader(column.type, data)
-    const builder = new BytesColumn(new Arrow.Utf8())
+    const builder = new BytesColumn(new Utf8())
     for (let row = 0; row < rows; row++) {
       if (Cells.isNull(data, row)) builder.appendNull()
       else CellValue.appendText(builder, Secret.mac(key, read(row)).toString(encoding))

@@ -7,7 +7,7 @@ import { BytesColumn } from "@etl-stream/core/ColumnBuilder"
 import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import * as Plugin from "@etl-stream/core/Plugin"
 import type { ColumnSchema } from "@etl-stream/core/TableSchema"
-import * as Arrow from "apache-arrow"
+import { Utf8 } from "apache-arrow/type"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Cells from "./Cells.ts"
@@ -102,7 +102,7 @@ const covered = (column: ColumnSchema, config: Config): ColumnChange.ColumnChang
     column: { ...column, type: { _tag: "Text", maxLength: undefined } },
     convert: (data, rows) => {
       const read = CellValue.textReader(column.type, data)
-      const builder = new BytesColumn(new Arrow.Utf8())
+      const builder = new BytesColumn(new Utf8())
       for (let row = 0; row < rows; row++) {
         if (Cells.isNull(data, row)) builder.appendNull()
         else CellValue.appendText(builder, mask(read(row)))

@@ -9,7 +9,7 @@ import * as ConfigOption from "@etl-stream/core/ConfigOption"
 import type { LogicalType } from "@etl-stream/core/LogicalType"
 import * as Plugin from "@etl-stream/core/Plugin"
 import type { ColumnSchema, TableSchema } from "@etl-stream/core/TableSchema"
-import * as Arrow from "apache-arrow"
+import { Utf8 } from "apache-arrow/type"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { KeyObject } from "node:crypto"
@@ -103,7 +103,7 @@ const convert = (
   convert: (data, rows) => {
     const isPermuted = config.format === "digits" || config.format === "characters"
     const read = CellValue.textReader(column.type, data)
-    const builder = new BytesColumn(new Arrow.Utf8())
+    const builder = new BytesColumn(new Utf8())
     for (let row = 0; row < rows; row++) {
       if (Cells.isNull(data, row)) {
         builder.appendNull()

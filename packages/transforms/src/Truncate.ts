@@ -13,7 +13,9 @@ import {
 } from "@etl-stream/core/LogicalType"
 import * as Plugin from "@etl-stream/core/Plugin"
 import type { ColumnSchema, TableSchema } from "@etl-stream/core/TableSchema"
-import * as Arrow from "apache-arrow"
+import type * as Arrow from "apache-arrow"
+import { makeData } from "apache-arrow/data"
+import { DateDay, Utf8 } from "apache-arrow/type"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Calendar from "./Calendar.ts"
@@ -77,7 +79,7 @@ const cut = (column: ColumnSchema, length: number): ColumnChange.ColumnChange =>
   convert: (data, rows) => {
     const { valueOffsets } = data
     const values = data.values as Uint8Array // a Utf8 column
-    const builder = new BytesColumn(new Arrow.Utf8())
+    const builder = new BytesColumn(new Utf8())
     for (let row = 0; row < rows; row++) {
       const start = valueOffsets[row] ?? 0
       if (Cells.isNull(data, row)) builder.appendNull()
@@ -119,12 +121,12 @@ const floored = (column: ColumnSchema, unit: Unit): ColumnChange.ColumnChange =>
         const day = days[row] ?? 0
         if (day !== dateInfinity && day !== dateNegativeInfinity) days[row] = firstOf(day, unit)
       }
-      return Arrow.makeData({ type: new Arrow.DateDay(), length: rows, data: days, ...validity })
+      return makeData({ type: new DateDay(), length: rows, data: days, ...validity })
     }
     const instants = (data.values as BigInt64Array).slice(0, rows) // a timestamp column is built over a BigInt64Array
     for (let row = 0; row < rows; row++) instants[row] = instantOf(instants[row] ?? 0n, unit)
     const type = data.type as Arrow.TimestampMicrosecond // the type of a timestamp column
-    return Arrow.makeData({ type, length: rows, data: instants, ...validity })
+    return makeData({ type, length: rows, data: instants, ...validity })
   }
 })
 
