@@ -22,6 +22,10 @@ export const copy = (target: DataView, at: number, source: DataView, start: numb
   const length = end - start
   if (length >= 8) {
     if (length > longest) {
+      // What the buffers behind the views have is not theirs.
+      if (at + length > target.byteLength || end > source.byteLength || at < 0 || start < 0) {
+        throw new RangeError("bytes beyond the end of a view can't be copied")
+      }
       new Uint8Array(target.buffer, target.byteOffset + at, length)
         .set(new Uint8Array(source.buffer, source.byteOffset + start, length))
       return

@@ -70,6 +70,9 @@ class BatchSchema extends Schema {
   }
 }
 
+// Arrow takes two schemas for different when the second isn't made by the constructor of the first.
+Object.defineProperty(BatchSchema.prototype, "constructor", { value: Schema })
+
 /** The Arrow schema of a table's batches: metadata columns, then the table's columns. */
 export const arrowSchema = (table: TableSchema): Arrow.Schema =>
   new BatchSchema([

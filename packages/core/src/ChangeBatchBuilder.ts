@@ -8,6 +8,7 @@ import type * as Arrow from "apache-arrow"
 import { makeData } from "apache-arrow/data"
 import { RecordBatch } from "apache-arrow/recordbatch"
 import { Binary, Struct, TimestampMicrosecond, Uint64, Uint8 } from "apache-arrow/type"
+import * as ByteCopy from "./ByteCopy.ts"
 import * as ChangeBatch from "./ChangeBatch.ts"
 import * as ColumnBuilder from "./ColumnBuilder.ts"
 import { arrowType } from "./LogicalType.ts"
@@ -24,6 +25,7 @@ export class ChangeBatchBuilder {
   private readonly commitTime = new ColumnBuilder.Int64Column(new TimestampMicrosecond("UTC"))
   private readonly unsent = new ColumnBuilder.BytesColumn(new Binary())
   private readonly mask: Uint8Array
+  private readonly maskView: DataView
   private masked = false
   private open = false
   /** What the rows of one transaction have in common, and how many of them lack it so far. */
@@ -40,6 +42,7 @@ export class ChangeBatchBuilder {
     this.schema = ChangeBatch.arrowSchema(table)
     this.columns = table.columns.map((column) => ColumnBuilder.make(arrowType(column.type)))
     this.mask = new Uint8Array((table.columns.length + 7) >> 3)
+    this.maskView = ByteCopy.viewOf(this.mask)
   }
 
   get rows(): number {
@@ -120,7 +123,7 @@ export class ChangeBatchBuilder {
       return
     }
     this.endComplete()
-    this.unsent.append(this.mask, 0, this.mask.length)
+    this.unsent.copy(this.maskView, 0, this.mask.length)
     this.mask.fill(0)
     this.masked = false
   }

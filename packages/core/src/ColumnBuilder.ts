@@ -15,9 +15,19 @@ const initialRows = 64
 /** Larger buffers of texts aren't kept. */
 const largestKept = 4 << 20
 
-/** The array that was copied from last, and a view of it: values of a batch come from few. */
+/** The array that was copied from last, and a view of it: values of a batch come from few. Large ones aren't kept: nobody knows for how long. */
 let lastSource: Uint8Array = new Uint8Array(0)
 let lastView = ByteCopy.viewOf(lastSource)
+
+const viewOf = (source: Uint8Array): DataView => {
+  if (source === lastSource) return lastView
+  const view = ByteCopy.viewOf(source)
+  if (source.length <= largestKept) {
+    lastSource = source
+    lastView = view
+  }
+  return view
+}
 
 /** Length and validity, common to all builders. */
 abstract class Validity {
@@ -248,12 +258,13 @@ export class BytesColumn extends Validity {
 
   /** Appends the bytes `source[start, end)`. */
   append(source: Uint8Array, start: number, end: number): void {
+    this.copy(viewOf(source), start, end)
+  }
+
+  /** The same from a view of them. */
+  copy(source: DataView, start: number, end: number): void {
     const at = this.reserve(end - start)
-    if (source !== lastSource) {
-      lastSource = source
-      lastView = ByteCopy.viewOf(source)
-    }
-    ByteCopy.copy(this.view, at, lastView, start, end)
+    ByteCopy.copy(this.view, at, source, start, end)
     this.commit(at + end - start)
   }
 

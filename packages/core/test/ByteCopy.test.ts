@@ -32,7 +32,8 @@ describe("ByteCopy", () => {
 
   it("refuses a range that its buffers don't have", () => {
     for (const length of [1, 3, 5, 12, 600]) {
-      const bytes = new Uint8Array(length)
+      // Its memory goes on behind it.
+      const bytes = new Uint8Array(new ArrayBuffer(length + 8), 0, length)
       const larger = new Uint8Array(length + 1)
       const copy = (target: Uint8Array, source: Uint8Array) => () =>
         ByteCopy.copy(ByteCopy.viewOf(target), 0, ByteCopy.viewOf(source), 0, length + 1)

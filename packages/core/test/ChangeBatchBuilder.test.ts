@@ -205,6 +205,10 @@ describe("ChangeBatchBuilder", () => {
     const more = first.schema.assign([...first.schema.fields, new Arrow.Field("more", new Arrow.Int32(), true)])
     assert.deepStrictEqual(more.names, [...first.schema.names, "more"])
     assert.strictEqual(first.schema.fields.length, 7)
+    // For Arrow it is the same as any other of these fields.
+    const plainly = new Arrow.RecordBatch(new Arrow.Schema(first.schema.fields), first.data)
+    assert.strictEqual(new Arrow.Table([first, plainly]).numRows, 2)
+    assert.strictEqual(new Arrow.Table([plainly, first]).numRows, 2)
   })
 
   it("builds batches of a table without columns", () => {

@@ -4,7 +4,6 @@
  * Integers, booleans and finite floats become JSON numbers and booleans, NULL becomes null, everything else a JSON string. A
  * literal with lower bounds of its own (`[0:2]={…}`) becomes one JSON string that holds the literal, so nothing is lost.
  */
-import { viewOf } from "@etl-stream/core/ByteCopy"
 import type { LogicalType } from "@etl-stream/core/LogicalType"
 import type { ByteBuffer } from "./ByteBuffer.ts"
 
@@ -60,25 +59,31 @@ const isNumber = (source: Uint8Array, start: number, end: number, float: boolean
   return true
 }
 
-const writeText = (source: Uint8Array, start: number, end: number, out: ByteBuffer): void => {
+const writeText = (view: DataView, start: number, end: number, out: ByteBuffer): void => {
   out.byte(quote)
-  out.jsonText(viewOf(source), start, end)
+  out.jsonText(view, start, end)
   out.byte(quote)
 }
 
-const writeBare = (source: Uint8Array, start: number, end: number, form: ElementForm, out: ByteBuffer): void => {
+const writeBare = (
+  source: Uint8Array,
+  view: DataView,
+  start: number,
+  end: number,
+  form: ElementForm,
+  out: ByteBuffer
+): void => {
   if (isNull(source, start, end)) return out.ascii("null")
   if (form === "boolean" && end - start === 1) return out.ascii(source[start] === 0x74 ? "true" : "false")
   if ((form === "integer" || form === "float") && isNumber(source, start, end, form === "float")) {
-    return out.raw(source, start, end)
+    return out.copy(view, start, end)
   }
-  writeText(source, start, end, out)
+  writeText(view, start, end, out)
 }
 
 /** Writes the quoted element that begins after the quote at `start - 1`; returns the index after its closing quote. */
-const writeQuoted = (source: Uint8Array, start: number, end: number, out: ByteBuffer): number => {
+const writeQuoted = (source: Uint8Array, view: DataView, start: number, end: number, out: ByteBuffer): number => {
   out.byte(quote)
-  const view = viewOf(source)
   let run = start
   for (let at = start; at < end; at++) {
     const value = source[at]
@@ -96,9 +101,16 @@ const writeQuoted = (source: Uint8Array, start: number, end: number, out: ByteBu
   throw new MalformedArray()
 }
 
-/** Writes the literal in `source[start, end)` as JSON. */
-export const toJson = (source: Uint8Array, start: number, end: number, form: ElementForm, out: ByteBuffer): void => {
-  if (source[start] === openBracket) return writeText(source, start, end, out)
+/** Writes the literal in `source[start, end)` as JSON; `view` is of the same bytes. */
+export const toJson = (
+  source: Uint8Array,
+  view: DataView,
+  start: number,
+  end: number,
+  form: ElementForm,
+  out: ByteBuffer
+): void => {
+  if (source[start] === openBracket) return writeText(view, start, end, out)
   if (source[start] !== openBrace) throw new MalformedArray()
   let depth = 0
   let at = start
@@ -125,7 +137,7 @@ export const toJson = (source: Uint8Array, start: number, end: number, form: Ele
       at++
       value = true
     } else if (byte === quote && value && depth > 0) {
-      at = writeQuoted(source, at + 1, end, out)
+      at = writeQuoted(source, view, at + 1, end, out)
       value = false
     } else if (value && depth > 0) {
       const from = at
@@ -134,7 +146,7 @@ export const toJson = (source: Uint8Array, start: number, end: number, form: Ele
         source[at] !== quote
       ) at++
       if (at === from) throw new MalformedArray()
-      writeBare(source, from, at, form, out)
+      writeBare(source, view, from, at, form, out)
       value = false
     } else throw new MalformedArray()
     fresh = false

@@ -43,25 +43,29 @@ const escapedPiece = 4096
 export class ByteBuffer {
   length = 0
   private memory: Uint8Array
-  /** The same memory, for whoever reads it by words. */
-  words: DataView
+  private memoryView: DataView
   /** The last date that was written, and its text. */
   private day = Number.NaN
   private readonly dayText = new Uint8Array(10)
 
   constructor(capacity: number) {
     this.memory = new Uint8Array(capacity)
-    this.words = ByteCopy.viewOf(this.memory)
+    this.memoryView = ByteCopy.viewOf(this.memory)
   }
 
   get bytes(): Uint8Array {
     return this.memory
   }
 
-  /** Another memory, in which nothing is written yet. */
+  /** Another memory, which has to hold what is written already. */
   set bytes(memory: Uint8Array) {
     this.memory = memory
-    this.words = ByteCopy.viewOf(memory)
+    this.memoryView = ByteCopy.viewOf(memory)
+  }
+
+  /** The same memory, for whoever reads it by words. Like `bytes` it is another one after it had to grow. */
+  get words(): DataView {
+    return this.memoryView
   }
 
   /** Makes room for `more` bytes. */
@@ -106,6 +110,7 @@ export class ByteBuffer {
 
   /** The same for the values of a column, of which there are many in one source. */
   copy(source: DataView, start: number, end: number): void {
+    if (end <= start) return
     this.reserve(end - start)
     ByteCopy.copy(this.words, this.length, source, start, end)
     this.length += end - start

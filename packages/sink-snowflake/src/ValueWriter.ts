@@ -319,7 +319,7 @@ export const make = (
         const end = offsets[row + 1] as number // in range
         empty(scratch)
         try {
-          ArrayLiteral.toJson(bytes, start, end, column.element, scratch)
+          ArrayLiteral.toJson(bytes, view, start, end, column.element, scratch)
         } catch (cause) {
           if (cause instanceof ArrayLiteral.MalformedArray) return refuse(row, "holds a malformed array literal")
           throw cause
