@@ -1,7 +1,8 @@
 /**
- * Requests for a new copy of a table that come when it is being copied, with the engine between the source and a `Mirror`.
+ * Requests for a new copy of a table that come when it is being copied, or was altered, with the engine between the source and a `Mirror`.
  */
 import { assert, layer } from "@effect/vitest"
+import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import * as MemoryBudget from "@etl-stream/core/MemoryBudget"
 import * as Pipeline from "@etl-stream/core/Pipeline"
 import * as PipelineControl from "@etl-stream/core/PipelineControl"
@@ -10,6 +11,7 @@ import * as ResyncRequest from "@etl-stream/core/ResyncRequest"
 import type { Sink } from "@etl-stream/core/Sink"
 import type { Entry, StateStoreShape } from "@etl-stream/core/StateStore"
 import { tableId } from "@etl-stream/core/TableSchema"
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -78,8 +80,12 @@ const until = (what: string, condition: () => boolean) =>
     })
   )
 
+/** What a run failed by. */
+const errorOf = (exit: Exit.Exit<void, ConnectorError>): ConnectorError | undefined =>
+  Exit.isFailure(exit) ? exit.cause.reasons.find(Cause.isFailReason)?.error : undefined
+
 /** A pipeline of the tables of the schema `name` that can be run again and again, with its copies held up or not. */
-const pipeline = Effect.fnUntraced(function*(name: string) {
+const pipeline = Effect.fnUntraced(function*(name: string, publication: object = {}) {
   const pg = yield* Server
   const mirror = new Mirror()
   mirror.recopies = true
@@ -95,6 +101,7 @@ const pipeline = Effect.fnUntraced(function*(name: string) {
         url: pg.url,
         tables: [`${name}.*`],
         heartbeat: { every: "500 millis" },
+        publication,
         snapshot: { chunkBytes: 8192, fetchRows: 50, parallel: 2 }
       }, name))
       yield* Pipeline.run({
@@ -125,6 +132,8 @@ const pipeline = Effect.fnUntraced(function*(name: string) {
         const end = Lsn.parse(String(row?.["lsn"])) ?? 0n
         yield* until("everything written has come", () => progress.acknowledgedPosition >= end)
       }),
+      /** How it ended by itself, or by `stop`. */
+      ended: Fiber.join(fiber),
       stop: Effect.gen(function*() {
         yield* Deferred.succeed(stop, undefined)
         assert.isTrue(Exit.isSuccess(yield* Fiber.join(fiber)))
@@ -223,6 +232,58 @@ layer(Server.layer, { excludeTestServices: true })("A resync of a table", (it) =
       yield* second.caughtUp
       assert.deepStrictEqual([...begins].sort(), ["a", "a", "a", "b", "b"])
       assert.deepStrictEqual(yield* mirror.differences(pg), [])
+      yield* second.stop
+    }))
+
+  it.effect("that has left the publication is refused, so that the table is copied with what was missed when it is back", () =>
+    Effect.gen(function*() {
+      const write = yield* SourceRun.schema("gone", tables("CREATE PUBLICATION gone FOR TABLE a, b"))
+      const { ask, begins, control, looked, mirror, pg, reaches, request, start } = yield* pipeline("gone", {
+        check: "1 second"
+      })
+      yield* control.pauseCopies(true)
+      const first = yield* start()
+      yield* first.phase("a", "copying")
+      yield* ask("a")
+      yield* looked(2)
+      yield* write("ALTER PUBLICATION gone DROP TABLE a")
+      yield* control.pauseCopies(false)
+      yield* reaches("a", "refused")
+      assert.include((yield* request("a"))?.message, "no longer publishes table gone.a")
+      yield* write("INSERT INTO a VALUES (1000, 0, 'missed')")
+      yield* write("ALTER PUBLICATION gone ADD TABLE ONLY a")
+      assert.include(errorOf(yield* Effect.timeout(first.ended, "20 seconds")), { reason: "Fenced", table: "gone.a" })
+      const second = yield* start()
+      yield* until("a is copied again", () => begins.filter((table) => table === "a").length === 2)
+      yield* second.phase("a", "streaming")
+      yield* second.caughtUp
+      assert.deepStrictEqual(yield* mirror.differences(pg), [])
+      assert.deepStrictEqual([...begins].sort(), ["a", "a", "b"])
+      yield* second.stop
+    }))
+
+  it.effect("that was altered without a trace in the log has the run begin anew, so that the copy isn't taken for one of the table as it was when that is undone", () =>
+    Effect.gen(function*() {
+      const write = yield* SourceRun.schema(
+        "undone",
+        `CREATE TYPE mood AS ENUM ('calm', 'glad'); CREATE TABLE a (id int PRIMARY KEY, m mood);
+         INSERT INTO a SELECT i, 'calm' FROM generate_series(1, 20) i; CREATE TABLE b (id int PRIMARY KEY)`
+      )
+      const { ask, begins, mirror, pg, reaches, start } = yield* pipeline("undone")
+      const first = yield* start()
+      yield* first.phase("a", "streaming")
+      yield* first.phase("b", "streaming")
+      yield* write("ALTER TYPE mood RENAME VALUE 'calm' TO 'quiet'")
+      yield* ask("a")
+      const ended = errorOf(yield* Effect.timeout(first.ended, "20 seconds"))
+      assert.include(ended, { reason: "Fenced", table: "undone.a" })
+      assert.include(ended?.message, "a value of the enum of column m was renamed")
+      yield* write("ALTER TYPE mood RENAME VALUE 'quiet' TO 'calm'")
+      const second = yield* start()
+      yield* reaches("a", "done")
+      yield* second.caughtUp
+      assert.deepStrictEqual(yield* mirror.differences(pg), [])
+      assert.deepStrictEqual([...begins].sort(), ["a", "a", "b"])
       yield* second.stop
     }))
 })
