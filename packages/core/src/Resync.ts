@@ -2,7 +2,8 @@
  * Serves requests for new copies of tables while a pipeline runs.
  *
  * The state store is looked at every second. A request is handed to the source; it is `begun` once the sink accepted the beginning of
- * the copy, not before: a crash in between serves the request again, so none is lost, and a table may be copied twice. A store that
+ * the copy, not before: a crash in between serves the request again, so none is lost, and a table may be copied twice. While a copy of
+ * the table is under way, the request stays where it is: that copy shows the table as it was before somebody asked. A store that
  * fails is a warning, and what has happened is written when it works again.
  */
 import * as Cause from "effect/Cause"
@@ -71,6 +72,8 @@ export const make = (options: Options): Resync => {
   /** Requests that the source has been given in this run, by id. */
   const given = new Set<string>()
   const outcomes = new Map<string, Outcome>()
+  /** Requests that wait for the end of a copy, by id. */
+  const waiting = new Set<string>()
   /** How many requests of a table the source has, or is being given. */
   const wanted = new Map<TableId, number>()
   let failing = false
@@ -198,11 +201,25 @@ export const make = (options: Options): Resync => {
     })
   )
 
+  /** Whether a copy of the table is under way, or is due without a request: its beginning would be taken for that of the one asked for. */
+  const isBeingCopied = (table: TableId): boolean => {
+    const now = phase(table)
+    return now === "copying" || now === "waiting"
+  }
+
   const look = Effect.gen(function*() {
     for (const request of yield* update) {
-      if (request.state !== "requested" || given.has(request.id)) continue
-      given.add(request.id)
-      yield* Effect.forkScoped(serve(request))
+      const { id, state, table } = request
+      if (state !== "requested" || given.has(id)) continue
+      if (!isBeingCopied(table)) {
+        given.add(id)
+        yield* Effect.forkScoped(serve(request))
+      } else if (!waiting.has(id)) {
+        waiting.add(id)
+        yield* Effect.logInfo("A new copy of a table is asked for, and begins when the one under way has ended").pipe(
+          Effect.annotateLogs({ table, request: id })
+        )
+      }
     }
   })
 

@@ -5,7 +5,7 @@
  *
  * **Who calls what, and when.** The plugin's `make` is called anew for each run, in the run's scope. The engine asks for `tables` once, opens each of them at the sink (after the
  * transforms), then asks for `stream` once, with what the sink holds. Where a spool carries a run over an outage of the sink, `tables` isn't asked again and the stream goes on.
- * `resync` may be called at any time while the stream is read, beside it and several times; nothing else is called concurrently.
+ * `resync` may be called at any time while the stream is read, beside it and several times, but not for a table of which the engine awaits the end of a copy, or the first one; nothing else is called concurrently.
  *
  * **Order and identity.** Changes come in the order of their commits, each with a `Sequence` that is the same every time it is read; per table, sequences only grow. Every change after
  * the acknowledged position comes (again): the engine skips what the sink has. Leaving one out loses it, and nobody would notice. Copies (`SnapshotBegin` to `SnapshotEnd`) may come beside changes.
@@ -90,7 +90,7 @@ export interface Source {
   /** Elements in order. Pulling is the only back pressure: what isn't pulled is not read from the server. */
   readonly stream: (context: SourceContext) => Stream.Stream<Element, ConnectorError, Scope.Scope>
   /**
-   * Asks the running stream for a new copy of one table, beside all others. Completes when the copy has begun (its `SnapshotBegin`
+   * Asks the running stream for a new copy of one table, beside all others, with the rows as they are from now on. Completes when the copy has begun (its `SnapshotBegin`
    * was taken), and no element of an earlier one comes after that; fails with `Missing` when the table isn't among the source's. Undefined: the source can't.
    */
   readonly resync?: (table: TableId) => Effect.Effect<void, ConnectorError>

@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Logger from "effect/Logger"
+import * as Option from "effect/Option"
 import { ConnectorError } from "../src/ConnectorError.ts"
 import * as MemoryBudget from "../src/MemoryBudget.ts"
 import * as Pipeline from "../src/Pipeline.ts"
@@ -13,7 +14,7 @@ import type { Source } from "../src/Source.ts"
 import type { Transform } from "../src/Transform.ts"
 import { CopyingSource } from "./doubles/CopyingSource.ts"
 import { MemoryState } from "./doubles/MemoryState.ts"
-import { broken, PrefixSink } from "./doubles/PrefixSink.ts"
+import { broken, PrefixSink, refused } from "./doubles/PrefixSink.ts"
 import { plain } from "./doubles/Tables.ts"
 
 const tables = [plain("a"), plain("b")] as const
@@ -51,7 +52,13 @@ const landscape = () => {
     until(Effect.map(request(table), (found) => found?.state === wanted))
   const streams = until(Effect.sync(() => last?.phase === "streaming"))
   const begins = () => sink.written.filter(([, what]) => what === "SnapshotBegin").map(([table]) => table)
-  return { server, sink, state, start, request, reaches, streams, begins }
+  /** Waits until the run has looked for requests `times` more. */
+  const looked = (times: number) =>
+    Effect.suspend(() => {
+      const enough = state.gets(ResyncRequest.key("shop")) + times
+      return until(Effect.sync(() => state.gets(ResyncRequest.key("shop")) >= enough))
+    })
+  return { server, sink, state, start, request, reaches, streams, begins, looked }
 }
 
 const until = <E>(condition: Effect.Effect<boolean, E>) =>
@@ -93,6 +100,61 @@ describe("a request for a new copy", () => {
       yield* again.stop
       assert.deepStrictEqual(server.asked, ["public.a"], "the copy that the sink knows to be missing needs no request")
       assert.deepStrictEqual(begins(), ["public.a", "public.b", "public.a", "public.a"])
+    }))
+
+  it.live("for a table that is being copied waits for the end of that copy, then another one is made; a withdrawn one isn't", () =>
+    Effect.gen(function*() {
+      const { begins, looked, reaches, request, server, sink, start, state } = landscape()
+      const gate = yield* Deferred.make<void>()
+      // The beginnings of the copies are taken, their rows aren't.
+      sink.at = (point, table) =>
+        point === "write" && begins().includes(table) && sink.held(table).copied === undefined
+          ? Deferred.await(gate)
+          : Effect.void
+      const run = yield* start()
+      yield* until(Effect.sync(() => begins().length === 2))
+      yield* ResyncRequest.ask(state, "shop", ["public.a", "public.b"])
+      yield* looked(2)
+      assert.deepStrictEqual(server.asked, [])
+      const [first] = yield* ResyncRequest.all(state, "shop")
+      yield* ResyncRequest.ask(state, "shop", ["public.a"])
+      assert.deepStrictEqual(yield* request("public.a"), first, "it is one request however often it is asked")
+      const { version } = Option.getOrThrow(yield* state.get(ResyncRequest.key("shop")))
+      yield* state.compareAndSet(
+        ResyncRequest.key("shop"),
+        ResyncRequest.encode(first === undefined ? [] : [first]),
+        version
+      )
+      yield* Deferred.succeed(gate, undefined)
+      yield* reaches("public.a", "done")
+      assert.isTrue(Exit.isSuccess(yield* run.stop))
+      assert.deepStrictEqual(server.asked, ["public.a"])
+      assert.deepStrictEqual(begins(), ["public.a", "public.b", "public.a"])
+      const written = sink.written.filter(([table]) => table === "public.a").map(([, what]) => what)
+      const copy = ["SnapshotBegin", "SnapshotRows", "SnapshotChunk", "SnapshotEnd"]
+      assert.deepStrictEqual(written, [...copy, ...copy])
+      assert.deepStrictEqual(sink.breaches, [])
+    }))
+
+  it.live("for a table that goes into quarantine before its copy has ended is served by a copy that brings it back", () =>
+    Effect.gen(function*() {
+      const { begins, looked, reaches, server, sink, start, state } = landscape()
+      const gate = yield* Deferred.make<void>()
+      sink.at = (point, table) =>
+        point === "write" && table === "public.a" && begins().includes(table) && !Deferred.isDoneUnsafe(gate)
+          ? Effect.andThen(Deferred.await(gate), Effect.fail(refused(table)))
+          : Effect.void
+      const run = yield* start()
+      yield* until(Effect.sync(() => begins().includes("public.a")))
+      yield* ResyncRequest.ask(state, "shop", ["public.a"])
+      yield* looked(2)
+      assert.deepStrictEqual(server.asked, [])
+      yield* Deferred.succeed(gate, undefined)
+      yield* reaches("public.a", "done")
+      assert.isUndefined(sink.held("public.a").quarantined)
+      assert.strictEqual(sink.held("public.a").chunks.get(0)?.ids.length, 3)
+      assert.isTrue(Exit.isSuccess(yield* run.stop))
+      assert.deepStrictEqual(sink.breaches, [])
     }))
 
   it.live("that came while nothing ran is served by the next run", () =>

@@ -53,6 +53,25 @@ export const examined = Effect.fnUntraced(function*(
   }
 })
 
+/** Why what was copied of the table, when it was `known`, is void by now; undefined when it isn't. With the origin that it has now. */
+export const compared = Effect.fnUntraced(function*(
+  connections: Connections,
+  known: Catalog.CatalogTable,
+  current: Catalog.CatalogTable
+) {
+  const origin = yield* examined(connections, known.origin, current.origin, current.heaps)
+  const keepRows = connections.settings.removedPartitions === "keep"
+  return { origin, why: TableOrigin.conflict(TableOrigin.format(known.origin), origin, keepRows) }
+})
+
+/** That the publication lacks a table of the pipeline. */
+export const unpublished = (publication: string, table: Catalog.CatalogTable) => ({
+  message: `publication ${publication} no longer publishes table ${
+    tableId(table.schema.table)
+  }: its changes are missing from now on`,
+  hint: `Run as the table's owner: ${Publication.addStatement(publication, [table])}; the table is then copied again.`
+})
+
 /** Tells that rows of a partition stay at the sink, which the table no longer has. */
 export const noteKeptRows = (conditions: Conditions, table: Catalog.CatalogTable, why: string): Effect.Effect<void> => {
   const id = tableId(table.schema.table)
@@ -96,22 +115,17 @@ export const look = Effect.fn("PostgresSource.watchPublication")(function*(
         name: missingCondition,
         severity: "critical",
         table: id,
-        message: current === undefined
-          ? `table ${id} is no longer there: it was dropped, or has another name`
-          : `publication ${name} no longer publishes table ${id}: its changes are missing from now on`,
-        hint: current === undefined
-          ? "Start the pipeline again when its tables are as they should be."
-          : `Run as the table's owner: ${Publication.addStatement(name, [current])}; the table is then copied again.`
+        ...current === undefined
+          ? {
+            message: `table ${id} is no longer there: it was dropped, or has another name`,
+            hint: "Start the pipeline again when its tables are as they should be."
+          }
+          : unpublished(name, current)
       })
       continue
     }
     yield* conditions.clear(missingCondition, id)
-    const examinedOrigin = yield* examined(connections, table.origin, current.origin, current.heaps)
-    const why = TableOrigin.conflict(
-      TableOrigin.format(table.origin),
-      examinedOrigin,
-      removedPartitions === "keep"
-    )
+    const { origin, why } = yield* compared(connections, table, current)
     if (why !== undefined) {
       return yield* PostgresError.make(
         "Fenced",
@@ -120,7 +134,7 @@ export const look = Effect.fn("PostgresSource.watchPublication")(function*(
         id
       )
     }
-    const kept = removedPartitions === "keep" ? TableOrigin.lostRows(table.origin, examinedOrigin) : undefined
+    const kept = removedPartitions === "keep" ? TableOrigin.lostRows(table.origin, origin) : undefined
     if (kept !== undefined) yield* noteKeptRows(conditions, current, kept)
   }
   return read.value

@@ -298,18 +298,26 @@ export const make = Effect.fnUntraced(function*(
           id
         )
       }
-      if (!sameShape(known.schema, table.schema)) {
-        // Nothing in the log has told of it, and the sink knows the shape that the run began with: only another run gives it this one.
+      if (Publication.missing(publication, [table]).length > 0) {
+        // When it is back, nobody could tell that it was away.
+        const { hint, message } = PublicationWatch.unpublished(connections.settings.publication.name, table)
+        return yield* PostgresError.make("Misconfigured", message, hint, id)
+      }
+      const { why } = yield* PublicationWatch.compared(connections, known, table)
+      if (why !== undefined || !sameShape(known.schema, table.schema)) {
+        // The sink knows the table as the run began with it, and keeps that with the copy: only another run gives it what the table is now.
         const altered = PostgresError.make(
           "Fenced",
-          `table ${id} was altered since the run began, and is to be copied again`,
+          `table ${id} was altered since the run began, and is to be copied again${
+            why === undefined ? "" : `: ${why}`
+          }`,
           "The pipeline starts again by itself, reads the catalog anew, and makes the copy then.",
           id
         )
         yield* Queue.fail(queue, altered)
         return yield* altered
       }
-      // It is being copied: that is what was asked for.
+      // The engine asks only when it knows of no copy: the beginning of one that somebody else asked for is on its way.
       if (settling.get(id)?.isCopying === true) return
       // Once the copy has begun, what was held is void.
       const problem = problemOf(catalog, publication, table)

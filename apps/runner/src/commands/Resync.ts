@@ -78,7 +78,7 @@ const whatHappens = (pipeline: string, tables: ReadonlyArray<TableId>, wait: Wai
     case undefined:
       return [
         `A new copy of ${names} is asked for.`,
-        `The pipeline ${pipeline} begins it within seconds when it is running, otherwise when it is started; its other tables go on as they are.`
+        `The pipeline ${pipeline} begins it within seconds when it is running (once a copy that it makes now has ended), otherwise when it is started; its other tables go on as they are.`
       ].join("\n")
     case "begun":
       return `The new copy of ${names} has begun.`
@@ -109,7 +109,9 @@ export const resync = Effect.fn("Resync.resync")(function*(options: Options): Ef
         const waited = (yield* Clock.currentTimeMillis) - since
         if (!told && waited > Duration.toMillis(patience) && current.some(({ state }) => state === "requested")) {
           told = true
-          yield* tell("nobody has answered yet; waiting for a run of the pipeline (Ctrl-C to stop waiting)")
+          yield* tell(
+            "nobody has answered yet; waiting for a run of the pipeline, or for the end of a copy that it makes of the table now (Ctrl-C to stop waiting)"
+          )
         }
         yield* Effect.sleep(lookEvery)
       }

@@ -9,6 +9,7 @@ export class MemoryState implements StateStoreShape {
   readonly entries = new Map<string, Entry>()
   failing = false
   private version = 0
+  private readonly asked = new Map<string, number>()
 
   private guarded<A>(evaluate: () => A): Effect.Effect<A, ConnectorError> {
     return Effect.suspend(() =>
@@ -18,7 +19,15 @@ export class MemoryState implements StateStoreShape {
     )
   }
 
-  readonly get = (key: string) => this.guarded(() => Option.fromNullishOr(this.entries.get(key)))
+  /** How often a key was asked for. */
+  gets(key: string): number {
+    return this.asked.get(key) ?? 0
+  }
+
+  readonly get = (key: string) => {
+    this.asked.set(key, this.gets(key) + 1)
+    return this.guarded(() => Option.fromNullishOr(this.entries.get(key)))
+  }
   readonly list = (prefix: string) =>
     this.guarded(() => [...this.entries].filter(([key]) => key.startsWith(prefix)).sort(([a], [b]) => a < b ? -1 : 1))
   readonly compareAndSet = (key: string, value: string, expected: string | undefined) =>
