@@ -260,7 +260,7 @@ ${measured(one)}
   })
   const text = `# What the benches found
 
-Made by \`npm run bench -- <name> --save\` from \`results/\`; [README.md](README.md) says how the figures come about. Each ratio is the median over rounds in which the
+Made by \`npm run bench -- <name> --save\` from \`results/\`; [README.md](README.md) says how the figures come about, [PROFILES.md](PROFILES.md) where the time goes. Each ratio is the median over rounds in which the
 reference ran beside it. Absolute figures are those of the machine that is named below each table.
 
 ${[summary(all), ...parts].join("\n")}`

@@ -22,7 +22,7 @@ let lastView = ByteCopy.viewOf(lastSource)
 const viewOf = (source: Uint8Array): DataView => {
   if (source === lastSource) return lastView
   const view = ByteCopy.viewOf(source)
-  if (source.length <= largestKept) {
+  if (source.buffer.byteLength <= largestKept) {
     lastSource = source
     lastView = view
   }

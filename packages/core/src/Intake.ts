@@ -230,6 +230,11 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
       if (route.unfit !== undefined) return yield* route.unfit
     }
     if (!(yield* reserve(barrierFootprint))) return false
+    // Set aside while it waited for memory: its copy doesn't begin.
+    if (route.quarantine !== undefined) {
+      account.release(barrierFootprint)
+      return true
+    }
     const { position } = element
     const { counters } = route
     route.copy = { position, lifts, chunks: new Map() }

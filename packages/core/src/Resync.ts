@@ -79,7 +79,8 @@ export const make = (options: Options): Resync => {
   let failing = false
   let unreadable: string | undefined
 
-  const hand = Effect.fnUntraced(function*(table: TableId) {
+  /** `before`: how often copies of the table had begun when it was seen that none is under way. */
+  const hand = Effect.fnUntraced(function*(table: TableId, before: number) {
     if (phase(table) === "unwanted") {
       return refused(
         `The table ${table} is left out by a transform`,
@@ -89,7 +90,6 @@ export const make = (options: Options): Resync => {
     if (source.resync === undefined) {
       return refused("The source can't copy a single table again", "Use a source plugin that can.")
     }
-    const before = begins.get(table) ?? 0
     const why = quarantine(table)
     wanted.set(table, (wanted.get(table) ?? 0) + 1)
     yield* source.resync(table)
@@ -111,9 +111,9 @@ export const make = (options: Options): Resync => {
     ))
 
   /** Brings a request to its outcome; after trouble that passes it is served again with the next look. */
-  const serve = ({ id, table }: ResyncRequest): Effect.Effect<void> =>
+  const serve = ({ id, table }: ResyncRequest, before: number): Effect.Effect<void> =>
     Effect.logInfo("A new copy of a table is asked for").pipe(
-      Effect.andThen(hand(table)),
+      Effect.andThen(hand(table, before)),
       Effect.catchCause((cause): Effect.Effect<Outcome | undefined> => {
         if (Cause.hasInterruptsOnly(cause)) return Effect.interrupt
         const error = cause.reasons.find(Cause.isFailReason)?.error
@@ -203,6 +203,8 @@ export const make = (options: Options): Resync => {
 
   /** Whether a copy of the table is under way, or is due without a request: its beginning would be taken for that of the one asked for. */
   const isBeingCopied = (table: TableId): boolean => {
+    // Of a table that was set aside nothing comes but the copy that is asked for.
+    if (quarantine(table) !== undefined) return false
     const now = phase(table)
     return now === "copying" || now === "waiting"
   }
@@ -213,7 +215,7 @@ export const make = (options: Options): Resync => {
       if (state !== "requested" || given.has(id)) continue
       if (!isBeingCopied(table)) {
         given.add(id)
-        yield* Effect.forkScoped(serve(request))
+        yield* Effect.forkScoped(serve(request, begins.get(table) ?? 0))
       } else if (!waiting.has(id)) {
         waiting.add(id)
         yield* Effect.logInfo("A new copy of a table is asked for, and begins when the one under way has ended").pipe(

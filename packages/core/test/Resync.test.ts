@@ -5,9 +5,12 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
+import { barrierFootprint } from "../src/ArrowBatcher.ts"
+import * as BatchConcat from "../src/BatchConcat.ts"
 import { ConnectorError } from "../src/ConnectorError.ts"
 import * as MemoryBudget from "../src/MemoryBudget.ts"
 import * as Pipeline from "../src/Pipeline.ts"
+import * as PipelineControl from "../src/PipelineControl.ts"
 import * as Progress from "../src/Progress.ts"
 import * as ResyncRequest from "../src/ResyncRequest.ts"
 import type { Source } from "../src/Source.ts"
@@ -15,12 +18,13 @@ import type { Transform } from "../src/Transform.ts"
 import { CopyingSource } from "./doubles/CopyingSource.ts"
 import { MemoryState } from "./doubles/MemoryState.ts"
 import { broken, PrefixSink, refused } from "./doubles/PrefixSink.ts"
-import { plain } from "./doubles/Tables.ts"
+import { batch, plain } from "./doubles/Tables.ts"
 
 const tables = [plain("a"), plain("b")] as const
 
-/** A pipeline over two tables that can be run again and again. */
-const landscape = () => {
+/** A pipeline over two tables that can be run again and again, with so many bytes of memory for its batches. */
+const landscape = (memory = MemoryBudget.defaultCapacity) => {
+  const control = PipelineControl.make({ pipeline: "shop", spool: false })
   const server = new CopyingSource(tables)
   const sink = new PrefixSink()
   const state = new MemoryState()
@@ -37,10 +41,11 @@ const landscape = () => {
       batch: { rows: 20, bytes: 1 << 20, every: "2 millis" },
       progress,
       state,
+      control,
       stop: Deferred.await(stop),
       drain: "5 seconds"
     }).pipe(
-      Effect.provide([MemoryBudget.MemoryBudget.layer(MemoryBudget.defaultCapacity), Logger.layer([])]),
+      Effect.provide([MemoryBudget.MemoryBudget.layer(memory), Logger.layer([])]),
       Effect.exit,
       Effect.forkChild
     )
@@ -58,7 +63,9 @@ const landscape = () => {
       const enough = state.gets(ResyncRequest.key("shop")) + times
       return until(Effect.sync(() => state.gets(ResyncRequest.key("shop")) >= enough))
     })
-  return { server, sink, state, start, request, reaches, streams, begins, looked }
+  /** Bytes that wait for the sink. */
+  const waits = (bytes: number) => until(Effect.sync(() => (last?.memory ?? 0) >= bytes))
+  return { server, sink, state, control, start, request, reaches, streams, begins, looked, waits }
 }
 
 const until = <E>(condition: Effect.Effect<boolean, E>) =>
@@ -231,6 +238,33 @@ describe("a request for a new copy", () => {
       yield* reaches("public.a", "done")
       yield* run.stop
       assert.strictEqual(server.asked.length, 2)
+    }))
+
+  it.live("is served again after its table was set aside while the beginning of the copy waited for memory", () =>
+    Effect.gen(function*() {
+      // What a copy without its end takes, and not another beginning.
+      const rows = [1, 2, 3].map((id) => ({ op: 0 as const, commit: 1n, ordinal: 0n, values: [id, "x"] }))
+      const copy = barrierFootprint + BatchConcat.footprint(batch(tables[1], rows))
+      const { control, reaches, server, sink, start, state, streams, waits } = landscape(copy + barrierFootprint / 2)
+      const run = yield* start()
+      yield* streams
+      const gate = yield* Deferred.make<void>()
+      sink.at = (point, table) => point === "write" && table === "public.b" ? Deferred.await(gate) : Effect.void
+      server.completes = false
+      yield* ResyncRequest.ask(state, "shop", ["public.b"])
+      yield* waits(copy)
+      yield* ResyncRequest.ask(state, "shop", ["public.a"])
+      yield* until(Effect.sync(() => server.asked.includes("public.a")))
+      const why = { reason: "Rejected" as const, message: "somebody set it aside", hint: "none" }
+      yield* control.quarantine("public.a", why)
+      yield* reaches("public.a", "refused")
+      yield* Deferred.succeed(gate, undefined)
+      yield* reaches("public.b", "begun")
+      server.completes = true
+      yield* ResyncRequest.ask(state, "shop", ["public.a"])
+      yield* reaches("public.a", "done")
+      yield* run.stop
+      assert.deepStrictEqual(sink.breaches, [])
     }))
 
   it.live("waits out a state store that is down, and so does its answer; the pipeline goes on", () =>

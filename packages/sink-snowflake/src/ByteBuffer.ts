@@ -57,7 +57,7 @@ export class ByteBuffer {
     return this.memory
   }
 
-  /** Another memory, which has to hold what is written already. */
+  /** Another memory: what is written so far, if it still counts, has to be there. */
   set bytes(memory: Uint8Array) {
     this.memory = memory
     this.memoryView = ByteCopy.viewOf(memory)

@@ -18,6 +18,7 @@ import * as Partition from "./Partition.ts"
 import * as PostgresError from "./PostgresError.ts"
 import * as Publication from "./Publication.ts"
 import * as TableOrigin from "./TableOrigin.ts"
+import * as VoidCopies from "./VoidCopies.ts"
 
 const glanceMillis = 500
 
@@ -90,14 +91,22 @@ export interface Sight {
   readonly publication: Publication.PublicationState | undefined
 }
 
-/** One look at the tables that are replicated. Fails with `Fenced` when a copy is void; undefined when the server can't be asked now. */
+/** Tables by OID as a look saw them last. */
+export type Seen = Map<number, TableOrigin.Origin>
+
+/**
+ * One look at the tables that are replicated. Fails with `Fenced` when a copy is void, which the next run is told: by then the catalog may not tell of it. Undefined when the
+ * server can't be asked now.
+ */
 export const look = Effect.fn("PostgresSource.watchPublication")(function*(
   connections: Connections,
   tables: ReadonlyArray<Catalog.CatalogTable>,
+  seen: Seen,
   serverVersion: number,
   conditions: Conditions
 ): Effect.fn.Return<Sight | undefined, ConnectorError> {
   const { publication: { name }, removedPartitions, tables: patterns } = connections.settings
+  const keepRows = removedPartitions === "keep"
   const reading = Effect.gen(function*() {
     const publication = yield* Publication.read(connections, name, serverVersion)
     return { publication, catalog: yield* Catalog.read(connections, patterns, publication, serverVersion) }
@@ -125,8 +134,12 @@ export const look = Effect.fn("PostgresSource.watchPublication")(function*(
       continue
     }
     yield* conditions.clear(missingCondition, id)
-    const { origin, why } = yield* compared(connections, table, current)
+    const { origin, why: changed } = yield* compared(connections, table, current)
+    const before = seen.get(table.oid) ?? origin
+    seen.set(table.oid, origin)
+    const why = changed ?? TableOrigin.overtaken(before, origin, keepRows)
     if (why !== undefined) {
+      VoidCopies.note(connections.settings, table.oid, why)
       return yield* PostgresError.make(
         "Fenced",
         `table ${id} changed in a way that the log doesn't show: ${why}`,
@@ -134,7 +147,9 @@ export const look = Effect.fn("PostgresSource.watchPublication")(function*(
         id
       )
     }
-    const kept = removedPartitions === "keep" ? TableOrigin.lostRows(table.origin, origin) : undefined
+    const kept = keepRows
+      ? TableOrigin.lostRows(table.origin, origin) ?? TableOrigin.lostRows(before, origin)
+      : undefined
     if (kept !== undefined) yield* noteKeptRows(conditions, current, kept)
   }
   return read.value

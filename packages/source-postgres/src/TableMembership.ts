@@ -243,11 +243,14 @@ export const make = Effect.fnUntraced(function*(
     return fit
   })
 
+  const seen: PublicationWatch.Seen = new Map()
+
   const watch = (replication: Replication) =>
     PublicationWatch.watch(
       connections,
       Effect.gen(function*() {
-        const sight = yield* PublicationWatch.look(connections, [...tables.values()], report.server.version, conditions)
+        const known = [...tables.values()]
+        const sight = yield* PublicationWatch.look(connections, known, seen, report.server.version, conditions)
         if (sight?.publication === undefined) return
         yield* joining.withPermits(1)(Effect.gen(function*() {
           const fit = yield* newcomers(sight)

@@ -284,6 +284,17 @@ export const conflict = (stored: string | undefined, current: Origin, keepRows =
   return published(before, current) ?? joined(before, current) ?? (keepRows ? undefined : lostRows(before, current))
 }
 
+/**
+ * Why a copy is void by what has happened since the table was `seen`, which `conflict` with the copy's own origin can't tell: to a partition or a value of an enum that is
+ * newer than the copy.
+ */
+export const overtaken = (seen: Origin, now: Origin, keepRows = false): string | undefined => {
+  const before = new Map(seen.columns.map((column) => [column.number, column]))
+  const renamed = now.columns.find(({ enums, number }) => EnumLabels.renamed(before.get(number)?.enums ?? [], enums))
+  if (renamed !== undefined) return `a value of the enum of column ${renamed.name} was renamed`
+  return keepRows ? undefined : lostRows(seen, now)
+}
+
 /** Whether a table has exactly the columns, and no other history, that it had when `stored` was written. */
 export const isSame = (stored: string | undefined, current: Origin): boolean => {
   const before = stored === undefined ? undefined : parse(stored)

@@ -1,7 +1,8 @@
 /**
- * Copies that a run found to be void while it read the log, for the next run of this process: by then nothing in the catalog tells of it.
+ * Copies that a run found to be void, for the next run of this process: by then nothing in the catalog may tell of it.
  *
- * A process that forgets them reads the same log again, and finds the same.
+ * What was found while the log was read, a process that forgets it reads again, and finds the same. What was found by looking at the catalog is forgotten by one that ends
+ * between this run and the next.
  */
 import type { Settings } from "./Config.ts"
 import * as Endpoint from "./Endpoint.ts"
