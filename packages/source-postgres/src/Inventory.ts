@@ -42,10 +42,15 @@ export const take = Effect.fn("PostgresSource.inventory")(function*(
     const id = tableId(table.schema.table)
     if (unwanted.has(id)) continue
     const held = positions.get(id)
+    const began = held?.copied ?? held?.copying?.position
+    if (began !== undefined) VoidCopies.see(connections.settings, table.oid, began, table.origin)
+    const overtaken = began === undefined ? undefined : VoidCopies.seen(connections.settings, table.oid, began)
     if (held?.copied === undefined) {
       // Chunks of a table that has another shape by now don't fit together with the rest.
       const copying = held?.copying
-      if (copying !== undefined && TableOrigin.isSame(copying.origin, table.origin)) unfinished.set(id, copying)
+      if (copying !== undefined && overtaken === undefined && TableOrigin.isSame(copying.origin, table.origin)) {
+        unfinished.set(id, copying)
+      }
       tables.push(table)
       continue
     }
@@ -53,7 +58,8 @@ export const take = Effect.fn("PostgresSource.inventory")(function*(
     const now = stored === undefined
       ? table.origin
       : yield* PublicationWatch.examined(connections, stored, table.origin, table.heaps)
-    const why = VoidCopies.take(connections.settings, table.oid) ?? TableOrigin.conflict(held.origin, now, keepRows)
+    const why = VoidCopies.take(connections.settings, table.oid) ?? TableOrigin.conflict(held.origin, now, keepRows) ??
+      overtaken
     if (why !== undefined) {
       voided.set(id, why)
       yield* conditions.clear(PublicationWatch.partitionCondition, id)

@@ -3,17 +3,18 @@
  *
  * A row filter that changes, a partition that is attached or goes, a table that leaves the publication: none of it is in the log. The server
  * announces a relation again when something about it or the publication may have changed, so then, and now and then in any case, the
- * catalog is read and compared with what the run began with. What makes a copy void ends the run as `Fenced`: the next one
+ * catalog is read and compared with what the run began with, and with what was seen since (`VoidCopies`). What makes a copy void ends the run as `Fenced`: the next one
  * copies that table again. A table that is no longer published raises a condition, because its changes are missing from there on.
  */
 import type { Conditions } from "@etl-stream/core/Condition"
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
-import { tableId } from "@etl-stream/core/TableSchema"
+import { type TableId, tableId } from "@etl-stream/core/TableSchema"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import * as Catalog from "./Catalog.ts"
 import type { Connections } from "./Connections.ts"
+import type * as Lsn from "./Lsn.ts"
 import * as Partition from "./Partition.ts"
 import * as PostgresError from "./PostgresError.ts"
 import * as Publication from "./Publication.ts"
@@ -91,22 +92,15 @@ export interface Sight {
   readonly publication: Publication.PublicationState | undefined
 }
 
-/** Tables by OID as a look saw them last. */
-export type Seen = Map<number, TableOrigin.Origin>
-
-/**
- * One look at the tables that are replicated. Fails with `Fenced` when a copy is void, which the next run is told: by then the catalog may not tell of it. Undefined when the
- * server can't be asked now.
- */
+/** One look at the tables that are replicated. `copyOf`: where a table's latest copy began. Fails with `Fenced` when a copy is void; undefined when the server can't be asked now. */
 export const look = Effect.fn("PostgresSource.watchPublication")(function*(
   connections: Connections,
   tables: ReadonlyArray<Catalog.CatalogTable>,
-  seen: Seen,
+  copyOf: (table: TableId) => Lsn.Lsn | undefined,
   serverVersion: number,
   conditions: Conditions
 ): Effect.fn.Return<Sight | undefined, ConnectorError> {
   const { publication: { name }, removedPartitions, tables: patterns } = connections.settings
-  const keepRows = removedPartitions === "keep"
   const reading = Effect.gen(function*() {
     const publication = yield* Publication.read(connections, name, serverVersion)
     return { publication, catalog: yield* Catalog.read(connections, patterns, publication, serverVersion) }
@@ -116,6 +110,7 @@ export const look = Effect.fn("PostgresSource.watchPublication")(function*(
   if (read._tag === "None") return undefined
   const { catalog: now, publication } = read.value
   const fresh = new Map(now.tables.map((table) => [table.oid, table]))
+  let failure: ConnectorError | undefined
   for (const table of tables) {
     const id = tableId(table.schema.table)
     const current = fresh.get(table.oid)
@@ -134,25 +129,29 @@ export const look = Effect.fn("PostgresSource.watchPublication")(function*(
       continue
     }
     yield* conditions.clear(missingCondition, id)
-    const { origin, why: changed } = yield* compared(connections, table, current)
-    const before = seen.get(table.oid) ?? origin
-    seen.set(table.oid, origin)
-    const why = changed ?? TableOrigin.overtaken(before, origin, keepRows)
+    const comparison = yield* compared(connections, table, current).pipe(
+      // A partition went meanwhile: the next look sees it gone.
+      Effect.catchIf((error) => error.reason === "Missing", () => Effect.undefined)
+    )
+    if (comparison === undefined) continue
+    const { origin } = comparison
+    const copy = copyOf(id)
+    const overtaken = copy === undefined ? undefined : VoidCopies.see(connections.settings, table.oid, copy, origin)
+    const why = comparison.why ?? overtaken
     if (why !== undefined) {
-      VoidCopies.note(connections.settings, table.oid, why)
-      return yield* PostgresError.make(
+      // All tables are looked at: what is seen of the others, nobody may see again.
+      failure ??= PostgresError.make(
         "Fenced",
         `table ${id} changed in a way that the log doesn't show: ${why}`,
         "The pipeline starts again by itself and copies the table again.",
         id
       )
+      continue
     }
-    const kept = keepRows
-      ? TableOrigin.lostRows(table.origin, origin) ?? TableOrigin.lostRows(before, origin)
-      : undefined
+    const kept = removedPartitions === "keep" ? TableOrigin.lostRows(table.origin, origin) : undefined
     if (kept !== undefined) yield* noteKeptRows(conditions, current, kept)
   }
-  return read.value
+  return failure === undefined ? read.value : yield* failure
 })
 
 /** Looks now and then, and soon after a relation was announced again, which `repeated` counts. Fails as `look` does. */

@@ -101,6 +101,12 @@ export const make = Effect.fnUntraced(function*(
   const scope = yield* Effect.scope
   const tables = new Map(byId(options.catalog.tables))
   const settling = new Map(options.settling)
+  /** Where each table's latest copy began. */
+  const begun = new Map<TableId, Lsn.Lsn>()
+  for (const [id, { copied, copying }] of options.context.positions) {
+    const began = copied ?? copying?.position
+    if (began !== undefined) begun.set(id, began)
+  }
   const queue = yield* Queue.bounded<Element.Element, ConnectorError>(1)
   yield* Effect.addFinalizer(() => Queue.shutdown(queue))
   /** The quarantine that a table's new copy ends: the engine may see the beginning a little later than it is on its way. */
@@ -147,6 +153,7 @@ export const make = Effect.fnUntraced(function*(
       Effect.catchCause((cause) => Queue.failCause(queue, cause)),
       Effect.forkIn(scope)
     )
+    for (const { position, table } of snapshot.begins) begun.set(tableId(table.table), position)
     return snapshot.begins
   })
 
@@ -171,6 +178,7 @@ export const make = Effect.fnUntraced(function*(
       else known.begin()
     }
     const positions = yield* replication.join(catalog, plans, floor)
+    for (const [id, position] of positions) begun.set(id, position)
     // Creating a slot waits for every transaction that writes now, so that what such a one did before its table was published is in the snapshot.
     yield* open(
       "temporary",
@@ -243,14 +251,17 @@ export const make = Effect.fnUntraced(function*(
     return fit
   })
 
-  const seen: PublicationWatch.Seen = new Map()
-
   const watch = (replication: Replication) =>
     PublicationWatch.watch(
       connections,
       Effect.gen(function*() {
-        const known = [...tables.values()]
-        const sight = yield* PublicationWatch.look(connections, known, seen, report.server.version, conditions)
+        const sight = yield* PublicationWatch.look(
+          connections,
+          [...tables.values()],
+          (id) => begun.get(id),
+          report.server.version,
+          conditions
+        )
         if (sight?.publication === undefined) return
         yield* joining.withPermits(1)(Effect.gen(function*() {
           const fit = yield* newcomers(sight)

@@ -1,11 +1,13 @@
 /**
- * Copies that a run found to be void, for the next run of this process: by then nothing in the catalog may tell of it.
+ * Copies that a run found to be void when nothing in the catalog tells the next run of it, for as long as the process lives.
  *
- * What was found while the log was read, a process that forgets it reads again, and finds the same. What was found by looking at the catalog is forgotten by one that ends
- * between this run and the next.
+ * What was found while the log was read is found again by a process that forgets it: it reads the same log. What looks at the catalog saw is forgotten with the process: a
+ * partition that came after the last start and went before the next one, or so a value of an enum.
  */
 import type { Settings } from "./Config.ts"
 import * as Endpoint from "./Endpoint.ts"
+import type * as Lsn from "./Lsn.ts"
+import * as TableOrigin from "./TableOrigin.ts"
 
 const found = new Map<string, string>()
 
@@ -20,4 +22,37 @@ export const take = (settings: Settings, oid: number): string | undefined => {
   const why = found.get(at)
   found.delete(at)
   return why
+}
+
+/** A table since its copy at `copy` began: as it was seen last, and why the copy is void. */
+interface Sighting {
+  readonly copy: Lsn.Lsn
+  readonly origin: TableOrigin.Origin
+  readonly why: string | undefined
+}
+
+const sightings = new Map<string, Sighting>()
+
+/**
+ * Notes how a table looks `now`, whose copy began at `copy`. Why that is void by what happened since it was seen last (`TableOrigin.overtaken`); undefined when nothing did, and when that
+ * was told before.
+ */
+export const see = (
+  settings: Settings,
+  oid: number,
+  copy: Lsn.Lsn,
+  now: TableOrigin.Origin
+): string | undefined => {
+  const at = key(settings, oid)
+  const last = sightings.get(at)
+  const before = last?.copy === copy ? last : undefined
+  const why = before && TableOrigin.overtaken(before.origin, now, settings.removedPartitions === "keep")
+  sightings.set(at, { copy, origin: now, why: before?.why ?? why })
+  return why
+}
+
+/** Why the copy that began at `copy` is void by what was seen since. */
+export const seen = (settings: Settings, oid: number, copy: Lsn.Lsn): string | undefined => {
+  const last = sightings.get(key(settings, oid))
+  return last?.copy === copy ? last.why : undefined
 }

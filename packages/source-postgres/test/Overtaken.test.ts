@@ -9,18 +9,19 @@ import * as SourceRun from "./SourceRun.ts"
 
 const { Server } = SourceRun
 
-/** `t`, and a table by which is seen that somebody has looked: it comes last. */
-const landscape = Effect.fnUntraced(function*(name: string, sql: string) {
+/** The `names`, and a table by which is seen that somebody has looked: it comes last. */
+const landscape = Effect.fnUntraced(function*(name: string, sql: string, names: ReadonlyArray<string> = ["t"]) {
   const pg = yield* Server
   const write = yield* SourceRun.schema(name, `${sql}; CREATE TABLE zz (id int PRIMARY KEY)`)
+  const tables = [...names, "zz"].map((table) => `${name}.${table}`)
   yield* pg.query(
-    `CREATE PUBLICATION ${name} FOR TABLE ${name}.t, ${name}.zz WITH (publish_via_partition_root = true)`
+    `CREATE PUBLICATION ${name} FOR TABLE ${tables.join(", ")} WITH (publish_via_partition_root = true)`
   )
   const mirror = new Mirror()
   mirror.recopies = true
   const progress = Progress.make(name)
   const options: SourceRun.StartOptions = {
-    tables: [`${name}.t`, `${name}.zz`],
+    tables,
     publication: { manage: false, check: "200 millis" }
   }
   const run = yield* SourceRun.start(name, mirror, { ...options, progress })
@@ -36,22 +37,25 @@ const landscape = Effect.fnUntraced(function*(name: string, sql: string) {
     }),
     /** The next run ends with exactly what the table holds. */
     isRestored: Effect.gen(function*() {
-      yield* pg.query(`ALTER PUBLICATION ${name} ADD TABLE ${name}.zz`)
+      yield* Effect.ignore(pg.query(`ALTER PUBLICATION ${name} ADD TABLE ${name}.zz`))
       yield* SourceRun.catchUp(name, mirror, options)
       assert.deepStrictEqual(yield* mirror.differences(pg), [])
     })
   }
 })
 
+const partitioned = `CREATE TABLE t (id int, region text, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
+  CREATE TABLE t_eu PARTITION OF t FOR VALUES IN ('eu'); INSERT INTO t VALUES (1, 'eu')`
+const another = "CREATE TABLE t_ca PARTITION OF t FOR VALUES IN ('ca'); INSERT INTO t VALUES (1, 'ca'), (2, 'ca')"
+
 layer(Server.layer, { excludeTestServices: true, timeout: 60_000 })("within one run", (it) => {
   it.effect("a partition that is made and dropped leaves no rows behind", () =>
     Effect.gen(function*() {
       const { isRestored, lookedAt, mirror, run, write } = yield* landscape(
         "overtaken_partition",
-        `CREATE TABLE t (id int, region text, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
-         CREATE TABLE t_eu PARTITION OF t FOR VALUES IN ('eu'); INSERT INTO t VALUES (1, 'eu')`
+        partitioned
       )
-      yield* write("CREATE TABLE t_ca PARTITION OF t FOR VALUES IN ('ca'); INSERT INTO t VALUES (1, 'ca'), (2, 'ca')")
+      yield* write(another)
       yield* run.caughtUp
       assert.strictEqual(mirror.tables.get("overtaken_partition.t")?.rows.size, 3)
       yield* lookedAt
@@ -64,13 +68,32 @@ layer(Server.layer, { excludeTestServices: true, timeout: 60_000 })("within one 
       assert.strictEqual(mirror.tables.get("overtaken_partition.t")?.rows.size, 2)
     }))
 
-  it.effect("an enum's value that is added and renamed has its new name in every row", () =>
+  it.effect("a partition that was made in it leaves no rows behind when it is dropped before the next one", () =>
+    Effect.gen(function*() {
+      const { isRestored, lookedAt, mirror, run, write } = yield* landscape("overtaken_between", partitioned)
+      yield* write(another)
+      yield* run.caughtUp
+      yield* lookedAt
+      yield* run.stop
+      yield* write("DROP TABLE t_ca")
+      yield* isRestored
+      assert.strictEqual(mirror.tables.get("overtaken_between.t")?.rows.size, 1)
+      // Once: the new copy doesn't know the partition.
+      yield* isRestored
+      assert.strictEqual(mirror.tables.get("overtaken_between.t")?.copiedRows, 1)
+    }))
+
+  it.effect("an enum's value that is added and renamed has its new name in every row of every table", () =>
     Effect.gen(function*() {
       const { isRestored, lookedAt, run, write } = yield* landscape(
         "overtaken_enum",
-        "CREATE TYPE mood AS ENUM ('calm'); CREATE TABLE t (id int PRIMARY KEY, m mood); INSERT INTO t VALUES (1, 'calm')"
+        `CREATE TYPE mood AS ENUM ('calm'); CREATE TABLE t (id int PRIMARY KEY, m mood); INSERT INTO t VALUES (1, 'calm');
+         CREATE TABLE u (LIKE t INCLUDING ALL); INSERT INTO u VALUES (1, 'calm')`,
+        ["t", "u"]
       )
-      yield* write("ALTER TYPE mood ADD VALUE 'loud'; COMMIT; INSERT INTO t VALUES (2, 'loud')")
+      yield* write(
+        "ALTER TYPE mood ADD VALUE 'loud'; COMMIT; INSERT INTO t VALUES (2, 'loud'); INSERT INTO u VALUES (2, 'loud')"
+      )
       yield* run.caughtUp
       yield* lookedAt
       yield* write("ALTER TYPE mood RENAME VALUE 'loud' TO 'noisy'; INSERT INTO t VALUES (3, 'calm')")
