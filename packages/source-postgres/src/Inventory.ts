@@ -43,14 +43,14 @@ export const take = Effect.fn("PostgresSource.inventory")(function*(
     if (unwanted.has(id)) continue
     const held = positions.get(id)
     const began = held?.copied ?? held?.copying?.position
+    VoidCopies.keepOnly(connections.settings, table.oid, began)
     if (began !== undefined) VoidCopies.see(connections.settings, table.oid, began, table.origin)
     const overtaken = began === undefined ? undefined : VoidCopies.seen(connections.settings, table.oid, began)
     if (held?.copied === undefined) {
       // Chunks of a table that has another shape by now don't fit together with the rest.
       const copying = held?.copying
-      if (copying !== undefined && overtaken === undefined && TableOrigin.isSame(copying.origin, table.origin)) {
-        unfinished.set(id, copying)
-      }
+      if (copying !== undefined && overtaken !== undefined) voided.set(id, overtaken)
+      else if (copying !== undefined && TableOrigin.isSame(copying.origin, table.origin)) unfinished.set(id, copying)
       tables.push(table)
       continue
     }

@@ -105,6 +105,8 @@ export const look = Effect.fn("PostgresSource.watchPublication")(function*(
     const publication = yield* Publication.read(connections, name, serverVersion)
     return { publication, catalog: yield* Catalog.read(connections, patterns, publication, serverVersion) }
   })
+  // Before the catalog is read: what is seen may be older than a copy that begins meanwhile, not the other way round.
+  const copies = new Map(tables.map(({ oid, schema }) => [oid, copyOf(tableId(schema.table))]))
   // A server that can't be asked now, or whose tables are just being altered, is asked again; the stream tells when it is gone.
   const read = yield* Effect.option(reading)
   if (read._tag === "None") return undefined
@@ -129,15 +131,17 @@ export const look = Effect.fn("PostgresSource.watchPublication")(function*(
       continue
     }
     yield* conditions.clear(missingCondition, id)
+    const copy = copies.get(table.oid)
+    const overtaken = copy === undefined
+      ? undefined
+      : VoidCopies.see(connections.settings, table.oid, copy, current.origin)
     const comparison = yield* compared(connections, table, current).pipe(
-      // A partition went meanwhile: the next look sees it gone.
-      Effect.catchIf((error) => error.reason === "Missing", () => Effect.undefined)
+      // A partition went, or is locked, while it was looked into: the next look sees what became of it.
+      Effect.catchIf((error) => error.reason === "Missing" || error.reason === "Throttled", () => Effect.undefined)
     )
-    if (comparison === undefined) continue
-    const { origin } = comparison
-    const copy = copyOf(id)
-    const overtaken = copy === undefined ? undefined : VoidCopies.see(connections.settings, table.oid, copy, origin)
-    const why = comparison.why ?? overtaken
+    if (comparison === undefined && overtaken === undefined) continue
+    const origin = comparison?.origin ?? current.origin
+    const why = comparison?.why ?? overtaken
     if (why !== undefined) {
       // All tables are looked at: what is seen of the others, nobody may see again.
       failure ??= PostgresError.make(

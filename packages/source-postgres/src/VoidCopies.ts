@@ -24,14 +24,14 @@ export const take = (settings: Settings, oid: number): string | undefined => {
   return why
 }
 
-/** A table since its copy at `copy` began: as it was seen last, and why the copy is void. */
+/** A table since a copy of it began: as it was seen last, and why the copy is void. */
 interface Sighting {
-  readonly copy: Lsn.Lsn
   readonly origin: TableOrigin.Origin
   readonly why: string | undefined
 }
 
-const sightings = new Map<string, Sighting>()
+/** By table, then by where the copy began: the sink may give back one that a later one was to take the place of. */
+const sightings = new Map<string, Map<Lsn.Lsn, Sighting>>()
 
 /**
  * Notes how a table looks `now`, whose copy began at `copy`. Why that is void by what happened since it was seen last (`TableOrigin.overtaken`); undefined when nothing did, and when that
@@ -44,15 +44,21 @@ export const see = (
   now: TableOrigin.Origin
 ): string | undefined => {
   const at = key(settings, oid)
-  const last = sightings.get(at)
-  const before = last?.copy === copy ? last : undefined
+  const copies = sightings.get(at) ?? new Map<Lsn.Lsn, Sighting>()
+  const before = copies.get(copy)
   const why = before && TableOrigin.overtaken(before.origin, now, settings.removedPartitions === "keep")
-  sightings.set(at, { copy, origin: now, why: before?.why ?? why })
+  sightings.set(at, copies.set(copy, { origin: now, why: before?.why ?? why }))
   return why
 }
 
-/** Why the copy that began at `copy` is void by what was seen since. */
-export const seen = (settings: Settings, oid: number, copy: Lsn.Lsn): string | undefined => {
-  const last = sightings.get(key(settings, oid))
-  return last?.copy === copy ? last.why : undefined
+/** Forgets all copies of a table but the one that the sink holds, if it holds one. */
+export const keepOnly = (settings: Settings, oid: number, copy: Lsn.Lsn | undefined): void => {
+  const at = key(settings, oid)
+  const held = copy === undefined ? undefined : sightings.get(at)?.get(copy)
+  if (copy === undefined || held === undefined) sightings.delete(at)
+  else sightings.set(at, new Map([[copy, held]]))
 }
+
+/** Why the copy that began at `copy` is void by what was seen since. */
+export const seen = (settings: Settings, oid: number, copy: Lsn.Lsn): string | undefined =>
+  sightings.get(key(settings, oid))?.get(copy)?.why
