@@ -87,7 +87,10 @@ layer(Server.layer, { excludeTestServices: true, timeout: 60_000 })("within one 
 
   it.effect("why a copy is void is known as long as the sink may give it back", () =>
     Effect.sync(() => {
-      const settings = SourceRun.settings({ url: "postgresql://somebody:secret@localhost/overtaken", tables: ["public.t"] }, "overtaken")
+      const settings = SourceRun.settings({
+        url: "postgresql://somebody:secret@localhost/overtaken",
+        tables: ["public.t"]
+      }, "overtaken")
       const origin = (...partitions: ReadonlyArray<number>) => {
         const made = TableOrigin.parse(JSON.stringify({
           oid: 1,
