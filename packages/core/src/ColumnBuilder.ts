@@ -15,14 +15,17 @@ const initialRows = 64
 /** Larger buffers of texts aren't kept. */
 const largestKept = 4 << 20
 
-/** The array that was copied from last, and a view of it: values of a batch come from few. Large ones aren't kept: nobody knows for how long. */
+/** Sources in larger memory are viewed anew for each value: what was copied from last would be held for nobody knows how long. A connection reads into 4 MiB, with TLS into a little more. */
+const largestViewed = 16 << 20
+
+/** The array that was copied from last, and a view of it: values of a batch come from few. */
 let lastSource: Uint8Array = new Uint8Array(0)
 let lastView = ByteCopy.viewOf(lastSource)
 
 const viewOf = (source: Uint8Array): DataView => {
   if (source === lastSource) return lastView
   const view = ByteCopy.viewOf(source)
-  if (source.buffer.byteLength <= largestKept) {
+  if (source.buffer.byteLength <= largestViewed) {
     lastSource = source
     lastView = view
   }
