@@ -1,19 +1,17 @@
 /**
  * Dead letters in local files: one per table, a JSON line per letter, only ever appended to.
  *
- * A letter that is forgotten gets a line that says so, because another process may be writing. Each line begins with a line end of its own, so that
- * one that was cut short by a crash spoils no other; what isn't a whole line counts for nothing. Files are readable by their owner only, as
- * they hold values of rows.
+ * A letter that is forgotten gets a line that says so, because another process may be writing. What a process knows of a file holds as long as nobody else has
+ * written to it.
  */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import { createHash } from "node:crypto"
-import { createReadStream } from "node:fs"
-import { mkdir, open, readdir } from "node:fs/promises"
-import { dirname, join } from "node:path"
-import { createInterface } from "node:readline"
+import { readdir } from "node:fs/promises"
+import { join } from "node:path"
+import * as AppendedLines from "./AppendedLines.ts"
 import { ConnectorError } from "./ConnectorError.ts"
 import { DeadLetter } from "./DeadLetter.ts"
 import type { DeadLetterStore, Selection } from "./DeadLetterStore.ts"
@@ -46,30 +44,10 @@ export const fileName = (text: string): string => {
 
 const extension = ".ndjson"
 
-const isMissing = (cause: unknown): boolean => cause instanceof Error && "code" in cause && cause.code === "ENOENT"
-
-/** The lines of a file that are whole, each with its number. None when there is no file. */
-async function* lines(path: string): AsyncGenerator<readonly [number: number, line: typeof Line.Type]> {
-  const input = createReadStream(path)
-  let at = 0
-  try {
-    for await (const text of createInterface({ input, crlfDelay: Infinity })) {
-      at++
-      if (text === "") continue
-      const line = decodeLine(text)
-      if (line._tag === "Some") yield [at, line.value]
-    }
-  } catch (cause) {
-    if (!isMissing(cause)) throw cause
-  } finally {
-    input.destroy()
-  }
-}
-
 /** Ids of the letters that count, each with the line that it begins to count at. */
 const live = async (path: string): Promise<Map<string, number>> => {
   const ids = new Map<string, number>()
-  for await (const [at, line] of lines(path)) {
+  for await (const [at, line] of AppendedLines.read(path, decodeLine)) {
     if ("removed" in line) ids.delete(line.removed)
     else if (!ids.has(line.letter.id)) ids.set(line.letter.id, at)
   }
@@ -79,34 +57,8 @@ const live = async (path: string): Promise<Map<string, number>> => {
 async function* letters(path: string): AsyncGenerator<DeadLetter> {
   const ids = await live(path)
   if (ids.size === 0) return
-  for await (const [at, line] of lines(path)) {
+  for await (const [at, line] of AppendedLines.read(path, decodeLine)) {
     if ("letter" in line && ids.get(line.letter.id) === at) yield line.letter
-  }
-}
-
-/** On one line for readers that take these two for line ends, too. */
-const oneLine = (value: object): string =>
-  JSON.stringify(value).replaceAll("\u2028", "\\u2028").replaceAll("\u2029", "\\u2029")
-
-/** Appends whole lines, on the disk on return. */
-const append = async (path: string, content: ReadonlyArray<object>): Promise<void> => {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-  const file = await open(path, "a", 0o600)
-  try {
-    const { size } = await file.stat()
-    // All of it or an error: a single write may end early, as it does on a disk that becomes full.
-    await file.appendFile(content.map((line) => `\n${oneLine(line)}\n`).join(""))
-    await file.sync()
-    if (size > 0) return
-  } finally {
-    await file.close()
-  }
-  // A new file is only there for certain when its directory is.
-  const folder = await open(dirname(path), "r")
-  try {
-    await folder.sync()
-  } finally {
-    await folder.close()
   }
 }
 
@@ -132,11 +84,25 @@ export const tooMany = ({ limit, plugin }: Pick<Options, "limit" | "plugin">, ta
     table
   })
 
-export const make = (options: Options): DeadLetterStore => {
+/** A store that tells which letters it has. */
+export interface Indexed extends DeadLetterStore {
+  /** Ids of a table's letters, whoever put or removed them. */
+  readonly ids: (pipeline: string, table: TableId) => Effect.Effect<ReadonlySet<string>, ConnectorError>
+}
+
+/** What a process knows of a file. */
+interface Known {
+  /** Ids of the letters that count. */
+  readonly ids: Set<string>
+  /** How long the file was, with what this process added to it since. */
+  bytes: number
+}
+
+export const make = (options: Options): Indexed => {
   const { directory, limit } = options
   const exclusive = Semaphore.makeUnsafe(1)
-  /** Letters that count, per file, of files that this process wrote to. */
-  const known = new Map<string, Set<string>>()
+  /** Per file, of those that this process wrote to. */
+  const known = new Map<string, Known>()
   const folder = (pipeline: string): string => join(directory, fileName(pipeline))
   const path = (pipeline: string, table: TableId): string => join(folder(pipeline), fileName(table) + extension)
 
@@ -150,15 +116,18 @@ export const make = (options: Options): DeadLetterStore => {
       const names = await readdir(folder(pipeline))
       return names.filter((name) => name.endsWith(extension)).sort().map((name) => join(folder(pipeline), name))
     } catch (cause) {
-      if (isMissing(cause)) return []
+      if (AppendedLines.isMissing(cause)) return []
       throw cause
     }
   }
 
-  const idsOf = Effect.fnUntraced(function*(at: string) {
-    const ids = known.get(at) ?? new Set((yield* file(() => live(at))).keys())
-    known.set(at, ids)
-    return ids
+  const knownOf = Effect.fnUntraced(function*(at: string) {
+    const bytes = yield* file(() => AppendedLines.size(at))
+    const before = known.get(at)
+    if (before?.bytes === bytes) return before
+    const now: Known = { ids: new Set((yield* file(() => live(at))).keys()), bytes }
+    known.set(at, now)
+    return now
   })
 
   /** `given` belong to one file. */
@@ -166,16 +135,26 @@ export const make = (options: Options): DeadLetterStore => {
     const [first] = given
     if (first === undefined) return 0
     const { table } = first
-    const ids = yield* idsOf(at)
+    const of = yield* knownOf(at)
+    const { ids } = of
     const fresh = new Map(given.filter(({ id }) => !ids.has(id)).map((letter) => [letter.id, letter]))
     if (fresh.size === 0) return 0
     if (ids.size + fresh.size > limit) return yield* tooMany(options, table)
-    yield* file(() => append(at, [...fresh.values()].map((letter) => ({ letter }))))
+    of.bytes += yield* file(() => AppendedLines.append(at, [...fresh.values()].map((letter) => ({ letter }))))
     for (const id of fresh.keys()) ids.add(id)
     return fresh.size
   })
 
-  const store: DeadLetterStore = {
+  const removeFrom = Effect.fnUntraced(function*(at: string, gone: ReadonlyArray<DeadLetter>) {
+    const { ids } = yield* knownOf(at)
+    const removed = gone.filter(({ id }) => ids.has(id)).map(({ id }) => ({ removed: id }))
+    if (removed.length === 0) return
+    yield* file(() => AppendedLines.append(at, removed))
+    known.delete(at)
+  })
+
+  return {
+    ids: (pipeline, table) => Effect.map(knownOf(path(pipeline, table)), ({ ids }) => ids),
     put: (given) =>
       exclusive.withPermits(1)(
         Effect.map(
@@ -205,13 +184,9 @@ export const make = (options: Options): DeadLetterStore => {
       exclusive.withPermits(1)(
         Effect.forEach(
           Map.groupBy(given, ({ pipeline, table }) => path(pipeline, table)),
-          ([at, of]) =>
-            Effect.map(file(() => append(at, of.map(({ id }) => ({ removed: id })))), () => {
-              for (const { id } of of) known.get(at)?.delete(id)
-            }),
+          ([at, of]) => removeFrom(at, of),
           { discard: true }
         )
       )
   }
-  return store
 }

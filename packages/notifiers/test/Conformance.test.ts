@@ -88,21 +88,24 @@ const mailServer: Effect.Effect<NotifierConformance.Service, never, Scope.Scope>
   let left = Infinity
   let attempts = 0
   const taken: Array<string> = []
+  /** What becomes of the message of a connection, by the connection's id: decided when it begins, since one that was interrupted may have sent its message already. */
+  const decided = new Map<string, NotifierConformance.Behaviour>()
   const now = (): NotifierConformance.Behaviour => left > 0 ? behaviour : "takes"
   const refusing = (code: number): Error => Object.assign(new Error("no"), { responseCode: code })
   const server = new SMTPServer({
     disabledCommands: ["STARTTLS"],
     allowInsecureAuth: true,
     logger: false,
-    onConnect: (_, done) => {
+    onConnect: ({ id }, done) => {
+      decided.set(id, now())
       attempts++
       done()
     },
     onAuth: (_, __, done) => now() === "unauthorized" ? done(refusing(535)) : done(null, { user: "etl" }),
-    onData: (stream, _, done) => {
+    onData: (stream, { id }, done) => {
       let text = ""
       stream.setEncoding("utf8").on("data", (part: string) => text += part).on("end", () => {
-        const met = now()
+        const met = decided.get(id)
         left--
         if (met === "hangs") return
         if (met === "fails") return done(refusing(451))

@@ -14,22 +14,14 @@ export const make = (options: Options, format: DeadLetterFormat): DeadLetterStor
   const lines = DeadLetterFiles.make(options)
   const parquet = DeadLetterParquet.make(options)
   const [current, former] = format === "parquet" ? [parquet, lines] : [lines, parquet]
-  /** Letters of the former format, per table; nothing adds to them. */
-  const before = new Map<string, Set<string>>()
-
-  const formerIds = Effect.fnUntraced(function*({ pipeline, table }: Pick<DeadLetter, "pipeline" | "table">) {
-    const key = JSON.stringify([pipeline, table])
-    const ids = before.get(key) ??
-      new Set(yield* Stream.runCollect(Stream.map(former.list({ pipeline, table }), ({ id }) => id)))
-    before.set(key, ids)
-    return ids
-  })
-
   return {
     put: Effect.fnUntraced(function*(letters) {
       const fresh: Array<DeadLetter> = []
-      for (const letter of letters) {
-        if (!(yield* formerIds(letter)).has(letter.id)) fresh.push(letter)
+      for (const [, given] of Map.groupBy(letters, ({ pipeline, table }) => JSON.stringify([pipeline, table]))) {
+        const [first] = given
+        if (first === undefined) continue
+        const kept = yield* former.ids(first.pipeline, first.table)
+        fresh.push(...given.filter(({ id }) => !kept.has(id)))
       }
       return yield* current.put(fresh)
     }),
@@ -37,15 +29,6 @@ export const make = (options: Options, format: DeadLetterFormat): DeadLetterStor
     get: Effect.fnUntraced(function*(pipeline, id) {
       return (yield* current.get(pipeline, id)) ?? (yield* former.get(pipeline, id))
     }),
-    remove: Effect.fnUntraced(function*(letters) {
-      const old: Array<DeadLetter> = []
-      for (const letter of letters) {
-        if ((yield* formerIds(letter)).has(letter.id)) old.push(letter)
-      }
-      yield* current.remove(letters.filter((letter) => !old.includes(letter)))
-      if (old.length === 0) return
-      yield* former.remove(old)
-      for (const letter of old) (yield* formerIds(letter)).delete(letter.id)
-    })
+    remove: (letters) => Effect.andThen(current.remove(letters), former.remove(letters))
   }
 }

@@ -2,14 +2,17 @@
  * Dead letters in Parquet files: a folder per table, in it a file per time that letters were put, for tools that read Parquet.
  *
  * A Parquet file can't be appended to, and one without its end is none. So each is written whole under another name, and gets its own when it is on the disk: what a
- * crash leaves of it is never read. Letters are forgotten by putting a file without them in its place. Files are readable by their
- * owner only, as they hold values of rows.
+ * crash leaves of it is never read. Files are readable by their owner only, as they hold values of rows.
+ *
+ * Letters are forgotten by a line that says of which file they are gone; only then a file without them is put in its place. Another process may put what it
+ * read before in that place once more: the lines stay, so that nothing comes back by that.
  */
+import * as AppendedLines from "@etl-stream/core/AppendedLines"
 import { ConnectorError } from "@etl-stream/core/ConnectorError"
 import { DeadLetter } from "@etl-stream/core/DeadLetter"
-import type { Options } from "@etl-stream/core/DeadLetterFiles"
+import type { Indexed, Options } from "@etl-stream/core/DeadLetterFiles"
 import { fileName, tooMany, trouble } from "@etl-stream/core/DeadLetterFiles"
-import type { DeadLetterStore, Selection } from "@etl-stream/core/DeadLetterStore"
+import type { Selection } from "@etl-stream/core/DeadLetterStore"
 import type { TableId } from "@etl-stream/core/TableSchema"
 import type * as Arrow from "apache-arrow"
 import { vectorFromArray } from "apache-arrow/factories"
@@ -21,7 +24,7 @@ import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import { randomUUID } from "node:crypto"
 import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises"
-import { dirname, join } from "node:path"
+import { basename, dirname, join } from "node:path"
 import * as ParquetFile from "./ParquetFile.ts"
 import * as ParquetReader from "./ParquetReader.ts"
 
@@ -76,14 +79,28 @@ const tableOf = (letters: ReadonlyArray<DeadLetter>): Arrow.Table => {
 
 const extension = ".parquet"
 
-const isMissing = (cause: unknown): boolean => cause instanceof Error && "code" in cause && cause.code === "ENOENT"
+/** Of which file which letter is gone, in the table's folder; by its first character no reader of Parquet takes it for data. */
+const forgottenName = "_forgotten.ndjson"
+const Forgotten = Schema.fromJsonString(Schema.Struct({ file: Schema.String, id: Schema.String }))
+const decodeForgotten = Schema.decodeUnknownOption(Forgotten)
+
+/** Ids of forgotten letters per file, of files that are there. */
+type ForgottenIds = ReadonlyMap<string, ReadonlySet<string>>
+
+const forgottenOf = async (folder: string, paths: ReadonlyArray<string>): Promise<ForgottenIds> => {
+  const all = new Map(paths.map((path) => [basename(path), new Set<string>()]))
+  for await (const [, { file, id }] of AppendedLines.read(join(folder, forgottenName), decodeForgotten)) {
+    all.get(file)?.add(id)
+  }
+  return all
+}
 
 /** What a folder holds; nothing when there is none. */
 const entries = async (path: string): Promise<ReadonlyArray<string>> => {
   try {
     return (await readdir(path)).filter((name) => name.endsWith(extension)).sort()
   } catch (cause) {
-    if (isMissing(cause)) return []
+    if (AppendedLines.isMissing(cause)) return []
     throw cause
   }
 }
@@ -116,11 +133,21 @@ const write = async (path: string, content: Uint8Array): Promise<void> => {
   await synchronised(dirname(path))
 }
 
-export const make = (options: Options): DeadLetterStore => {
+/** What a process knows of a table's folder. */
+interface Known {
+  /** Ids of its letters. */
+  readonly ids: Set<string>
+  /** Its files, with those that this process put there since. */
+  readonly paths: Set<string>
+  /** How long the lines about forgotten letters were. */
+  readonly forgotten: number
+}
+
+export const make = (options: Options): Indexed => {
   const { directory, limit, plugin } = options
   const exclusive = Semaphore.makeUnsafe(1)
-  /** Letters per folder, of folders that this process put letters in. */
-  const known = new Map<string, Set<string>>()
+  /** Per folder, of those that this process put letters in. */
+  const known = new Map<string, Known>()
   const pipelineFolder = (pipeline: string): string => join(directory, fileName(pipeline))
   const tableFolder = (pipeline: string, table: TableId): string =>
     join(pipelineFolder(pipeline), fileName(table) + extension)
@@ -134,7 +161,7 @@ export const make = (options: Options): DeadLetterStore => {
       try {
         return await readFile(path)
       } catch (cause) {
-        if (isMissing(cause)) return undefined
+        if (AppendedLines.isMissing(cause)) return undefined
         throw cause
       }
     })
@@ -159,64 +186,102 @@ export const make = (options: Options): DeadLetterStore => {
   const files = (folder: string): Effect.Effect<ReadonlyArray<string>, Failed> =>
     Effect.map(disk(() => entries(folder)), (found) => found.map((name) => join(folder, name)))
 
-  /** Letters of folders, file by file; each once, whatever several processes did at a time. */
+  const forgotten = (folder: string, paths: ReadonlyArray<string>): Effect.Effect<ForgottenIds, Failed> =>
+    disk(() => forgottenOf(folder, paths))
+
+  /** Letters of a folder's files, file by file; each once, whatever several processes did at a time. */
+  const lettersIn = (folder: string, paths: ReadonlyArray<string>): Stream.Stream<DeadLetter, Failed> =>
+    Stream.unwrap(Effect.map(forgotten(folder, paths), (gone) => {
+      const seen = new Set<string>()
+      return Stream.fromArray([...paths]).pipe(
+        Stream.mapEffect((path) =>
+          Effect.map(read(path), (found) => found.filter(({ id }) => gone.get(basename(path))?.has(id) !== true))
+        ),
+        Stream.flatMap((found) => Stream.fromArray(found)),
+        Stream.filter(({ id }) => !seen.has(id) && seen.add(id).size > 0)
+      )
+    }))
+
   const letters = (selection: Selection): Stream.Stream<DeadLetter, Failed> =>
     Stream.unwrap(Effect.map(folders(selection), (all) =>
-      Stream.fromArray([...all]).pipe(Stream.flatMap((folder) => {
-        const seen = new Set<string>()
-        return Stream.unwrap(Effect.map(files(folder), (paths) => Stream.fromArray([...paths]))).pipe(
-          Stream.mapEffect(read),
-          Stream.flatMap((found) => Stream.fromArray([...found])),
-          Stream.filter(({ id }) => !seen.has(id) && seen.add(id).size > 0)
-        )
-      }))))
+      Stream.fromArray([...all]).pipe(
+        Stream.flatMap((folder) => Stream.unwrap(Effect.map(files(folder), (paths) => lettersIn(folder, paths))))
+      )))
 
-  const idsOf = Effect.fnUntraced(function*(pipeline: string, table: TableId) {
-    const folder = tableFolder(pipeline, table)
-    const ids = known.get(folder) ??
-      new Set(yield* Stream.runCollect(Stream.map(letters({ pipeline, table }), ({ id }) => id)))
-    known.set(folder, ids)
-    return ids
+  /** What is known of a folder holds as long as nobody else has put or removed something there. */
+  const knownOf = Effect.fnUntraced(function*(folder: string) {
+    const bytes = yield* disk(() => AppendedLines.size(join(folder, forgottenName)))
+    const paths = yield* files(folder)
+    const before = known.get(folder)
+    if (
+      before?.forgotten === bytes && before.paths.size === paths.length && paths.every((path) => before.paths.has(path))
+    ) {
+      return before
+    }
+    const ids = new Set(yield* Stream.runCollect(Stream.map(lettersIn(folder, paths), ({ id }) => id)))
+    const now: Known = { ids, paths: new Set(paths), forgotten: bytes }
+    known.set(folder, now)
+    return now
   })
 
   /** `given` belong to one folder. */
   const putTable = Effect.fnUntraced(function*(folder: string, given: ReadonlyArray<DeadLetter>) {
     const [first] = given
     if (first === undefined) return 0
-    const { pipeline, table } = first
-    const ids = yield* idsOf(pipeline, table)
+    const { table } = first
+    const { ids, paths } = yield* knownOf(folder)
     const fresh = new Map(given.filter(({ id }) => !ids.has(id)).map((letter) => [letter.id, letter]))
     if (fresh.size === 0) return 0
     if (ids.size + fresh.size > limit) return yield* tooMany(options, table)
     const content = ParquetFile.of(tableOf([...fresh.values()]))
+    const path = join(folder, `${first.at.replaceAll(/[^0-9TZ]/g, "")}-${randomUUID()}${extension}`)
     yield* disk(async () => {
       // Each folder is only there for certain when the one that it is in is.
       if (await mkdir(folder, { recursive: true, mode: 0o700 }) !== undefined) {
         await synchronised(dirname(folder))
         await synchronised(directory)
       }
-      await write(join(folder, `${first.at.replaceAll(/[^0-9TZ]/g, "")}-${randomUUID()}${extension}`), content)
+      await write(path, content)
     })
+    paths.add(path)
     for (const id of fresh.keys()) ids.add(id)
     return fresh.size
   })
 
-  const removeFrom = Effect.fnUntraced(function*(folder: string, gone: ReadonlySet<string>) {
-    for (const path of yield* files(folder)) {
+  /** Takes forgotten letters out of a file. */
+  const tidy = Effect.fnUntraced(function*(path: string) {
+    // Another process may put in its place what it read before: whoever does looks again.
+    for (;;) {
+      const gone = (yield* forgotten(dirname(path), [path])).get(basename(path))
       const held = yield* read(path)
-      const rest = held.filter(({ id }) => !gone.has(id))
-      if (rest.length === held.length) continue
+      const rest = held.filter(({ id }) => gone?.has(id) !== true)
+      if (rest.length === held.length) return
       if (rest.length === 0) yield* disk(() => rm(path, { force: true }))
       else {
         const content = ParquetFile.of(tableOf(rest))
         yield* disk(() => write(path, content))
       }
     }
-    const ids = known.get(folder)
-    for (const id of gone) ids?.delete(id)
+  })
+
+  const removeFrom = Effect.fnUntraced(function*(folder: string, gone: ReadonlySet<string>) {
+    const paths = yield* files(folder)
+    const before = yield* forgotten(folder, paths)
+    const lines: Array<typeof Forgotten.Type> = []
+    for (const path of paths) {
+      const file = basename(path)
+      for (const { id } of yield* read(path)) {
+        if (gone.has(id) && before.get(file)?.has(id) !== true) lines.push({ file, id })
+      }
+    }
+    if (lines.length === 0) return
+    yield* disk(() => AppendedLines.append(join(folder, forgottenName), lines))
+    known.delete(folder)
+    for (const file of new Set(lines.map(({ file }) => file))) yield* tidy(join(folder, file))
   })
 
   return {
+    ids: (pipeline, table) => Effect.map(knownOf(tableFolder(pipeline, table)), ({ ids }) => ids),
     put: (given) =>
       exclusive.withPermits(1)(
         Effect.map(

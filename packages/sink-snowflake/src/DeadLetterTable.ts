@@ -97,7 +97,7 @@ export const make = (sql: SqlClient, database: string, schema: string, limit: nu
     const [first] = given
     if (first === undefined) return 0
     const { pipeline, table: id } = first
-    const before = yield* count(pipeline, id)
+    let kept = yield* count(pipeline, id)
     let added = 0
     for (const group of groups([...new Map(given.map((letter) => [letter.id, letter])).values()])) {
       const row =
@@ -119,9 +119,13 @@ export const make = (sql: SqlClient, database: string, schema: string, limit: nu
         ])
       })
       added += changed
-      counts.set(keyOf(pipeline, id), before + added)
-      if (before + added <= limit) continue
-      return yield* tooMany({ limit, plugin }, id)
+      kept += changed
+      counts.set(keyOf(pipeline, id), kept)
+      if (kept <= limit) continue
+      // Somebody else may have forgotten some since they were counted.
+      counts.delete(keyOf(pipeline, id))
+      kept = yield* count(pipeline, id)
+      if (kept > limit) return yield* tooMany({ limit, plugin }, id)
     }
     return added
   })

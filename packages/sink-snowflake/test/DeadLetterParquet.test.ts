@@ -54,7 +54,9 @@ const collect = (of: DeadLetterStore, table?: string, column?: string) =>
   )
 
 const files = (directory: string, table: string) =>
-  Effect.promise(async () => (await readdir(join(directory, "p", `${table}.parquet`))).sort())
+  Effect.promise(async () =>
+    (await readdir(join(directory, "p", `${table}.parquet`))).filter((name) => name.endsWith(".parquet")).sort()
+  )
 
 describe("Dead letters in Parquet files", () => {
   it.live("come back as they were put, once, to any process, whatever they hold", () =>
@@ -100,6 +102,30 @@ describe("Dead letters in Parquet files", () => {
       yield* store(directory).remove([first, second, third, letter("t.b", 1)])
       assert.deepStrictEqual(yield* collect(store(directory)), [])
       assert.deepStrictEqual(yield* files(directory, "t.a"), [])
+    }).pipe(Effect.scoped))
+
+  it.live("stay forgotten when a slow process puts in a file's place what it read before", () =>
+    Effect.gen(function*() {
+      const directory = yield* folder
+      const [first, second, third] = [letter("t.a", 1), letter("t.a", 2), letter("t.a", 3)]
+      yield* store(directory).put([first, second, third])
+      const [name = ""] = yield* files(directory, "t.a")
+      const path = join(directory, "p", "t.a.parquet", name)
+      const before = yield* Effect.promise(() => readFile(path))
+      const putBack = Effect.promise(() => writeFile(path, before))
+      yield* store(directory).remove([first])
+      yield* putBack
+      assert.deepStrictEqual(yield* collect(store(directory)), [second, third])
+      assert.isUndefined(yield* store(directory).get("p", first.id))
+      // Put again it is one of another file.
+      assert.strictEqual(yield* store(directory).put([first, second]), 1)
+      assert.deepStrictEqual(yield* collect(store(directory)), [first, second, third])
+      yield* store(directory).remove([second])
+      const size = yield* Effect.promise(async () => (await readFile(path)).length)
+      assert.isBelow(size, before.length, "the file still has what was forgotten before")
+      yield* store(directory).remove([first, third])
+      yield* putBack
+      assert.deepStrictEqual(yield* collect(store(directory)), [])
     }).pipe(Effect.scoped))
 
   it.live("are on the disk whole or not at all: what a write leaves that ended early is never read", () =>

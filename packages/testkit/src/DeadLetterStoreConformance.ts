@@ -214,6 +214,9 @@ export const make = <A>(subject: Subject<A>): Suite => {
           yield* holds(yield* open, rest)
           assert.equal(yield* (yield* open).put([first]), 1)
           yield* holds(yield* open, letters)
+          yield* other.remove([first])
+          assert.equal(yield* one.put([first]), 1, "a letter that is put again by whom it was put before")
+          yield* holds(yield* open, letters)
           yield* (yield* open).remove(letters)
           yield* holds(yield* open, [])
         })),
@@ -267,9 +270,15 @@ export const make = <A>(subject: Subject<A>): Suite => {
               letters.some((each) => each.id === id)
             )
             assert.equal(left.length, 3, "letters that were there before")
-            const store2 = yield* open
-            yield* store2.remove(yield* listed(store2, { table: "public.a" }))
-            assert.equal(yield* store2.put([first]), 1)
+            const another = yield* open
+            yield* another.remove(yield* listed(another, { table: "public.a" }))
+            assert.equal(
+              yield* store.put([first]),
+              1,
+              "letters that are new, after another has removed what was too much"
+            )
+            yield* another.remove([first])
+            assert.equal(yield* another.put([first]), 1)
           }),
         cannot.limit
       ),
@@ -299,6 +308,21 @@ export const make = <A>(subject: Subject<A>): Suite => {
             concurrency: "unbounded"
           })
           yield* holds(yield* open, letters.slice(10))
+        })),
+      test("forgets what several forget at once, each its own", ({ open }) =>
+        Effect.gen(function*() {
+          const stores = [yield* open, yield* open, yield* open]
+          for (let round = 0; round < 4; round++) {
+            const letters = Array.from({ length: 9 }, (_, ordinal) => letter({ ordinal: 100 * round + ordinal }))
+            const kept = letters.slice(stores.length)
+            yield* (yield* open).put(letters)
+            yield* Effect.forEach(stores, (store, index) => store.remove(letters.slice(index, index + 1)), {
+              concurrency: "unbounded"
+            })
+            yield* holds(yield* open, kept)
+            yield* (yield* open).remove(kept)
+            yield* holds(yield* open, [])
+          }
         })),
       test("keeps large letters", ({ open }) =>
         Effect.gen(function*() {

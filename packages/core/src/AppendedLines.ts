@@ -1,0 +1,74 @@
+/**
+ * Files of JSON lines that several processes append to at a time, and that nothing else is ever done to.
+ *
+ * Each line begins with a line end of its own, so that one that was cut short by a crash spoils no other; what isn't a whole line counts for nothing. Files are
+ * readable by their owner only.
+ */
+import type * as Option from "effect/Option"
+import { createReadStream } from "node:fs"
+import { mkdir, open, stat } from "node:fs/promises"
+import { dirname } from "node:path"
+import { createInterface } from "node:readline"
+
+/** Whether an error says that a file or a folder isn't there. */
+export const isMissing = (cause: unknown): boolean =>
+  cause instanceof Error && "code" in cause && cause.code === "ENOENT"
+
+/** The lines of a file that `decode` takes, each with its number. None when there is no file. */
+export async function* read<A>(
+  path: string,
+  decode: (text: string) => Option.Option<A>
+): AsyncGenerator<readonly [number: number, line: A]> {
+  const input = createReadStream(path)
+  let at = 0
+  try {
+    for await (const text of createInterface({ input, crlfDelay: Infinity })) {
+      at++
+      if (text === "") continue
+      const line = decode(text)
+      if (line._tag === "Some") yield [at, line.value]
+    }
+  } catch (cause) {
+    if (!isMissing(cause)) throw cause
+  } finally {
+    input.destroy()
+  }
+}
+
+/** On one line for readers that take these two for line ends, too. */
+const oneLine = (value: object): string =>
+  JSON.stringify(value).replaceAll("\u2028", "\\u2028").replaceAll("\u2029", "\\u2029")
+
+/** Appends lines, on the disk on return, and returns how many bytes they are. */
+export const append = async (path: string, lines: ReadonlyArray<object>): Promise<number> => {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+  const content = Buffer.from(lines.map((line) => `\n${oneLine(line)}\n`).join(""))
+  const file = await open(path, "a", 0o600)
+  try {
+    const { size } = await file.stat()
+    // All of it or an error: a single write may end early, as it does on a disk that becomes full.
+    await file.appendFile(content)
+    await file.sync()
+    if (size > 0) return content.length
+  } finally {
+    await file.close()
+  }
+  // A new file is only there for certain when its directory is.
+  const folder = await open(dirname(path), "r")
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
+  return content.length
+}
+
+/** How long a file is, in bytes: a file that is no longer than it was has no other lines. 0 when there is none. */
+export const size = async (path: string): Promise<number> => {
+  try {
+    return (await stat(path)).size
+  } catch (cause) {
+    if (isMissing(cause)) return 0
+    throw cause
+  }
+}
