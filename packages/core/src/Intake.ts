@@ -331,8 +331,12 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
     const route = yield* routes.resolve(element.table)
     if (route.target === undefined) return true
     if (route.unfit !== undefined) return true
-    if (route.quarantine !== undefined && !(yield* lift(route))) return false
     if (!(yield* reserve(barrierFootprint))) return false
+    // Only now, since it may be set aside while it waits for memory.
+    if (route.quarantine !== undefined && !(yield* lift(route))) {
+      account.release(barrierFootprint)
+      return false
+    }
     route.copy = undefined
     route.counters.phase = "left"
     yield* give(route, { ...element, table: route.target }, barrierFootprint)

@@ -6,6 +6,8 @@ import * as Fiber from "effect/Fiber"
 import * as Logger from "effect/Logger"
 import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
+import { barrierFootprint } from "../src/ArrowBatcher.ts"
+import * as BatchConcat from "../src/BatchConcat.ts"
 import { ConnectorError, Reason } from "../src/ConnectorError.ts"
 import type { Element } from "../src/Element.ts"
 import * as MemoryBudget from "../src/MemoryBudget.ts"
@@ -511,6 +513,34 @@ describe("a table that can't go on", () => {
       yield* eventually(() => run.phase(idB) === "left" && run.progress.acknowledgedPosition === 9n)
       yield* eventually(() => run.progress.snapshot(0).conditions.length === 0)
       assert.strictEqual(sink.held(idB).quarantined, undefined)
+      assert.isTrue(Exit.isSuccess(yield* run.stop))
+    }))
+
+  it.live("that is set aside while its leaving waits for memory leaves its quarantine, too", () =>
+    Effect.gen(function*() {
+      const { sink, start } = landscape()
+      const last = rows(b, 6, 10)
+      const footprint = last._tag === "Rows" ? BatchConcat.footprint(last.batch) : 0
+      const failing = yield* Deferred.make<void>()
+      const slow = yield* Deferred.make<void>()
+      const run = yield* start({ capacity: 2 * footprint + barrierFootprint / 2 })
+      yield* run.emit(...copy(a, 5n), ...copy(b, 5n), mark(5))
+      yield* eventually(() => run.progress.acknowledgedPosition === 5n)
+      let refusals = 0
+      sink.at = (point, table) =>
+        point !== "write" ? Effect.void : table === idB
+          ? Deferred.await(slow)
+          : refusals++ === 0
+          ? Effect.andThen(Deferred.await(failing), Effect.fail(refused(idA)))
+          : Effect.void
+      yield* run.emit(rows(a, 6, 10), last, { _tag: "TableLeft", table: a }, mark(7))
+      yield* eventually(() => run.progress.memory >= 2 * footprint)
+      yield* Deferred.succeed(failing, undefined)
+      yield* eventually(() => run.phase(idA) === "left" || run.phase(idA) === "quarantined")
+      yield* Deferred.succeed(slow, undefined)
+      yield* eventually(() => run.phase(idA) === "left" && run.progress.acknowledgedPosition === 7n)
+      yield* eventually(() => run.progress.snapshot(0).conditions.length === 0)
+      assert.strictEqual(sink.held(idA).quarantined, undefined)
       assert.isTrue(Exit.isSuccess(yield* run.stop))
     }))
 
