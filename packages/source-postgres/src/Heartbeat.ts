@@ -79,6 +79,8 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
   /** Whether a record counts only once it has come back: then the standbys have it, or this standby. */
   const roundTrip = slot.failover || connections.primary !== connections
   const every = Duration.toMillis(heartbeat.every)
+  // A record is written, and its return seen, when one looks: no sooner can one be late.
+  const lateAfter = Math.max(every, Duration.toMillis(tick)) * lateBeats
   const run = crypto.randomUUID()
   let recorded = 0n
   /** The position in the last record that came back. */
@@ -129,12 +131,12 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     if (delay !== undefined) yield* Metric.update(metrics.heartbeatDelay, delay)
     const now = clock.currentTimeMillisUnsafe()
     const waiting = returnedAt === undefined || returnedAt >= writtenAt ? 0 : now - returnedAt
-    if (waiting > every * lateBeats) {
+    if (waiting > lateAfter) {
       yield* conditions.raise({
         name: late,
         severity: "warning",
         message: `heartbeats of slot ${slot.name} don't come back in the stream within ${
-          Duration.format(Duration.millis(every * lateBeats))
+          Duration.format(Duration.millis(lateAfter))
         }`,
         hint:
           "The stream is far behind the server, or stands still: see whether the sink takes changes, and how far the slot is."

@@ -329,16 +329,26 @@ const start = Effect.fn("ReplicationConnection.start")(function*(
     return yield* refusedError(refusal, options.slot, holder)
   }
 
+  let lookedAt = performance.now()
+  /** When the server was asked for an answer that hasn't come. */
+  let askedAt: number | undefined
   // A server that is silent though asked is gone, even if the network never says so.
   const tick = Effect.sync(() => {
     const now = clock.currentTimeMillisUnsafe()
-    const quiet = reader.quietSince === undefined ? 0 : performance.now() - reader.quietSince
-    if (quiet > silenceMillis) {
+    const looked = performance.now()
+    const quiet = reader.quietSince === undefined ? 0 : looked - reader.quietSince
+    // What came while this process stood still isn't read yet: the server is asked anew.
+    if (quiet <= silenceMillis / 4 || looked - lookedAt > silenceMillis / 4) askedAt = undefined
+    lookedAt = looked
+    if (quiet > silenceMillis && askedAt !== undefined && looked - askedAt > silenceMillis / 2) {
       reader.lost("ETIMEDOUT")
       return
     }
     const due = now - sentAt >= statusMillis - 1 || now < sentAt
-    if (due || options.acknowledged() > confirmed) sendStatus(quiet > silenceMillis / 4)
+    if (!due && options.acknowledged() <= confirmed) return
+    const asks = quiet > silenceMillis / 4
+    if (asks) askedAt ??= looked
+    sendStatus(asks)
   })
   yield* Effect.forkScoped(
     Effect.repeat(tick, Schedule.spaced(Math.min(freshMillis, statusMillis))),

@@ -83,6 +83,7 @@ layer(Server.layer, { excludeTestServices: true })("doctor", (it) => {
       yield* run.until(() => mirror.watermarks.length > 0)
       assert.strictEqual(mirror.tables.size, 1)
       yield* run.stop
+      yield* SourceRun.released(pg, "guarded")
       yield* pg.query("SELECT pg_drop_replication_slot('guarded')")
     }))
 

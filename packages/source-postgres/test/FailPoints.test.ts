@@ -464,6 +464,7 @@ const scenario = Effect.fnUntraced(function*(step: Step, fault: Fault, name: str
     [{ slot_name: name }],
     "no other slot is left"
   )
+  yield* SourceRun.released(pg, name)
   yield* pg.query(`SELECT pg_drop_replication_slot('${name}')`)
   yield* Effect.orDie(pg.query(`DROP PUBLICATION ${name}; DROP SCHEMA ${name} CASCADE`))
 })

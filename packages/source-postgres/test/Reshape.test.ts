@@ -280,10 +280,14 @@ layer(Server.layer, { excludeTestServices: true })("Reshape", (it) => {
           yield* pg.query(`CREATE PUBLICATION ${name} FOR ALL TABLES WITH (publish_via_partition_root = true)`)
           // The server has only so many slots.
           yield* Effect.addFinalizer(() =>
-            Effect.orDie(
-              pg.query("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1", [
-                name
-              ]).pipe(Effect.andThen(pg.query(`DROP PUBLICATION ${name}`)))
+            SourceRun.released(pg, name).pipe(
+              Effect.andThen(
+                pg.query("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1", [
+                  name
+                ])
+              ),
+              Effect.andThen(pg.query(`DROP PUBLICATION ${name}`)),
+              Effect.orDie
             )
           )
           const mirror = new Mirror()

@@ -220,6 +220,7 @@ layer(Server.layer, { excludeTestServices: true })("A copy that was cut off", (i
       const first = yield* SourceRun.start("slotless", mirror, { snapshot: { ...small, parallel: 1 }, each })
       yield* first.until(reached)
       yield* first.stop
+      yield* SourceRun.released(pg, "slotless")
       yield* Effect.orDie(pg.query("SELECT pg_drop_replication_slot('slotless')"))
       yield* write("DELETE FROM t WHERE id = 1; UPDATE t SET v = 5")
       yield* SourceRun.catchUp("slotless", mirror, { snapshot: small })

@@ -72,6 +72,7 @@ layer(Server.layer, { excludeTestServices: true })("SlotContinuity", (it) => {
       const mirror = new Mirror()
       yield* confirmAll("recreated", mirror)
       yield* write("UPDATE a SET v = 0; DELETE FROM b")
+      yield* SourceRun.released(pg, "recreated")
       yield* pg.query("SELECT pg_drop_replication_slot('recreated')")
       yield* pg.query("SELECT pg_create_logical_replication_slot('recreated', 'pgoutput')")
       yield* write("INSERT INTO a VALUES (3, 3)")
@@ -102,6 +103,7 @@ layer(Server.layer, { excludeTestServices: true })("SlotContinuity", (it) => {
       const mirror = new Mirror()
       yield* confirmAll("moved", mirror)
       yield* write("INSERT INTO t VALUES (2)")
+      yield* SourceRun.released(pg, "moved")
       yield* pg.query("SELECT pg_replication_slot_advance('moved', pg_current_wal_lsn())")
       yield* write("INSERT INTO t VALUES (3)")
       assert.strictEqual((yield* refusal("moved", mirror)).reason, "Lost")
@@ -128,6 +130,7 @@ layer(Server.layer, { excludeTestServices: true })("SlotContinuity", (it) => {
       const mirror = new Mirror()
       yield* confirmAll("partly", mirror, { tables: ["partly.old"] })
       yield* write("INSERT INTO old VALUES (2)")
+      yield* SourceRun.released(pg, "partly")
       yield* pg.query("SELECT pg_replication_slot_advance('partly', pg_current_wal_lsn())")
       // The copy of the new table begins behind the slot's new position. The run ends before anything is confirmed.
       mirror.recopies = true
@@ -245,6 +248,7 @@ layer(Server.layer, { excludeTestServices: true })("SlotContinuity", (it) => {
       const mirror = new Mirror()
       yield* confirmAll("dropped", mirror)
       yield* write("INSERT INTO t VALUES (2)")
+      yield* SourceRun.released(pg, "dropped")
       yield* pg.query("SELECT pg_drop_replication_slot('dropped')")
       yield* write("DELETE FROM t WHERE id = 1")
       assert.deepStrictEqual(yield* resnapshot("dropped", mirror), ["t"])

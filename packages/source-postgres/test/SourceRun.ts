@@ -167,6 +167,13 @@ export const start = (
     }
   }).pipe(Effect.provideService(References.MinimumLogLevel, "None"))
 
+/** Waits until the server has noticed that nobody reads a slot any more. */
+export const released = (pg: EmbeddedPostgres.EmbeddedPostgres, slot: string): Effect.Effect<void> =>
+  eventually(Effect.map(
+    Effect.orDie(pg.query("SELECT FROM pg_replication_slots WHERE slot_name = $1 AND active", [slot])),
+    (active) => active.length === 0
+  ))
+
 /** The error of a run that can't begin, whether that is found before or after the sink was asked. */
 export const refused = (
   name: string,

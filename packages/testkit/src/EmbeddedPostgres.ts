@@ -184,7 +184,7 @@ const within = async (promise: Promise<void>, millis: number): Promise<boolean> 
 
 const shutDown = async (server: Running): Promise<void> => {
   // A fast shutdown waits until walsenders have sent everything, which a stalled client can hold up for ever.
-  for (const [signal, patience] of [["SIGINT", 5000], ["SIGQUIT", 5000], ["SIGKILL", 5000]] as const) {
+  for (const [signal, patience] of [["SIGINT", 10_000], ["SIGQUIT", 5000], ["SIGKILL", 5000]] as const) {
     server.process.kill(signal)
     if (await within(server.exited, patience)) return
   }

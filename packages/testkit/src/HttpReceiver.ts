@@ -43,8 +43,9 @@ export const start: Effect.Effect<HttpReceiver, never, Scope.Scope> = Effect.gen
   const waiting = new Set<() => void>()
   const server = Http.createServer((request, response) => {
     let body = ""
+    // Decided when it begins: what was sent before another answer was wanted isn't answered by that.
+    const answer = scripted.shift() ?? otherwise
     request.setEncoding("utf8").on("data", (text: string) => body += text).on("end", () => {
-      const answer = scripted.shift() ?? otherwise
       const { headers, method, url } = request
       requests.push({ method, path: url, headers, body, at: Date.now(), answer })
       for (const look of waiting) look()

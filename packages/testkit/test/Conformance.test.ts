@@ -5,12 +5,13 @@ import * as Conformance from "../src/Conformance.ts"
 
 const suite = (
   run: Conformance.Case["run"],
-  skipped?: string
+  skipped?: string,
+  timeout: Duration.Input = "1 minute"
 ): Conformance.Suite => ({
   kind: "sink",
   plugin: "example",
   cases: [{ name: "writes", run, skipped: undefined }, { name: "reshapes", run, skipped }],
-  timeout: Duration.millis(50)
+  timeout: Duration.fromInputUnsafe(timeout)
 })
 
 const [writes] = suite(Effect.void).cases
@@ -61,10 +62,11 @@ describe("a conformance suite", () => {
   it("gives a case up that hangs, also when what it holds can't be released", async () => {
     if (writes === undefined) return assert.fail("the suite has no case")
     const hanging = Effect.andThen(Effect.addFinalizer(() => Effect.never), Effect.never)
-    const failed = await Conformance.promise(suite(Effect.void), { ...writes, run: hanging }).then(
-      () => "passed",
-      String
-    )
+    const failed = await Conformance.promise(suite(Effect.void, undefined, "50 millis"), { ...writes, run: hanging })
+      .then(
+        () => "passed",
+        String
+      )
     assert.include(failed, "was not over in time")
   })
 })

@@ -30,7 +30,7 @@ interface Ways {
 const reasonOf = (status: number): Reason =>
   status === 429 ? "Throttled" : status >= 500 ? "Unreachable" : status === 401 ? "Unauthorized" : "Rejected"
 
-const well: Ways = { retryFor: 2500, timeout: 300, heedsRetryAfter: true, reasonOf, body: JSON.stringify }
+const well: Ways = { retryFor: 2500, timeout: 1000, heedsRetryAfter: true, reasonOf, body: JSON.stringify }
 
 interface Later {
   readonly error: ConnectorError
@@ -91,7 +91,7 @@ const suiteOf = (make: (config: Config) => Notifier | Effect.Effect<Notifier, ne
       (receiver) =>
         NotifierConformance.http(receiver, { options: (url) => ({ url: `${url}/secret` }), secrets: ["/secret"] })
     ),
-    patience: "3 seconds",
+    patience: "5 seconds",
     valid: { url: "http://127.0.0.1" },
     refused: [{ what: "an empty URL", options: { url: "" }, path: "url" }]
   })
@@ -173,7 +173,7 @@ const defects: Readonly<
   "one that can't be interrupted": [
     (config) => ({
       notify: (notification) =>
-        Effect.uninterruptible(posting({ ...well, timeout: 2900, retryFor: 0 })(config).notify(notification))
+        Effect.uninterruptible(posting({ ...well, timeout: 5000, retryFor: 0 })(config).notify(notification))
     }),
     "interrupted"
   ],

@@ -14,10 +14,10 @@ export const conformance = NotifierConformance.make({
   plugin,
   start: Effect.flatMap(HttpReceiver.start, (receiver) =>
     NotifierConformance.http(receiver, {
-      options: (url) => ({ url, token, timeout: "500 millis", retryFor: "2 seconds" }),
+      options: (url) => ({ url, token, timeout: "2 seconds", retryFor: "2 seconds" }),
       secrets: [token]
     })),
-  patience: "4 seconds",
+  patience: "10 seconds",
   valid: { url: "http://example.com" },
   refused: [
     { what: "no address", options: {}, path: "url" },
