@@ -456,9 +456,15 @@ describe("ReplicationConnection", () => {
       const pulling = yield* Effect.forkChild(Effect.forever(stream.pull), { startImmediately: true })
       fake.send(FakeWalSender.keepalive(100n, false))
       yield* eventually("it was read", Effect.sync(() => stream.received() === 100n))
-      fake.send(FakeWalSender.keepalive(110n, false))
-      const until = performance.now() + 600
-      while (performance.now() < until);
+      // After this phase of the event loop timers come, and only then what was received.
+      yield* Effect.callback<void>((resume) => {
+        setImmediate(() => {
+          fake.send(FakeWalSender.keepalive(110n, false))
+          const until = performance.now() + 600
+          while (performance.now() < until);
+          resume(Effect.void)
+        })
+      })
       yield* eventually(
         "what came meanwhile was read",
         Effect.sync(() => pulling.pollUnsafe() !== undefined || stream.received() === 110n)
