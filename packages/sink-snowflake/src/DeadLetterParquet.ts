@@ -248,19 +248,24 @@ export const make = (options: Options): Indexed => {
     return fresh.size
   })
 
-  /** Takes forgotten letters out of a file. */
-  const tidy = Effect.fnUntraced(function*(path: string) {
-    // Another process may put in its place what it read before: whoever does looks again.
-    for (;;) {
-      const gone = (yield* forgotten(dirname(path), [path])).get(basename(path))
-      const held = yield* read(path)
-      const rest = held.filter(({ id }) => gone?.has(id) !== true)
-      if (rest.length === held.length) return
-      if (rest.length === 0) yield* disk(() => rm(path, { force: true }))
-      else {
-        const content = ParquetFile.of(tableOf(rest))
-        yield* disk(() => write(path, content))
+  /** Takes forgotten letters out of files of a folder. */
+  const tidy = Effect.fnUntraced(function*(folder: string, paths: ReadonlyArray<string>) {
+    // Another process may put in a file's place what it read before: whoever puts one there looks again.
+    for (let left = paths; left.length > 0;) {
+      const gone = yield* forgotten(folder, left)
+      const written: Array<string> = []
+      for (const path of left) {
+        const held = yield* read(path)
+        const rest = held.filter(({ id }) => gone.get(basename(path))?.has(id) !== true)
+        if (rest.length === held.length) continue
+        if (rest.length === 0) yield* disk(() => rm(path, { force: true }))
+        else {
+          const content = ParquetFile.of(tableOf(rest))
+          yield* disk(() => write(path, content))
+        }
+        written.push(path)
       }
+      left = written
     }
   })
 
@@ -277,7 +282,7 @@ export const make = (options: Options): Indexed => {
     if (lines.length === 0) return
     yield* disk(() => AppendedLines.append(join(folder, forgottenName), lines))
     known.delete(folder)
-    for (const file of new Set(lines.map(({ file }) => file))) yield* tidy(join(folder, file))
+    yield* tidy(folder, [...new Set(lines.map(({ file }) => join(folder, file)))])
   })
 
   return {
