@@ -101,8 +101,10 @@ interface Known {
 export const make = (options: Options): Indexed => {
   const { directory, limit } = options
   const exclusive = Semaphore.makeUnsafe(1)
-  /** Per file, of those that this process wrote to. */
+  /** Per file, of those that were asked for. */
   const known = new Map<string, Known>()
+  /** Letters per file whose writing wasn't completed: they may be there to read, and not on the disk. */
+  const unsure = new Map<string, Set<string>>()
   const folder = (pipeline: string): string => join(directory, fileName(pipeline))
   const path = (pipeline: string, table: TableId): string => join(folder(pipeline), fileName(table) + extension)
 
@@ -125,6 +127,8 @@ export const make = (options: Options): Indexed => {
     const bytes = yield* file(() => AppendedLines.size(at))
     const before = known.get(at)
     if (before?.bytes === bytes) return before
+    // Whoever wrote it may not have come to that.
+    yield* file(() => AppendedLines.settle(at))
     const now: Known = { ids: new Set((yield* file(() => live(at))).keys()), bytes }
     known.set(at, now)
     return now
@@ -137,20 +141,27 @@ export const make = (options: Options): Indexed => {
     const { table } = first
     const of = yield* knownOf(at)
     const { ids } = of
-    const fresh = new Map(given.filter(({ id }) => !ids.has(id)).map((letter) => [letter.id, letter]))
+    const doubtful = unsure.get(at) ?? new Set<string>()
+    const fresh = new Map(
+      given.filter(({ id }) => !ids.has(id) || doubtful.has(id)).map((letter) => [letter.id, letter])
+    )
     if (fresh.size === 0) return 0
-    if (ids.size + fresh.size > limit) return yield* tooMany(options, table)
+    if (new Set([...ids, ...fresh.keys()]).size > limit) return yield* tooMany(options, table)
+    unsure.set(at, new Set([...doubtful, ...fresh.keys()]))
     of.bytes += yield* file(() => AppendedLines.append(at, [...fresh.values()].map((letter) => ({ letter }))))
-    for (const id of fresh.keys()) ids.add(id)
+    for (const id of fresh.keys()) {
+      ids.add(id)
+      unsure.get(at)?.delete(id)
+    }
     return fresh.size
   })
 
   const removeFrom = Effect.fnUntraced(function*(at: string, gone: ReadonlyArray<DeadLetter>) {
-    const { ids } = yield* knownOf(at)
-    const removed = gone.filter(({ id }) => ids.has(id)).map(({ id }) => ({ removed: id }))
+    const of = yield* knownOf(at)
+    const removed = gone.filter(({ id }) => of.ids.has(id)).map(({ id }) => ({ removed: id }))
     if (removed.length === 0) return
-    yield* file(() => AppendedLines.append(at, removed))
-    known.delete(at)
+    of.bytes += yield* file(() => AppendedLines.append(at, removed))
+    for (const { removed: id } of removed) of.ids.delete(id)
   })
 
   return {

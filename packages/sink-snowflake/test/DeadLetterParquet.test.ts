@@ -2,6 +2,7 @@
  * Dead letters in Parquet files: what survives, what is never read, and directories where the format was changed.
  */
 import { assert, describe, it } from "@effect/vitest"
+import * as AppendedLines from "@etl-stream/core/AppendedLines"
 import { type DeadLetter, encodeType, idOf } from "@etl-stream/core/DeadLetter"
 import type { DeadLetterStore } from "@etl-stream/core/DeadLetterStore"
 import * as Effect from "effect/Effect"
@@ -9,7 +10,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as fc from "fast-check"
 import { execFile } from "node:child_process"
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises"
+import { chown, mkdtemp, open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { promisify } from "node:util"
@@ -57,6 +58,31 @@ const files = (directory: string, table: string) =>
   Effect.promise(async () =>
     (await readdir(join(directory, "p", `${table}.parquet`))).filter((name) => name.endsWith(".parquet")).sort()
   )
+
+/** A disk on which one of the next syncs fails, though what was written can be read. Tells how many went well since. */
+const failingSync = (which: number) =>
+  Effect.gen(function*() {
+    const probe = yield* Effect.promise(() => open(import.meta.filename, "r"))
+    const handles = Object.getPrototypeOf(probe) as { sync: () => Promise<void> } // what all handles of files have
+    yield* Effect.promise(() => probe.close())
+    const { sync } = handles
+    let asked = 0
+    let synced = 0
+    yield* Effect.acquireRelease(
+      Effect.sync(() => {
+        handles.sync = async function() {
+          if (++asked === which) throw Object.assign(new Error("the disk"), { code: "EIO" })
+          await Reflect.apply(sync, this, [])
+          synced++
+        }
+      }),
+      () =>
+        Effect.sync(() => {
+          handles.sync = sync
+        })
+    )
+    return () => synced
+  })
 
 describe("Dead letters in Parquet files", () => {
   it.live("come back as they were put, once, to any process, whatever they hold", () =>
@@ -127,6 +153,60 @@ describe("Dead letters in Parquet files", () => {
       yield* putBack
       assert.deepStrictEqual(yield* collect(store(directory)), [])
     }).pipe(Effect.scoped))
+
+  it.live("are taken out of their files by the next command when one was cut off after it had said that they are forgotten", () =>
+    Effect.gen(function*() {
+      const directory = yield* folder
+      const [first, second, third] = [letter("t.a", 1), letter("t.a", 2), letter("t.a", 3)]
+      yield* store(directory).put([first, second])
+      yield* store(directory).put([third])
+      const at = join(directory, "p", "t.a.parquet")
+      const names = yield* files(directory, "t.a")
+      const sizes = Effect.promise(() => Promise.all(names.map(async (name) => (await stat(join(at, name))).size)))
+      const before = yield* sizes
+      yield* Effect.promise(() =>
+        AppendedLines.append(join(at, "_forgotten.ndjson"), names.map((file) => ({ file, id: first.id })))
+      )
+      assert.deepStrictEqual(yield* collect(store(directory)), [second, third])
+      yield* store(directory).remove([first])
+      const after = yield* sizes
+      assert.strictEqual(after.filter((size, index) => size < (before[index] ?? 0)).length, 1)
+      assert.deepStrictEqual(yield* collect(store(directory)), [second, third])
+    }).pipe(Effect.scoped))
+
+  // The folder's sync is the second of a Parquet file, that has its name by then.
+  for (const [format, which] of [["ndjson", 1], ["parquet", 2]] as const) {
+    it.live(`are written again when their writing failed though they can be read (${format})`, () =>
+      Effect.gen(function*() {
+        const directory = yield* folder
+        const one = store(directory, format)
+        yield* one.put([letter("t.a", 1)])
+        const synced = yield* failingSync(which)
+        assert.strictEqual((yield* Effect.flip(one.put([letter("t.a", 2)]))).reason, "Unreachable")
+        assert.lengthOf(yield* collect(store(directory, format)), 2)
+        const before = synced()
+        assert.strictEqual(yield* one.put([letter("t.a", 2)]), 1)
+        assert.isAbove(synced(), before)
+        assert.deepStrictEqual(yield* collect(one), [letter("t.a", 1), letter("t.a", 2)])
+        yield* one.remove([letter("t.a", 2)])
+        assert.deepStrictEqual(yield* collect(store(directory, format)), [letter("t.a", 1)])
+      }).pipe(Effect.scoped))
+  }
+
+  it.live.skipIf(process.getuid?.() !== 0)(
+    "belong to whom their folder belongs, whoever drops some",
+    () =>
+      Effect.gen(function*() {
+        const directory = yield* folder
+        yield* store(directory).put([letter("t.a", 1), letter("t.a", 2)])
+        const at = join(directory, "p", "t.a.parquet")
+        yield* Effect.promise(() => chown(at, 12345, 12345))
+        yield* store(directory).remove([letter("t.a", 1)])
+        for (const name of yield* Effect.promise(() => readdir(at))) {
+          assert.strictEqual((yield* Effect.promise(() => stat(join(at, name)))).uid, 12345, name)
+        }
+      }).pipe(Effect.scoped)
+  )
 
   it.live("are on the disk whole or not at all: what a write leaves that ended early is never read", () =>
     Effect.gen(function*() {

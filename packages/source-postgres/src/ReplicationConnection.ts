@@ -329,6 +329,7 @@ const start = Effect.fn("ReplicationConnection.start")(function*(
     return yield* refusedError(refusal, options.slot, holder)
   }
 
+  const tickMillis = Math.min(freshMillis, statusMillis)
   let lookedAt = performance.now()
   /** When the server was asked for an answer that hasn't come. */
   let askedAt: number | undefined
@@ -337,21 +338,21 @@ const start = Effect.fn("ReplicationConnection.start")(function*(
     const now = clock.currentTimeMillisUnsafe()
     const looked = performance.now()
     const quiet = reader.quietSince === undefined ? 0 : looked - reader.quietSince
+    const asks = quiet > silenceMillis / 4
     // What came while this process stood still isn't read yet: the server is asked anew.
-    if (quiet <= silenceMillis / 4 || looked - lookedAt > silenceMillis / 4) askedAt = undefined
+    if (!asks || looked - lookedAt > tickMillis + silenceMillis / 4) askedAt = undefined
     lookedAt = looked
     if (quiet > silenceMillis && askedAt !== undefined && looked - askedAt > silenceMillis / 2) {
       reader.lost("ETIMEDOUT")
       return
     }
-    const due = now - sentAt >= statusMillis - 1 || now < sentAt
+    const due = now - sentAt >= statusMillis - 1 || now < sentAt || (asks && askedAt === undefined)
     if (!due && options.acknowledged() <= confirmed) return
-    const asks = quiet > silenceMillis / 4
     if (asks) askedAt ??= looked
     sendStatus(asks)
   })
   yield* Effect.forkScoped(
-    Effect.repeat(tick, Schedule.spaced(Math.min(freshMillis, statusMillis))),
+    Effect.repeat(tick, Schedule.spaced(tickMillis)),
     { startImmediately: true }
   )
 

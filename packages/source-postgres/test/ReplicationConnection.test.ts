@@ -449,6 +449,16 @@ describe("ReplicationConnection", () => {
       assert.isTrue(fake.statuses.some((status) => status.reply))
     }).pipe(Effect.scoped))
 
+  it.live("asks a silent server, too, that gets a status more often than it would by itself", () =>
+    Effect.gen(function*() {
+      const fake = yield* FakeWalSender.start()
+      const stream = yield* open(fakeConfig(fake.port), "s", { statusMillis: 100, silenceMillis: 400 })
+      yield* Effect.forkScoped(Effect.repeat(stream.sendStatus, Schedule.spaced("20 millis")))
+      const error = yield* failure(Effect.forever(stream.pull))
+      assert.strictEqual(error.reason, "Unreachable")
+      assert.isTrue(fake.statuses.some((status) => status.reply))
+    }).pipe(Effect.scoped))
+
   it.live("isn't silent because this process stood still: what came meanwhile is read", () =>
     Effect.gen(function*() {
       const fake = yield* FakeWalSender.start()

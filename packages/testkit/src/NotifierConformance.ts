@@ -47,7 +47,7 @@ export interface Service {
 export interface Subject<A> {
   readonly plugin: Plugin<"notifier", A>
   /**
-   * Starts the other side. The options should give a small patience (some three seconds for all attempts together) and no narrow limit of rate, as the
+   * Starts the other side. The options should give a small patience (two to four seconds for all attempts together) and no narrow limit of rate, as the
    * suite waits for both.
    */
   readonly start: Effect.Effect<Service, unknown, Scope.Scope>

@@ -7,6 +7,9 @@ import { createServer } from "node:net"
 const first = 20_000
 const count = 12_000
 
+/** Other processes begin elsewhere. */
+let next = Math.floor(Math.random() * count)
+
 const isFree = (port: number): Promise<boolean> =>
   new Promise((resolve, reject) => {
     const server = createServer()
@@ -23,7 +26,8 @@ const isFree = (port: number): Promise<boolean> =>
  */
 export const freePort = async (): Promise<number> => {
   for (let tries = 0; tries < 100; tries++) {
-    const port = first + Math.floor(Math.random() * count)
+    const port = first + next
+    next = (next + 1) % count
     if (await isFree(port)) return port
   }
   throw new Error("no free port")
