@@ -17,6 +17,7 @@ import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import { Acknowledgement } from "./Acknowledgement.ts"
+import { barrierFootprint } from "./ArrowBatcher.ts"
 import * as Checkpoint from "./Checkpoint.ts"
 import type { Conditions } from "./Condition.ts"
 import { ConnectorError } from "./ConnectorError.ts"
@@ -170,6 +171,7 @@ export const make = Effect.fnUntraced(
           yield* failures.lifted(route)
           if (!element.resumed) resync.begun(route.table)
         } else if (element._tag === "TableLeft") {
+          route.leaving = undefined
           yield* failures.lifted(route)
         } else if (element._tag === "SnapshotEnd") {
           counters.phase = "streaming"
@@ -194,7 +196,16 @@ export const make = Effect.fnUntraced(
       scope: workScope,
       // Whoever met the error may log to somewhere else.
       isolate: (route, target, why) => Effect.provideContext(routes.isolate(route, target, why), context),
-      isolated: () => {
+      isolated: (route) => {
+        const { leaving } = route
+        if (leaving !== undefined) {
+          // It was set aside by what came before it left. What sets it aside once more does so for good.
+          route.leaving = undefined
+          route.counters.phase = "left"
+          Route.renew(route)
+          account.grow(barrierFootprint)
+          route.worker?.offer(leaving, barrierFootprint, clock.currentTimeMillisUnsafe())
+        }
         resync.quarantined()
         progress.proceed()
         acknowledgementMoved()

@@ -20,6 +20,7 @@ import type * as Element from "./Element.ts"
 import { tableOf } from "./Element.ts"
 import type { Account } from "./MemoryBudget.ts"
 import type { Progress } from "./Progress.ts"
+import * as Routing from "./Route.ts"
 import type { Chunk, Route, Routes } from "./Route.ts"
 import * as Sequence from "./Sequence.ts"
 import type { TableElement } from "./Sink.ts"
@@ -213,9 +214,7 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
   const lift = Effect.fnUntraced(function*(route: Route) {
     const { isolating } = route
     if (isolating !== undefined && !(yield* options.unlessStopped(Deferred.await(isolating)))) return false
-    route.quarantine = undefined
-    route.upTo = undefined
-    route.copy = undefined
+    Routing.renew(route)
     return true
   })
 
@@ -224,7 +223,7 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
     if (route.target === undefined) return true
     const lifts = route.quarantine !== undefined
     if (lifts) {
-      if (!options.resyncs(route.table)) return true
+      if (!options.resyncs(route.table) && route.leaving === undefined) return true
       if (!(yield* lift(route))) return false
       // It fails again by what it failed by, before anything of it gets to the sink in a shape that isn't wanted there.
       if (route.unfit !== undefined) return yield* route.unfit
@@ -235,6 +234,7 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
       account.release(barrierFootprint)
       return true
     }
+    route.leaving = undefined
     const { position } = element
     const { counters } = route
     route.copy = { position, lifts, chunks: new Map() }
@@ -339,7 +339,8 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
     }
     route.copy = undefined
     route.counters.phase = "left"
-    yield* give(route, { ...element, table: route.target }, barrierFootprint)
+    route.leaving = { ...element, table: route.target }
+    yield* give(route, route.leaving, barrierFootprint)
     return true
   })
 

@@ -13,6 +13,7 @@ import type { Acknowledgement } from "./Acknowledgement.ts"
 import type { Conditions } from "./Condition.ts"
 import { ConnectorError } from "./ConnectorError.ts"
 import type { DurableSpans } from "./DurableSpans.ts"
+import type { TableLeft } from "./Element.ts"
 import type { Progress, TableCounters } from "./Progress.ts"
 import * as Quarantine from "./Quarantine.ts"
 import * as Sequence from "./Sequence.ts"
@@ -67,6 +68,8 @@ export interface Route {
   /** Its history is read again up to this watermark: before a higher one comes, nobody knows up to where the table is complete. */
   rereads: bigint
   opening: Opening | undefined
+  /** That the table has left the pipeline, until the sink has taken it. */
+  leaving: TableLeft | undefined
   /** Why the table can't go on, from the moment of its error on; undefined when it can. */
   quarantine: Quarantine.Quarantine | undefined
   /** Completes when the quarantine is durable; undefined when it is. */
@@ -75,6 +78,13 @@ export interface Route {
   readonly metrics: Telemetry.TableMetrics
   /** Undefined without a tracer. */
   readonly durableSpans: DurableSpans | undefined
+}
+
+/** Lets a table that was set aside begin anew. */
+export const renew = (route: Route): void => {
+  route.quarantine = undefined
+  route.upTo = undefined
+  route.copy = undefined
 }
 
 export interface Routes {
@@ -326,6 +336,7 @@ export const make = (options: Options): Routes => {
       copy: undefined,
       rereads: 0n,
       opening: undefined,
+      leaving: undefined,
       quarantine: undefined,
       isolating: undefined,
       counters: progress.table(table),

@@ -49,7 +49,7 @@ export interface Options {
     why: Quarantine.Quarantine
   ) => Effect.Effect<void, ConnectorError>
   /** Called when a table is set aside durably. */
-  readonly isolated: () => void
+  readonly isolated: (route: Route) => void
   /** Ends the run. */
   readonly ends: (cause: Cause.Cause<ConnectorError>) => Effect.Effect<void>
 }
@@ -67,7 +67,7 @@ export const make = (options: Options): TableFailures => {
         isolating--
         route.isolating = undefined
         acknowledgement.release(route.table)
-        options.isolated()
+        options.isolated(route)
         return Deferred.succeed(done, undefined)
       })),
       Effect.catchCause((cause) => Cause.hasInterruptsOnly(cause) ? Effect.void : options.ends(cause)),

@@ -516,31 +516,48 @@ describe("a table that can't go on", () => {
       assert.isTrue(Exit.isSuccess(yield* run.stop))
     }))
 
-  it.live("that is set aside while its leaving waits for memory leaves its quarantine, too", () =>
+  for (const [where, waits] of [["waits for memory", true], ["waits behind what it fails by", false]] as const) {
+    it.live(`that is set aside while its leaving ${where} leaves its quarantine, too`, () =>
+      Effect.gen(function*() {
+        const { sink, start } = landscape()
+        const last = rows(b, 6, 10)
+        const footprint = last._tag === "Rows" ? BatchConcat.footprint(last.batch) : 0
+        const failing = yield* Deferred.make<void>()
+        const slow = yield* Deferred.make<void>()
+        const run = yield* start(waits ? { capacity: 2 * footprint + barrierFootprint / 2 } : {})
+        yield* run.emit(...copy(a, 5n), ...copy(b, 5n), mark(5))
+        yield* eventually(() => run.progress.acknowledgedPosition === 5n)
+        let refusals = 0
+        sink.at = (point, table) =>
+          point !== "write" ? Effect.void : table === idB
+            ? Deferred.await(slow)
+            : refusals++ === 0
+            ? Effect.andThen(Deferred.await(failing), Effect.fail(refused(idA)))
+            : Effect.void
+        yield* run.emit(rows(a, 6, 10), last, { _tag: "TableLeft", table: a }, mark(7))
+        const under = 2 * footprint + (waits ? 0 : barrierFootprint)
+        yield* eventually(() => run.progress.memory >= under)
+        yield* Deferred.succeed(failing, undefined)
+        yield* Deferred.succeed(slow, undefined)
+        yield* eventually(() => run.phase(idA) === "left" && run.progress.acknowledgedPosition === 7n)
+        yield* eventually(() => run.progress.snapshot(0).conditions.length === 0)
+        assert.strictEqual(sink.held(idA).quarantined, undefined)
+        // Back again it is copied like any other.
+        yield* run.emit(...copy(a, 8n), mark(9))
+        yield* eventually(() => run.phase(idA) === "streaming" && run.progress.acknowledgedPosition === 9n)
+        assert.isTrue(Exit.isSuccess(yield* run.stop))
+      }))
+  }
+
+  it.live("that fails by its leaving stays in quarantine", () =>
     Effect.gen(function*() {
       const { sink, start } = landscape()
-      const last = rows(b, 6, 10)
-      const footprint = last._tag === "Rows" ? BatchConcat.footprint(last.batch) : 0
-      const failing = yield* Deferred.make<void>()
-      const slow = yield* Deferred.make<void>()
-      const run = yield* start({ capacity: 2 * footprint + barrierFootprint / 2 })
-      yield* run.emit(...copy(a, 5n), ...copy(b, 5n), mark(5))
+      const run = yield* start()
+      yield* run.emit(...copy(a, 5n), mark(5))
       yield* eventually(() => run.progress.acknowledgedPosition === 5n)
-      let refusals = 0
-      sink.at = (point, table) =>
-        point !== "write" ? Effect.void : table === idB
-          ? Deferred.await(slow)
-          : refusals++ === 0
-          ? Effect.andThen(Deferred.await(failing), Effect.fail(refused(idA)))
-          : Effect.void
-      yield* run.emit(rows(a, 6, 10), last, { _tag: "TableLeft", table: a }, mark(7))
-      yield* eventually(() => run.progress.memory >= 2 * footprint)
-      yield* Deferred.succeed(failing, undefined)
-      yield* eventually(() => run.phase(idA) === "left" || run.phase(idA) === "quarantined")
-      yield* Deferred.succeed(slow, undefined)
-      yield* eventually(() => run.phase(idA) === "left" && run.progress.acknowledgedPosition === 7n)
-      yield* eventually(() => run.progress.snapshot(0).conditions.length === 0)
-      assert.strictEqual(sink.held(idA).quarantined, undefined)
+      refuses(sink, idA)
+      yield* run.emit({ _tag: "TableLeft", table: a }, mark(7))
+      yield* eventually(() => run.phase(idA) === "quarantined" && run.progress.acknowledgedPosition === 7n)
       assert.isTrue(Exit.isSuccess(yield* run.stop))
     }))
 
