@@ -5,10 +5,11 @@
  * readable by their owner only.
  */
 import type * as Option from "effect/Option"
-import { createReadStream } from "node:fs"
-import { type FileHandle, mkdir, open, stat } from "node:fs/promises"
+import { constants, createReadStream } from "node:fs"
+import { type FileHandle, open, stat } from "node:fs/promises"
 import { dirname } from "node:path"
 import { createInterface } from "node:readline"
+import * as DurableFolder from "./DurableFolder.ts"
 
 /** Whether an error says that a file or a folder isn't there. */
 export const isMissing = (cause: unknown): boolean =>
@@ -39,50 +40,50 @@ export async function* read<A>(
 const oneLine = (value: object): string =>
   JSON.stringify(value).replaceAll("\u2028", "\\u2028").replaceAll("\u2029", "\\u2029")
 
-/** Makes certain that the names in a folder, or what is in a file, are on the disk. */
-export const synchronise = async (path: string): Promise<void> => {
-  const handle = await open(path, "r")
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-}
-
 /** Gives a new file to whom its folder belongs, so that an administrator's command leaves nothing that the runner's user can't read. */
 export const giveToOwner = async (file: FileHandle, folder: string): Promise<void> => {
   if (process.getuid?.() !== 0) return
-  const { gid, uid } = await stat(folder)
-  await file.chown(uid, gid)
+  const [mine, { gid, uid }] = await Promise.all([file.stat(), stat(folder)])
+  if (mine.uid === uid && mine.gid === gid) return
+  // Where that isn't allowed, the file is written all the same.
+  await file.chown(uid, gid).catch(() => {})
 }
 
-/** Appends lines, on the disk on return, and returns how many bytes they are. */
-export const append = async (path: string, lines: ReadonlyArray<object>): Promise<number> => {
-  const folder = dirname(path)
-  const made = await mkdir(folder, { recursive: true, mode: 0o700 })
-  const content = Buffer.from(lines.map((line) => `\n${oneLine(line)}\n`).join(""))
-  const file = await open(path, "a", 0o600)
-  let size: number
+/** Opens a file at its end; one that isn't there is made. Never what a link leads to: who may write here could lead an administrator anywhere. */
+const opened = async (path: string): Promise<FileHandle> => {
   try {
-    size = (await file.stat()).size
-    if (size === 0) await giveToOwner(file, folder)
+    const file = await open(path, "ax", 0o600)
+    await giveToOwner(file, dirname(path))
+    return file
+  } catch (cause) {
+    if (!(cause instanceof Error && "code" in cause && cause.code === "EEXIST")) throw cause
+    return open(path, constants.O_WRONLY | constants.O_APPEND | constants.O_NOFOLLOW)
+  }
+}
+
+/** Appends lines to a file in a folder that is there, on the disk on return, and returns how many bytes they are. */
+export const append = async (path: string, lines: ReadonlyArray<object>): Promise<number> => {
+  const content = Buffer.from(lines.map((line) => `\n${oneLine(line)}\n`).join(""))
+  const file = await opened(path)
+  try {
+    const { size } = await file.stat()
     // All of it or an error: a single write may end early, as it does on a disk that becomes full.
     await file.appendFile(content)
     await file.sync()
+    if (size > 0) return content.length
   } finally {
     await file.close()
   }
   // A new file is only there for certain when its folder is.
-  if (size === 0) await synchronise(folder)
-  if (made !== undefined) await synchronise(dirname(folder))
+  await DurableFolder.synchronise(dirname(path))
   return content.length
 }
 
-/** Makes certain that what can be read of a file is on the disk, whoever wrote it. */
+/** Makes certain that a file is on the disk that others may have written without coming to that. */
 export const settle = async (path: string): Promise<void> => {
   try {
-    await synchronise(path)
-    await synchronise(dirname(path))
+    await DurableFolder.synchronise(path)
+    await DurableFolder.synchronise(dirname(path))
   } catch (cause) {
     if (!isMissing(cause)) throw cause
   }

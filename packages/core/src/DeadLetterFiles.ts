@@ -10,11 +10,12 @@ import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import { createHash } from "node:crypto"
 import { readdir } from "node:fs/promises"
-import { join } from "node:path"
+import { dirname, join, resolve } from "node:path"
 import * as AppendedLines from "./AppendedLines.ts"
 import { ConnectorError } from "./ConnectorError.ts"
 import { DeadLetter } from "./DeadLetter.ts"
 import type { DeadLetterStore, Selection } from "./DeadLetterStore.ts"
+import * as DurableFolder from "./DurableFolder.ts"
 import type { TableId } from "./TableSchema.ts"
 
 export interface Options {
@@ -90,6 +91,16 @@ export interface Indexed extends DeadLetterStore {
   readonly ids: (pipeline: string, table: TableId) => Effect.Effect<ReadonlySet<string>, ConnectorError>
 }
 
+/** By where they were to be written. Of the process, since a write that fails ends a run and its store. */
+const unsure = new Map<string, Set<string>>()
+
+/** Ids of letters whose writing there wasn't completed: they may be there to read, and not on the disk. */
+export const unsureAt = (path: string): Set<string> => {
+  const ids = unsure.get(resolve(path)) ?? new Set<string>()
+  unsure.set(resolve(path), ids)
+  return ids
+}
+
 /** What a process knows of a file. */
 interface Known {
   /** Ids of the letters that count. */
@@ -103,14 +114,13 @@ export const make = (options: Options): Indexed => {
   const exclusive = Semaphore.makeUnsafe(1)
   /** Per file, of those that were asked for. */
   const known = new Map<string, Known>()
-  /** Letters per file whose writing wasn't completed: they may be there to read, and not on the disk. */
-  const unsure = new Map<string, Set<string>>()
   const folder = (pipeline: string): string => join(directory, fileName(pipeline))
   const path = (pipeline: string, table: TableId): string => join(folder(pipeline), fileName(table) + extension)
 
   const failed = (cause: unknown): ConnectorError => trouble(options, cause)
+  // What was begun can't be taken back: it ends before anything else begins.
   const file = <A>(body: () => Promise<A>): Effect.Effect<A, ConnectorError> =>
-    Effect.tryPromise({ try: body, catch: failed })
+    Effect.uninterruptible(Effect.tryPromise({ try: body, catch: failed }))
 
   const paths = async ({ pipeline, table }: Selection): Promise<ReadonlyArray<string>> => {
     if (table !== undefined) return [path(pipeline, table)]
@@ -127,9 +137,8 @@ export const make = (options: Options): Indexed => {
     const bytes = yield* file(() => AppendedLines.size(at))
     const before = known.get(at)
     if (before?.bytes === bytes) return before
-    // Whoever wrote it may not have come to that.
-    yield* file(() => AppendedLines.settle(at))
     const now: Known = { ids: new Set((yield* file(() => live(at))).keys()), bytes }
+    yield* file(() => AppendedLines.settle(at))
     known.set(at, now)
     return now
   })
@@ -141,17 +150,20 @@ export const make = (options: Options): Indexed => {
     const { table } = first
     const of = yield* knownOf(at)
     const { ids } = of
-    const doubtful = unsure.get(at) ?? new Set<string>()
+    const doubtful = unsureAt(at)
     const fresh = new Map(
       given.filter(({ id }) => !ids.has(id) || doubtful.has(id)).map((letter) => [letter.id, letter])
     )
     if (fresh.size === 0) return 0
     if (new Set([...ids, ...fresh.keys()]).size > limit) return yield* tooMany(options, table)
-    unsure.set(at, new Set([...doubtful, ...fresh.keys()]))
-    of.bytes += yield* file(() => AppendedLines.append(at, [...fresh.values()].map((letter) => ({ letter }))))
+    for (const id of fresh.keys()) doubtful.add(id)
+    of.bytes += yield* file(async () => {
+      await DurableFolder.make(dirname(at), directory)
+      return AppendedLines.append(at, [...fresh.values()].map((letter) => ({ letter })))
+    })
     for (const id of fresh.keys()) {
       ids.add(id)
-      unsure.get(at)?.delete(id)
+      doubtful.delete(id)
     }
     return fresh.size
   })

@@ -171,7 +171,7 @@ export const make = Effect.fnUntraced(
           yield* failures.lifted(route)
           if (!element.resumed) resync.begun(route.table)
         } else if (element._tag === "TableLeft") {
-          route.leaving = undefined
+          if (route.leaving === element) route.leaving = undefined
           yield* failures.lifted(route)
         } else if (element._tag === "SnapshotEnd") {
           counters.phase = "streaming"
@@ -197,16 +197,17 @@ export const make = Effect.fnUntraced(
       // Whoever met the error may log to somewhere else.
       isolate: (route, target, why) => Effect.provideContext(routes.isolate(route, target, why), context),
       isolated: (route) => {
+        resync.quarantined()
         const { leaving } = route
         if (leaving !== undefined) {
           // It was set aside by what came before it left. What sets it aside once more does so for good.
           route.leaving = undefined
+          route.quarantine = undefined
+          route.copy = undefined
           route.counters.phase = "left"
-          Route.renew(route)
           account.grow(barrierFootprint)
           route.worker?.offer(leaving, barrierFootprint, clock.currentTimeMillisUnsafe())
         }
-        resync.quarantined()
         progress.proceed()
         acknowledgementMoved()
       },

@@ -20,7 +20,6 @@ import type * as Element from "./Element.ts"
 import { tableOf } from "./Element.ts"
 import type { Account } from "./MemoryBudget.ts"
 import type { Progress } from "./Progress.ts"
-import * as Routing from "./Route.ts"
 import type { Chunk, Route, Routes } from "./Route.ts"
 import * as Sequence from "./Sequence.ts"
 import type { TableElement } from "./Sink.ts"
@@ -214,7 +213,9 @@ export const make = (options: Options): (element: Element.Element) => Effect.Eff
   const lift = Effect.fnUntraced(function*(route: Route) {
     const { isolating } = route
     if (isolating !== undefined && !(yield* options.unlessStopped(Deferred.await(isolating)))) return false
-    Routing.renew(route)
+    route.quarantine = undefined
+    route.upTo = undefined
+    route.copy = undefined
     return true
   })
 

@@ -80,13 +80,6 @@ export interface Route {
   readonly durableSpans: DurableSpans | undefined
 }
 
-/** Lets a table that was set aside begin anew. */
-export const renew = (route: Route): void => {
-  route.quarantine = undefined
-  route.upTo = undefined
-  route.copy = undefined
-}
-
 export interface Routes {
   /** Tells the sink which tables the run begins with. Comes before the first `resolve`. */
   readonly begin: (schemas: ReadonlyArray<TableSchema>) => Effect.Effect<void, ConnectorError>

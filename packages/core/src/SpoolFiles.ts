@@ -9,9 +9,10 @@
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { randomUUID } from "node:crypto"
-import { mkdir, open as openFile, readdir, readFile, rename, rm } from "node:fs/promises"
-import { dirname, join, resolve } from "node:path"
+import { open as openFile, readdir, readFile, rename, rm } from "node:fs/promises"
+import { join } from "node:path"
 import type { ConnectorError } from "./ConnectorError.ts"
+import * as DurableFolder from "./DurableFolder.ts"
 import { tableOf } from "./Element.ts"
 import * as SpoolRecord from "./SpoolRecord.ts"
 import { cover, firstRecord, note, type RecordAt, RecordReader, type Segment, segmentName } from "./SpoolSegment.ts"
@@ -62,23 +63,6 @@ export interface Found {
 
 const frontName = "front.json"
 
-const syncFolder = async (folder: string): Promise<void> => {
-  const handle = await openFile(folder, "r")
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-}
-
-/** Makes a folder, and those above it, that outlast the machine's crash. */
-const makeFolder = async (folder: string): Promise<void> => {
-  const first = await mkdir(folder, { recursive: true, mode: 0o700 })
-  if (first === undefined) return
-  const top = resolve(first)
-  for (let made = resolve(folder); made.length >= top.length; made = dirname(made)) await syncFolder(dirname(made))
-}
-
 /** Writes where the spool begins, durably. */
 export const writeFront = async (folder: string, front: Front): Promise<void> => {
   const temporary = join(folder, `${frontName}.new`)
@@ -90,7 +74,7 @@ export const writeFront = async (folder: string, front: Front): Promise<void> =>
     await handle.close()
   }
   await rename(temporary, join(folder, frontName))
-  await syncFolder(folder)
+  await DurableFolder.synchronise(folder)
 }
 
 const isMissing = (cause: unknown): boolean => cause instanceof Error && "code" in cause && cause.code === "ENOENT"
@@ -227,7 +211,7 @@ class Scan {
 
 /** Reads a folder, which is made when it is missing; changes nothing of what it holds. */
 export const find = async (folder: string, pipeline: string): Promise<Found> => {
-  await makeFolder(folder)
+  await DurableFolder.make(folder)
   const known = await readFront(folder)
   const numbers = (await readdir(folder)).filter((name) => /^\d{12}\.segment$/.test(name)).map((name) =>
     Number.parseInt(name, 10)
@@ -298,7 +282,5 @@ export const syncSegments = async (folder: string, segments: ReadonlyArray<Segme
       await handle.close()
     }
   }
-  await syncFolder(folder)
+  await DurableFolder.synchronise(folder)
 }
-
-export { syncFolder }

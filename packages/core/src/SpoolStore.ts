@@ -5,6 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import type { ConnectorError } from "./ConnectorError.ts"
+import * as DurableFolder from "./DurableFolder.ts"
 import type { Element } from "./Element.ts"
 import * as SpoolFiles from "./SpoolFiles.ts"
 import type { Appended } from "./SpoolReading.ts"
@@ -104,7 +105,7 @@ export const make = ({ acknowledged, appended, directory, found, maxBytes, pipel
     yield* io(async () => {
       await SpoolFiles.syncSegments(directory, closed)
       await open?.sync()
-      if (newNames) await SpoolFiles.syncFolder(directory)
+      if (newNames) await DurableFolder.synchronise(directory)
     })
     newNames = false
   })

@@ -109,6 +109,8 @@ export const make = (options: Options): TableFailures => {
         table
       })
     }
+    // Whoever asks for it means the table as it is, not only what it did before it left.
+    route.leaving = undefined
     yield* begin(route, target, why)
     const { isolating } = route
     if (isolating !== undefined) yield* Deferred.await(isolating)

@@ -555,10 +555,16 @@ describe("a table that can't go on", () => {
       const run = yield* start()
       yield* run.emit(...copy(a, 5n), mark(5))
       yield* eventually(() => run.progress.acknowledgedPosition === 5n)
-      refuses(sink, idA)
+      let refusals = 0
+      sink.at = (point, table) => {
+        if (point !== "write" || table !== idA) return Effect.void
+        refusals++
+        return Effect.fail(refused(idA))
+      }
       yield* run.emit({ _tag: "TableLeft", table: a }, mark(7))
       yield* eventually(() => run.phase(idA) === "quarantined" && run.progress.acknowledgedPosition === 7n)
       assert.isTrue(Exit.isSuccess(yield* run.stop))
+      assert.strictEqual(refusals, 2)
     }))
 
   it.live(

@@ -11,14 +11,15 @@ import * as AppendedLines from "@etl-stream/core/AppendedLines"
 import { ConnectorError } from "@etl-stream/core/ConnectorError"
 import type { DeadLetter } from "@etl-stream/core/DeadLetter"
 import type { Options } from "@etl-stream/core/DeadLetterFiles"
-import { tooMany, trouble } from "@etl-stream/core/DeadLetterFiles"
+import { tooMany, trouble, unsureAt } from "@etl-stream/core/DeadLetterFiles"
+import * as DurableFolder from "@etl-stream/core/DurableFolder"
 import type { TableId } from "@etl-stream/core/TableSchema"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import { randomUUID } from "node:crypto"
-import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises"
+import { open, readdir, readFile, rename, rm } from "node:fs/promises"
 import { dirname, join } from "node:path"
 import * as DeadLetterRows from "./DeadLetterRows.ts"
 
@@ -58,7 +59,7 @@ const write = async (path: string, content: Uint8Array): Promise<void> => {
     await rm(temporary, { force: true })
     throw cause
   }
-  await AppendedLines.synchronise(dirname(path))
+  await DurableFolder.synchronise(dirname(path))
 }
 
 export interface Folder {
@@ -82,11 +83,11 @@ export const make = (options: Options, folder: string, table: TableId | undefine
   let heeded = 0
   /** Files that may still have letters that are forgotten. */
   const untidy = new Set<string>()
-  /** Letters whose writing wasn't completed: they may be there to read, and not on the disk. */
-  const unsure = new Set<string>()
+  const unsure = unsureAt(folder)
 
+  // What was begun can't be taken back: it ends before anything else begins.
   const disk = <A>(body: () => Promise<A>): Effect.Effect<A, Failed> =>
-    Effect.tryPromise({ try: body, catch: (cause) => trouble(options, cause) })
+    Effect.uninterruptible(Effect.tryPromise({ try: body, catch: (cause) => trouble(options, cause) }))
 
   const pathOf = (file: string): string => join(folder, file)
 
@@ -134,10 +135,13 @@ export const make = (options: Options, folder: string, table: TableId | undefine
     }
     const others = [...files].filter((file) => !known.has(file))
     if (others.length === 0 && bytes === heeded) return
-    // Whoever wrote them may not have come to that; their content is on the disk, or they had no names.
-    if (others.length > 0) yield* disk(() => AppendedLines.synchronise(folder))
+    const theirs = new Map<string, Set<string>>()
+    for (const file of others) theirs.set(file, new Set((yield* read(file)).map(({ id }) => id)))
     const gone = yield* forgotten(files)
-    for (const file of others) known.set(file, new Set((yield* read(file)).map(({ id }) => id)))
+    // Whoever wrote them may not have come to that; the content of files is on the disk, or they had no names.
+    if (others.length > 0) yield* disk(() => DurableFolder.synchronise(folder))
+    if (bytes !== heeded) yield* disk(() => AppendedLines.settle(forgottenPath))
+    for (const [file, ids] of theirs) known.set(file, ids)
     for (const [file, ids] of known) {
       for (const id of gone.get(file) ?? []) {
         if (ids.delete(id)) untidy.add(file)
@@ -154,6 +158,27 @@ export const make = (options: Options, folder: string, table: TableId | undefine
     return all
   }
 
+  /** Takes forgotten letters out of the files. */
+  const tidy = Effect.gen(function*() {
+    while (untidy.size > 0) {
+      for (const file of untidy) {
+        const kept = known.get(file)
+        const found = kept === undefined ? [] : yield* read(file)
+        const rest = found.filter(({ id }) => kept?.has(id) === true)
+        if (rest.length === found.length) continue
+        if (rest.length === 0) {
+          yield* disk(async () => {
+            await rm(pathOf(file), { force: true })
+            await DurableFolder.synchronise(folder)
+          })
+        } else yield* disk(() => write(pathOf(file), DeadLetterRows.encode(rest)))
+      }
+      // A line that came meanwhile may be of a letter that was just written again: whoever writes looks once more.
+      if ((yield* disk(() => AppendedLines.size(forgottenPath))) === heeded) untidy.clear()
+      else yield* refresh
+    }
+  })
+
   const put = Effect.fnUntraced(function*(given: ReadonlyArray<DeadLetter>) {
     yield* refresh
     const kept = ids()
@@ -167,33 +192,14 @@ export const make = (options: Options, folder: string, table: TableId | undefine
     const file = `${first.at.replaceAll(/[^0-9TZ]/g, "")}-${randomUUID()}${extension}`
     for (const id of fresh.keys()) unsure.add(id)
     yield* disk(async () => {
-      // Each folder is only there for certain when the one that it is in is.
-      if (await mkdir(folder, { recursive: true, mode: 0o700 }) !== undefined) {
-        await AppendedLines.synchronise(dirname(folder))
-        await AppendedLines.synchronise(directory)
-      }
+      await DurableFolder.make(folder, directory)
       await write(pathOf(file), content)
     })
     known.set(file, new Set(fresh.keys()))
     for (const id of fresh.keys()) unsure.delete(id)
+    // What a command left that was cut off. Whether that can be done is nothing to the letters that are kept.
+    yield* Effect.ignore(tidy)
     return fresh.size
-  })
-
-  /** Takes forgotten letters out of the files. */
-  const tidy = Effect.gen(function*() {
-    while (untidy.size > 0) {
-      for (const file of untidy) {
-        const kept = known.get(file)
-        const found = kept === undefined ? [] : yield* read(file)
-        const rest = found.filter(({ id }) => kept?.has(id) === true)
-        if (rest.length === found.length) continue
-        if (rest.length === 0) yield* disk(() => rm(pathOf(file), { force: true }))
-        else yield* disk(() => write(pathOf(file), DeadLetterRows.encode(rest)))
-      }
-      // A line that came meanwhile may be of a letter that was just written again: whoever writes looks once more.
-      if ((yield* disk(() => AppendedLines.size(forgottenPath))) === heeded) untidy.clear()
-      else yield* refresh
-    }
   })
 
   const remove = Effect.fnUntraced(function*(gone: ReadonlySet<string>) {

@@ -154,7 +154,7 @@ describe("Dead letters in Parquet files", () => {
       assert.deepStrictEqual(yield* collect(store(directory)), [])
     }).pipe(Effect.scoped))
 
-  it.live("are taken out of their files by the next command when one was cut off after it had said that they are forgotten", () =>
+  it.live("are taken out of their files with the next letter when a command was cut off after it had said that they are forgotten", () =>
     Effect.gen(function*() {
       const directory = yield* folder
       const [first, second, third] = [letter("t.a", 1), letter("t.a", 2), letter("t.a", 3)]
@@ -168,10 +168,10 @@ describe("Dead letters in Parquet files", () => {
         AppendedLines.append(join(at, "_forgotten.ndjson"), names.map((file) => ({ file, id: first.id })))
       )
       assert.deepStrictEqual(yield* collect(store(directory)), [second, third])
-      yield* store(directory).remove([first])
+      yield* store(directory).put([first])
       const after = yield* sizes
       assert.strictEqual(after.filter((size, index) => size < (before[index] ?? 0)).length, 1)
-      assert.deepStrictEqual(yield* collect(store(directory)), [second, third])
+      assert.deepStrictEqual(yield* collect(store(directory)), [first, second, third])
     }).pipe(Effect.scoped))
 
   // The folder's sync is the second of a Parquet file, that has its name by then.
@@ -185,7 +185,8 @@ describe("Dead letters in Parquet files", () => {
         assert.strictEqual((yield* Effect.flip(one.put([letter("t.a", 2)]))).reason, "Unreachable")
         assert.lengthOf(yield* collect(store(directory, format)), 2)
         const before = synced()
-        assert.strictEqual(yield* one.put([letter("t.a", 2)]), 1)
+        // The error ended the run: the next one has a store of its own.
+        assert.strictEqual(yield* store(directory, format).put([letter("t.a", 2)]), 1)
         assert.isAbove(synced(), before)
         assert.deepStrictEqual(yield* collect(one), [letter("t.a", 1), letter("t.a", 2)])
         yield* one.remove([letter("t.a", 2)])

@@ -21,7 +21,7 @@ const isFree = (port: number): Promise<boolean> =>
   })
 
 /**
- * A port that was free a moment ago, and that nobody gets by chance before it is used, not between two starts of a server either. Whoever can,
+ * A port that was free a moment ago, and that no connection gets before it is used, not between two starts of a server either. Whoever can,
  * binds port 0 itself instead.
  */
 export const freePort = async (): Promise<number> => {
