@@ -35,7 +35,7 @@ const until = <E>(condition: Effect.Effect<boolean, E>, what: string) =>
   Effect.gen(function*() {
     while (!(yield* condition)) yield* Effect.sleep(2)
   }).pipe(
-    Effect.timeout("10 seconds"),
+    Effect.timeout("30 seconds"),
     Effect.catchTag("TimeoutError", () => Effect.die(new Error(`it never came to this: ${what}`)))
   )
 const eventually = (condition: () => boolean, what = String(condition)) => until(Effect.sync(condition), what)
@@ -163,7 +163,8 @@ const refuses = (sink: PrefixSink, table: TableId, point: "open" | "write" = "wr
   return switches
 }
 
-describe("a table that can't go on", () => {
+// Each has a pipeline of its own, and mostly waits: for looks at the requests, which are a second apart.
+describe("a table that can't go on", { concurrent: true }, () => {
   it("is told from trouble that passes or concerns more by the error's reason and table, in one place", () => {
     const aTable: ReadonlyArray<Reason> = ["Forbidden", "Missing", "Lost", "Rejected", "Unsupported", "Protocol"]
     for (const reason of Reason.literals) {
@@ -573,7 +574,7 @@ describe("a table that can't go on", () => {
       Effect.gen(function*() {
         let quarantines = 0
         let killed = 0
-        for (let seed = 1; seed <= 15; seed++) {
+        const scenario = Effect.fnUntraced(function*(seed: number) {
           const chance = Chance.make(seed)
           const server = new LogServer(tables, randomLog(chance, tables, 40), chance, false)
           const sink = new PrefixSink()
@@ -666,7 +667,8 @@ describe("a table that can't go on", () => {
               `seed ${seed}: changes of ${table.table.name}`
             )
           }
-        }
+        })
+        yield* Effect.forEach(Array.from({ length: 15 }, (_, index) => index + 1), scenario, { concurrency: 5 })
         assert.isAbove(quarantines, 5)
         assert.isAbove(killed, 5)
       }),

@@ -71,9 +71,10 @@ const landscape = (memory = MemoryBudget.defaultCapacity) => {
 const until = <E>(condition: Effect.Effect<boolean, E>) =>
   Effect.gen(function*() {
     while (!(yield* condition)) yield* Effect.sleep(5)
-  }).pipe(Effect.timeout("10 seconds"), Effect.orDie)
+  }).pipe(Effect.timeout("30 seconds"), Effect.orDie)
 
-describe("a request for a new copy", () => {
+// Each has a pipeline of its own, and mostly waits: for looks at the requests, which are a second apart.
+describe("a request for a new copy", { concurrent: true }, () => {
   it.live("copies that table again while the pipeline runs, no other, and says when it is done", () =>
     Effect.gen(function*() {
       const { begins, reaches, server, sink, start, state, streams } = landscape()

@@ -65,15 +65,16 @@ const compare = (log: RowLog, database: RowDatabase, label: string) => {
 const eventually = (condition: () => boolean) =>
   Effect.gen(function*() {
     while (!condition()) yield* Effect.sleep(1)
-  }).pipe(Effect.timeout("5 seconds"), Effect.orDie)
+  }).pipe(Effect.timeout("30 seconds"), Effect.orDie)
 
-describe("RowSource and RowSink", () => {
+// Each has a pipeline of its own, and mostly waits.
+describe("RowSource and RowSink", { concurrent: true }, () => {
   for (const buffers of [false, true]) {
     const kind = buffers ? "with flushes" : "with transactions"
 
     it.live(`bring every row once through faults of the source before each piece, ${kind}`, () =>
       Effect.gen(function*() {
-        for (let seed = 0; seed < 3; seed++) {
+        const scenario = Effect.fnUntraced(function*(seed: number) {
           const chance = Chance.make(seed)
           const pieces = randomPieces(chance, 10)
           for (let at = 0; at <= pieces.length; at++) {
@@ -87,12 +88,13 @@ describe("RowSource and RowSink", () => {
             })
             compare(log, database, `seed ${seed}, fault before piece ${at}`)
           }
-        }
+        })
+        yield* Effect.forEach([0, 1, 2], scenario, { concurrency: "unbounded" })
       }))
 
     it.live(`bring every row once through faults of the sink at each of its steps, ${kind}`, () =>
       Effect.gen(function*() {
-        for (let seed = 0; seed < 2; seed++) {
+        const scenario = Effect.fnUntraced(function*(seed: number) {
           const chance = Chance.make(seed)
           const pieces = randomPieces(chance, 10)
           for (let at = 0;; at++) {
@@ -108,7 +110,8 @@ describe("RowSource and RowSink", () => {
             if (runs === 1) break
             assert.isBelow(at, 400)
           }
-        }
+        })
+        yield* Effect.forEach([0, 1], scenario, { concurrency: "unbounded" })
       }))
   }
 
@@ -277,7 +280,7 @@ describe("RowSource and RowSink", () => {
       yield* ResyncRequest.ask(state, "shop", [ordersId])
       const request = () => ResyncRequest.all(state, "shop").pipe(Effect.map(([first]) => first))
       let last = yield* request()
-      for (let looks = 0; last?.state === "requested" && looks < 250; looks++) {
+      for (let looks = 0; last?.state === "requested" && looks < 1500; looks++) {
         yield* Effect.sleep(20)
         last = yield* request()
       }

@@ -41,7 +41,8 @@ const advance = (server: Postgres, name = "shop") =>
 
 const quick = { sustained: "300 millis", warning: "50%", danger: "80%" }
 
-describe("on a real server", () => {
+// Each has a server of its own, and mostly waits: for looks, and for conditions to last.
+describe("on a real server", { concurrent: true }, () => {
   scenario(
     "a slot that nobody reads comes to warning and danger, actions are taken in order, and all is undone once it has been read",
     Effect.gen(function*() {
@@ -372,7 +373,7 @@ describe("many monitors", () => {
   )
 })
 
-describe("Connection", () => {
+describe("Connection", { concurrent: true }, () => {
   const endpoint = (server: Postgres, more: Record<string, unknown> = {}) =>
     ConnectionOptions.load(
       Schema.decodeUnknownSync(Schema.toCodecJson(Schema.Struct(ConnectionOptions.fields)))({

@@ -21,7 +21,8 @@ import * as Publication from "./Publication.ts"
 import * as TableOrigin from "./TableOrigin.ts"
 import * as VoidCopies from "./VoidCopies.ts"
 
-const glanceMillis = 500
+/** How often it is seen to whether a look is due: every half second, more often only for looks that are. */
+const glanceOf = (every: number): number => Math.min(500, Math.max(50, every))
 
 export const missingCondition = "publication-table-missing"
 export const partitionCondition = "partition-rows-kept"
@@ -166,14 +167,15 @@ export const watch = (
 ): Effect.Effect<never, ConnectorError> =>
   Effect.suspend(() => {
     const every = Duration.toMillis(connections.settings.publication.check)
+    const glance = glanceOf(every)
     let seen = 0
     let rest = every
     return Effect.suspend(() => {
-      rest -= glanceMillis
+      rest -= glance
       const count = repeated()
       if (count === seen && rest > 0) return Effect.void
       seen = count
       rest = every
       return look
-    }).pipe(Effect.repeat(Schedule.spaced(glanceMillis)), Effect.andThen(Effect.never))
+    }).pipe(Effect.repeat(Schedule.spaced(glance)), Effect.andThen(Effect.never))
   })

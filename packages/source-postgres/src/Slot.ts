@@ -89,6 +89,9 @@ export const read = Effect.fn("PostgresSource.slot")(function*(
   } satisfies SlotState
 })
 
+/** A reader that ended in order is gone within milliseconds, and one that crashed after a while. */
+const looks = Schedule.min([Schedule.exponential("10 millis"), Schedule.spaced("250 millis")])
+
 /**
  * The slot once nobody reads it any more, waiting up to `slot.wait`: the server may take a while to notice that a crashed
  * reader is gone. The state may still be active when the time is up.
@@ -99,7 +102,7 @@ export const settled = (
 ): Effect.Effect<SlotState | undefined, ConnectorError> =>
   read(connections, serverVersion).pipe(
     Effect.repeat({
-      schedule: Schedule.spaced("250 millis").pipe(Schedule.upTo({ duration: connections.settings.slot.wait })),
+      schedule: looks.pipe(Schedule.upTo({ duration: connections.settings.slot.wait })),
       while: (slot) => slot?.activePid !== undefined
     }),
     Effect.flatMap(() => read(connections, serverVersion))

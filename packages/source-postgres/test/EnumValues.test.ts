@@ -29,7 +29,7 @@ layer(Server.layer, { excludeTestServices: true })("enums", (it) => {
       const write = yield* SourceRun.schema("added", definitions)
       const mirror = new Mirror()
       const copied = copiesOf()
-      const options = { each: copied.each, publication: { check: "1 second" } }
+      const options = { each: copied.each, publication: { check: "200 millis" } }
       const run = yield* SourceRun.start("added", mirror, options)
       yield* run.until(() => mirror.watermarks.length > 0)
       assert.lengthOf(copied.take(), 3)
@@ -55,7 +55,7 @@ layer(Server.layer, { excludeTestServices: true })("enums", (it) => {
       const write = yield* SourceRun.schema("renamed", definitions)
       const mirror = new Mirror()
       const copied = copiesOf()
-      const options = { each: copied.each, publication: { check: "1 second" } }
+      const options = { each: copied.each, publication: { check: "200 millis" } }
       const run = yield* SourceRun.start("renamed", mirror, options)
       yield* run.until(() => mirror.watermarks.length > 0)
       copied.take()

@@ -107,7 +107,7 @@ const fresh =
   `CREATE TABLE fresh (id int PRIMARY KEY, v int, big text); ALTER TABLE fresh ALTER COLUMN big SET STORAGE EXTERNAL;
    INSERT INTO fresh SELECT i, 0, i || repeat('f', 3000) FROM generate_series(1, 30) i`
 const large = "INSERT INTO wide SELECT i, repeat('w', 1500) FROM generate_series(1, 8000) i"
-const joins: SourceRun.StartOptions = { publication: { check: "1 second" } }
+const joins: SourceRun.StartOptions = { publication: { check: "200 millis" } }
 const create = ({ write }: Context) => write(fresh)
 
 const steps: ReadonlyArray<Step> = [

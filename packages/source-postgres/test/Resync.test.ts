@@ -1,7 +1,7 @@
 /**
  * Requests for a new copy of a table that come when it is being copied, or was altered, with the engine between the source and a `Mirror`.
  */
-import { assert, layer } from "@effect/vitest"
+import { assert, describe, layer } from "@effect/vitest"
 import type { ConnectorError } from "@etl-stream/core/ConnectorError"
 import * as MemoryBudget from "@etl-stream/core/MemoryBudget"
 import * as Pipeline from "@etl-stream/core/Pipeline"
@@ -170,120 +170,127 @@ const tables = (more = "") =>
   `CREATE TABLE a (id int PRIMARY KEY, v int, filler text); INSERT INTO a SELECT i, 0, repeat('x', 500) FROM generate_series(1, 200) i;
    CREATE TABLE b (id int PRIMARY KEY, v int); INSERT INTO b SELECT i, 0 FROM generate_series(1, 50) i; ${more}`
 
-layer(Server.layer, { excludeTestServices: true })("A resync of a table", (it) => {
-  it.effect("that is being copied is served in the same run, by a copy that begins when the one under way has ended; others go on", () =>
-    Effect.gen(function*() {
-      const write = yield* SourceRun.schema("meanwhile", tables())
-      const { ask, begins, control, looked, mirror, pg, reaches, request, start } = yield* pipeline("meanwhile")
-      const run = yield* start()
-      yield* run.phase("a", "streaming")
-      yield* run.phase("b", "streaming")
-      const before = mirror.positions
+// Each has a schema of its own, and mostly waits: for looks at the requests, which are a second apart.
+describe("A resync of a table", { concurrent: true }, () => {
+  layer(Server.layer, { excludeTestServices: true })((it) => {
+    it.effect("that is being copied is served in the same run, by a copy that begins when the one under way has ended; others go on", () =>
+      Effect.gen(function*() {
+        const write = yield* SourceRun.schema("meanwhile", tables())
+        const { ask, begins, control, looked, mirror, pg, reaches, request, start } = yield* pipeline("meanwhile")
+        const run = yield* start()
+        yield* run.phase("a", "streaming")
+        yield* run.phase("b", "streaming")
+        const before = mirror.positions
 
-      yield* control.pauseCopies(true)
-      yield* ask("a")
-      yield* reaches("a", "begun")
-      const held = mirror.positions.get("meanwhile.a")?.copying?.position
-      yield* ask("a")
-      yield* write("UPDATE a SET v = 1 WHERE id % 3 = 0; UPDATE a SET id = -id WHERE id % 7 = 0; UPDATE b SET v = 1")
-      yield* looked(3)
-      assert.strictEqual((yield* request("a"))?.state, "requested")
-      yield* until(
-        "b's changes come meanwhile",
-        () => [...mirror.tables.get("meanwhile.b")?.rows.values() ?? []].every(({ row }) => row[1] === "1")
-      )
+        yield* control.pauseCopies(true)
+        yield* ask("a")
+        yield* reaches("a", "begun")
+        const held = mirror.positions.get("meanwhile.a")?.copying?.position
+        yield* ask("a")
+        yield* write("UPDATE a SET v = 1 WHERE id % 3 = 0; UPDATE a SET id = -id WHERE id % 7 = 0; UPDATE b SET v = 1")
+        yield* looked(3)
+        assert.strictEqual((yield* request("a"))?.state, "requested")
+        yield* until(
+          "b's changes come meanwhile",
+          () => [...mirror.tables.get("meanwhile.b")?.rows.values() ?? []].every(({ row }) => row[1] === "1")
+        )
 
-      yield* control.pauseCopies(false)
-      yield* reaches("a", "done")
-      yield* run.caughtUp
-      assert.deepStrictEqual([...begins].sort(), ["a", "a", "a", "b"])
-      const after = mirror.positions
-      assert.strictEqual(after.get("meanwhile.b")?.copied, before.get("meanwhile.b")?.copied)
-      assert.isDefined(held)
-      assert.isTrue((after.get("meanwhile.a")?.copied ?? 0n) > (held ?? 0n))
-      assert.deepStrictEqual(yield* mirror.differences(pg), [])
-      // Whoever asks later is served as well.
-      yield* ask("a")
-      yield* reaches("a", "done")
-      assert.deepStrictEqual([...begins].sort(), ["a", "a", "a", "a", "b"])
-      yield* run.stop
-    }))
+        yield* control.pauseCopies(false)
+        yield* reaches("a", "done")
+        yield* run.caughtUp
+        assert.deepStrictEqual([...begins].sort(), ["a", "a", "a", "b"])
+        const after = mirror.positions
+        assert.strictEqual(after.get("meanwhile.b")?.copied, before.get("meanwhile.b")?.copied)
+        assert.isDefined(held)
+        assert.isTrue((after.get("meanwhile.a")?.copied ?? 0n) > (held ?? 0n))
+        assert.deepStrictEqual(yield* mirror.differences(pg), [])
+        // Whoever asks later is served as well.
+        yield* ask("a")
+        yield* reaches("a", "done")
+        assert.deepStrictEqual([...begins].sort(), ["a", "a", "a", "a", "b"])
+        yield* run.stop
+      }))
 
-  it.effect("that is being copied is served by the next run when this one ends first, after the rest of the copy that it waited for", () =>
-    Effect.gen(function*() {
-      const write = yield* SourceRun.schema("cut_short", tables())
-      const { ask, begins, control, looked, mirror, pg, reaches, request, start } = yield* pipeline("cut_short")
-      yield* control.pauseCopies(true)
-      const first = yield* start()
-      yield* first.phase("a", "copying")
-      yield* ask("a")
-      yield* looked(2)
-      yield* first.stop
-      assert.strictEqual((yield* request("a"))?.state, "requested")
-      assert.deepStrictEqual([...begins].sort(), ["a", "b"])
+    it.effect("that is being copied is served by the next run when this one ends first, after the rest of the copy that it waited for", () =>
+      Effect.gen(function*() {
+        const write = yield* SourceRun.schema("cut_short", tables())
+        const { ask, begins, control, looked, mirror, pg, reaches, request, start } = yield* pipeline("cut_short")
+        yield* control.pauseCopies(true)
+        const first = yield* start()
+        yield* first.phase("a", "copying")
+        yield* ask("a")
+        yield* looked(2)
+        yield* first.stop
+        assert.strictEqual((yield* request("a"))?.state, "requested")
+        assert.deepStrictEqual([...begins].sort(), ["a", "b"])
 
-      yield* write("UPDATE a SET v = 1 WHERE id % 3 = 0; DELETE FROM a WHERE id % 5 = 0")
-      const second = yield* start()
-      yield* second.phase("a", "copying")
-      yield* looked(2)
-      assert.strictEqual((yield* request("a"))?.state, "requested", "what was read before the request doesn't serve it")
-      yield* control.pauseCopies(false)
-      yield* reaches("a", "done")
-      yield* second.caughtUp
-      assert.deepStrictEqual([...begins].sort(), ["a", "a", "a", "b", "b"])
-      assert.deepStrictEqual(yield* mirror.differences(pg), [])
-      yield* second.stop
-    }))
+        yield* write("UPDATE a SET v = 1 WHERE id % 3 = 0; DELETE FROM a WHERE id % 5 = 0")
+        const second = yield* start()
+        yield* second.phase("a", "copying")
+        yield* looked(2)
+        assert.strictEqual(
+          (yield* request("a"))?.state,
+          "requested",
+          "what was read before the request doesn't serve it"
+        )
+        yield* control.pauseCopies(false)
+        yield* reaches("a", "done")
+        yield* second.caughtUp
+        assert.deepStrictEqual([...begins].sort(), ["a", "a", "a", "b", "b"])
+        assert.deepStrictEqual(yield* mirror.differences(pg), [])
+        yield* second.stop
+      }))
 
-  it.effect("that has left the publication is refused, so that the table is copied with what was missed when it is back", () =>
-    Effect.gen(function*() {
-      const write = yield* SourceRun.schema("gone", tables("CREATE PUBLICATION gone FOR TABLE a, b"))
-      const { ask, begins, control, looked, mirror, pg, reaches, request, start } = yield* pipeline("gone", {
-        check: "1 second"
-      })
-      yield* control.pauseCopies(true)
-      const first = yield* start()
-      yield* first.phase("a", "copying")
-      yield* ask("a")
-      yield* looked(2)
-      yield* write("ALTER PUBLICATION gone DROP TABLE a")
-      yield* control.pauseCopies(false)
-      yield* reaches("a", "refused")
-      assert.include((yield* request("a"))?.message, "no longer publishes table gone.a")
-      yield* write("INSERT INTO a VALUES (1000, 0, 'missed')")
-      yield* write("ALTER PUBLICATION gone ADD TABLE ONLY a")
-      assert.include(errorOf(yield* Effect.timeout(first.ended, "20 seconds")), { reason: "Fenced", table: "gone.a" })
-      const second = yield* start()
-      yield* until("a is copied again", () => begins.filter((table) => table === "a").length === 2)
-      yield* second.phase("a", "streaming")
-      yield* second.caughtUp
-      assert.deepStrictEqual(yield* mirror.differences(pg), [])
-      assert.deepStrictEqual([...begins].sort(), ["a", "a", "b"])
-      yield* second.stop
-    }))
+    it.effect("that has left the publication is refused, so that the table is copied with what was missed when it is back", () =>
+      Effect.gen(function*() {
+        const write = yield* SourceRun.schema("gone", tables("CREATE PUBLICATION gone FOR TABLE a, b"))
+        const { ask, begins, control, looked, mirror, pg, reaches, request, start } = yield* pipeline("gone", {
+          check: "200 millis"
+        })
+        yield* control.pauseCopies(true)
+        const first = yield* start()
+        yield* first.phase("a", "copying")
+        yield* ask("a")
+        yield* looked(2)
+        yield* write("ALTER PUBLICATION gone DROP TABLE a")
+        yield* control.pauseCopies(false)
+        yield* reaches("a", "refused")
+        assert.include((yield* request("a"))?.message, "no longer publishes table gone.a")
+        yield* write("INSERT INTO a VALUES (1000, 0, 'missed')")
+        yield* write("ALTER PUBLICATION gone ADD TABLE ONLY a")
+        assert.include(errorOf(yield* Effect.timeout(first.ended, "20 seconds")), { reason: "Fenced", table: "gone.a" })
+        const second = yield* start()
+        yield* until("a is copied again", () => begins.filter((table) => table === "a").length === 2)
+        yield* second.phase("a", "streaming")
+        yield* second.caughtUp
+        assert.deepStrictEqual(yield* mirror.differences(pg), [])
+        assert.deepStrictEqual([...begins].sort(), ["a", "a", "b"])
+        yield* second.stop
+      }))
 
-  it.effect("that was altered without a trace in the log has the run begin anew, so that the copy isn't taken for one of the table as it was when that is undone", () =>
-    Effect.gen(function*() {
-      const write = yield* SourceRun.schema(
-        "undone",
-        `CREATE TYPE mood AS ENUM ('calm', 'glad'); CREATE TABLE a (id int PRIMARY KEY, m mood);
+    it.effect("that was altered without a trace in the log has the run begin anew, so that the copy isn't taken for one of the table as it was when that is undone", () =>
+      Effect.gen(function*() {
+        const write = yield* SourceRun.schema(
+          "undone",
+          `CREATE TYPE mood AS ENUM ('calm', 'glad'); CREATE TABLE a (id int PRIMARY KEY, m mood);
          INSERT INTO a SELECT i, 'calm' FROM generate_series(1, 20) i; CREATE TABLE b (id int PRIMARY KEY)`
-      )
-      const { ask, begins, mirror, pg, reaches, start } = yield* pipeline("undone")
-      const first = yield* start()
-      yield* first.phase("a", "streaming")
-      yield* first.phase("b", "streaming")
-      yield* write("ALTER TYPE mood RENAME VALUE 'calm' TO 'quiet'")
-      yield* ask("a")
-      const ended = errorOf(yield* Effect.timeout(first.ended, "20 seconds"))
-      assert.include(ended, { reason: "Fenced", table: "undone.a" })
-      assert.include(ended?.message, "a value of the enum of column m was renamed")
-      yield* write("ALTER TYPE mood RENAME VALUE 'quiet' TO 'calm'")
-      const second = yield* start()
-      yield* reaches("a", "done")
-      yield* second.caughtUp
-      assert.deepStrictEqual(yield* mirror.differences(pg), [])
-      assert.deepStrictEqual([...begins].sort(), ["a", "a", "b"])
-      yield* second.stop
-    }))
+        )
+        const { ask, begins, mirror, pg, reaches, start } = yield* pipeline("undone")
+        const first = yield* start()
+        yield* first.phase("a", "streaming")
+        yield* first.phase("b", "streaming")
+        yield* write("ALTER TYPE mood RENAME VALUE 'calm' TO 'quiet'")
+        yield* ask("a")
+        const ended = errorOf(yield* Effect.timeout(first.ended, "20 seconds"))
+        assert.include(ended, { reason: "Fenced", table: "undone.a" })
+        assert.include(ended?.message, "a value of the enum of column m was renamed")
+        yield* write("ALTER TYPE mood RENAME VALUE 'quiet' TO 'calm'")
+        const second = yield* start()
+        yield* reaches("a", "done")
+        yield* second.caughtUp
+        assert.deepStrictEqual(yield* mirror.differences(pg), [])
+        assert.deepStrictEqual([...begins].sort(), ["a", "a", "b"])
+        yield* second.stop
+      }))
+  })
 })

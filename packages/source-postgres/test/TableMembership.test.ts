@@ -53,7 +53,7 @@ layer(Server.layer, { excludeTestServices: true })("Tables over time", (it) => {
       const { each, names } = begins()
       const run = yield* SourceRun.start("joining", mirror, {
         snapshot: small,
-        publication: { check: "1 second" },
+        publication: { check: "200 millis" },
         each
       })
       yield* run.copied
@@ -95,7 +95,7 @@ layer(Server.layer, { excludeTestServices: true })("Tables over time", (it) => {
       const mirror = new Mirror()
       const progress = Progress.make("added")
       const run = yield* SourceRun.start("added", mirror, {
-        publication: { check: "1 second", manage: false },
+        publication: { check: "200 millis", manage: false },
         snapshot: small,
         progress
       })
@@ -130,7 +130,7 @@ layer(Server.layer, { excludeTestServices: true })("Tables over time", (it) => {
       const write = yield* SourceRun.schema("unfit", "CREATE TABLE old (id int PRIMARY KEY)")
       const mirror = new Mirror()
       const progress = Progress.make("unfit")
-      const run = yield* SourceRun.start("unfit", mirror, { publication: { check: "1 second" }, progress })
+      const run = yield* SourceRun.start("unfit", mirror, { publication: { check: "200 millis" }, progress })
       yield* run.copied
       yield* write(
         "CREATE TABLE nothing (id int PRIMARY KEY, v int); ALTER TABLE nothing REPLICA IDENTITY NOTHING; INSERT INTO nothing VALUES (1, 1)"
@@ -155,7 +155,7 @@ layer(Server.layer, { excludeTestServices: true })("Tables over time", (it) => {
       )
       const mirror = new Mirror()
       const progress = Progress.make("swapped")
-      const run = yield* SourceRun.start("swapped", mirror, { publication: { check: "1 second" }, progress })
+      const run = yield* SourceRun.start("swapped", mirror, { publication: { check: "200 millis" }, progress })
       yield* run.copied
       yield* write("CREATE TABLE unfit (id int PRIMARY KEY); ALTER TABLE unfit REPLICA IDENTITY NOTHING")
       yield* run.until(() => conditionsOf(progress).includes("table-not-replicated swapped.unfit"))
@@ -273,7 +273,7 @@ layer(Server.layer, { excludeTestServices: true })("Tables over time", (it) => {
       mirror.recopies = true
       const why: Quarantine = { reason: "Rejected", message: "it can't go on", hint: "None.", since: 0 }
       const quarantined = new Map([["set_aside.t", why], ["set_aside.u", why]])
-      const options = { publication: { check: "1 second" }, snapshot: small, quarantined }
+      const options = { publication: { check: "200 millis" }, snapshot: small, quarantined }
       const run = yield* SourceRun.start("set_aside", mirror, options)
       yield* run.until(() => mirror.positions.get("set_aside.good")?.copied !== undefined)
       yield* write("ALTER TABLE u RENAME TO v")
@@ -323,7 +323,7 @@ layer(Server.layer, { excludeTestServices: true })("Tables over time", (it) => {
       let ended = 0
       const run = yield* SourceRun.start("joined_half", mirror, {
         snapshot: { ...small, parallel: 1 },
-        publication: { check: "1 second" },
+        publication: { check: "200 millis" },
         each: (element) =>
           element._tag === "SnapshotChunk" && element.table.table.name === "fresh" && ++ended === 4
             ? Effect.never

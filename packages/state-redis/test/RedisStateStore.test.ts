@@ -34,7 +34,8 @@ const throughProxy = Effect.gen(function*() {
   return { proxy, store, beside }
 })
 
-describe("RedisStateStore", () => {
+// Most wait for something to be given up, and none changes a server that others use.
+describe("RedisStateStore", { concurrent: true }, () => {
   beforeAll(() => Effect.runPromise(RedisServer.installed), 600_000)
 
   it.live("doesn't take a version from before a flush, or from after an old copy, for the one that is there", () =>
@@ -62,7 +63,7 @@ describe("RedisStateStore", () => {
 
   it.live("goes on when the server forgets its scripts", () =>
     Effect.gen(function*() {
-      const { command, url } = yield* server
+      const { command, url } = yield* RedisServer.start()
       const store = yield* open({ url })
       const first = some(yield* store.compareAndSet("a", "1", undefined))
       yield* command("SCRIPT", "FLUSH")
@@ -211,7 +212,7 @@ describe("RedisStateStore", () => {
       for (const operation of operations) {
         const [time, error] = yield* Effect.timed(Effect.flip(operation))
         assert.strictEqual(error.reason, "Unreachable")
-        assert.isBelow(Duration.toMillis(time), 3000)
+        assert.isBelow(Duration.toMillis(time), 4500)
       }
       yield* own.thaw
       yield* eventually(Effect.map(store.get("a"), Option.isSome), "an answer")
@@ -314,7 +315,7 @@ describe("RedisStateStore", () => {
         yield* node.kill
         const [time, error] = yield* Effect.timed(Effect.flip(store.get("a")))
         assert.strictEqual(error.reason, "Unreachable")
-        assert.isBelow(Duration.toMillis(time), 3000)
+        assert.isBelow(Duration.toMillis(time), 4500)
         yield* node.restart()
         yield* eventually(
           Effect.map(Effect.result(store.compareAndSet("a", "2", undefined)), ({ _tag }) => _tag === "Success"),

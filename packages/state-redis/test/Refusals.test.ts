@@ -55,7 +55,8 @@ const answering = (answer: string) =>
 
 const quick = { connectTimeout: "1 second", timeout: "1 second" }
 
-describe("RedisStateStore's refusals", () => {
+// Most wait for something to be given up, and none changes a server that others use.
+describe("RedisStateStore's refusals", { concurrent: true }, () => {
   beforeAll(() => Effect.runPromise(RedisServer.installed), 600_000)
 
   const server = shared(RedisServer.start())
@@ -293,7 +294,7 @@ describe("RedisStateStore's refusals", () => {
     }))
 })
 
-describe("RedisStateStore's TLS", () => {
+describe("RedisStateStore's TLS", { concurrent: true }, () => {
   beforeAll(() => Effect.runPromise(RedisServer.installed), 600_000)
 
   const authority = Certificate.authority("the authority of the tests")

@@ -134,20 +134,22 @@ export const rows = (batch: ChangeBatch.ChangeBatch): ReadonlyArray<Required<Row
   const { records, table } = batch
   const ops = ChangeBatch.child(records, ChangeBatch.MetadataColumns.op).values as Uint8Array // uint8 by the layout
   const times = ChangeBatch.child(records, ChangeBatch.MetadataColumns.commitTime).values as BigInt64Array // 64 bits
-  const readers = table.columns.map((_, index) => reader(batch, index))
+  const columns = table.columns.map(({ name }, index) => ({ name, read: reader(batch, index) }))
   const isUnsent = unsentReader(batch)
   return Array.from({ length: batch.rows }, (_, row) => {
     const { commit, ordinal } = ChangeBatch.sequenceAt(records, row)
     const op = operations[ops[row] ?? -1]
+    const sent: Array<readonly [name: string, value: Value]> = []
+    for (const [index, { name, read }] of columns.entries()) {
+      if (!isUnsent(row, index)) sent.push([name, read(row)])
+    }
     if (op === undefined) throw new RangeError(`Row ${row} has the operation ${ops[row]}, which there isn't`)
     return {
       op,
       commit,
       ordinal,
       commitTime: times[row] ?? 0n,
-      values: Object.fromEntries(
-        table.columns.flatMap(({ name }, index) => isUnsent(row, index) ? [] : [[name, readers[index]?.(row) ?? null]])
-      )
+      values: Object.fromEntries(sent)
     }
   })
 }

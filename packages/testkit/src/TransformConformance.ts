@@ -6,7 +6,6 @@
  * for, only its author knows: that is what `examples` are.
  */
 import * as BatchConcat from "@etl-stream/core/BatchConcat"
-import type { ChangeBatch } from "@etl-stream/core/ChangeBatch"
 import type { Plugin } from "@etl-stream/core/Plugin"
 import { tableId, type TableSchema } from "@etl-stream/core/TableSchema"
 import * as Duration from "effect/Duration"
@@ -15,6 +14,7 @@ import type * as Scope from "effect/Scope"
 import assert from "node:assert/strict"
 import { isDeepStrictEqual } from "node:util"
 import type { Case, Suite } from "./Conformance.ts"
+import * as BatchPool from "./internal/batchPool.ts"
 import * as BufferLayout from "./internal/bufferLayout.ts"
 import { Chance } from "./internal/chance.ts"
 import * as Memory from "./internal/memory.ts"
@@ -63,8 +63,10 @@ export interface Subject<A> {
 
 /** How much more may be held after many batches than after some: less than half of what these are. */
 const growth = 8 * 1024 * 1024
-const batchBytes = 180_000
 const batches = 120
+
+/** One for all subjects that name none, so that they share what is made by them. */
+const noValues: RandomBatch.Values = {}
 
 type Scoped<A> = Effect.Effect<A, unknown, Scope.Scope>
 
@@ -122,11 +124,8 @@ const cuts = (rows: ReadonlyArray<RowBatch.Row>, chance: Chance): ReadonlyArray<
 
 /** The suite for a transform. */
 export const make = <A>(subject: Subject<A>): Suite => {
-  const { acrossRows, plugin: { name: plugin }, seeds = 25, values = {}, varies } = subject
-  const batchOf = (table: TableSchema, seed: number) => {
-    const chance = new Chance(seed)
-    return RandomBatch.batch(table, chance, RandomBatch.shapeOf(chance), values)
-  }
+  const { acrossRows, plugin: { name: plugin }, seeds = 25, values = noValues, varies } = subject
+  const batchOf = (table: TableSchema, seed: number) => BatchPool.ofSeed(table, values, seed)
 
   const deterministic = forOptions(
     subject,
@@ -284,45 +283,30 @@ export const make = <A>(subject: Subject<A>): Suite => {
     })
   )
 
-  const bounded = Effect.suspend(() => {
-    /** Batches of a table, whose values are all others. Made once: that takes far longer than to transform them. */
-    const pools = new Map<TableSchema, ReadonlyArray<ChangeBatch>>()
-    const poolOf = (table: TableSchema) => {
-      const sample = RandomBatch.batch(table, new Chance(0), { rows: 100, nulls: 0.1, unsent: 0.1 }, values)
-      const rows = Math.max(50, Math.min(5000, Math.ceil(batchBytes * 100 / sample.bytes)))
-      const pool = pools.get(table) ??
-        Array.from(
-          { length: batches },
-          (_, seed) => RandomBatch.batch(table, new Chance(seed), { rows, nulls: 0.1, unsent: 0.1 }, values)
-        )
-      pools.set(table, pool)
-      return pool
-    }
-    return forOptions(
-      subject,
-      Effect.fnUntraced(function*(options) {
-        const transform = yield* Trial.made(subject, options)
-        const [first] = yield* Trial.taken(subject, transform)
-        if (first === undefined) return 0
-        let refused = 0
-        let before = 0
-        for (const [index, batch] of poolOf(first.table).entries()) {
-          // A copy, so that one which is kept counts.
-          const exit = yield* Effect.exit(transform.apply(BatchConcat.copyRows(batch, 0, batch.rows)))
-          if (exit._tag === "Failure") refused++
-          if (index === batches / 4) before = yield* Effect.promise(Memory.held)
-        }
-        const grown = (yield* Effect.promise(Memory.held)) - before
-        assert.ok(
-          grown < growth,
-          `after ${batches * 3 / 4} more batches of ${tableId(first.table.table)} ${
-            Math.round(grown / 1024 / 1024)
-          } MiB more are held`
-        )
-        return batches - refused
-      })
-    )
-  })
+  const bounded = forOptions(
+    subject,
+    Effect.fnUntraced(function*(options) {
+      const transform = yield* Trial.made(subject, options)
+      const [first] = yield* Trial.taken(subject, transform)
+      if (first === undefined) return 0
+      let refused = 0
+      let before = 0
+      for (const [index, batch] of BatchPool.many(first.table, values, batches).entries()) {
+        // A copy, so that one which is kept counts.
+        const exit = yield* Effect.exit(transform.apply(BatchPool.copyOf(batch)))
+        if (exit._tag === "Failure") refused++
+        if (index === batches / 4) before = yield* Effect.promise(Memory.held)
+      }
+      const grown = (yield* Effect.promise(Memory.held)) - before
+      assert.ok(
+        grown < growth,
+        `after ${batches * 3 / 4} more batches of ${tableId(first.table.table)} ${
+          Math.round(grown / 1024 / 1024)
+        } MiB more are held`
+      )
+      return batches - refused
+    })
+  )
 
   const skippable = (name: string, run: Scoped<void>, skipped: string | undefined = undefined): Case => ({
     name,
