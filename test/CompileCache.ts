@@ -12,13 +12,10 @@ import * as path from "node:path"
 /** Inherited by the test runner's workers, and by what they start. */
 const variable = "NODE_COMPILE_CACHE"
 
-export const setup = (): (() => void) | undefined => {
-  // Each project calls it, and whoever runs the tests may have named a folder.
-  if (process.env[variable] !== undefined) return undefined
+/** Each project calls it, and whoever runs the tests may have named a folder. */
+export const setup = (): void => {
+  if (process.env[variable] !== undefined) return
   const folder = mkdtempSync(path.join(tmpdir(), "etl-stream-compiled-"))
   process.env[variable] = folder
-  return () => {
-    delete process.env[variable]
-    rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
-  }
+  process.once("exit", () => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }))
 }
