@@ -60,6 +60,7 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 120_000,
+    globalSetup: new URL("test/CompileCache.ts", import.meta.url).pathname,
     sequence: { sequencer: LongFilesFirst },
     env: { ETL_STREAM_POSTGRES_PACKAGES: new URL("test/postgres-versions", import.meta.url).pathname },
     projects: [

@@ -30,7 +30,6 @@ it.live(
          INSERT INTO lines SELECT i % 10, 0 FROM generate_series(1, 50) i`
       )
       const configuration = landscape.configuration({
-        source: { heartbeat: { every: "500 millis" } },
         pipeline: { spool: { directory: "./spool", when: "asked" } }
       })
       const file = landscape.write({

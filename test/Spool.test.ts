@@ -26,7 +26,7 @@ const make = Effect.fnUntraced(function*(sink: Readonly<Record<string, unknown>>
   )
   const write = (source: Readonly<Record<string, unknown>> = {}, spool: object = {}): string => {
     const configuration = JSON.parse(JSON.stringify(landscape.configuration({
-      source: { heartbeat: { every: "500 millis" }, ...source },
+      source,
       sink
     })))
     configuration.pipelines[Landscape.pipeline].spool = { directory: "./spool", after: "1 second", ...spool }

@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import { readFileSync } from "node:fs"
+import { flushCompileCache } from "node:module"
 import * as CommandLine from "./CommandLine.ts"
 import type { Options } from "./Configuration.ts"
 import { serve } from "./Server.ts"
@@ -29,6 +30,8 @@ const run = (options: Options) =>
   Effect.scoped(Effect.gen(function*() {
     const address = yield* serve(options)
     process.stdout.write(`${JSON.stringify(address)}\n`)
+    // Where NODE_COMPILE_CACHE names a folder, Node writes it at an orderly end only, and tests kill their servers.
+    flushCompileCache()
     yield* stopped
   }))
 

@@ -93,6 +93,9 @@ export interface CaughtUp {
   readonly onWaiting?: (reason: string) => void
 }
 
+/** Milliseconds between two looks. Until the slot is confirmed a look is one small query. */
+const lookEvery = 100
+
 /** What the mirror still lacks, or undefined. */
 const lacking = (options: CaughtUp, target: string) =>
   Effect.gen(function*() {
@@ -118,9 +121,6 @@ const lacking = (options: CaughtUp, target: string) =>
     return undefined
   })
 
-/** How often it is looked at: the slot, which is what mostly lacks, costs little. */
-const everyMillis = 100
-
 /**
  * Waits until everything that was committed before the call has been merged into the target tables and confirmed to
  * PostgreSQL. The workload should have stopped; a logical message is written so that the log has an end to reach.
@@ -132,13 +132,13 @@ export const caughtUp = (
     yield* options.postgres.query("SELECT pg_logical_emit_message(true, 'etl-stream testkit', 'end')")
     const [end] = yield* options.postgres.query("SELECT pg_current_wal_lsn()::text AS lsn")
     const target = String(end?.["lsn"])
-    const attempts = Math.ceil((options.millis ?? 120_000) / everyMillis)
+    const attempts = Math.ceil((options.millis ?? 120_000) / lookEvery)
     let reason: string | undefined
     for (let attempt = 0; attempt < attempts; attempt++) {
       reason = yield* lacking(options, target)
       if (reason === undefined) return
       options.onWaiting?.(reason)
-      yield* Effect.sleep(everyMillis)
+      yield* Effect.sleep(lookEvery)
     }
     return yield* new MirrorStateError({ message: `the mirror did not catch up: ${reason}` })
   })
