@@ -189,13 +189,12 @@ layer(Database.Server.layer, { excludeTestServices: true })("trouble with the co
       const run = yield* Database.run(database)
       yield* flows(run, "stormy")
       const begun = performance.now()
-      // By the server itself, so that they come faster than a client sends them.
-      yield* database.query(`DO $$ BEGIN
-        FOR index IN 1..1000 LOOP
-          UPDATE ${schema}.sources SET options = jsonb_set(options, '{rows}', to_jsonb(index)) WHERE name = 'stormy';
-          COMMIT;
-        END LOOP;
-      END $$`)
+      for (let index = 1; index <= 300; index++) {
+        yield* database.query(
+          `UPDATE ${schema}.sources SET options = jsonb_set(options, '{rows}', to_jsonb($1::int)) WHERE name = 'stormy'`,
+          index
+        )
+      }
       yield* database.query(`UPDATE ${schema}.pipelines SET status = 'PAUSE' WHERE name = 'stormy'`)
       yield* until(() =>
         run.supervisor.pipelines().some(({ activity, name }) => name === "stormy" && activity() === "paused")
