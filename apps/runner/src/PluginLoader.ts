@@ -112,6 +112,9 @@ const locateFolder = Effect.fnUntraced(function*(specifier: string, folder: stri
   })
 })
 
+/** URLs of the built-in plugins that the runner has: its own packages stay where they are for as long as it runs. */
+const ours = new Map<string, string>()
+
 /** URL of the module that `specifier` names. */
 const locate = Effect.fnUntraced(
   function*(specifier: string, directory: string): Effect.fn.Return<Located, PluginError> {
@@ -127,7 +130,15 @@ const locate = Effect.fnUntraced(
     }
     const from = (parent: string) =>
       Effect.try({ try: () => resolve(specifier, parent), catch: unresolvable(specifier, builtIn) })
-    const own = from(import.meta.url)
+    const own = Effect.suspend(() => {
+      const known = ours.get(specifier)
+      return known !== undefined ?
+        Effect.succeed(known) :
+        Effect.tap(from(import.meta.url), (url) =>
+          Effect.sync(() => {
+            if (builtIn.includes(specifier)) ours.set(specifier, url)
+          }))
+    })
     // A package that is there but broken is reported, not replaced by another copy.
     const found = yield* from(pathToFileURL(join(directory, "etl-stream.yaml")).href).pipe(
       Effect.map((url): Located => ({ url, origin: "project" })),
@@ -137,8 +148,8 @@ const locate = Effect.fnUntraced(
       )
     )
     if (!builtIn.includes(specifier)) return found
-    const ours = yield* Effect.option(own)
-    return ours._tag === "Some" && ours.value === found.url ? { ...found, origin: "built-in" } : found
+    const owned = yield* Effect.option(own)
+    return owned._tag === "Some" && owned.value === found.url ? { ...found, origin: "built-in" } : found
   }
 )
 
