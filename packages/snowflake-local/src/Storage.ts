@@ -144,9 +144,8 @@ export class Storage extends Context.Service<Storage, {
             })
           }))
 
-        yield* write((connection) =>
-          Effect.forEach([...ownTables, ...Macros.definitions], (sql) => run(connection, sql), { discard: true })
-        )
+        // In one piece: each call of DuckDB takes longer than what is asked here.
+        yield* write((connection) => run(connection, [...ownTables, ...Macros.definitions].join(";\n")))
         return Storage.of({ dataDir, connect, write })
       })
     )
