@@ -4,6 +4,7 @@
 import { assert, layer } from "@effect/vitest"
 import { Operation } from "@etl-stream/core/ChangeBatch"
 import * as Sequence from "@etl-stream/core/Sequence"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -24,6 +25,7 @@ import * as TableDdl from "../src/TableDdl.ts"
 import * as Layout from "../src/TableLayout.ts"
 import * as Batches from "./Batches.ts"
 import { journalRows, targetRows } from "./ChunkedCopyModel.ts"
+import { handClock } from "./HandClock.ts"
 import { HistoryModel, timeOf } from "./HistoryModel.ts"
 import { historyRows } from "./HistoryRows.ts"
 import { hurried } from "./HurriedClock.ts"
@@ -374,47 +376,47 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("A task tha
   it.effect(
     "goes with a table that left the pipeline, or went to another target, while no run was there",
     () =>
-      hurried(
-        every,
-        Effect.gen(function*() {
-          const local = yield* Server
-          const tables = ["stays", "leaves", "moves"].map((name) =>
-            Batches.table(name, { id: { _tag: "Int64" } }, { _tag: "Key", columns: [0] })
+      Effect.gen(function*() {
+        const local = yield* Server
+        const tables = ["stays", "leaves", "moves"].map((name) =>
+          Batches.table(name, { id: { _tag: "Int64" } }, { _tag: "Key", columns: [0] })
+        )
+        const [stays, leaves, moves] = tables
+        if (stays === undefined || leaves === undefined || moves === undefined) return assert.fail()
+        const shown = (what: "TASKS" | "STREAMS") =>
+          Effect.map(
+            local.query(`SHOW ${what} IN SCHEMA RAW.ETL_STREAM`),
+            (rows) =>
+              rows.map((row) => String(row["name"])).filter((name) => /(STAYS|LEAVES|MOVES)__/.test(name)).toSorted()
           )
-          const [stays, leaves, moves] = tables
-          if (stays === undefined || leaves === undefined || moves === undefined) return assert.fail()
-          const shown = (what: "TASKS" | "STREAMS") =>
-            Effect.map(
-              local.query(`SHOW ${what} IN SCHEMA RAW.ETL_STREAM`),
-              (rows) =>
-                rows.map((row) => String(row["name"])).filter((name) => /(STAYS|LEAVES|MOVES)__/.test(name)).toSorted()
-            )
-          const tokens = Effect.map(
-            local.query(`SELECT "TASK" FROM RAW.ETL_STREAM.TABLES WHERE "PIPELINE" = 'left' ORDER BY "SOURCE_TABLE"`),
-            (rows) => rows.map((row) => row["TASK"])
-          )
-          yield* Effect.scoped(Effect.gen(function*() {
+        const tokens = Effect.map(
+          local.query(`SELECT "TASK" FROM RAW.ETL_STREAM.TABLES WHERE "PIPELINE" = 'left' ORDER BY "SOURCE_TABLE"`),
+          (rows) => rows.map((row) => row["TASK"])
+        )
+        yield* hurried(
+          every,
+          Effect.scoped(Effect.gen(function*() {
             const running = yield* Local.run(local, byTask, "left")
             for (const table of tables) yield* Local.copy(yield* running.open(table), table, 10n, [])
             yield* until(tokens, (found) => found.every((token) => typeof token === "string" && token !== ""))
           }))
-          assert.strictEqual((yield* shown("TASKS")).length, 3)
-          yield* Effect.scoped(Effect.gen(function*() {
-            const running = yield* Local.run(local, { ...byTask, schema: "ELSEWHERE" }, "left")
-            yield* running.sink.begin([stays, moves], Local.conditions())
-            assert.deepStrictEqual(yield* shown("TASKS"), ["SHOP__MOVES__JOURNAL_MERGE", "SHOP__STAYS__JOURNAL_MERGE"])
-            assert.deepStrictEqual(yield* shown("STREAMS"), [
-              "SHOP__MOVES__JOURNAL_STREAM",
-              "SHOP__STAYS__JOURNAL_STREAM"
-            ])
-            yield* running.open(moves)
-            assert.deepStrictEqual(yield* shown("TASKS"), ["SHOP__STAYS__JOURNAL_MERGE"])
-            const [left, , kept] = yield* tokens
-            assert.isNull(left)
-            assert.isString(kept)
-          }))
-        })
-      ),
+        )
+        assert.strictEqual((yield* shown("TASKS")).length, 3)
+        yield* Effect.scoped(Effect.gen(function*() {
+          const running = yield* Local.run(local, { ...byTask, schema: "ELSEWHERE" }, "left")
+          yield* running.sink.begin([stays, moves], Local.conditions())
+          assert.deepStrictEqual(yield* shown("TASKS"), ["SHOP__MOVES__JOURNAL_MERGE", "SHOP__STAYS__JOURNAL_MERGE"])
+          assert.deepStrictEqual(yield* shown("STREAMS"), [
+            "SHOP__MOVES__JOURNAL_STREAM",
+            "SHOP__STAYS__JOURNAL_STREAM"
+          ])
+          yield* running.open(moves)
+          assert.deepStrictEqual(yield* shown("TASKS"), ["SHOP__STAYS__JOURNAL_MERGE"])
+          const [left, , kept] = yield* tokens
+          assert.isNull(left)
+          assert.isString(kept)
+        }))
+      }),
     60_000
   )
 
@@ -450,77 +452,78 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("A task tha
   it.effect(
     "is made by the sink, merges without it, makes way for new columns, and goes when it isn't wanted",
     () =>
-      hurried(
-        every,
-        Effect.gen(function*() {
-          const local = yield* Server
-          const table = (columns: Parameters<typeof Batches.table>[1], version = 1) =>
-            Batches.table("orders", columns, { _tag: "Key", columns: [0] }, "public", version)
-          const narrow = table({ id: { _tag: "Int64" } })
-          const wide = table({ id: { _tag: "Int64" }, city: { _tag: "Text", maxLength: undefined } }, 2)
-          const insert = (id: bigint, commit: bigint, ...more: Batches.Row["values"]): Batches.Row => ({
-            op: Operation.Insert,
-            sequence: Sequence.make(commit, 1n),
-            values: [id, ...more]
-          })
-          const rows = (columns: string) => local.query(`SELECT ${columns} FROM RAW.SHOP.ORDERS ORDER BY ID`)
-          const inCharge = until(stateOf(local, "shop"), ({ task }) => typeof task === "string" && task !== "")
-          const own = Effect.map(
-            local.statements,
-            (found) => found.filter(({ needsWarehouse, task }) => needsWarehouse && task === null)
-          )
-          yield* Effect.scoped(Effect.gen(function*() {
-            const running = yield* Local.run(local, byTask, "shop")
-            const opened = yield* running.open(narrow)
-            yield* Local.copy(opened, narrow, 10n, [])
-            yield* inCharge
-            yield* local.clearStatements
-            yield* opened.rows(Batches.batch(narrow, [insert(1n, 20n)]))
-            yield* opened.durable(Sequence.make(20n, 1n))
-            yield* until(stateOf(local, "shop"), ({ merged }) => merged === Sequence.format(Sequence.make(20n, 1n)))
-            assert.deepStrictEqual(
-              (yield* own).filter(({ sql }) => !sql.startsWith("SELECT \"MERGED\"")),
-              [],
-              "the runner's warehouse sleeps"
-            )
-            assert.deepStrictEqual(yield* rows("ID"), [{ ID: "1" }])
-
-            yield* opened.writer.write({ _tag: "Schema", table: wide, sequence: Sequence.make(30n, 0n) })
-            assert.strictEqual((yield* stateOf(local, "shop")).task, "", "taken back")
-            yield* opened.rows(Batches.batch(wide, [insert(2n, 30n, "Oslo")]))
-            yield* opened.durable(Sequence.make(30n, 1n))
-            yield* inCharge
-            yield* opened.rows(Batches.batch(wide, [insert(3n, 40n, "Rome")]))
-            yield* opened.durable(Sequence.make(40n, 1n))
-            yield* until(stateOf(local, "shop"), ({ merged }) => merged === Sequence.format(Sequence.make(40n, 1n)))
-            assert.deepStrictEqual(yield* rows("ID, CITY"), [
-              { ID: "1", CITY: null },
-              { ID: "2", CITY: "Oslo" },
-              { ID: "3", CITY: "Rome" }
-            ])
-          }))
-          // A run that finds its task in charge leaves it there.
-          const before = yield* stateOf(local, "shop")
-          yield* local.clearStatements
-          yield* Effect.scoped(Effect.flatMap(Local.run(local, byTask, "shop"), (running) => running.open(wide)))
-          assert.deepStrictEqual(yield* stateOf(local, "shop"), before)
-          assert.deepStrictEqual(
-            (yield* local.statements).filter(({ sql }) => /^(CREATE|ALTER|DROP) .*(TASK|STREAM) "/.test(sql)),
-            []
-          )
-          // And one that wants none merges itself.
-          yield* Effect.scoped(Effect.gen(function*() {
-            const running = yield* Local.run(local, {}, "shop")
-            const opened = yield* running.open(wide)
-            assert.isNull((yield* stateOf(local, "shop")).task)
-            assert.deepStrictEqual(yield* local.query("SHOW TASKS LIKE 'SHOP__ORDERS%' IN SCHEMA RAW.ETL_STREAM"), [])
-            yield* opened.rows(Batches.batch(wide, [insert(4n, 50n, "Bonn")]))
-            yield* opened.durable(Sequence.make(50n, 1n))
-            yield* running.sink.settle
-            assert.strictEqual((yield* rows("ID")).length, 4)
-          }))
+      Effect.gen(function*() {
+        const local = yield* Local.start({ taskSpeedup: 864_000 })
+        const { clock, pass } = yield* handClock
+        const daily = { merge: { ...byTask.merge, every: "1 day" } }
+        const table = (columns: Parameters<typeof Batches.table>[1], version = 1) =>
+          Batches.table("orders", columns, { _tag: "Key", columns: [0] }, "public", version)
+        const narrow = table({ id: { _tag: "Int64" } })
+        const wide = table({ id: { _tag: "Int64" }, city: { _tag: "Text", maxLength: undefined } }, 2)
+        const insert = (id: bigint, commit: bigint, ...more: Batches.Row["values"]): Batches.Row => ({
+          op: Operation.Insert,
+          sequence: Sequence.make(commit, 1n),
+          values: [id, ...more]
         })
-      ),
+        const rows = (columns: string) => local.query(`SELECT ${columns} FROM RAW.SHOP.ORDERS ORDER BY ID`)
+        const inCharge = until(Effect.andThen(pass(1), stateOf(local, "shop")), ({ task }) =>
+          typeof task === "string" && task !== "")
+        const own = Effect.map(
+          local.statements,
+          (found) =>
+            found.filter(({ needsWarehouse, task }) => needsWarehouse && task === null)
+        )
+        yield* Effect.scoped(Effect.gen(function*() {
+          const running = yield* Effect.provideService(Local.run(local, daily, "shop"), Clock.Clock, clock)
+          const opened = yield* running.open(narrow)
+          yield* Local.copy(opened, narrow, 10n, [])
+          yield* inCharge
+          yield* local.clearStatements
+          yield* opened.rows(Batches.batch(narrow, [insert(1n, 20n)]))
+          yield* opened.durable(Sequence.make(20n, 1n))
+          yield* until(stateOf(local, "shop"), ({ merged }) => merged === Sequence.format(Sequence.make(20n, 1n)))
+          assert.deepStrictEqual(
+            (yield* own).filter(({ sql }) => !sql.startsWith("SELECT \"MERGED\"")),
+            [],
+            "the runner's warehouse sleeps"
+          )
+          assert.deepStrictEqual(yield* rows("ID"), [{ ID: "1" }])
+
+          yield* opened.writer.write({ _tag: "Schema", table: wide, sequence: Sequence.make(30n, 0n) })
+          assert.strictEqual((yield* stateOf(local, "shop")).task, "", "taken back")
+          yield* opened.rows(Batches.batch(wide, [insert(2n, 30n, "Oslo")]))
+          yield* opened.durable(Sequence.make(30n, 1n))
+          yield* inCharge
+          yield* opened.rows(Batches.batch(wide, [insert(3n, 40n, "Rome")]))
+          yield* opened.durable(Sequence.make(40n, 1n))
+          yield* until(stateOf(local, "shop"), ({ merged }) => merged === Sequence.format(Sequence.make(40n, 1n)))
+          assert.deepStrictEqual(yield* rows("ID, CITY"), [
+            { ID: "1", CITY: null },
+            { ID: "2", CITY: "Oslo" },
+            { ID: "3", CITY: "Rome" }
+          ])
+        }))
+        // A run that finds its task in charge leaves it there.
+        const before = yield* stateOf(local, "shop")
+        yield* local.clearStatements
+        yield* Effect.scoped(Effect.flatMap(Local.run(local, daily, "shop"), (running) => running.open(wide)))
+        assert.deepStrictEqual(yield* stateOf(local, "shop"), before)
+        assert.deepStrictEqual(
+          (yield* local.statements).filter(({ sql }) => /^(CREATE|ALTER|DROP) .*(TASK|STREAM) "/.test(sql)),
+          []
+        )
+        // And one that wants none merges itself.
+        yield* Effect.scoped(Effect.gen(function*() {
+          const running = yield* Local.run(local, {}, "shop")
+          const opened = yield* running.open(wide)
+          assert.isNull((yield* stateOf(local, "shop")).task)
+          assert.deepStrictEqual(yield* local.query("SHOW TASKS LIKE 'SHOP__ORDERS%' IN SCHEMA RAW.ETL_STREAM"), [])
+          yield* opened.rows(Batches.batch(wide, [insert(4n, 50n, "Bonn")]))
+          yield* opened.durable(Sequence.make(50n, 1n))
+          yield* running.sink.settle
+          assert.strictEqual((yield* rows("ID")).length, 4)
+        }))
+      }),
     120_000
   )
 
