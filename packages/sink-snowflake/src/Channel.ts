@@ -25,7 +25,7 @@ import type { TableLayout } from "./TableLayout.ts"
 type Failed = ConnectorError.ConnectorError
 
 /** How long an earlier writer's rows may take to be committed before opening gives up. */
-const uncommittedPatience = Schedule.spaced("500 millis").pipe(
+const uncommittedPatience = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("500 millis")]).pipe(
   Schedule.upTo({ duration: "3 minutes" }),
   Schedule.setInputType<StreamingFailure>(),
   Schedule.while(({ input }) => input.code === uncommittedData)

@@ -348,15 +348,19 @@ describe("SqlClient", () => {
     "renews its session, and opens another one when that can't be renewed any more",
     () =>
       Effect.gen(function*() {
-        const local = yield* Local.start({ tokenValiditySeconds: 1, masterTokenValiditySeconds: 2 })
+        const local = yield* Local.start()
         const session = (): Effect.Effect<unknown> =>
           Effect.map(local.query(`SELECT CURRENT_SESSION() AS "s"`), ([row]) => row?.["s"])
         const first = yield* session()
-        // The server's tokens expire by its own clock: first the session's, then the master token.
-        yield* Effect.sleep("1200 millis")
+        const expired = (endpoint: string) => local.fault("driver", { endpoint, kind: "expireSession" })
+        yield* expired("query")
         assert.strictEqual(yield* session(), first)
-        yield* Effect.sleep("3500 millis")
+        assert.deepStrictEqual(yield* local.faults, [])
+        // The session's token, and the one that it would be renewed by.
+        yield* expired("query")
+        yield* expired("token")
         assert.notStrictEqual(yield* session(), first)
+        assert.deepStrictEqual(yield* local.faults, [])
       }).pipe(Effect.scoped),
     60_000
   )

@@ -20,6 +20,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Config } from "../src/Config.ts"
 import * as Credentials from "../src/Credentials.ts"
+import * as EncodingPool from "../src/EncodingPool.ts"
 import * as SnowflakeSink from "../src/SnowflakeSink.ts"
 import * as SqlClient from "../src/SqlClient.ts"
 import * as StreamingClient from "../src/StreamingClient.ts"
@@ -77,9 +78,13 @@ export const start = Effect.fnUntraced(function*(more: Partial<Options> = {}) {
     warehouses: ["WH"],
     databases: ["RAW"],
     admin: true,
+    // Tests have few rows and many statements.
+    threads: 1,
     ...more,
     streaming: { commitDelayMillis: { min: 20, max: 60 }, ...more.streaming }
   })
+  // Threads that encode go on from one sink to the next, as long as there is the server.
+  yield* EncodingPool.EncodingPool.shared
   const config = (extra: object = {}): Config =>
     Schema.decodeUnknownSync(Config)({
       account: "MYORG-ACCT",

@@ -4,6 +4,7 @@
 import { assert, layer } from "@effect/vitest"
 import { Operation } from "@etl-stream/core/ChangeBatch"
 import * as Sequence from "@etl-stream/core/Sequence"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -24,13 +25,17 @@ import * as TableDdl from "../src/TableDdl.ts"
 import * as Layout from "../src/TableLayout.ts"
 import * as Batches from "./Batches.ts"
 import { journalRows, targetRows } from "./ChunkedCopyModel.ts"
+import { handClock } from "./HandClock.ts"
 import { HistoryModel, timeOf } from "./HistoryModel.ts"
 import { historyRows } from "./HistoryRows.ts"
+import { hurried } from "./HurriedClock.ts"
 import * as Local from "./Local.ts"
 import * as Model from "./MirrorModel.ts"
 
-/** Of the tasks' time: ten seconds take a tenth. */
-const speedup = 100
+/** Of a task and of the runner that waits to hand a table to it; nothing else waits just as long. */
+const every = "15 seconds"
+/** Of the tasks' time: `every` takes a tenth of a second. */
+const speedup = 150
 
 class Server extends Context.Service<Server, Local.Local>()("test/Server") {
   static readonly layer = Layer.effect(
@@ -43,7 +48,7 @@ class Server extends Context.Service<Server, Local.Local>()("test/Server") {
   )
 }
 
-const byTask = { merge: { every: "10 seconds", by: "task", taskWarehouse: "wh" } }
+const byTask = { merge: { every, by: "task", taskWarehouse: "wh" } }
 
 const begin = Sequence.format(Sequence.make(1n, 0n))
 
@@ -388,11 +393,14 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("A task tha
           local.query(`SELECT "TASK" FROM RAW.ETL_STREAM.TABLES WHERE "PIPELINE" = 'left' ORDER BY "SOURCE_TABLE"`),
           (rows) => rows.map((row) => row["TASK"])
         )
-        yield* Effect.scoped(Effect.gen(function*() {
-          const running = yield* Local.run(local, byTask, "left")
-          for (const table of tables) yield* Local.copy(yield* running.open(table), table, 10n, [])
-          yield* until(tokens, (found) => found.every((token) => typeof token === "string" && token !== ""))
-        }))
+        yield* hurried(
+          every,
+          Effect.scoped(Effect.gen(function*() {
+            const running = yield* Local.run(local, byTask, "left")
+            for (const table of tables) yield* Local.copy(yield* running.open(table), table, 10n, [])
+            yield* until(tokens, (found) => found.every((token) => typeof token === "string" && token !== ""))
+          }))
+        )
         assert.strictEqual((yield* shown("TASKS")).length, 3)
         yield* Effect.scoped(Effect.gen(function*() {
           const running = yield* Local.run(local, { ...byTask, schema: "ELSEWHERE" }, "left")
@@ -445,7 +453,9 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("A task tha
     "is made by the sink, merges without it, makes way for new columns, and goes when it isn't wanted",
     () =>
       Effect.gen(function*() {
-        const local = yield* Server
+        const local = yield* Local.start({ taskSpeedup: 864_000 })
+        const { clock, pass } = yield* handClock
+        const daily = { merge: { ...byTask.merge, every: "1 day" } }
         const table = (columns: Parameters<typeof Batches.table>[1], version = 1) =>
           Batches.table("orders", columns, { _tag: "Key", columns: [0] }, "public", version)
         const narrow = table({ id: { _tag: "Int64" } })
@@ -456,13 +466,15 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("A task tha
           values: [id, ...more]
         })
         const rows = (columns: string) => local.query(`SELECT ${columns} FROM RAW.SHOP.ORDERS ORDER BY ID`)
-        const inCharge = until(stateOf(local, "shop"), ({ task }) => typeof task === "string" && task !== "")
+        const inCharge = until(Effect.andThen(pass(1), stateOf(local, "shop")), ({ task }) =>
+          typeof task === "string" && task !== "")
         const own = Effect.map(
           local.statements,
-          (found) => found.filter(({ needsWarehouse, task }) => needsWarehouse && task === null)
+          (found) =>
+            found.filter(({ needsWarehouse, task }) => needsWarehouse && task === null)
         )
         yield* Effect.scoped(Effect.gen(function*() {
-          const running = yield* Local.run(local, byTask, "shop")
+          const running = yield* Effect.provideService(Local.run(local, daily, "shop"), Clock.Clock, clock)
           const opened = yield* running.open(narrow)
           yield* Local.copy(opened, narrow, 10n, [])
           yield* inCharge
@@ -494,7 +506,7 @@ layer(Server.layer, { timeout: 120_000, excludeTestServices: true })("A task tha
         // A run that finds its task in charge leaves it there.
         const before = yield* stateOf(local, "shop")
         yield* local.clearStatements
-        yield* Effect.scoped(Effect.flatMap(Local.run(local, byTask, "shop"), (running) => running.open(wide)))
+        yield* Effect.scoped(Effect.flatMap(Local.run(local, daily, "shop"), (running) => running.open(wide)))
         assert.deepStrictEqual(yield* stateOf(local, "shop"), before)
         assert.deepStrictEqual(
           (yield* local.statements).filter(({ sql }) => /^(CREATE|ALTER|DROP) .*(TASK|STREAM) "/.test(sql)),

@@ -54,6 +54,10 @@ const flags = {
   "enforce-privileges": {
     help: "Refuse what the role was not granted; ACCOUNTADMIN may do everything. Default: every role may."
   },
+  threads: {
+    value: "N",
+    help: "Threads of DuckDB: with 1, small statements cost less; more help with much data. Default: one per processor."
+  },
   "task-speedup": { value: "N", help: "Tasks' intervals pass this much faster. Default: 1." },
   admin: {
     help:
@@ -188,6 +192,7 @@ const parseOptions = (
       tokenValiditySeconds: whole("token-validity-seconds", text("token-validity-seconds"), 1e9),
       abandonedAfterMillis: whole("abandoned-after-millis", text("abandoned-after-millis"), 1e9),
       enforcePrivileges: given("enforce-privileges"),
+      threads: whole("threads", text("threads"), 1024) || undefined,
       taskSpeedup: whole("task-speedup", text("task-speedup"), 1e6) || undefined,
       admin: given("admin"),
       streaming: { ingestHost: text("ingest-host") }

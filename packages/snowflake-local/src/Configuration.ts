@@ -33,6 +33,8 @@ export interface Options {
   readonly abandonedAfterMillis?: number | undefined
   /** Refuses what the session's role was not granted. Default false: every role may do everything. */
   readonly enforcePrivileges?: boolean | undefined
+  /** Threads by which DuckDB works. With one, small statements take a third less processor time; more help with much data. Default: one per processor. */
+  readonly threads?: number | undefined
   /** Tasks' intervals pass this much faster, for tests. Default 1. */
   readonly taskSpeedup?: number | undefined
   /** Serves `/_local/**`: the statement log and faults. Default false. */

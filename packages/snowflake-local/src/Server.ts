@@ -68,7 +68,7 @@ const send = async (response: ServerResponse, answer: DriverRoutes.Streamed): Pr
 }
 
 const servicesLayer = (options: Options) => {
-  const storage = Storage.Storage.layer(options.dataDir)
+  const storage = Storage.Storage.layer(options.dataDir, options.threads)
   const base = Layer.mergeAll(
     Catalog.layer,
     Accounts.layer({ account: options.account, users: options.users })

@@ -85,7 +85,7 @@ export class Storage extends Context.Service<Storage, {
   ) => Effect.Effect<A, E | StorageError, R>
 }>()("@etl-stream/snowflake-local/Storage") {
   /** Opens (or creates) `<dataDir>/snowflake.duckdb` and prepares the server's own schema and macros. */
-  static readonly layer = (dataDir: string): Layer.Layer<Storage, StorageError> =>
+  static readonly layer = (dataDir: string, threads?: number): Layer.Layer<Storage, StorageError> =>
     Layer.effect(
       Storage,
       Effect.gen(function*() {
@@ -96,7 +96,8 @@ export class Storage extends Context.Service<Storage, {
               return await DuckDBInstance.create(join(dataDir, "snowflake.duckdb"), {
                 memory_limit: "2GB",
                 // As in Snowflake, NULL sorts as if it were greater than everything.
-                default_null_order: "nulls_last_on_asc_first_on_desc"
+                default_null_order: "nulls_last_on_asc_first_on_desc",
+                ...(threads === undefined ? {} : { threads: String(threads) })
               })
             },
             catch: StorageError.from
@@ -143,9 +144,8 @@ export class Storage extends Context.Service<Storage, {
             })
           }))
 
-        yield* write((connection) =>
-          Effect.forEach([...ownTables, ...Macros.definitions], (sql) => run(connection, sql), { discard: true })
-        )
+        // In one piece: each call of DuckDB takes longer than what is asked here.
+        yield* write((connection) => run(connection, [...ownTables, ...Macros.definitions].join(";\n")))
         return Storage.of({ dataDir, connect, write })
       })
     )

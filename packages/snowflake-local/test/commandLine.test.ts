@@ -35,6 +35,8 @@ describe("the command line", () => {
         "R1",
         "--role",
         "R2",
+        "--threads",
+        "2",
         "--admin"
       ], { SECRET: "s3cret" })
       assert.isTrue(Result.isSuccess(parsed))
@@ -42,6 +44,7 @@ describe("the command line", () => {
       const { options } = parsed.success
       assert.deepStrictEqual(options.tls, { certificate, key, port: 8443 })
       assert.deepStrictEqual([options.http, options.admin, options.users[0]?.roles], [false, true, ["R1", "R2"]])
+      assert.strictEqual(options.threads, 2)
       const [user] = options.users
       assert.strictEqual(user?.password === undefined ? "" : Redacted.value(user.password), "s3cret")
       assert.notInclude(JSON.stringify(options), "s3cret")

@@ -3,14 +3,31 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Storage from "../src/Storage.ts"
 import * as Driver from "./driver/Driver.ts"
 
+/** Each statement is worked on by several, too. */
+const threads = 3
+
 describe("concurrent sessions", () => {
+  it.live("are served by as many threads as the server was told to use", () =>
+    Effect.gen(function*() {
+      const { connect } = yield* Storage.Storage
+      assert.deepStrictEqual(
+        yield* Storage.rows(yield* connect, "SELECT current_setting('threads')"),
+        [[BigInt(threads)]]
+      )
+    }).pipe(
+      (test) =>
+        Effect.flatMap(Driver.folder, (dataDir) => Effect.provide(test, Storage.Storage.layer(dataDir, threads))),
+      Effect.scoped
+    ))
+
   it.live(
     "append to a journal while it is merged, moved and pruned in transactions, and while its table is altered",
     () =>
       Effect.gen(function*() {
-        const { url } = yield* Driver.server()
+        const { url } = yield* Driver.server({ threads })
         const [appender, second, merger, admin] = yield* Effect.all([
           Driver.connect(url),
           Driver.connect(url),
@@ -76,7 +93,7 @@ describe("concurrent sessions", () => {
     "a definition that is cancelled at any moment is either there or not, for the records and for DuckDB",
     () =>
       Effect.gen(function*() {
-        const { url } = yield* Driver.server()
+        const { url } = yield* Driver.server({ threads })
         const client = yield* Driver.connect(url)
         for (let round = 0; round < 40; round++) {
           yield* Effect.callback<void>((resume) => {
@@ -99,7 +116,7 @@ describe("concurrent sessions", () => {
     "a query that is cancelled at any moment, or whose session ends, leaves the server as it was",
     () =>
       Effect.gen(function*() {
-        const { url } = yield* Driver.server()
+        const { url } = yield* Driver.server({ threads })
         const other = yield* Driver.connect(url)
         yield* other.script(
           "create table numbers (n int)",
@@ -128,7 +145,7 @@ describe("concurrent sessions", () => {
     "a write of a transaction that is cancelled at any moment, or whose session ends, is not there after the transaction",
     () =>
       Effect.gen(function*() {
-        const { url } = yield* Driver.server()
+        const { url } = yield* Driver.server({ threads })
         const other = yield* Driver.connect(url)
         yield* other.run("create table numbers (n int)")
         for (let round = 0; round < 40; round++) {

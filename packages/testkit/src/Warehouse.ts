@@ -79,6 +79,8 @@ export const start = (options: Options): Effect.Effect<Warehouse, ChildProcess.C
       role: names.role,
       warehouse: names.warehouse,
       database: names.database,
+      // Tests have few rows and many statements.
+      threads: "1",
       // A killed client's open transaction gives way soon.
       "abandoned-after-millis": String(options.abandonedAfterMillis ?? 1000)
     }

@@ -87,6 +87,8 @@ export const server = (options: Partial<Options> = {}): Effect.Effect<ServerAddr
     const address = yield* serve({
       dataDir,
       account,
+      // Rows are few and statements many.
+      threads: 1,
       users: [{ name: "ETL", publicKeyPem: publicKey, roles: ["LOADER", "PUBLIC"] }],
       databases: ["DEMO"],
       admin: true,
