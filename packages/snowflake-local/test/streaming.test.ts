@@ -243,6 +243,7 @@ describe("append and commit", () => {
     withServer({ commitDelayMillis: { min: 300, max: 300 } }, async (client) => {
       await client.table(events)
       const { body } = await client.open("EVENTS", "c")
+      await client.fault({ kind: "holdCommits" })
       const first = await client.append("EVENTS", "c", body.next_continuation_token, numbered(1, 2), {
         start: "1",
         end: "2"
@@ -255,6 +256,8 @@ describe("append and commit", () => {
       assert.strictEqual(second.status, 200)
       assert.deepStrictEqual(await client.sql(ids), [])
       assert.strictEqual((await client.status("EVENTS", "c")).last_committed_offset_token, null)
+      // The delay begins now.
+      await client.clearFaults()
       const status = await client.committed("EVENTS", "c", "3")
       assert.deepStrictEqual(await client.sql(ids), [["1"], ["2"], ["3"]])
       assert.deepStrictEqual([status.rows_inserted, status.rows_parsed, status.rows_error_count], [3, 3, 0])
