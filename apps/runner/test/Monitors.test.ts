@@ -245,9 +245,10 @@ describe("the built-in monitor", () => {
 `
         )
         const remembered = () => {
-          const database = new DatabaseSync(join(directory, "s.sqlite"), { readOnly: true })
+          const database = new DatabaseSync(join(directory, "s.sqlite"), { readOnly: true, timeout: 10_000 })
           try {
             const row = database.prepare("SELECT value FROM state WHERE key = 'monitors/pg-main/wal'").get()
+            if (row === undefined) return []
             const { alarms } = JSON.parse(String(row?.["value"]))
             return alarms.filter(({ raised }: { raised: boolean }) => raised).map((
               { name, since, subject }: Record<string, unknown>
@@ -261,6 +262,8 @@ describe("the built-in monitor", () => {
           const running = yield* Fixture.start(["run", file, "--json", "--progress-every", "50 millis"], { env })
           yield* running.stderrHas("slot-wal-warning numbers")
           yield* running.stderrHas("wal-action-alert numbers at 50 % of the budget")
+          // What is raised is kept at the end of the look.
+          yield* until(() => remembered().length === 2)
           running.child.kill("SIGTERM")
           const ended = yield* running.ended
           assert.strictEqual(ended.code, 0, ended.stderr)

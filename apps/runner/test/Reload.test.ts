@@ -199,7 +199,7 @@ describe("SIGHUP", () => {
   scenario("that is followed by SIGTERM starts nothing any more", (directory) =>
     Effect.gen(function*() {
       const file = configure(directory, { first: { sink: "slow: 1 hour" } })
-      const running = yield* start(file, "--drain-timeout", "1 second")
+      const running = yield* start(file, "--drain-timeout", "3 seconds")
       // Something to drain: the log has told of a change that isn't durable.
       yield* running.stderrHas("\"lagBytes\":1")
       configure(directory, { first: { source: "rows: 1" }, second: {} })

@@ -242,7 +242,7 @@ describe("Pipeline", () => {
           mark(16)
         ]),
         sink: sink.sink,
-        batch: { rows: 1000, bytes: 1 << 20, every: "20 millis" }
+        batch: { rows: 1000, bytes: 1 << 20, every: "1 minute" }
       })
       assert.deepStrictEqual(sink.of(a), ["Rows 5", "Truncate", "Rows 1", "Schema", "Rows 1"])
       assert.deepStrictEqual(sink.of(b), ["Rows 1"])

@@ -240,13 +240,14 @@ describe("a spool", () => {
       assert.isAtMost(Number(run.spool.kept()), 5)
       yield* Effect.sleep(20)
       assert.isAtMost(Number(run.spool.kept()), 5, "what passed beside it counts")
+      const began = Date.now()
       for (let at = 60; run.spool.kept() < 60n; at += 10) {
         // What the sink has by now is all that came before.
         run.sink.acknowledged = BigInt(at - 10)
         yield* Effect.forkChild(run.puts(rows(b, at), mark(at + 5)))
         assert.deepStrictEqual(yield* run.takes(2), [`b${at}`, `|${at + 5}`])
         yield* Effect.sleep(5)
-        if (at > 2000) assert.fail("nothing counts any more")
+        if (Date.now() - began > 30_000) assert.fail("nothing counts any more")
       }
       assert.isFalse([...run.progress.conditions.values()].some(({ name }) => name === Spool.fullCondition))
       yield* run.close

@@ -304,8 +304,11 @@ describe("on a real server", { concurrent: true }, () => {
 })
 
 describe("many monitors", () => {
-  /** Twenty monitors while the catalog of publications is locked: how many queries ran at once at most, and how many sessions there were. */
-  const crowd = (server: Postgres, permits: number | undefined) =>
+  /**
+   * Twenty monitors while the catalog of publications is locked: how many queries ran at once at most, as seen for some time since there were `enough`,
+   * and how many sessions there were.
+   */
+  const crowd = (server: Postgres, permits: number | undefined, enough: number) =>
     Effect.scoped(Effect.gen(function*() {
       const monitors = Array.from({ length: 20 }, (_, index) => `many${permits ?? ""}_${index}`)
       const start = Effect.forEach(
@@ -332,7 +335,7 @@ describe("many monitors", () => {
               ([row]) => {
                 most = Math.max(most, Number(row?.["active"]))
                 sessions = Math.max(sessions, Number(row?.["sessions"]))
-                if (most > 0) samples++
+                if (most >= enough) samples++
               }
             )
           )
@@ -364,11 +367,12 @@ describe("many monitors", () => {
     Effect.gen(function*() {
       const server = yield* EmbeddedPostgres.start()
       yield* makeSlot(server)
-      const { most, sessions } = yield* crowd(server, undefined)
+      const { most, sessions } = yield* crowd(server, undefined, Connection.concurrentQueries)
       assert.strictEqual(most, Connection.concurrentQueries)
       assert.isAtMost(sessions, 20)
       // Without the permits there would be more: the measure can tell.
-      assert.isAbove((yield* crowd(server, 20)).most, Connection.concurrentQueries)
+      const more = Connection.concurrentQueries + 1
+      assert.isAtLeast((yield* crowd(server, 20, more)).most, more)
     })
   )
 })
@@ -396,15 +400,16 @@ describe("Connection", { concurrent: true }, () => {
     "is made at the first query, closed when it is idle, and made again",
     Effect.gen(function*() {
       const server = yield* EmbeddedPostgres.start()
-      const connection = yield* Connection.make(yield* endpoint(server), { idle: Duration.millis(200) })
+      const connection = yield* Connection.make(yield* endpoint(server), { idle: Duration.seconds(1) })
       assert.strictEqual(yield* sessions(server), 0)
-      const query = connection.query("asking", One, "SELECT 1 AS one")
-      const all = yield* Effect.all([query, query, query], { concurrency: "unbounded" })
-      assert.deepStrictEqual(all, [[{ one: 1 }], [{ one: 1 }], [{ one: 1 }]])
-      assert.strictEqual(yield* sessions(server), 1)
-      let open = 1
+      const query = Effect.map(connection.query("asking", One, "SELECT pg_backend_pid() AS one"), ([row]) => row?.one)
+      const [first, ...others] = yield* Effect.all([query, query, query], { concurrency: "unbounded" })
+      assert.isNumber(first)
+      assert.deepStrictEqual(others, [first, first])
+      let open = yield* sessions(server)
+      assert.isAtMost(open, 1)
       yield* Watching.until(() => open === 0, () => open, Effect.map(sessions(server), (n) => open = n))
-      assert.deepStrictEqual(yield* query, [{ one: 1 }])
+      assert.notStrictEqual(yield* query, first)
     })
   )
 
@@ -412,7 +417,7 @@ describe("Connection", { concurrent: true }, () => {
     "survives sessions that were ended, changes nothing, and ends what takes too long",
     Effect.gen(function*() {
       const server = yield* EmbeddedPostgres.start()
-      const connection = yield* Connection.make(yield* endpoint(server, { statementTimeout: "200 millis" }))
+      const connection = yield* Connection.make(yield* endpoint(server))
       const query = connection.query("asking", One, "SELECT 1 AS one")
       yield* query
       yield* server.query(
@@ -423,8 +428,11 @@ describe("Connection", { concurrent: true }, () => {
       yield* Effect.retry(query, { times: 1 })
       const refused = yield* Effect.flip(connection.query("writing", One, "CREATE TABLE t AS SELECT 1 AS one"))
       assert.include(refused.message, "SQLSTATE 25006")
-      const late = yield* Effect.flip(connection.query("waiting", One, "SELECT 1 AS one FROM pg_sleep(30)"))
+      const hasty = yield* Connection.make(yield* endpoint(server, { statementTimeout: "200 millis" }))
+      const late = yield* Effect.flip(hasty.query("waiting", One, "SELECT 1 AS one FROM pg_sleep(30)"))
       assert.strictEqual(late.reason, "Throttled")
+      // On a slow machine this, too, may take too long.
+      yield* Effect.retry(hasty.query("asking", One, "SELECT 1 AS one"), { times: 20 })
       const odd = yield* Effect.flip(connection.query("asking", One, "SELECT 'x' AS two"))
       assert.strictEqual(odd.reason, "Protocol")
       yield* query

@@ -21,7 +21,7 @@ import type { Options } from "../src/ParquetRows.ts"
 import type { Refusal } from "../src/ValueWriter.ts"
 import { Unwritable } from "../src/ValueWriter.ts"
 import { batchOf, chunks, keyed, keyless, large, layoutOf, many, values } from "./EncodedRows.ts"
-import { until, watching } from "./WatchedWorkers.ts"
+import { silence, until, watching } from "./WatchedWorkers.ts"
 
 /** A batch as it is written without a worker. */
 const written = (batch: ChangeBatch.ChangeBatch) => {
@@ -183,6 +183,8 @@ describe("EncodingPool", () => {
         const batch = large(many(60_000))
         const job = yield* Effect.forkChild(chunks(pool, { batch, limit: 64 << 20 }))
         yield* until(() => started.length === 1)
+        const held = silence(started[0])
+        yield* until(() => held() > 0)
         yield* Effect.promise(async () => started[0]?.terminate())
         const exit = yield* Fiber.await(job)
         assert.isTrue(Exit.isFailure(exit))
@@ -193,19 +195,22 @@ describe("EncodingPool", () => {
     ))
 
   it.live("ends calls that are under way when its scope closes, and goes on after one that was interrupted", () =>
-    Effect.gen(function*() {
-      const scope = yield* Scope.make()
-      const pool = yield* Scope.provide(EncodingPool.make(1), scope)
-      const batch = large(many(30_000))
-      const left = yield* Effect.forkChild(chunks(pool, { batch, limit: 64 << 20 }))
-      yield* Effect.sleep("5 millis")
-      yield* Fiber.interrupt(left)
-      assert.lengthOf(yield* chunks(pool, { batch, limit: 64 << 20 }), 1)
-      const job = yield* Effect.forkChild(chunks(pool, { batch, limit: 64 << 20 }))
-      yield* Effect.sleep("5 millis")
-      yield* Scope.close(scope, Exit.void)
-      assert.isTrue(Exit.isFailure(yield* Fiber.await(job)))
-    }))
+    watching((started) =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const pool = yield* Scope.provide(EncodingPool.make(1), scope)
+        const batch = large(many(30_000))
+        const left = yield* Effect.forkChild(chunks(pool, { batch, limit: 64 << 20 }))
+        yield* Effect.sleep("5 millis")
+        yield* Fiber.interrupt(left)
+        assert.lengthOf(yield* chunks(pool, { batch, limit: 64 << 20 }), 1)
+        const held = silence(started[0])
+        const job = yield* Effect.forkChild(chunks(pool, { batch, limit: 64 << 20 }))
+        yield* until(() => held() > 0)
+        yield* Scope.close(scope, Exit.void)
+        assert.isTrue(Exit.isFailure(yield* Fiber.await(job)))
+      })
+    ))
 
   it.live("writes the same files in a worker as without, of slices and refused values, too", () =>
     Effect.gen(function*() {

@@ -24,7 +24,11 @@ describe("A statement that is interrupted", () => {
         const leaving = yield* Effect.forkChild(client.use((session) =>
           session.transaction(
             { what: "test" },
-            session.execute({ what: "test", sql: `INSERT INTO RAW.PUBLIC.LATE VALUES (1)` })
+            Effect.andThen(
+              session.execute({ what: "test", sql: `INSERT INTO RAW.PUBLIC.LATE VALUES (1)` }),
+              // A test that is slow itself is not to have it committed.
+              Effect.never
+            )
           )
         ))
         while ((yield* local.faults).length > 0) yield* Effect.sleep(5)

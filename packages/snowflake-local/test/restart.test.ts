@@ -53,9 +53,11 @@ describe("a restart", () => {
         }))
         yield* Effect.race(
           Effect.ignore(inserting),
-          Effect.andThen(Effect.sleep("300 millis"), Command.stop(first, "SIGKILL"))
+          Effect.repeat(Effect.sleep("5 millis"), { until: () => Effect.sync(() => acknowledged >= 3) }).pipe(
+            Effect.andThen(Command.stop(first, "SIGKILL"))
+          )
         )
-        assert.isAbove(acknowledged, 0)
+        assert.isAtLeast(acknowledged, 3)
         const second = yield* launch(dataDir, first.ready.port)
         assert.strictEqual(second.ready.url, first.ready.url)
         const error = yield* Effect.flip(client.run("commit"))

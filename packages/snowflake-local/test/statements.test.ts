@@ -10,7 +10,13 @@ const { Local } = Driver
 const errorOf = (client: Driver.Client, sql: string) =>
   Effect.map(Effect.flip(client.run(sql)), (error) => `${error.code} ${error.sqlState}`)
 
-layer(Local.layer({ abandonedAfterMillis: 200 }), { timeout: "60 seconds", excludeTestServices: true })(
+/** Waits until a statement of this text runs. */
+const until = (url: string, text: string) =>
+  Effect.repeat(Driver.statements(url), {
+    until: (log) => log.some(({ durationMillis, sql }) => String(sql).includes(text) && durationMillis === null)
+  })
+
+layer(Local.layer(), { timeout: "60 seconds", excludeTestServices: true })(
   "statements",
   (it) => {
     it.effect("that are wrong fail with Snowflake's code and SQL state", () =>
@@ -312,7 +318,7 @@ layer(Local.layer({ abandonedAfterMillis: 200 }), { timeout: "60 seconds", exclu
         assert.deepStrictEqual(yield* client.rows("select id from tx order by id"), [{ ID: "1" }, { ID: "3" }])
       }))
 
-    it.effect("wait for the table that another transaction changes, and go on when that ends or was abandoned", () =>
+    it.effect("wait for the table that another transaction changes, and go on when that ends", () =>
       Effect.gen(function*() {
         const client = yield* Local
         const other = yield* Driver.connect(client.server.url)
@@ -324,10 +330,21 @@ layer(Local.layer({ abandonedAfterMillis: 200 }), { timeout: "60 seconds", exclu
         )
         yield* Effect.all([
           other.run("update counter set n = n + 10"),
-          Effect.andThen(Effect.sleep("50 millis"), client.run("commit"))
+          Effect.andThen(until(client.server.url, "n = n + 10"), client.run("commit"))
         ], { concurrency: 2 })
         assert.deepStrictEqual(yield* client.rows("select n from counter"), [{ N: "11" }])
-        yield* client.script("begin", "update counter set n = 0")
+      }))
+
+    it.effect("wait for the table that an abandoned transaction changes no longer than for that", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Driver.server({ abandonedAfterMillis: 200 })
+        const [client, other] = yield* Effect.all([Driver.connect(url), Driver.connect(url)], { concurrency: 2 })
+        yield* client.script(
+          "create table counter (n int)",
+          "insert into counter values (11)",
+          "begin",
+          "update counter set n = 0"
+        )
         yield* other.run("update counter set n = n + 100")
         assert.strictEqual(yield* errorOf(client, "commit"), "090232 25000")
         assert.deepStrictEqual(yield* client.rows("select n from counter"), [{ N: "111" }])
@@ -437,13 +454,20 @@ layer(Local.layer({ inProgressAfterMillis: 100 }), { timeout: "60 seconds", excl
         const client = yield* Local
         const long =
           "select count(*) n from table(generator(rowcount => 2000000000)) where sha2(to_varchar(random())) like '0000%'"
-        const error = yield* Effect.callback<string>((resume) => {
-          const running = client.connection.execute({
-            sqlText: long,
-            complete: (failed) => resume(Effect.succeed(String(failed?.code)))
-          })
-          setTimeout(() => running.cancel(() => undefined), 300)
-        })
+        let running: ReturnType<typeof client.connection.execute> | undefined
+        const [error] = yield* Effect.all([
+          Effect.callback<string>((resume) => {
+            running = client.connection.execute({
+              sqlText: long,
+              complete: (failed) => resume(Effect.succeed(String(failed?.code)))
+            })
+          }),
+          until(client.server.url, long).pipe(
+            // By then its request was told that it goes on, and it is asked for again.
+            Effect.andThen(Effect.sleep("200 millis")),
+            Effect.andThen(Effect.sync(() => running?.cancel(() => undefined)))
+          )
+        ], { concurrency: 2 })
         assert.strictEqual(error, "000604")
         assert.deepStrictEqual(yield* client.rows("select 1 n"), [{ N: "1" }])
       }))

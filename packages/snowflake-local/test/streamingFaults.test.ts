@@ -147,14 +147,16 @@ describe("a fault", () => {
     withServer({}, async (client) => {
       await client.table(events)
       await client.fault({ kind: "slowCommits", channel: "slow", millis: 400 })
+      // So late that it isn't waited for.
+      await client.fault({ kind: "slowCommits", channel: "slowest", millis: 600_000 })
       const started = performance.now()
-      for (const channel of ["slow", "quick"]) {
+      for (const channel of ["slow", "slowest", "quick"]) {
         const opened = (await client.open("EVENTS", channel)).body.next_continuation_token
         await client.append("EVENTS", channel, opened, numbered(1, 1), { single: "1" })
       }
       await client.committed("EVENTS", "quick", "1")
-      assert.strictEqual((await client.status("EVENTS", "slow")).last_committed_offset_token, null)
       await client.committed("EVENTS", "slow", "1")
+      assert.strictEqual((await client.status("EVENTS", "slowest")).last_committed_offset_token, null)
       assert.isAtLeast(performance.now() - started, 400)
     }))
 

@@ -1,11 +1,14 @@
 /**
  * Every type of column, from SQL and from bind variables, to what the driver hands out; and what may not be stored.
  */
-import { assert, layer } from "@effect/vitest"
+import { assert, layer, vi } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Driver from "./driver/Driver.ts"
 
 const { Local } = Driver
+
+// The longest values take 20 seconds of a processor that nothing else uses.
+vi.setConfig({ testTimeout: 240_000 })
 
 layer(Local.layer(), { timeout: "60 seconds", excludeTestServices: true })("types", (it) => {
   it.effect("come back as they were stored", () =>

@@ -109,10 +109,16 @@ layer(Server.layer, { excludeTestServices: true })("Tables over time", (it) => {
       // It writes before the table is published and commits after: its rows are neither left out nor doubled.
       const straddling = yield* Effect.forkScoped(Effect.orDie(
         pg.query(
-          `BEGIN; INSERT INTO added.late VALUES (2); SELECT pg_sleep(1.5); INSERT INTO added.late VALUES (3); COMMIT`
+          `BEGIN; INSERT INTO added.late VALUES (2);
+           DO $$ BEGIN
+             WHILE NOT EXISTS (SELECT FROM pg_publication_rel WHERE prrelid = 'added.late'::regclass) LOOP PERFORM pg_sleep(0.01); END LOOP;
+           END $$;
+           SELECT pg_sleep(1.5); INSERT INTO added.late VALUES (3); COMMIT`
         )
       ))
-      yield* pg.query("SELECT wait_event FROM pg_stat_activity WHERE wait_event = 'PgSleep'").pipe(
+      yield* pg.query(
+        "SELECT FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND query LIKE '%INTO added.late VALUES (2)%'"
+      ).pipe(
         Effect.repeat({ until: (rows) => rows.length > 0 })
       )
       yield* write(`ALTER PUBLICATION added ADD TABLE ONLY late`)

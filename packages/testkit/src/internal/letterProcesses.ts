@@ -33,6 +33,7 @@ interface Letters {
   readonly count: number
   readonly each: number
   readonly length: number
+  readonly waits?: boolean
 }
 
 const writer = (task: Task, letters: Letters) =>
@@ -87,9 +88,12 @@ export const killed = Effect.fnUntraced(function*({ open }: Opening, task: Task)
 /** Letters of two processes that put some of the same. */
 export const together = Effect.fnUntraced(function*({ open }: Opening, task: Task) {
   const table = "public.shared"
-  const letters = { table, count: 150, each: 1, length: 3000 }
+  const letters = { table, count: 150, each: 1, length: 3000, waits: true }
   const one = yield* writer(task, { ...letters, first: 0 })
   const other = yield* writer(task, { ...letters, first: 100 })
+  // They begin at the same time, however long each took to start.
+  for (const child of [one, other]) yield* child.waitFor(/^ready$/m)
+  for (const child of [one, other]) yield* child.signal("SIGUSR2")
   for (const child of [one, other]) {
     const { code } = yield* child.ended()
     assert.equal(code, 0, child.output())

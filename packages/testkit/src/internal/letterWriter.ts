@@ -21,11 +21,23 @@ export const Task = Schema.fromJsonString(Schema.Struct({
   count: Schema.Int,
   each: Schema.Int,
   /** Characters of a value. */
-  length: Schema.Int
+  length: Schema.Int,
+  /** Whether it says that it is ready and waits for SIGUSR2 before it puts the first. */
+  waits: Schema.optionalKey(Schema.Boolean)
 }))
 
+const told = Effect.callback<void>((resume) => {
+  // Waiting for a signal doesn't keep a process.
+  const awake = setInterval(() => {}, 60_000)
+  process.once("SIGUSR2", () => {
+    clearInterval(awake)
+    resume(Effect.void)
+  })
+  writeSync(1, "ready\n")
+})
+
 const run = Effect.gen(function*() {
-  const { count, directory, each, first, length, module, options, plugin: name, table } = yield* Schema
+  const { count, directory, each, first, length, module, options, plugin: name, table, waits } = yield* Schema
     .decodeUnknownEffect(Task)(process.argv[2])
   const exported = yield* Effect.promise(() => import(module) as Promise<Readonly<Record<string, unknown>>>) // a module's exports
   const candidates = Object.values(exported).flatMap((value) =>
@@ -35,6 +47,7 @@ const run = Effect.gen(function*() {
   if (plugin?.kind !== "deadLetters") return yield* Effect.die(new Error(`${module} exports no plugin ${name}`))
   const typed: Plugin<"deadLetters", unknown> = plugin
   const store = yield* PluginOptions.make(typed, options, { ...PluginOptions.context, directory })
+  if (waits === true) yield* told
   for (let next = first; next < first + count; next += each) {
     const letters: Array<DeadLetter> = []
     for (let ordinal = next; ordinal < Math.min(next + each, first + count); ordinal++) {
