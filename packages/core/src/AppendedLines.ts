@@ -49,33 +49,36 @@ export const giveToOwner = async (file: FileHandle, folder: string): Promise<voi
   await file.chown(uid, gid).catch(() => {})
 }
 
-/** Opens a file at its end; one that isn't there is made. Never what a link leads to: who may write here could lead an administrator anywhere. */
-const opened = async (path: string): Promise<FileHandle> => {
+/** Opens a file at its end; one that isn't there is made. Not one that a link leads to: who may write here could lead an administrator elsewhere. */
+const opened = async (path: string): Promise<readonly [file: FileHandle, isNew: boolean]> => {
   try {
-    const file = await open(path, "ax", 0o600)
-    await giveToOwner(file, dirname(path))
-    return file
+    return [await open(path, "ax", 0o600), true]
   } catch (cause) {
     if (!(cause instanceof Error && "code" in cause && cause.code === "EEXIST")) throw cause
-    return open(path, constants.O_WRONLY | constants.O_APPEND | constants.O_NOFOLLOW)
+    return [await open(path, constants.O_WRONLY | constants.O_APPEND | constants.O_NOFOLLOW), false]
   }
 }
+
+/** Files whose names are there for certain. */
+const certain = new Set<string>()
 
 /** Appends lines to a file in a folder that is there, on the disk on return, and returns how many bytes they are. */
 export const append = async (path: string, lines: ReadonlyArray<object>): Promise<number> => {
   const content = Buffer.from(lines.map((line) => `\n${oneLine(line)}\n`).join(""))
-  const file = await opened(path)
+  const [file, isNew] = await opened(path)
   try {
-    const { size } = await file.stat()
-    // All of it or an error: a single write may end early, as it does on a disk that becomes full.
-    await file.appendFile(content)
+    if (isNew) await giveToOwner(file, dirname(path))
+    // One write, since another process's may come between two. It ends early where the disk becomes full.
+    const { bytesWritten } = await file.write(content)
+    if (bytesWritten < content.length) throw Object.assign(new Error("The disk is full"), { code: "ENOSPC" })
     await file.sync()
-    if (size > 0) return content.length
   } finally {
     await file.close()
   }
-  // A new file is only there for certain when its folder is.
-  await DurableFolder.synchronise(dirname(path))
+  if (isNew || !certain.has(path)) {
+    await DurableFolder.synchronise(dirname(path))
+    certain.add(path)
+  }
   return content.length
 }
 

@@ -118,9 +118,10 @@ export const make = (options: Options): Indexed => {
   const path = (pipeline: string, table: TableId): string => join(folder(pipeline), fileName(table) + extension)
 
   const failed = (cause: unknown): ConnectorError => trouble(options, cause)
-  // What was begun can't be taken back: it ends before anything else begins.
   const file = <A>(body: () => Promise<A>): Effect.Effect<A, ConnectorError> =>
-    Effect.uninterruptible(Effect.tryPromise({ try: body, catch: failed }))
+    Effect.tryPromise({ try: body, catch: failed })
+  // What was begun can't be taken back: it ends before anything else begins.
+  const writing = <A>(body: () => Promise<A>): Effect.Effect<A, ConnectorError> => Effect.uninterruptible(file(body))
 
   const paths = async ({ pipeline, table }: Selection): Promise<ReadonlyArray<string>> => {
     if (table !== undefined) return [path(pipeline, table)]
@@ -157,8 +158,8 @@ export const make = (options: Options): Indexed => {
     if (fresh.size === 0) return 0
     if (new Set([...ids, ...fresh.keys()]).size > limit) return yield* tooMany(options, table)
     for (const id of fresh.keys()) doubtful.add(id)
-    of.bytes += yield* file(async () => {
-      await DurableFolder.make(dirname(at), directory)
+    of.bytes += yield* writing(async () => {
+      await DurableFolder.make(dirname(at))
       return AppendedLines.append(at, [...fresh.values()].map((letter) => ({ letter })))
     })
     for (const id of fresh.keys()) {
@@ -172,7 +173,7 @@ export const make = (options: Options): Indexed => {
     const of = yield* knownOf(at)
     const removed = gone.filter(({ id }) => of.ids.has(id)).map(({ id }) => ({ removed: id }))
     if (removed.length === 0) return
-    of.bytes += yield* file(() => AppendedLines.append(at, removed))
+    of.bytes += yield* writing(() => AppendedLines.append(at, removed))
     for (const { removed: id } of removed) of.ids.delete(id)
   })
 

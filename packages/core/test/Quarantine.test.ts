@@ -12,6 +12,7 @@ import { ConnectorError, Reason } from "../src/ConnectorError.ts"
 import type { Element } from "../src/Element.ts"
 import * as MemoryBudget from "../src/MemoryBudget.ts"
 import * as Pipeline from "../src/Pipeline.ts"
+import * as PipelineControl from "../src/PipelineControl.ts"
 import * as Progress from "../src/Progress.ts"
 import * as Quarantine from "../src/Quarantine.ts"
 import * as ResyncRequest from "../src/ResyncRequest.ts"
@@ -549,6 +550,24 @@ describe("a table that can't go on", { concurrent: true }, () => {
         assert.isTrue(Exit.isSuccess(yield* run.stop))
       }))
   }
+
+  it.live("that somebody sets aside while it is leaving stays in quarantine", () =>
+    Effect.gen(function*() {
+      const { sink, start } = landscape()
+      const control = PipelineControl.make({ pipeline: "shop", spool: false })
+      const run = yield* start({ control })
+      yield* run.emit(...copy(a, 5n), mark(5))
+      yield* eventually(() => run.progress.acknowledgedPosition === 5n)
+      const slow = yield* Deferred.make<void>()
+      sink.at = (point, table) => point === "write" && table === idA ? Deferred.await(slow) : Effect.void
+      yield* run.emit(rows(a, 6), { _tag: "TableLeft", table: a }, mark(7))
+      yield* eventually(() => run.phase(idA) === "left")
+      yield* control.quarantine(idA, { reason: "Rejected", message: "somebody set it aside", hint: "none" })
+      yield* Deferred.succeed(slow, undefined)
+      yield* eventually(() => run.phase(idA) === "quarantined" && run.progress.acknowledgedPosition === 7n)
+      assert.strictEqual(sink.held(idA).quarantined?.message, "somebody set it aside")
+      assert.isTrue(Exit.isSuccess(yield* run.stop))
+    }))
 
   it.live("that fails by its leaving stays in quarantine", () =>
     Effect.gen(function*() {

@@ -27,6 +27,9 @@ type Failed = ConnectorError
 
 const extension = ".parquet"
 
+/** Files that are tidied when letters are put: more would hold these up. */
+const tidiedAtOnce = 10
+
 /** Of which file which letter is gone; by its first character no reader of Parquet takes it for data. */
 const forgottenName = "_forgotten.ndjson"
 const Forgotten = Schema.fromJsonString(Schema.Struct({ file: Schema.String, id: Schema.String }))
@@ -74,7 +77,7 @@ export interface Folder {
 
 /** `table`: whose letters they are, for errors; undefined: that isn't known. */
 export const make = (options: Options, folder: string, table: TableId | undefined): Folder => {
-  const { directory, limit, plugin } = options
+  const { limit, plugin } = options
   const exclusive = Semaphore.makeUnsafe(1)
   const forgottenPath = join(folder, forgottenName)
   /** Ids of each file's letters, without those that are forgotten. What is read once is known, since files only become fewer letters, by lines. */
@@ -85,9 +88,10 @@ export const make = (options: Options, folder: string, table: TableId | undefine
   const untidy = new Set<string>()
   const unsure = unsureAt(folder)
 
-  // What was begun can't be taken back: it ends before anything else begins.
   const disk = <A>(body: () => Promise<A>): Effect.Effect<A, Failed> =>
-    Effect.uninterruptible(Effect.tryPromise({ try: body, catch: (cause) => trouble(options, cause) }))
+    Effect.tryPromise({ try: body, catch: (cause) => trouble(options, cause) })
+  // What was begun can't be taken back: it ends before anything else begins.
+  const writing = <A>(body: () => Promise<A>): Effect.Effect<A, Failed> => Effect.uninterruptible(disk(body))
 
   const pathOf = (file: string): string => join(folder, file)
 
@@ -158,25 +162,24 @@ export const make = (options: Options, folder: string, table: TableId | undefine
     return all
   }
 
-  /** Takes forgotten letters out of the files. */
-  const tidy = Effect.gen(function*() {
-    while (untidy.size > 0) {
-      for (const file of untidy) {
-        const kept = known.get(file)
-        const found = kept === undefined ? [] : yield* read(file)
-        const rest = found.filter(({ id }) => kept?.has(id) === true)
-        if (rest.length === found.length) continue
-        if (rest.length === 0) {
-          yield* disk(async () => {
-            await rm(pathOf(file), { force: true })
-            await DurableFolder.synchronise(folder)
-          })
-        } else yield* disk(() => write(pathOf(file), DeadLetterRows.encode(rest)))
+  /** Takes forgotten letters out of files. */
+  const tidy = Effect.fnUntraced(function*(files: ReadonlyArray<string>) {
+    let removed = false
+    for (const file of files) {
+      const kept = known.get(file)
+      const found = kept === undefined ? [] : yield* read(file)
+      const rest = found.filter(({ id }) => kept?.has(id) === true)
+      if (rest.length === found.length) continue
+      if (rest.length > 0) yield* writing(() => write(pathOf(file), DeadLetterRows.encode(rest)))
+      else {
+        yield* writing(() => rm(pathOf(file), { force: true }))
+        removed = true
       }
-      // A line that came meanwhile may be of a letter that was just written again: whoever writes looks once more.
-      if ((yield* disk(() => AppendedLines.size(forgottenPath))) === heeded) untidy.clear()
-      else yield* refresh
     }
+    if (removed) yield* writing(() => DurableFolder.synchronise(folder))
+    // A line that came meanwhile may be of a letter that was just written again: whoever writes looks once more.
+    if ((yield* disk(() => AppendedLines.size(forgottenPath))) !== heeded) return
+    for (const file of files) untidy.delete(file)
   })
 
   const put = Effect.fnUntraced(function*(given: ReadonlyArray<DeadLetter>) {
@@ -191,14 +194,14 @@ export const make = (options: Options, folder: string, table: TableId | undefine
     const content = DeadLetterRows.encode([...fresh.values()])
     const file = `${first.at.replaceAll(/[^0-9TZ]/g, "")}-${randomUUID()}${extension}`
     for (const id of fresh.keys()) unsure.add(id)
-    yield* disk(async () => {
-      await DurableFolder.make(folder, directory)
+    yield* writing(async () => {
+      await DurableFolder.make(folder)
       await write(pathOf(file), content)
     })
     known.set(file, new Set(fresh.keys()))
     for (const id of fresh.keys()) unsure.delete(id)
-    // What a command left that was cut off. Whether that can be done is nothing to the letters that are kept.
-    yield* Effect.ignore(tidy)
+    // What a command left that was cut off, a little at a time. Whether that can be done is nothing to the letters that are kept.
+    yield* Effect.ignore(tidy([...untidy].slice(0, tidiedAtOnce)))
     return fresh.size
   })
 
@@ -211,13 +214,16 @@ export const make = (options: Options, folder: string, table: TableId | undefine
       }
     }
     if (lines.length > 0) {
-      heeded += yield* disk(() => AppendedLines.append(forgottenPath, lines))
+      heeded += yield* writing(() => AppendedLines.append(forgottenPath, lines))
       for (const { file, id } of lines) {
         known.get(file)?.delete(id)
         untidy.add(file)
       }
     }
-    yield* tidy
+    while (untidy.size > 0) {
+      yield* tidy([...untidy])
+      yield* refresh
+    }
   })
 
   return {
