@@ -5,7 +5,7 @@ import * as Warehouse from "@etl-stream/testkit/Warehouse"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { cpSync, mkdirSync, mkdtempSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
+import { availableParallelism, tmpdir } from "node:os"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import { ClientError, clientError } from "./Measurement.ts"
@@ -33,7 +33,10 @@ export const start = Effect.fnUntraced(function*(
   const [folder, saved] = [path.join(home, "now"), path.join(home, "saved")]
   mkdirSync(folder)
   const args = ingestHost === undefined ? [] : ["--ingest-host", ingestHost]
-  const warehouse = yield* Effect.mapError(Warehouse.start({ main, folder, args }), clientError)
+  const warehouse = yield* Effect.mapError(
+    Warehouse.start({ main, folder, args, threads: availableParallelism() }),
+    clientError
+  )
   const stopped = (change: () => void) =>
     Effect.mapError(
       warehouse.kill.pipe(Effect.andThen(Effect.sync(change)), Effect.andThen(warehouse.restart)),

@@ -6,6 +6,7 @@ import * as MirrorState from "@etl-stream/testkit/MirrorState"
 import * as RowComparison from "@etl-stream/testkit/RowComparison"
 import * as Warehouse from "@etl-stream/testkit/Warehouse"
 import * as Effect from "effect/Effect"
+import { availableParallelism } from "node:os"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import type { Flags } from "./Flags.ts"
@@ -27,7 +28,8 @@ const open = Effect.fn("Demo.open")(function*(flags: Flags, report: Report.Repor
   )
   const warehouse = yield* Warehouse.start({
     main: fileURLToPath(import.meta.resolve("@etl-stream/snowflake-local/main")),
-    folder
+    folder,
+    threads: availableParallelism()
   })
   Query.remember(folder, warehouse)
   report.step(`A local Snowflake runs on ${warehouse.url}`)

@@ -71,6 +71,8 @@ export interface Options {
   /** Entry points of the runner and of the local Snowflake. Default: this checkout's. */
   readonly runner?: string
   readonly server?: string
+  /** How many threads a statement of the local Snowflake may use; see `Warehouse`. */
+  readonly threads?: number
 }
 
 /** Starts the runner with a file, without terminal view. */
@@ -88,7 +90,7 @@ export const make = (options: Options = {}) =>
     const folder = yield* temporaryFolder
     const [postgres, warehouse] = yield* Effect.all([
       EmbeddedPostgres.start(options.postgres),
-      Warehouse.start({ main: options.server ?? serverMain, folder })
+      Warehouse.start({ main: options.server ?? serverMain, folder, threads: options.threads ?? 1 })
     ], { concurrency: 2 })
     const logFile = path.join(folder, "runner.log")
     let files = 0

@@ -7,6 +7,7 @@ import type * as ChildProcess from "@etl-stream/testkit/ChildProcess"
 import * as HeldStatements from "@etl-stream/testkit/HeldStatements"
 import * as MirrorState from "@etl-stream/testkit/MirrorState"
 import { quoted } from "@etl-stream/testkit/SnowflakeSession"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
@@ -86,8 +87,8 @@ const make = Effect.gen(function*() {
     // The sink makes the table when it begins.
     Effect.orElseSucceed(() => 0)
   )
-  const until = <E, R>(condition: Effect.Effect<boolean, E, R>) =>
-    Effect.repeat(condition, { schedule: Schedule.spaced("100 millis"), until: (holds) => holds }).pipe(
+  const until = <E, R>(condition: Effect.Effect<boolean, E, R>, every: Duration.Input = "100 millis") =>
+    Effect.repeat(condition, { schedule: Schedule.spaced(every), until: (holds) => holds }).pipe(
       Effect.timeout("60 seconds")
     )
   const copied = Effect.map(
@@ -169,7 +170,7 @@ describe("a copy by chunks", () => {
     Effect.gen(function*() {
       const { change, changing, copied, reads, same, start, until } = yield* make
       const first = yield* start()
-      yield* changing(until(copied))
+      yield* changing(until(copied, "20 millis"))
       yield* first.kill()
       yield* change
       assert.isNotEmpty(reads())

@@ -691,6 +691,6 @@ describe("a table that can't go on", { concurrent: true }, () => {
         assert.isAbove(quarantines, 5)
         assert.isAbove(killed, 5)
       }),
-    60_000
+    120_000
   )
 })

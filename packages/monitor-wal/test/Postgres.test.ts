@@ -20,7 +20,7 @@ import * as Watching from "./Watching.ts"
 type Postgres = EmbeddedPostgres.EmbeddedPostgres
 
 const scenario = (name: string, test: Effect.Effect<void, unknown, Scope.Scope>) =>
-  it.live(name, () => Effect.provideService(test, References.MinimumLogLevel, "None"))
+  it.live(name, () => Effect.provideService(test, References.MinimumLogLevel, "None"), 150_000)
 
 const makeSlot = (server: Postgres, name = "shop", plugin = "pgoutput") =>
   server.query("SELECT pg_create_logical_replication_slot($1, $2)", [name, plugin])

@@ -70,7 +70,7 @@ export const until = (
     }
   }).pipe(
     Effect.timeoutOrElse({
-      duration: "40 seconds",
+      duration: "90 seconds",
       orElse: () => Effect.die(new Error(`It never came to that: ${JSON.stringify(state())}`))
     })
   )

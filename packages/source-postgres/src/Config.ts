@@ -46,7 +46,7 @@ const Publication = Schema.Struct({
   ).annotateKey({
     description:
       "How often, while changes are read, the catalog is asked whether the publication still publishes the same rows of the same tables, " +
-      "partitions included: the log doesn't tell."
+      "partitions included: the log doesn't tell. At most every 50 milliseconds."
   })
 })
 

@@ -27,7 +27,7 @@ export interface HttpReceiver {
   /** Its address, without a path. */
   readonly url: string
   readonly requests: ReadonlyArray<ReceivedRequest>
-  /** Answers the next requests so, in order; after them each gets 200. `hang`: no answer at all. */
+  /** Answers the next requests so, in the order in which they begin; after them each gets 200. `hang`: no answer at all. */
   readonly script: (...answers: ReadonlyArray<Answer | "hang">) => void
   /** Answers all further requests so. */
   readonly always: (answer: Answer | "hang") => void

@@ -93,7 +93,7 @@ export interface CaughtUp {
   readonly onWaiting?: (reason: string) => void
 }
 
-/** Milliseconds between two looks. Until the slot is confirmed a look is one small query. */
+/** Milliseconds between two looks, at least. Until the slot is confirmed a look is one small query. */
 const lookEvery = 100
 
 /** What the mirror still lacks, or undefined. */
@@ -132,13 +132,15 @@ export const caughtUp = (
     yield* options.postgres.query("SELECT pg_logical_emit_message(true, 'etl-stream testkit', 'end')")
     const [end] = yield* options.postgres.query("SELECT pg_current_wal_lsn()::text AS lsn")
     const target = String(end?.["lsn"])
-    const attempts = Math.ceil((options.millis ?? 120_000) / lookEvery)
-    let reason: string | undefined
-    for (let attempt = 0; attempt < attempts; attempt++) {
-      reason = yield* lacking(options, target)
+    const until = performance.now() + (options.millis ?? 120_000)
+    for (;;) {
+      const before = performance.now()
+      const reason = yield* lacking(options, target)
       if (reason === undefined) return
       options.onWaiting?.(reason)
-      yield* Effect.sleep(lookEvery)
+      const now = performance.now()
+      if (now > until) return yield* new MirrorStateError({ message: `the mirror did not catch up: ${reason}` })
+      // A look that takes long takes it from what is waited for.
+      yield* Effect.sleep(Math.max(lookEvery, now - before))
     }
-    return yield* new MirrorStateError({ message: `the mirror did not catch up: ${reason}` })
   })

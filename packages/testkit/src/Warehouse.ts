@@ -23,6 +23,8 @@ export interface Options {
   readonly args?: ReadonlyArray<string>
   /** After how long an idle transaction gives way to one that waits for its lock. Default: 1,000, so that killed clients hold nobody up for long. */
   readonly abandonedAfterMillis?: number
+  /** How many threads a statement may use. Default: 1, which is best for few rows and many statements, as in most tests. */
+  readonly threads?: number
 }
 
 export interface Warehouse {
@@ -79,8 +81,7 @@ export const start = (options: Options): Effect.Effect<Warehouse, ChildProcess.C
       role: names.role,
       warehouse: names.warehouse,
       database: names.database,
-      // Tests have few rows and many statements.
-      threads: "1",
+      threads: String(options.threads ?? 1),
       // A killed client's open transaction gives way soon.
       "abandoned-after-millis": String(options.abandonedAfterMillis ?? 1000)
     }

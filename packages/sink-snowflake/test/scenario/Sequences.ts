@@ -211,6 +211,8 @@ const attempt = (local: Local.Local, mode: Mode, scenario: Scenario, serial: num
 
 const server = Local.start({
   abandonedAfterMillis: 200,
+  // Where many are wanted, rows may come in another order each time, too.
+  ...(process.env["ETL_STREAM_SEQUENCES"] === undefined ? {} : { threads: 3 }),
   streaming: { commitDelayMillis: { min: 0, max: 2 } }
 })
 
