@@ -26,7 +26,8 @@ export const synchronise = async (path: string): Promise<void> => {
 export const make = async (folder: string): Promise<void> => {
   const at = resolve(folder)
   const first = await mkdir(at, { recursive: true, mode: 0o700 })
-  for (let path = at; first !== undefined && path.length >= resolve(first).length; path = dirname(path)) {
+  const top = first === undefined ? Infinity : resolve(first).length
+  for (let path = at; path.length >= top; path = dirname(path)) {
     made.add(path)
     certain.delete(path)
   }
