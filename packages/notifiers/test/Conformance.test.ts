@@ -172,12 +172,12 @@ const email = NotifierConformance.make({
 
 export const conformance = [webhook, slack, teams, pagerduty, email]
 
-// A case that the subject says it can't do (`cannot`) is reported as skipped, with the reason in its name, instead of passing silently.
 const timed = (name: string, run: () => Promise<void>) => it(`${name}`, run, 60_000)
 const alone = ({ name }: Conformance.Case) => name.startsWith("leaves nothing open")
 const only = (which: (one: Conformance.Case) => boolean) =>
   conformance.map((suite) => ({ ...suite, cases: suite.cases.filter(which) }))
 
 // Most wait for seconds, each for a server of its own, and so beside each other; those that look at what the whole process has open run alone.
+// A case that the subject says it can't do (`cannot`) is reported as skipped, with the reason in its name, instead of passing silently.
 Conformance.register(only((one) => !alone(one)), { describe: describe.concurrent, it: timed, skip: it.skip })
 Conformance.register(only(alone), { describe, it: timed, skip: it.skip })

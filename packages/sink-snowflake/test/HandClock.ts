@@ -6,6 +6,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
+import { withSleep } from "./SleepingClock.ts"
 
 /** Longer than anything else that is waited for, such as the answer to a statement. */
 const days = 86_400_000
@@ -14,25 +15,17 @@ const days = 86_400_000
 export const handClock = Effect.map(Clock.Clock, (real) => {
   const asleep = new Map<number, Set<Deferred.Deferred<void>>>()
   const changed = Latch.makeUnsafe(false)
-  const clock: Clock.Clock = {
-    currentTimeMillisUnsafe: () => real.currentTimeMillisUnsafe(),
-    currentTimeMillis: real.currentTimeMillis,
-    currentTimeNanosUnsafe: () => real.currentTimeNanosUnsafe(),
-    currentTimeNanos: real.currentTimeNanos,
-    monotonicTimeNanosUnsafe: () => real.monotonicTimeNanosUnsafe(),
-    monotonicTimeNanos: real.monotonicTimeNanos,
-    sleep: (duration) => {
-      const millis = Duration.toMillis(duration)
-      if (millis < days) return real.sleep(duration)
-      return Effect.suspend(() => {
-        const end = Deferred.makeUnsafe<void>()
-        const sleepers = asleep.get(millis) ?? new Set()
-        asleep.set(millis, sleepers.add(end))
-        changed.openUnsafe()
-        return Effect.ensuring(Deferred.await(end), Effect.sync(() => sleepers.delete(end)))
-      })
-    }
-  }
+  const clock = withSleep(real, (duration) => {
+    const millis = Duration.toMillis(duration)
+    if (millis < days) return real.sleep(duration)
+    return Effect.suspend(() => {
+      const end = Deferred.makeUnsafe<void>()
+      const sleepers = asleep.get(millis) ?? new Set()
+      asleep.set(millis, sleepers.add(end))
+      changed.openUnsafe()
+      return Effect.ensuring(Deferred.await(end), Effect.sync(() => sleepers.delete(end)))
+    })
+  })
   /** Waits until `count` sleep for so many days. */
   const sleeping = (count: number, of: number): Effect.Effect<void> =>
     Effect.gen(function*() {

@@ -4,18 +4,18 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { withSleep } from "./SleepingClock.ts"
 
 /** Runs `body` with sleeps of `passing` that take a moment; nothing else of it may take just as long. */
 export const hurried = <A, E, R>(passing: Duration.Input, body: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.flatMap(Clock.Clock, (real) => {
     const millis = Duration.toMillis(Duration.fromInputUnsafe(passing))
-    return Effect.provideService(body, Clock.Clock, {
-      currentTimeMillisUnsafe: () => real.currentTimeMillisUnsafe(),
-      currentTimeMillis: real.currentTimeMillis,
-      currentTimeNanosUnsafe: () => real.currentTimeNanosUnsafe(),
-      currentTimeNanos: real.currentTimeNanos,
-      monotonicTimeNanosUnsafe: () => real.monotonicTimeNanosUnsafe(),
-      monotonicTimeNanos: real.monotonicTimeNanos,
-      sleep: (duration) => real.sleep(Duration.toMillis(duration) === millis ? Duration.millis(100) : duration)
-    })
+    return Effect.provideService(
+      body,
+      Clock.Clock,
+      withSleep(
+        real,
+        (duration) => real.sleep(Duration.toMillis(duration) === millis ? Duration.millis(100) : duration)
+      )
+    )
   })
